@@ -1,0 +1,262 @@
+"""A run folder: one artifact, one folder, that a kill cannot spoil.
+
+    data/runs/<kind>/<name>-<hash>/
+        run.json            kind, config, hashes of the inputs: what the folder's name is the hash of
+        metrics.jsonl       one line per logged step, as it happens
+        timings.jsonl       how long things took; the only file that differs between two equal runs
+        state.safetensors   what a killed run resumes from; gone when the run is done
+        ...                 the artifact's own files
+        DONE                every file's SHA-256; present: reuse, absent: resume
+
+Every file appears whole or not at all: it is written beside its place, flushed to disk and renamed.
+"""
+
+import errno
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from boardgame_sae.config import canonical_json, content_hash
+
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+class RunError(RuntimeError):
+    """A run that cannot go on; the message names the file and the mend."""
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[Path]:
+    """Yield a temporary path beside `path`; on success flush it and rename it into place, else remove it.
+
+    Raises RunError when the disk is full: nothing half-written stays behind.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.part")
+    try:
+        yield temporary
+        with open(temporary, "rb") as file:
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise _disk_error(path, error) from error
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def _disk_error(path: Path, error: OSError) -> Exception:
+    full = error.errno in DISK_FULL or "No space left" in str(error) or "File too large" in str(error)
+    if not full:
+        return error
+    try:
+        free = f"{shutil.disk_usage(path.parent).free / 2**20:.0f} MiB free"
+    except OSError:
+        free = "free space unknown"
+    return RunError(
+        f"{path}: cannot be written, the disk is full or the file too large for it ({free}); make room and run the "
+        "same command again: everything finished before is intact"
+    )
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write a file whole or not at all."""
+    with writing(path) as temporary:
+        temporary.write_bytes(data)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write plain data as readable JSON, whole or not at all."""
+    text = json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False)
+    write_bytes(path, (text + "\n").encode())
+
+
+def read_json(path: Path) -> Any:
+    """Read a JSON file. Raises RunError naming the file when it is missing or damaged."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise RunError(f"{path}: no such file; is the folder a run of boardgame-sae?") from None
+    except (OSError, ValueError) as error:
+        raise RunError(f"{path}: damaged ({error}); remove its folder and run the stage again") from error
+
+
+def file_hash(path: Path) -> str:
+    """SHA-256 of a file's bytes, hexadecimal."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def runs_root() -> Path:
+    """Where runs go unless told: $BOARDGAME_SAE_RUNS, else data/runs below the current folder."""
+    return Path(os.environ.get("BOARDGAME_SAE_RUNS", "data/runs"))
+
+
+class Run:
+    """One run folder. Open it, look at `done`, work, `finish`."""
+
+    def __init__(
+        self,
+        kind: str,
+        name: str,
+        config: Mapping[str, Any],
+        inputs: Mapping[str, str] | None = None,
+        out: str | Path | None = None,
+    ) -> None:
+        """Open (or create) the folder of a run, and hold it against other processes.
+
+        kind, name: what it is, for people. config: plain data. inputs: hash of each artifact it is made from.
+        out: the folder; by default a hashed one under `runs_root()`.
+        Raises RunError when `out` holds another run or something else, or another process works in it.
+        """
+        self.kind, self.name = kind, name
+        self.identity = {"kind": kind, "config": dict(config), "inputs": dict(inputs or {})}
+        self.hash = content_hash(self.identity)
+        self.folder = Path(out) if out is not None else runs_root() / kind / f"{name}-{self.hash}"
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise RunError(f"{self.folder}: cannot be made a run folder ({error}); choose another --out") from error
+        self._lock = self._hold()
+        self._claim()
+
+    def _hold(self) -> int:
+        handle = os.open(self.folder, os.O_RDONLY)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            os.close(handle)
+            raise RunError(f"{self.folder}: another process is working in this run; wait for it or end it") from None
+        return handle
+
+    def _claim(self) -> None:
+        card = self.folder / "run.json"
+        if not card.exists():
+            strangers = [path.name for path in self.folder.iterdir() if not path.name.startswith(".")]
+            if strangers:
+                self.close()
+                raise RunError(f"{self.folder}: holds {strangers[0]} but no run.json; choose an empty folder as --out")
+            write_json(card, {**self.identity, "name": self.name, "hash": self.hash})
+            return
+        found = read_json(card)
+        if found.get("hash") != self.hash:
+            self.close()
+            raise RunError(f"{self.folder}: holds another run ({self._difference(found)}); choose another --out")
+
+    def _difference(self, found: Mapping[str, Any]) -> str:
+        for part in ("kind", "config", "inputs"):
+            ours, theirs = self.identity[part], found.get(part)
+            if ours == theirs:
+                continue
+            if not (isinstance(ours, dict) and isinstance(theirs, dict)):
+                return f"its {part} is {theirs!r}, not {ours!r}"
+            for key in sorted({*ours, *theirs}):
+                if ours.get(key) != theirs.get(key):
+                    return f"its {part} has {key} = {theirs.get(key)!r}, not {ours.get(key)!r}"
+        return "made by another version"
+
+    @property
+    def done(self) -> bool:
+        """True when the artifact is finished and can be reused."""
+        return (self.folder / "DONE").exists()
+
+    def __truediv__(self, name: str) -> Path:
+        return self.folder / name
+
+    def log(self, **row: Any) -> None:
+        """Append one line to metrics.jsonl."""
+        self._append("metrics.jsonl", row)
+
+    def log_time(self, what: str, seconds: float, **row: Any) -> None:
+        """Append one line to timings.jsonl: what took how many seconds, when it ended (epoch seconds)."""
+        self._append("timings.jsonl", {"what": what, "seconds": round(seconds, 3), "at": round(time.time()), **row})
+
+    def _append(self, name: str, row: Mapping[str, Any]) -> None:
+        path = self.folder / name
+        try:
+            with open(path, "ab") as file:
+                file.write((canonical_json(row) + "\n").encode())
+        except OSError as error:
+            raise _disk_error(path, error) from error
+
+    def save_state(self, tensors: Mapping[str, Any], meta: Mapping[str, Any]) -> None:
+        """Write what a killed run resumes from: tensors and plain data, in one safetensors file."""
+        from safetensors.torch import save_file
+
+        metrics = self.folder / "metrics.jsonl"
+        size = metrics.stat().st_size if metrics.exists() else 0
+        header = {"meta": canonical_json({**meta, "metrics_bytes": size})}
+        with writing(self.folder / "state.safetensors") as temporary:
+            save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, temporary, header)
+
+    def load_state(self) -> tuple[dict[str, Any], dict[str, Any]] | None:
+        """The last saved state as (tensors, meta), or None; metrics written after it are cut off."""
+        from safetensors import SafetensorError, safe_open
+
+        path = self.folder / "state.safetensors"
+        if not path.exists():
+            (self.folder / "metrics.jsonl").unlink(missing_ok=True)
+            return None
+        try:
+            with safe_open(path, "pt") as file:
+                meta = json.loads(file.metadata()["meta"])
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
+        except (SafetensorError, KeyError, ValueError) as error:
+            raise RunError(f"{path}: damaged ({error}); remove it to start this run anew") from error
+        if (self.folder / "metrics.jsonl").exists():
+            os.truncate(self.folder / "metrics.jsonl", meta["metrics_bytes"])
+        return tensors, meta
+
+    def finish(self, **summary: Any) -> None:
+        """Mark the run done: write every file's hash and a summary to DONE, and drop the resume state."""
+        (self.folder / "state.safetensors").unlink(missing_ok=True)
+        for leftover in self.folder.glob(".*.part"):
+            leftover.unlink()
+        files = sorted(path for path in self.folder.rglob("*") if path.is_file() and path.name not in TIME_FILES)
+        hashes = {str(path.relative_to(self.folder)): file_hash(path) for path in files}
+        write_json(self.folder / "DONE", {"files": hashes, "summary": summary})
+        self.close()
+
+    @property
+    def summary(self) -> dict[str, Any]:
+        """What `finish` was told, of a run that is done."""
+        return read_json(self.folder / "DONE")["summary"]
+
+    def close(self) -> None:
+        """Let other processes work in the folder."""
+        if self._lock >= 0:
+            os.close(self._lock)
+            self._lock = -1
+
+    def __enter__(self) -> "Run":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+TIME_FILES = ("timings.jsonl", "DONE")
+
+
+def run_hash(folder: str | Path) -> str:
+    """The hash of the finished run in a folder. Raises RunError when it is not a run, or not done."""
+    folder = Path(folder)
+    card = read_json(folder / "run.json")
+    if not (folder / "DONE").exists():
+        raise RunError(f"{folder}: this run is not finished; run its stage again, it resumes")
+    return card["hash"]
+
+
+def damaged_files(folder: str | Path) -> list[str]:
+    """Names of a finished run's files that are missing or whose bytes changed since."""
+    folder = Path(folder)
+    hashes = read_json(folder / "DONE")["files"]
+    return [name for name, known in hashes.items() if not (folder / name).exists() or file_hash(folder / name) != known]
