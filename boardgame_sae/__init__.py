@@ -7,3 +7,9 @@ Shapes are written as capital suffixes, one letter an axis: `B` games, `L` token
 `D` model width, `F` latents, `T` thresholds, `P` properties (flattened classes), `S` squares, `C` classes,
 `V` alphabet, `H` heads, `K` kept latents, `M` moves of many games one after another. `acts_NF`, `labels_NP`, `f1_TFP`.
 """
+
+import os
+
+# Worker threads that spin while they wait make a training step on a busy machine ten times slower: let them sleep.
+# The OpenMP runtime reads this when torch is first imported.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")

@@ -48,7 +48,10 @@ def map_ordered(function: Callable[[T], R], inputs: Iterable[T], workers: int = 
             while waiting:
                 yield waiting.popleft().result()
         except BrokenProcessPool as error:
-            raise RunError("a worker process died (out of memory, or killed); run the same command again") from error
+            raise RunError(
+                "a worker process died: out of memory, killed, or started by a script without "
+                "`if __name__ == '__main__':`; mend that and run the same command again"
+            ) from error
         finally:
             for future in waiting:
                 future.cancel()

@@ -1,0 +1,104 @@
+"""Name a place in the GPT; read it, replace it. The names are TransformerLens's."""
+
+import difflib
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from weakref import WeakKeyDictionary
+
+import torch
+from torch import Tensor
+
+from boardgame_sae.model.gpt import GPT, Hook
+
+
+class HookError(ValueError):
+    """A hook point that does not exist or cannot be used so; the message says which do."""
+
+
+class _Recorder(Mapping[str, Hook]):
+    """Hooks that note the name and shape of every place a forward pass goes by."""
+
+    def __init__(self) -> None:
+        self.shapes: dict[str, tuple[int, ...]] = {}
+
+    def __getitem__(self, name: str) -> Hook:
+        def note(value: Tensor) -> None:
+            self.shapes[name] = tuple(value.shape)
+
+        return note
+
+    def __contains__(self, name: object) -> bool:
+        return True
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.shapes)
+
+    def __len__(self) -> int:
+        return 1
+
+
+_known: WeakKeyDictionary[GPT, dict[str, tuple[int, ...]]] = WeakKeyDictionary()
+
+
+@torch.no_grad()
+def hook_points(gpt: GPT) -> dict[str, tuple[int, ...]]:
+    """Every hook point by name, in the order of the forward pass, with the shape it has for an input (2, n_ctx)."""
+    if gpt not in _known:
+        recorder = _Recorder()
+        gpt(torch.zeros(2, gpt.cfg.n_ctx, dtype=torch.long, device=gpt.device), recorder)
+        _known[gpt] = recorder.shapes
+    return _known[gpt]
+
+
+def hook_width(gpt: GPT, name: str) -> int:
+    """Numbers a token at a hook point (heads flattened).
+
+    Raises HookError when there is no such hook point, or it has no vector a token (attention patterns).
+    """
+    shapes = hook_points(gpt)
+    if name not in shapes:
+        near = difflib.get_close_matches(name, shapes, n=3, cutoff=0.5)
+        known = (
+            ", ".join(near) if near else f"blocks.0.hook_resid_post .. blocks.{gpt.cfg.n_layers - 1}.hook_resid_post"
+        )
+        raise HookError(f"no hook point '{name}' in this GPT of {gpt.cfg.n_layers} layers; near it: {known}")
+    if name.endswith(("hook_attn_scores", "hook_pattern")):
+        raise HookError(f"hook point '{name}' holds pairs of tokens, not a vector a token; choose another")
+    return int(torch.Size(shapes[name][2:]).numel())
+
+
+def layer_of(name: str) -> int:
+    """The block a hook point is in; raises HookError for one outside the blocks."""
+    found = re.match(r"blocks\.(\d+)\.", name)
+    if found is None:
+        raise HookError(f"hook point '{name}' is in no block; choose blocks.<layer>....")
+    return int(found[1])
+
+
+def read(gpt: GPT, tokens_BL: Tensor, names: Sequence[str]) -> dict[str, Tensor]:
+    """The activations (B, L, width) at some hook points. Runs no block beyond the last one asked for."""
+    widths = {name: hook_width(gpt, name) for name in names}
+    found: dict[str, Tensor] = {}
+
+    def keep(name: str) -> Hook:
+        def note(value: Tensor) -> None:
+            found[name] = value.expand(len(tokens_BL), *value.shape[1:]).reshape(*tokens_BL.shape, widths[name])
+
+        return note
+
+    inside = [int(match[1]) for match in (re.match(r"blocks\.(\d+)\.", name) for name in names) if match]
+    deep = any(name.startswith("ln_final") for name in names)
+    stop = None if deep else max(inside, default=-1) + 1
+    gpt(tokens_BL, {name: keep(name) for name in names}, stop_at_layer=stop)
+    return found
+
+
+def replace(gpt: GPT, tokens_BL: Tensor, name: str, values_BLD: Tensor) -> Tensor:
+    """Logits (B, L, d_vocab) when the activations (B, L, width) at a hook point are replaced.
+
+    At a block's residual output only the blocks above are run.
+    """
+    hook_width(gpt, name)
+    if name.endswith(".hook_resid_post"):
+        return gpt(values_BLD, start_at_layer=layer_of(name) + 1)
+    return gpt(tokens_BL, {name: lambda value: values_BLD.reshape(value.shape)})

@@ -1,0 +1,282 @@
+"""All linear probes of a model in one pass: every hook point, every square, every class.
+
+A property with classes (mine, yours, empty) is read by one multinomial probe a square; a boolean one by a probe with
+the classes false and true. Inputs are whitened, so that one learning rate serves every layer; the whitening is folded
+into the weights that are saved.
+"""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from boardgame_sae.activations.hook_points import hook_width, read
+from boardgame_sae.config import config, to_mapping
+from boardgame_sae.games import BoardProperty
+from boardgame_sae.model.game_model import GameModel
+from boardgame_sae.runs import Run, RunError, pack_state, progress, read_json, unpack_state, write_json, writing
+from boardgame_sae.transcripts.corpus import Corpus
+from boardgame_sae.transcripts.labels import positions, property_labels
+
+PROBES_FILE, RESULTS_FILE = "probes.safetensors", "probes.json"
+
+
+@config
+class ProbeConfig:
+    """What is probed, and how."""
+
+    property: str = "board"
+    """A registered property of the game."""
+    hook_names: tuple[str, ...] = ()
+    """Hook points; none: the embedding and the residual stream after every block."""
+    fit: Literal["minibatch", "closed_form"] = "minibatch"
+    """Multinomial regression by AdamW, or ridge regression onto one-hots in closed form."""
+    n_train_games: int = 10_000
+    """Training games, each seen once."""
+    n_test_games: int = 1000
+    """Test games that the report is on."""
+    games_a_step: int = 64
+    """Games a minibatch."""
+    lr: float = 0.01
+    """Peak rate of AdamW; it falls linearly to zero."""
+    ridge: float = 1e-3
+    """Added to the (whitened) covariance: ridge of the closed form, floor of the whitening."""
+
+
+@dataclass(frozen=True, eq=False)
+class Probe:
+    """The linear probe of one hook point for one property."""
+
+    weight_DSC: Tensor
+    """Reads logits from raw activations: (width, squares, classes)."""
+    bias_SC: Tensor
+    """(squares, classes)."""
+
+    def logits(self, acts_ND: Tensor) -> Tensor:
+        """(N, squares, classes)."""
+        return torch.einsum("nd,dsc->nsc", acts_ND, self.weight_DSC.to(acts_ND)) + self.bias_SC.to(acts_ND)
+
+    def probabilities(self, acts_ND: Tensor) -> Tensor:
+        """(N, squares, classes), summing to 1 over classes."""
+        return self.logits(acts_ND).softmax(-1)
+
+
+def class_index(labels: np.ndarray, prop: BoardProperty) -> Tensor:
+    """Labels (N, *shape) as the true class of each square, int64 (N, squares)."""
+    if prop.classes:
+        return torch.from_numpy(labels.reshape(len(labels), -1, len(prop.classes)).argmax(-1))
+    return torch.from_numpy(labels.reshape(len(labels), -1).astype(np.int64))
+
+
+def n_classes(prop: BoardProperty) -> int:
+    """Classes of a property's probe."""
+    return len(prop.classes) or 2
+
+
+class _Reader:
+    """Activations at all probed hook points, and the true classes, at every position of some games."""
+
+    def __init__(self, model: GameModel, corpus: Corpus, prop: BoardProperty, names: Sequence[str]) -> None:
+        self.model, self.corpus, self.prop, self.names = model, corpus, prop, names
+
+    @torch.no_grad()
+    def __call__(self, games_B: np.ndarray) -> tuple[list[Tensor], Tensor]:
+        where = positions(self.corpus, games_B)
+        device = self.model.gpt.device
+        tokens_BL = torch.from_numpy(self.corpus.rows(games_B)[0][:, :-1]).to(device)
+        found = read(self.model.gpt, tokens_BL, self.names)
+        game_N, token_N = torch.from_numpy(where.game_N).to(device), torch.from_numpy(where.token_N).to(device)
+        labels = property_labels(self.corpus, where, [self.prop.name])[self.prop.name]
+        return [found[name][game_N, token_N].float() for name in self.names], class_index(labels, self.prop).to(device)
+
+
+def whitening(acts_ND: Tensor, ridge: float) -> tuple[Tensor, Tensor]:
+    """Mean (D,) and matrix (D, D) W such that (x - mean) @ W has unit covariance, up to the ridge. Float64 inside."""
+    exact_ND = acts_ND.cpu().double()
+    mean_D = exact_ND.mean(0)
+    centred_ND = exact_ND - mean_D
+    values_D, vectors_DD = torch.linalg.eigh(centred_ND.T @ centred_ND / len(acts_ND))
+    scale_D = (values_D.clamp(min=0) + ridge * values_D.clamp(min=0).mean() + 1e-12).rsqrt()
+    return mean_D, vectors_DD * scale_D
+
+
+class _Fit:
+    """Probes of one property at several hook points while they are fitted, on whitened activations."""
+
+    def __init__(self, cfg: ProbeConfig, n_squares: int, classes: int, first: list[Tensor]) -> None:
+        self.cfg = cfg
+        device = first[0].device
+        self.white = [tuple(part.float().to(device) for part in whitening(acts_ND, cfg.ridge)) for acts_ND in first]
+        self.weights = [torch.zeros(acts.shape[1] + 1, n_squares, classes, device=device) for acts in first]
+        for weight in self.weights:
+            weight.requires_grad_(cfg.fit == "minibatch")
+        self.grams = [torch.zeros(acts.shape[1] + 1, acts.shape[1] + 1, dtype=torch.float64) for acts in first]
+        self.moments = [torch.zeros(weight.shape, dtype=torch.float64) for weight in self.weights]
+        self.optimizer = torch.optim.AdamW(self.weights, lr=cfg.lr, weight_decay=1e-4, betas=(0.9, 0.99))
+
+    def inputs(self, acts: list[Tensor]) -> list[Tensor]:
+        """Whitened activations with a constant column."""
+        pairs = zip(acts, self.white, strict=True)
+        return [F.pad((acts_ND - mean_D) @ matrix_DD, (0, 1), value=1.0) for acts_ND, (mean_D, matrix_DD) in pairs]
+
+    def step(self, acts: list[Tensor], classes_NS: Tensor, rate: float) -> float:
+        """Learn from one minibatch; returns the mean cross-entropy (0 in closed form)."""
+        inputs = self.inputs(acts)
+        if self.cfg.fit == "closed_form":
+            onehot_NSC = F.one_hot(classes_NS, self.weights[0].shape[-1]).cpu().double()
+            for x_ND, gram, moment in zip(inputs, self.grams, self.moments, strict=True):
+                exact_ND = x_ND.cpu().double()
+                gram += exact_ND.T @ exact_ND
+                moment += torch.einsum("nd,nsc->dsc", exact_ND, onehot_NSC)
+            return 0.0
+        losses = [
+            F.cross_entropy(torch.einsum("nd,dsc->nsc", x_ND, weight).flatten(0, 1), classes_NS.flatten())
+            for x_ND, weight in zip(inputs, self.weights, strict=True)
+        ]
+        self.optimizer.param_groups[0]["lr"] = self.cfg.lr * rate
+        self.optimizer.zero_grad()
+        torch.stack(losses).sum().backward()
+        self.optimizer.step()
+        return float(torch.stack(losses).mean())
+
+    def probes(self) -> list[Probe]:
+        """The fitted probes, for raw activations."""
+        if self.cfg.fit == "closed_form":
+            for weight, gram, moment in zip(self.weights, self.grams, self.moments, strict=True):
+                n = gram[-1, -1]
+                eye = torch.eye(len(gram), dtype=gram.dtype)
+                weight.copy_(torch.linalg.solve(gram + self.cfg.ridge * n * eye, moment.flatten(1)).view(weight.shape))
+        found = []
+        for weight, (mean_D, matrix_DD) in zip(self.weights, self.white, strict=True):
+            raw_DSC = torch.einsum("de,esc->dsc", matrix_DD, weight.detach()[:-1])
+            found.append(Probe(raw_DSC, weight.detach()[-1] - torch.einsum("d,dsc->sc", mean_D, raw_DSC)))
+        return found
+
+
+def probe_run(
+    model: GameModel, corpus: Corpus, cfg: ProbeConfig, *, name: str = "board", out: str | Path | None = None
+) -> Path:
+    """Fit and test all probes of a model into a run folder and return it; reused when done, resumed when killed."""
+    prop = corpus.game.property(cfg.property)
+    names = cfg.hook_names or ("blocks.0.hook_resid_pre", *residual_stream(model))
+    for hook_name in names:
+        hook_width(model.gpt, hook_name)
+    with Run("probes", name, to_mapping(cfg), {"model": model.hash, "corpus": corpus.hash}, out) as run:
+        if run.done:
+            return run.folder
+        began = time.perf_counter()
+        reader = _Reader(model, corpus, prop, names)
+        probes = _fit(run, reader, cfg)
+        tensors = {}
+        for hook_name, probe in zip(names, probes, strict=True):
+            tensors[f"{hook_name}/weight"], tensors[f"{hook_name}/bias"] = probe.weight_DSC.cpu(), probe.bias_SC.cpu()
+        with writing(run / PROBES_FILE) as temporary:
+            save_file({key: tensor.contiguous() for key, tensor in tensors.items()}, temporary)
+        games_B = corpus.games("test")[: cfg.n_test_games]
+        results = dict(zip(names, _test(reader, probes, games_B), strict=True))
+        write_json(run / RESULTS_FILE, {"property": prop.name, "n_test_games": len(games_B), "hook_points": results})
+        run.log_time("probe", time.perf_counter() - began)
+        best = max(results, key=lambda hook_name: results[hook_name]["accuracy"])
+        run.finish(best_hook_name=best, best_accuracy=results[best]["accuracy"])
+        return run.folder
+
+
+def residual_stream(model: GameModel) -> tuple[str, ...]:
+    """The residual stream after every block."""
+    return tuple(f"blocks.{layer}.hook_resid_post" for layer in range(model.gpt.cfg.n_layers))
+
+
+def _fit(run: Run, reader: _Reader, cfg: ProbeConfig) -> list[Probe]:
+    games_B = reader.corpus.games("train")[: cfg.n_train_games]
+    n_steps = -(-len(games_B) // cfg.games_a_step)
+    first, classes_NS = reader(games_B[: max(256, cfg.games_a_step)])
+    fit = _Fit(cfg, classes_NS.shape[1], n_classes(reader.prop), first)
+    saved, step = run.load_state(), 0
+    parts = {"weights": fit.weights, "grams": fit.grams, "moments": fit.moments}
+    if saved is not None:
+        state, step = unpack_state(saved[0], saved[1]["state"]), saved[1]["step"]
+        for key, tensors in parts.items():
+            for tensor, old in zip(tensors, state[key], strict=True):
+                tensor.data.copy_(old)
+        fit.optimizer.load_state_dict(state["optimizer"])
+    saved_at = time.perf_counter()
+    with progress(n_steps, f"probe {reader.prop.name}", "steps", initial=step) as bar:
+        while step < n_steps:
+            part_B = games_B[step * cfg.games_a_step : (step + 1) * cfg.games_a_step]
+            loss = fit.step(*reader(part_B), rate=1 - step / n_steps)
+            step += 1
+            bar.update(1)
+            if step % 20 == 0 or step == n_steps:
+                run.log(step=step, loss=loss)
+            if time.perf_counter() - saved_at > CHECKPOINT_SECONDS:
+                tensors, plain = pack_state({**parts, "optimizer": fit.optimizer.state_dict()})
+                run.save_state(tensors, {"step": step, "state": plain})
+                saved_at = time.perf_counter()
+    return fit.probes()
+
+
+CHECKPOINT_SECONDS = 30.0
+
+
+@torch.no_grad()
+def _test(reader: _Reader, probes: list[Probe], games_B: np.ndarray) -> list[dict[str, Any]]:
+    """Accuracy and F1 of every probe on held-out games, overall, by square and by class."""
+    counts: list[Tensor] = []
+    for start in range(0, len(games_B), 256):
+        acts, classes_NS = reader(games_B[start : start + 256])
+        for place, (acts_ND, probe) in enumerate(zip(acts, probes, strict=True)):
+            table_SCC = _confusion(probe.logits(acts_ND).argmax(-1), classes_NS, n_classes(reader.prop)).cpu()
+            if start == 0:
+                counts.append(table_SCC)
+            else:
+                counts[place] += table_SCC
+    return [_summary(table_SCC) for table_SCC in counts]
+
+
+def _confusion(predicted_NS: Tensor, true_NS: Tensor, classes: int) -> Tensor:
+    """How often each class (rows) was read as each class (columns): int64 (squares, classes, classes)."""
+    n_squares = true_NS.shape[1]
+    squares_S = torch.arange(n_squares, device=true_NS.device)
+    cell_NS = (squares_S * classes + true_NS) * classes + predicted_NS
+    return torch.bincount(cell_NS.flatten(), minlength=n_squares * classes**2).view(n_squares, classes, classes)
+
+
+def _summary(table_SCC: Tensor) -> dict[str, Any]:
+    hit_SC, true_SC, said_SC = table_SCC.diagonal(dim1=1, dim2=2).double(), table_SCC.sum(2), table_SCC.sum(1)
+    f1_SC = 2 * hit_SC / (true_SC + said_SC).clamp(min=1)
+    seen_SC = true_SC > 0
+    accuracy_S = hit_SC.sum(1) / true_SC.sum(1)
+    return {
+        "accuracy": float(hit_SC.sum() / true_SC.sum()),
+        "majority_accuracy": float(true_SC.max(1).values.sum() / true_SC.sum()),
+        "f1": float(f1_SC[seen_SC].mean()),
+        "accuracy_S": [round(value, 6) for value in accuracy_S.tolist()],
+        "f1_SC": [[round(value, 6) for value in row] for row in f1_SC.tolist()],
+    }
+
+
+def load_probe(folder: str | Path, hook_name: str) -> Probe:
+    """The probe of one hook point from a probe run. Raises RunError when the file or the hook point is missing."""
+    path = Path(folder) / PROBES_FILE
+    try:
+        tensors = load_file(path)
+        return Probe(tensors[f"{hook_name}/weight"], tensors[f"{hook_name}/bias"])
+    except (OSError, SafetensorError) as error:
+        raise RunError(f"{path}: missing or damaged ({error}); run `boardgame-sae probe` again") from error
+    except KeyError:
+        raise RunError(
+            f"{path}: has no probe at '{hook_name}'; run `boardgame-sae probe` with that hook point"
+        ) from None
+
+
+def probe_results(folder: str | Path) -> dict[str, Any]:
+    """Accuracy and F1 by hook point, square and class, of a probe run."""
+    return read_json(Path(folder) / RESULTS_FILE)

@@ -1,0 +1,220 @@
+"""Harvest activations once to disk; stream them shuffled, as often as wanted.
+
+    acts.h5    attributes: format, version, hook_name, model, corpus, split
+        acts   (N, width) float16 or float32: every token that the GPT reads, game after game
+
+The file has its full size from the start and is filled in place, so that a full disk shows at once and a kill loses
+only the games since the last note of progress.
+"""
+
+import json
+import os
+import time
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+import h5py
+import numpy as np
+import torch
+from torch import Tensor
+
+from boardgame_sae.activations.hook_points import hook_width, read
+from boardgame_sae.config import seed_for
+from boardgame_sae.model.game_model import GameModel
+from boardgame_sae.runs import Run, RunError, progress, write_json, writing
+from boardgame_sae.transcripts.corpus import Corpus
+
+ACTS_FILE, PROGRESS_FILE = "acts.h5", "progress.json"
+FORMAT, VERSION = "boardgame_sae activations", 1
+GAMES_A_BATCH = 512
+BLOCK_ROWS, BUFFER_BLOCKS = 4096, 64
+
+
+def games_for(corpus: Corpus, split: str, n_activations: int) -> np.ndarray:
+    """The first games of a split that give at least so many activations (or all of them)."""
+    games_B = corpus.games(split)
+    offsets = corpus.arrays["token_offsets"]
+    lengths_B = np.minimum(offsets[games_B + 1] - offsets[games_B], corpus.n_ctx)
+    return games_B[: int(np.searchsorted(np.cumsum(lengths_B), n_activations)) + 1]
+
+
+def harvest_run(
+    model: GameModel,
+    corpus: Corpus,
+    hook_name: str,
+    *,
+    n_activations: int,
+    split: str = "train",
+    dtype: Literal["float16", "float32"] = "float32",
+    out: str | Path | None = None,
+) -> Path:
+    """Write the activations at a hook point into a run folder and return it; reused when done, resumed when killed.
+
+    n_activations: at least so many (whole games; fewer only if the split has no more).
+    Raises HookError for a bad hook point, RunError for a full disk or activations that float16 cannot hold.
+    """
+    width = hook_width(model.gpt, hook_name)
+    config = {"hook_name": hook_name, "n_activations": n_activations, "split": split, "dtype": dtype}
+    with Run("activations", hook_name, config, {"model": model.hash, "corpus": corpus.hash}, out) as run:
+        if run.done:
+            return run.folder
+        began = time.perf_counter()
+        games_B = games_for(corpus, split, n_activations)
+        n_rows = int((corpus.rows(games_B)[0][:, :-1] != 0).sum())
+        path = run / ACTS_FILE
+        if not (run / PROGRESS_FILE).exists():
+            attributes = {**config, "model": model.hash, "corpus": corpus.hash, "format": FORMAT, "version": VERSION}
+            _allocate(path, (n_rows, width), dtype, attributes)
+            write_json(run / PROGRESS_FILE, {"games": 0, "rows": 0})
+        _fill(model, corpus, games_B, hook_name, path, run / PROGRESS_FILE)
+        (run / PROGRESS_FILE).unlink()
+        run.log_time("harvest", time.perf_counter() - began, rows=n_rows)
+        run.finish(n_activations=n_rows, width=width)
+        return run.folder
+
+
+def _allocate(path: Path, shape: tuple[int, int], dtype: str, attributes: dict[str, Any]) -> None:
+    with writing(path) as temporary:
+        creation = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+        creation.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
+        creation.set_fill_time(h5py.h5d.FILL_TIME_NEVER)
+        with h5py.File(temporary, "w", libver="latest") as file:
+            space = h5py.h5s.create_simple(shape)
+            kind = h5py.h5t.py_create(np.dtype(dtype))
+            h5py.h5d.create(file.id, b"acts", kind, space, creation)
+            file.attrs.update(attributes)
+        with open(temporary, "r+b") as file:
+            os.posix_fallocate(file.fileno(), 0, os.fstat(file.fileno()).st_size)
+
+
+@torch.no_grad()
+def _fill(
+    model: GameModel, corpus: Corpus, games_B: np.ndarray, hook_name: str, path: Path, progress_path: Path
+) -> None:
+    done = json.loads(progress_path.read_text())
+    first, row = done["games"], done["rows"]
+    acts_ND = _map(path, "r+")[1]
+    with progress(len(acts_ND), f"harvest {hook_name}", "acts", initial=row) as bar:
+        for start in range(first, len(games_B), GAMES_A_BATCH):
+            part_B = games_B[start : start + GAMES_A_BATCH]
+            new_ND = harvest(model, corpus, hook_name, part_B).cpu().numpy().astype(acts_ND.dtype)
+            if not np.isfinite(new_ND).all():
+                raise RunError(f"{path}: an activation is too large for {acts_ND.dtype}; harvest with dtype=float32")
+            acts_ND[row : row + len(new_ND)] = new_ND
+            row += len(new_ND)
+            bar.update(len(new_ND))
+            if start // GAMES_A_BATCH % 16 == 15:
+                acts_ND.flush()
+                write_json(progress_path, {"games": start + len(part_B), "rows": row})
+    acts_ND.flush()
+
+
+@torch.no_grad()
+def harvest(model: GameModel, corpus: Corpus, hook_name: str, games_B: np.ndarray) -> Tensor:
+    """The activations (N, width) of every token that the GPT reads of some games, one game after the other."""
+    rows_BL = corpus.rows(games_B)[0][:, :-1]
+    tokens_BL = torch.from_numpy(rows_BL).to(model.gpt.device)
+    return read(model.gpt, tokens_BL, [hook_name])[hook_name][tokens_BL != 0].float()
+
+
+def _map(path: Path, mode: Literal["r", "r+"]) -> tuple[dict[str, Any], np.memmap]:
+    try:
+        with h5py.File(path, "r") as file:
+            attributes = dict(file.attrs)
+            data = file["acts"]
+            offset, dtype, shape = data.id.get_offset(), data.dtype, data.shape
+    except (OSError, KeyError, RuntimeError) as error:
+        raise RunError(
+            f"{path}: truncated or not an activation file ({error}); remove its folder and harvest again"
+        ) from error
+    if attributes.get("format") != FORMAT or attributes.get("version") != VERSION:
+        raise RunError(f"{path}: not an activation file of this version; remove its folder and harvest again")
+    return attributes, np.memmap(path, dtype, mode, offset, shape)
+
+
+@dataclass(frozen=True, eq=False)
+class ActivationStore:
+    """A harvest on disk."""
+
+    path: Path
+    attributes: dict[str, Any]
+    acts_ND: np.ndarray
+    """(N, width), memory-mapped."""
+
+    @classmethod
+    def open(cls, folder: str | Path) -> "ActivationStore":
+        """Open the run folder of a harvest (or its file). Raises RunError when it is missing, damaged or foreign."""
+        path = Path(folder)
+        path = path / ACTS_FILE if path.is_dir() else path
+        return cls(path, *_map(path, "r"))
+
+    def __len__(self) -> int:
+        return len(self.acts_ND)
+
+    @property
+    def width(self) -> int:
+        """Numbers an activation."""
+        return self.acts_ND.shape[1]
+
+    @property
+    def hash(self) -> str:
+        """Hash of what was harvested: hook point, model, corpus, split, size."""
+        from boardgame_sae.config import content_hash
+
+        return content_hash({key: str(value) for key, value in sorted(self.attributes.items())})
+
+    @cached_property
+    def mean_norm(self) -> float:
+        """Root of the mean squared norm of an activation, over the first 65,536."""
+        sample = self.acts_ND[: 1 << 16].astype(np.float64)
+        return float(np.sqrt((sample**2).sum(1).mean()))
+
+    def stream(self, batch_size: int, seed: int) -> "ActivationStream":
+        """Shuffled batches."""
+        return ActivationStream(self, batch_size, seed)
+
+
+class ActivationStream:
+    """Shuffled batches of a store. A batch depends on the seed and its number alone, so a resume just asks for it.
+
+    Each pass shuffles blocks of rows across the file and the rows of some blocks together in memory, so that a store
+    larger than memory streams at the disk's own speed.
+    """
+
+    def __init__(self, store: ActivationStore, batch_size: int, seed: int) -> None:
+        """Raises ValueError when the store is smaller than one batch."""
+        if len(store) < batch_size:
+            raise ValueError(
+                f"{store.path}: {len(store)} activations, fewer than a batch of {batch_size}; harvest more"
+            )
+        self.store, self.batch_size, self.seed = store, batch_size, seed
+        self.block = max(batch_size, min(BLOCK_ROWS, len(store)))
+        self.n_blocks = len(store) // self.block
+        a_buffer = BUFFER_BLOCKS * self.block // batch_size
+        rest = self.n_blocks % BUFFER_BLOCKS * self.block // batch_size
+        self.batches_a_buffer, self.batches_a_pass = a_buffer, self.n_blocks // BUFFER_BLOCKS * a_buffer + rest
+        self._loaded: tuple[tuple[int, int], np.ndarray] | None = None
+
+    @property
+    def width(self) -> int:
+        """Numbers an activation."""
+        return self.store.width
+
+    def batch(self, step: int) -> Tensor:
+        """Batch number `step`, from 0: float32 (batch_size, width)."""
+        sweep, place = divmod(step, self.batches_a_pass)
+        buffer, place = divmod(place, self.batches_a_buffer)
+        if self._loaded is None or self._loaded[0] != (sweep, buffer):
+            self._loaded = ((sweep, buffer), self._load(sweep, buffer))
+        rows = self._loaded[1][place * self.batch_size : (place + 1) * self.batch_size]
+        return torch.from_numpy(rows)
+
+    def _load(self, sweep: int, buffer: int) -> np.ndarray:
+        order = np.random.default_rng(seed_for(self.seed, "blocks", sweep))
+        start = int(order.integers(len(self.store) - self.n_blocks * self.block + 1))
+        chosen = order.permutation(self.n_blocks)[buffer * BUFFER_BLOCKS : (buffer + 1) * BUFFER_BLOCKS]
+        blocks = [self.store.acts_ND[start + b * self.block : start + (b + 1) * self.block] for b in chosen]
+        rows = np.concatenate(blocks).astype(np.float32)
+        return rows[np.random.default_rng(seed_for(self.seed, "rows", sweep, buffer)).permutation(len(rows))]

@@ -1,0 +1,221 @@
+"""A testbed: model, hook point, corpus splits and labels. It is the ground truth that an SAE is scored on."""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from boardgame_sae.activations.hook_points import hook_width, read
+from boardgame_sae.activations.store import ActivationStore, harvest_run
+from boardgame_sae.config import content_hash
+from boardgame_sae.model.game_model import GameModel
+from boardgame_sae.runs import Run, RunError, read_json, write_json
+from boardgame_sae.transcripts.corpus import SPLITS, Corpus
+from boardgame_sae.transcripts.labels import Positions, positions, property_labels, read_labels, write_labels
+
+CARD_FILE, LABELS_FILE = "testbed.json", "labels.h5"
+MIN_COUNT = 10
+"""A property counts when it is true and false at least so often in every split."""
+
+
+@dataclass(frozen=True)
+class PropertyColumns:
+    """Where a property's classes stand among the columns of the labels."""
+
+    name: str
+    level: str
+    start: int
+    stop: int
+    labels: tuple[str, ...]
+    """A text for each column: `d3 mine`."""
+    square_P: np.ndarray
+    """The square each column is about."""
+
+
+def default_hook_name(model: GameModel) -> str:
+    """The residual stream two thirds up, where the published models' boards are clearest (layer 5 of 8)."""
+    return f"blocks.{2 * model.gpt.cfg.n_layers // 3}.hook_resid_post"
+
+
+class Testbed:
+    """A model, a hook point, the games to score on and the truth about every position of them."""
+
+    __test__ = False  # not a test class, whatever pytest makes of its name
+
+    def __init__(
+        self,
+        model: GameModel,
+        corpus: Corpus,
+        hook_name: str | None = None,
+        *,
+        properties: Sequence[str] = (),
+        n_games: int = 1000,
+        labels: dict[str, dict[str, np.ndarray]] | None = None,
+    ) -> None:
+        """Make a testbed.
+
+        hook_name: default two thirds up the residual stream. properties: names (default those the game scores; the
+        first is the headline). n_games: games a split; fewer if the split has fewer.
+        Raises HookError for a bad hook point, ValueError for a corpus of another game or an unknown property.
+        """
+        if model.alphabet != corpus.alphabet:
+            raise ValueError(f"{corpus.path}: its alphabet is not the model's; give the corpus of the model's own game")
+        self.model, self.corpus, self.n_games = model, corpus, n_games
+        self.hook_name = hook_name or default_hook_name(model)
+        self.width = hook_width(model.gpt, self.hook_name)
+        self.properties = tuple(properties) or corpus.game.scored_properties
+        for name in self.properties:
+            corpus.game.property(name)
+        self._labels = labels if labels is not None else {}
+        self._where: dict[str, Positions] = {}
+
+    @property
+    def identity(self) -> dict[str, object]:
+        """What the testbed is made of, as plain data."""
+        return {
+            "model": self.model.hash,
+            "corpus": self.corpus.hash,
+            "hook_name": self.hook_name,
+            "properties": list(self.properties),
+            "n_games": self.n_games,
+        }
+
+    @property
+    def hash(self) -> str:
+        """Hash of `identity`."""
+        return content_hash(self.identity)
+
+    @cached_property
+    def columns(self) -> tuple[PropertyColumns, ...]:
+        """The columns of `labels`, property by property."""
+        found, start = [], 0
+        for name in self.properties:
+            prop = self.corpus.game.property(name)
+            classes = prop.size // len(self.corpus.game.squares)
+            square_P = np.repeat(np.arange(len(self.corpus.game.squares)), classes)
+            stop = start + prop.size
+            found.append(PropertyColumns(name, prop.level, start, stop, tuple(prop.labels), square_P))
+            start = stop
+        return tuple(found)
+
+    def positions(self, split: str) -> Positions:
+        """The scored positions of a split."""
+        if split not in self._where:
+            self._where[split] = positions(self.corpus, self.corpus.games(split)[: self.n_games])
+        return self._where[split]
+
+    def labels(self, split: str) -> np.ndarray:
+        """bool (N, P): every scored property's classes, side by side as `columns` says."""
+        if split not in self._labels:
+            self._labels[split] = property_labels(self.corpus, self.positions(split), self.properties)
+        parts = [self._labels[split][name].reshape(len(self.positions(split)), -1) for name in self.properties]
+        return np.concatenate(parts, axis=1)
+
+    @cached_property
+    def supported_P(self) -> np.ndarray:
+        """bool (P,): columns true and false at least MIN_COUNT times in every split."""
+        supported = np.ones(self.columns[-1].stop, dtype=bool)
+        for split in SPLITS:
+            labels_NP = self.labels(split)
+            true_P = labels_NP.sum(0)
+            supported &= (true_P >= MIN_COUNT) & (len(labels_NP) - true_P >= MIN_COUNT)
+        return supported
+
+    @torch.no_grad()
+    def activations(self, split: str, batch_size: int = 256) -> Tensor:
+        """The hook point's activations at a split's scored positions: float32 (N, width) on the CPU."""
+        where, parts = self.positions(split), []
+        for start in range(0, len(where.games_B), batch_size):
+            part_B = where.games_B[start : start + batch_size]
+            tokens_BL = torch.from_numpy(self.corpus.rows(part_B)[0][:, :-1]).to(self.model.gpt.device)
+            acts_BLD = read(self.model.gpt, tokens_BL, [self.hook_name])[self.hook_name].float().cpu()
+            here = (where.game_N >= start) & (where.game_N < start + batch_size)
+            parts.append(acts_BLD[where.game_N[here] - start, where.token_N[here]])
+        return torch.cat(parts)
+
+    def at(self, hook_name: str) -> "Testbed":
+        """The same model, games and truth, read at another hook point."""
+        return self._sibling(self.model, hook_name)
+
+    def random_twin(self, seed: int = 0) -> "Testbed":
+        """The same testbed around a GPT with random weights."""
+        return self._sibling(self.model.random_twin(seed), self.hook_name)
+
+    def _sibling(self, model: GameModel, hook_name: str) -> "Testbed":
+        other = Testbed(
+            model, self.corpus, hook_name, properties=self.properties, n_games=self.n_games, labels=self._labels
+        )
+        other._where = self._where
+        return other
+
+    def harvest(self, n_activations: int, out: str | Path | None = None) -> ActivationStore:
+        """At least so many training activations at the hook point, from disk (harvested first if need be)."""
+        return ActivationStore.open(
+            harvest_run(self.model, self.corpus, self.hook_name, n_activations=n_activations, out=out)
+        )
+
+    @classmethod
+    def load(cls, folder: str | Path, device: str = "auto") -> "Testbed":
+        """Open a testbed's folder. Raises RunError, CorpusError naming what is missing or damaged."""
+        folder = Path(folder)
+        card = read_json(folder / CARD_FILE)
+        if not {"model", "corpus", "hook_name"} <= card.keys():
+            raise RunError(f"{folder / CARD_FILE}: not a testbed's card; `boardgame-sae testbed` makes one")
+        model = GameModel.load(folder / card["model"], device)
+        labels = {split: read_labels(folder / f"{split}_{LABELS_FILE}") for split in SPLITS}
+        testbed = cls(
+            model,
+            Corpus.open(folder / card["corpus"]),
+            card["hook_name"],
+            properties=card["properties"],
+            n_games=card["n_games"],
+            labels=labels,
+        )
+        return testbed
+
+
+def testbed_run(
+    model_folder: str | Path,
+    corpus_folder: str | Path,
+    *,
+    hook_name: str | None = None,
+    properties: Sequence[str] = (),
+    n_games: int = 1000,
+    name: str | None = None,
+    out: str | Path | None = None,
+    device: str = "auto",
+) -> Path:
+    """Make a testbed's folder: its card, and the labels of every scored position. Reused when done."""
+    model, corpus = GameModel.load(model_folder, device), Corpus.open(corpus_folder)
+    testbed = Testbed(model, corpus, hook_name, properties=properties, n_games=n_games)
+    config = {key: value for key, value in testbed.identity.items() if key not in ("model", "corpus")}
+    inputs = {"model": model.hash, "corpus": corpus.hash}
+    with Run("testbed", name or corpus.attributes["game"], config, inputs, out) as run:
+        if not run.done:
+            for split in SPLITS:
+                testbed.labels(split)
+                write_labels(run / f"{split}_{LABELS_FILE}", testbed._labels[split])
+            card = {
+                **config,
+                "model": os.path.relpath(model_folder, run.folder),
+                "corpus": os.path.relpath(corpus_folder, run.folder),
+            }
+            write_json(run / CARD_FILE, card)
+            run.finish(n_supported=int(testbed.supported_P.sum()), n_columns=len(testbed.supported_P))
+        return run.folder
+
+
+def load_testbed(folder: str | Path, device: str = "auto") -> Testbed:
+    """Open a testbed by its folder, or by the name of one that ships in `data/testbeds/`."""
+    shipped = Path("data/testbeds") / str(folder)
+    if not Path(folder).exists() and not shipped.exists():
+        known = sorted(path.name for path in Path("data/testbeds").glob("*/") if (path / CARD_FILE).exists())
+        raise RunError(
+            f"{folder}: no such testbed folder, and no shipped testbed of that name ({known or 'none ship'})"
+        )
+    return Testbed.load(folder if Path(folder).exists() else shipped, device)

@@ -1,0 +1,53 @@
+"""What every SAE is scored beside: the linear probe (ceiling), raw neurons and residual channels (floors).
+
+The SAE of a random-weights GPT, the other floor, is an SAE like any other: train it on `testbed.random_twin()`.
+"""
+
+from pathlib import Path
+
+import torch.nn.functional as F
+from torch import Tensor, cat, nn
+
+from boardgame_sae.activations.hook_points import layer_of
+from boardgame_sae.activations.probes import Probe, load_probe
+from boardgame_sae.activations.testbed import Testbed
+from boardgame_sae.metrics.score import Scores, evaluate
+
+
+class ProbeEncoder(nn.Module):
+    """A linear probe seen as latents: one a square and class, its value the class's probability."""
+
+    def __init__(self, probe: Probe) -> None:
+        super().__init__()
+        self.probe = probe
+
+    def encode(self, x_ND: Tensor) -> Tensor:
+        """Probabilities (N, squares * classes)."""
+        return self.probe.probabilities(x_ND).flatten(1)
+
+
+class Neurons(nn.Module):
+    """The hook point's own numbers as latents; only positive ones can be on."""
+
+    def encode(self, x_ND: Tensor) -> Tensor:
+        """The activations (N, width), negative ones cut off."""
+        return F.relu(x_ND)
+
+
+class Channels(nn.Module):
+    """Each number of the hook point as two latents, its positive and its negative part."""
+
+    def encode(self, x_ND: Tensor) -> Tensor:
+        """(N, 2 * width)."""
+        return cat([F.relu(x_ND), F.relu(-x_ND)], dim=1)
+
+
+def baselines(testbed: Testbed, probe_folder: str | Path, suite: str = "supervised") -> list[Scores]:
+    """Scores of the probe, of the same layer's MLP neurons and of the hook point's channels, on a testbed."""
+    neurons = f"blocks.{layer_of(testbed.hook_name)}.mlp.hook_post"
+    probe = ProbeEncoder(load_probe(probe_folder, testbed.hook_name))
+    return [
+        evaluate(probe, testbed, suite, name="linear probe", kind="probe"),
+        evaluate(Neurons(), testbed.at(neurons), suite, name="MLP neurons", kind="neurons"),
+        evaluate(Channels(), testbed, suite, name="residual channels", kind="residual"),
+    ]

@@ -1,0 +1,146 @@
+"""Coverage and board reconstruction of a subject on a testbed: chosen on train and validation, reported on test.
+
+The headline is the testbed's first property (what stands on each square); the others stand beside it. Classes that a
+split hardly ever shows are listed, not averaged.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from boardgame_sae.activations.testbed import PropertyColumns
+from boardgame_sae.metrics.bootstrap import bootstrap_interval, counts_by_game
+from boardgame_sae.metrics.coverage import coverage_reference, held_out_coverage, predictions
+from boardgame_sae.metrics.reconstruction import (
+    board_reconstruction,
+    board_reconstruction_reference,
+    predict_boards,
+)
+from boardgame_sae.metrics.score import ScoreValue, Subject, score
+
+PAPER = "Karvonen et al. 2024 (arXiv 2408.00113)"
+
+
+def _by_property(subject: Subject, measure: Callable[[Subject, PropertyColumns, np.ndarray], ScoreValue]) -> ScoreValue:
+    """Measure every property of the testbed; the first is the headline, all stand in the details."""
+    testbed, found = subject.testbed, {}
+    for columns in testbed.columns:
+        supported = np.flatnonzero(testbed.supported_P[columns.start : columns.stop])
+        if len(supported):
+            found[columns.name] = measure(subject, columns, supported + columns.start)
+    headline = testbed.columns[0].name
+    if headline not in found:
+        raise ValueError(f"no class of {headline} is true and false often enough in every split; score more games")
+    parts = dict(found[headline].parts)
+    parts |= {f"{name}": value.value for name, value in found.items() if name != headline}
+    by_property = {name: {**value._asdict(), "details": value.details} for name, value in found.items()}
+    return ScoreValue(found[headline].value, found[headline].interval, parts, {"by_property": by_property})
+
+
+def _support(subject: Subject, columns: PropertyColumns, chosen: np.ndarray) -> dict[str, Any]:
+    """Which classes are averaged, and which are left out for want of examples."""
+    left_out = sorted(set(range(columns.start, columns.stop)) - set(chosen.tolist()))
+    return {
+        "level": columns.level,
+        "columns": [columns.labels[i - columns.start] for i in chosen],
+        "square": columns.square_P[chosen - columns.start].tolist(),
+        "unsupported": [columns.labels[i - columns.start] for i in left_out],
+    }
+
+
+@score(
+    "coverage",
+    title="Coverage",
+    meaning="Mean over properties of the F1 of the best single latent for each, chosen on train, measured on test",
+    source=PAPER + ", section 3.2",
+    suites=("quick", "supervised"),
+)
+def coverage_score(subject: Subject) -> ScoreValue:
+    """Coverage of each property."""
+    return _by_property(subject, _coverage)
+
+
+def _coverage(subject: Subject, columns: PropertyColumns, chosen: np.ndarray) -> ScoreValue:
+    labels = {split: subject.testbed.labels(split)[:, chosen] for split in ("train", "test")}
+    train, test = subject.latents("train"), subject.latents("test")
+    found = held_out_coverage(train, labels["train"], test, labels["test"])
+    counts = counts_by_game(predictions(found, test), labels["test"], subject.testbed.positions("test").game_N)
+    interval = bootstrap_interval(_mean_f1, np.stack(counts, axis=-1))
+    everything = subject.testbed.labels("train")[:, columns.start : columns.stop]
+    published = coverage_reference(
+        train, everything, denominator=subject.testbed.corpus.game.published_size(columns.name)
+    )
+    parts = {
+        "above_chance": found.above_chance,
+        "always_on": found.always_on,
+        "in_sample": found.in_sample,
+        "reference": published,
+    }
+    details = {
+        **_support(subject, columns, chosen),
+        "f1": _rounded(found.f1_P),
+        "latent": found.latent_P.tolist(),
+        "threshold": _rounded(found.threshold_P),
+    }
+    return ScoreValue(found.value, interval, parts, details)
+
+
+def _mean_f1(sums_RPX: np.ndarray) -> np.ndarray:
+    """Mean over properties of F1 from resampled sums (R, P, 3) of true positives, on, positives."""
+    tp_RP, on_RP, positives_RP = np.moveaxis(sums_RPX, -1, 0)
+    return (2 * tp_RP / np.maximum(on_RP + positives_RP, 1)).mean(-1)
+
+
+def _micro_f1(sums_RX: np.ndarray) -> np.ndarray:
+    tp_R, on_R, positives_R = np.moveaxis(sums_RX, -1, 0)
+    return 2 * tp_R / np.maximum(on_R + positives_R, 1)
+
+
+@score(
+    "board_reconstruction",
+    title="Board reconstruction",
+    meaning="F1 on test of boards rebuilt as the union of what latents of at least 95% precision on train say",
+    source=PAPER + ", section 3.3",
+    suites=("quick", "supervised"),
+)
+def reconstruction_score(subject: Subject) -> ScoreValue:
+    """Board reconstruction from the classes of each property."""
+    return _by_property(subject, _reconstruction)
+
+
+def _reconstruction(subject: Subject, columns: PropertyColumns, chosen: np.ndarray) -> ScoreValue:
+    testbed = subject.testbed
+    labels = {
+        split: testbed.labels(split)[:, columns.start : columns.stop] for split in ("train", "validation", "test")
+    }
+    train, test = subject.latents("train"), subject.latents("test")
+    found = board_reconstruction(
+        train,
+        labels["train"],
+        test,
+        labels["test"],
+        validation_latents_NF=subject.latents("validation"),
+        validation_labels_NP=labels["validation"],
+    )
+    counts = counts_by_game(predict_boards(found, test), labels["test"], testbed.positions("test").game_N)
+    pooled = np.stack([part.sum(1) for part in counts], axis=-1)
+    published = board_reconstruction_reference(train, labels["train"], test, labels["test"], columns.square_P)
+    parts = {
+        "precision": found.precision,
+        "recall": found.recall,
+        "threshold": found.threshold,
+        "reference": published.value,
+    }
+    true_P, said_P, hit_P = (np.asarray(counts[i]).sum(0) for i in (2, 1, 0))
+    details = {
+        **_support(subject, columns, chosen),
+        "f1_T": _rounded(found.f1_T),
+        "f1": _rounded((2 * hit_P / np.maximum(true_P + said_P, 1))[chosen - columns.start]),
+        "n_classifiers": found.n_classifiers_T.tolist(),
+    }
+    return ScoreValue(found.value, bootstrap_interval(_micro_f1, pooled), parts, details)
+
+
+def _rounded(values: Any) -> list[float]:
+    return [round(float(value), 6) for value in values]

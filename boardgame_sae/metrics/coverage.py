@@ -1,0 +1,225 @@
+"""Coverage: how well the best single latent, thresholded, tells each property.
+
+`coverage` picks and reports on the same positions, as the paper does; `held_out_coverage` picks on train and reports
+on test, and is the headline; `coverage_reference` is the number the published code computes.
+"""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numba import njit
+
+from boardgame_sae.metrics.counts import (
+    THRESHOLDS,
+    CountTask,
+    ThresholdsLike,
+    as_max_activation,
+    count_task,
+    count_task_like,
+    task_blocks,
+)
+from boardgame_sae.metrics.latents import LabelsLike, LatentsLike, as_latents
+
+
+class Coverage(NamedTuple):
+    """The best latent and threshold of every property, chosen and scored on the same positions."""
+
+    value: float
+    """Mean of `f1_P`, 0 to 1."""
+    f1_P: torch.Tensor
+    """(P,) float64: the best F1 of any latent at any threshold."""
+    latent_P: torch.Tensor
+    """(P,) int64: that latent."""
+    threshold_P: torch.Tensor
+    """(P,) float64: that threshold, a share of the latent's largest activation."""
+    max_activation_F: torch.Tensor
+    """(F,) m_f as used."""
+
+
+class HeldOutCoverage(NamedTuple):
+    """The best latent and threshold of every property on train, scored on test."""
+
+    value: float
+    """Mean of `f1_P`, 0 to 1."""
+    f1_P: torch.Tensor
+    """(P,) float64: F1 on test."""
+    latent_P: torch.Tensor
+    """(P,) int64: the latent chosen on train."""
+    threshold_P: torch.Tensor
+    """(P,) float64: the threshold chosen on train."""
+    max_activation_F: torch.Tensor
+    """(F,) m_f as used, from train unless it was given."""
+    train_f1_P: torch.Tensor
+    """(P,) float64: F1 of the same choice on train."""
+    in_sample: float
+    """Mean of `train_f1_P`: the coverage of the train positions."""
+    true_positive_P: torch.Tensor
+    """(P,) int64: test positions where the chosen latent is on and the property true."""
+    on_P: torch.Tensor
+    """(P,) int64: test positions where the chosen latent is on."""
+    positives_P: torch.Tensor
+    """(P,) int64: test positions where the property is true."""
+    always_on: float
+    """Mean over properties of F1_always = 2p / (1 + p), what a latent that is always on scores; p: share true."""
+    above_chance: float
+    """Mean of (F1 - F1_always) / (1 - F1_always) over the properties that are false somewhere on test (else nan)."""
+
+
+def coverage(
+    latents_NF: LatentsLike,
+    labels_NP: LabelsLike,
+    *,
+    max_activation_F: LabelsLike | None = None,
+    thresholds: ThresholdsLike = THRESHOLDS,
+    valid_N: LabelsLike | None = None,
+) -> Coverage:
+    """Mean over properties of the best F1 that any latent, at any threshold, reaches as its classifier.
+
+    latents_NF: (N positions, F latents), dense or sparse (see `as_latents`).
+    labels_NP: (N positions, P properties), bool or 0 and 1.
+    max_activation_F: (F,) m_f; by default each latent's maximum over these (valid) positions. A latent is on where
+        it exceeds, strictly, threshold times m_f.
+    valid_N: (N,) bool: use only these positions.
+    F1 = 2 TP / (on + positives), 0 where the latent is never on. Of equal ones the smallest threshold is taken, then
+    the smallest latent.
+    Raises ValueError when the two disagree in length, a property is never true, or as `count_latents` does.
+    Source: Karvonen et al. 2024 (arXiv 2408.00113), section 3.2.
+    """
+    return _coverage(
+        count_task(latents_NF, labels_NP, max_activation_F=max_activation_F, thresholds=thresholds, valid_N=valid_N)
+    )
+
+
+def held_out_coverage(
+    train_latents_NF: LatentsLike,
+    train_labels_NP: LabelsLike,
+    test_latents_NF: LatentsLike,
+    test_labels_NP: LabelsLike,
+    *,
+    max_activation_F: LabelsLike | None = None,
+    thresholds: ThresholdsLike = THRESHOLDS,
+) -> HeldOutCoverage:
+    """Coverage without looking: each property's latent and threshold are chosen on train, its F1 is that on test.
+
+    Arguments are those of `coverage`, for two sets of positions of the same F latents and P properties. m_f is each
+    latent's maximum on train unless it is given.
+    Raises ValueError as `coverage` does, for either set, and when the sets differ in latents or properties.
+    Source: coverage as in Karvonen et al. 2024 (arXiv 2408.00113), section 3.2, which selects in sample.
+    """
+    train = count_task(train_latents_NF, train_labels_NP, max_activation_F=max_activation_F, thresholds=thresholds)
+    test = count_task_like(train, test_latents_NF, test_labels_NP)
+    _check_ever_true(test.labels_NP)
+    chosen = _coverage(train)
+    on_NP = predictions(chosen, test.latents).numpy()
+    true_positive_P = (on_NP & test.labels_NP).sum(axis=0)
+    on_P, positives_P = on_NP.sum(axis=0), test.labels_NP.sum(axis=0)
+    f1_P = 2.0 * true_positive_P / (on_P + positives_P)
+    prevalence_P = positives_P / len(test.labels_NP)
+    always_P = 2.0 * prevalence_P / (1.0 + prevalence_P)
+    varies_P = prevalence_P < 1.0
+    above_P = (f1_P[varies_P] - always_P[varies_P]) / (1.0 - always_P[varies_P])
+    return HeldOutCoverage(
+        value=float(f1_P.mean()),
+        f1_P=torch.from_numpy(f1_P),
+        latent_P=chosen.latent_P,
+        threshold_P=chosen.threshold_P,
+        max_activation_F=chosen.max_activation_F,
+        train_f1_P=chosen.f1_P,
+        in_sample=chosen.value,
+        true_positive_P=torch.from_numpy(true_positive_P),
+        on_P=torch.from_numpy(on_P),
+        positives_P=torch.from_numpy(positives_P),
+        always_on=float(always_P.mean()),
+        above_chance=float(above_P.mean()) if len(above_P) else float("nan"),
+    )
+
+
+def predictions(coverage: Coverage | HeldOutCoverage, latents_NF: LatentsLike) -> torch.Tensor:
+    """(N, P) bool: whether each property's chosen latent is on at its chosen threshold.
+
+    latents_NF: (N positions, F latents), dense or sparse.
+    Raises ValueError when there are not as many latents as the coverage was computed from.
+    """
+    latents = as_latents(latents_NF)
+    max_F = as_max_activation(coverage.max_activation_F, latents)
+    latent_P, threshold_P = coverage.latent_P.numpy(), coverage.threshold_P.numpy()
+    edge_P = threshold_P.astype(max_F.dtype) * max_F[latent_P]
+    on_PN = np.zeros((len(latent_P), latents.n_positions), np.bool_)
+    for p, f in enumerate(latent_P):
+        entries = slice(latents.indptr_F1[f], latents.indptr_F1[f + 1])
+        on_PN[p, latents.rows_Z[entries]] = latents.values_Z[entries] > edge_P[p]
+    return torch.from_numpy(np.ascontiguousarray(on_PN.T))
+
+
+def coverage_reference(
+    latents_NF: LatentsLike,
+    labels_NP: LabelsLike,
+    *,
+    denominator: int | None = None,
+    max_activation_F: LabelsLike | None = None,
+    thresholds: ThresholdsLike = THRESHOLDS,
+    valid_N: LabelsLike | None = None,
+) -> float:
+    """The published code's coverage: one threshold shared by all properties, chosen and scored in sample.
+
+    For each threshold, the sum over properties of the best F1 of any latent, divided by `denominator` (by default P;
+    the published tables have 192 for Othello and 768 for chess); of these the largest. A property that is never true
+    counts as F1 0. Other arguments and errors are those of `coverage`; also ValueError when the denominator is not
+    positive.
+    Source: the code published with Karvonen et al. 2024 (arXiv 2408.00113).
+    """
+    task = count_task(latents_NF, labels_NP, max_activation_F=max_activation_F, thresholds=thresholds, valid_N=valid_N)
+    divisor = task.labels_NP.shape[1] if denominator is None else denominator
+    if divisor <= 0:
+        raise ValueError(f"coverage is a mean over a positive number of properties, not {divisor}")
+    best_TP, _ = _best_latents(task)
+    return float((best_TP.sum(axis=1) / divisor).max())
+
+
+def _check_ever_true(labels_NP: np.ndarray) -> None:
+    if not labels_NP.shape[1]:
+        raise ValueError("there is no property to cover")
+    never = np.flatnonzero(~labels_NP.any(axis=0))
+    if len(never):
+        more = f" (nor are {len(never) - 1} others)" if len(never) > 1 else ""
+        raise ValueError(f"the property in column {never[0]} is never true{more}; leave out unsupported ones")
+
+
+def _coverage(task: CountTask) -> Coverage:
+    _check_ever_true(task.labels_NP)
+    best_TP, latent_TP = _best_latents(task)
+    t_P = best_TP.argmax(axis=0)  # the first of equal ones
+    p_P = np.arange(best_TP.shape[1])
+    f1_P = best_TP[t_P, p_P]
+    return Coverage(
+        value=float(f1_P.mean()),
+        f1_P=torch.from_numpy(f1_P),
+        latent_P=torch.from_numpy(latent_TP[t_P, p_P]),
+        threshold_P=torch.from_numpy(task.thresholds_T[t_P]),
+        max_activation_F=torch.from_numpy(task.max_activation_F),
+    )
+
+
+def _best_latents(task: CountTask) -> tuple[np.ndarray, np.ndarray]:
+    """The best F1 of any latent at each threshold for each property (T, P), and the first latent that reaches it."""
+    if not task.latents.n_latents:
+        raise ValueError("there are no latents")
+    shape = (len(task.thresholds_T), task.labels_NP.shape[1])
+    best_TP, latent_TP = np.full(shape, -1.0), np.zeros(shape, np.int64)
+    for first, counts in task_blocks(task):
+        _keep_best(counts.on_TFP.numpy(), counts.n_on_TF.numpy(), counts.positives_P.numpy(), first, best_TP, latent_TP)
+    return best_TP, latent_TP
+
+
+@njit(cache=True, nogil=True)
+def _keep_best(on_TFP: Any, n_on_TF: Any, positives_P: Any, first: int, best_TP: Any, latent_TP: Any) -> None:
+    n_thresholds, n_latents, n_properties = on_TFP.shape
+    for t in range(n_thresholds):
+        for f in range(n_latents):
+            for p in range(n_properties):
+                on, either = on_TFP[t, f, p], n_on_TF[t, f] + positives_P[p]
+                f1 = 2.0 * on / either if on > 0 else 0.0
+                if f1 > best_TP[t, p]:
+                    best_TP[t, p] = f1
+                    latent_TP[t, p] = first + f

@@ -1,0 +1,126 @@
+"""Score an SAE, or a testbed's baselines, into a run folder.
+
+scores.json                  every score: value, interval, parts, details
+core_eval_results.json       the core evaluation in SAEBench's own fields
+timings.jsonl                how long each took
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from boardgame_sae.activations.probes import ProbeConfig, probe_run
+from boardgame_sae.activations.testbed import Testbed, load_testbed
+from boardgame_sae.config import content_hash, from_mapping
+from boardgame_sae.metrics.baselines import baselines
+from boardgame_sae.metrics.score import Scores, evaluate
+from boardgame_sae.runs import Run, progress, run_hash, write_json
+from boardgame_sae.saes.sae import SAE, load_sae, sae_config
+from boardgame_sae.saes.train import TrainSAEConfig, testbed_metadata, train_saes_run
+
+SCORES_FILE, CORE_FILE = "scores.json", "core_eval_results.json"
+
+
+def score_saes(
+    sae_folders: Sequence[str | Path], testbed_folder: str | Path, *, suite: str = "supervised", device: str = "auto"
+) -> list[Path]:
+    """Score SAEs, each into a run folder; finished ones are reused.
+
+    An SAE trained on the random-weights GPT is scored there, on the same games and truth.
+    """
+    testbed = load_testbed(testbed_folder, device)
+    twin: Testbed | None = None
+    folders = []
+    bar = progress(len(sae_folders), "score SAEs", "SAEs")
+    for sae_folder in sae_folders:
+        sae = load_sae(sae_folder).to(testbed.model.gpt.device)
+        random = bool(sae.metadata.get("random_weights"))
+        if random and twin is None:
+            twin = testbed.random_twin()
+        bed = twin if random and twin is not None else testbed
+        folders.append(_score_sae(sae, Path(sae_folder), bed, suite, random))
+        bar.update(1)
+    bar.close()
+    return folders
+
+
+def _score_sae(sae: SAE, folder: Path, testbed: Testbed, suite: str, random: bool) -> Path:
+    name = folder.name + ("-random-gpt" if random else "")
+    inputs = {"sae": run_hash(folder), "testbed": testbed.hash}
+    with Run("scores", name, {"suite": suite}, inputs) as run:
+        if not run.done:
+            config = {**sae_fields(sae), "sae_folder": folder.name}
+            kind = "random_gpt_sae" if random else "sae"
+            _write(run, evaluate(sae, testbed, suite, name=name, kind=kind, facts={"sae": config}))
+        return run.folder
+
+
+def sae_fields(sae: SAE) -> dict[str, Any]:
+    """An SAE's config as plain data."""
+    from boardgame_sae.config import to_mapping
+
+    return to_mapping(sae.cfg)
+
+
+def score_baselines(
+    testbed_folder: str | Path,
+    *,
+    probe_folder: str | Path | None = None,
+    suite: str = "supervised",
+    device: str = "auto",
+) -> list[Path]:
+    """Score the linear probe, MLP neurons and residual channels of a testbed, each into a run folder.
+
+    probe_folder: a probe run that has the testbed's hook point; by default one is fitted (or reused).
+    """
+    testbed = load_testbed(testbed_folder, device)
+    if probe_folder is None:
+        probe_folder = probe_run(testbed.model, testbed.corpus, ProbeConfig(hook_names=(testbed.hook_name,)))
+    made_of = {"testbed": testbed.hash, "probe": run_hash(probe_folder)}
+    with Run("scores", "baselines", {"suite": suite}, made_of) as run:
+        if not run.done:
+            for scores in baselines(testbed, probe_folder, suite):
+                scores.to_json(run / f"{scores.subject['kind']}/{SCORES_FILE}")
+                for name, seconds in scores.seconds.items():
+                    run.log_time(f"{scores.subject['kind']} {name}", seconds)
+            run.finish()
+        return run.folder
+
+
+def random_gpt_twin(sae_folder: str | Path, testbed_folder: str | Path, *, device: str = "auto") -> Path:
+    """Train the SAE's twin, same config and training, on the random-weights GPT; reused when done."""
+    sae, testbed = load_sae(sae_folder), load_testbed(testbed_folder, device).random_twin()
+    cfg = from_mapping(TrainSAEConfig, sae.metadata.get("training", {}), f"{sae_folder}")
+    store = testbed.harvest(cfg.n_harvested)
+    (folder,) = train_saes_run(
+        store, [sae_config(**sae_fields(sae))], cfg, metadata=testbed_metadata(testbed), device=device
+    )
+    return folder
+
+
+def _write(run: Run, scores: Scores) -> None:
+    scores.to_json(run / SCORES_FILE)
+    if "core" in scores:
+        write_json(run / CORE_FILE, saebench_core(scores))
+    for name, seconds in scores.seconds.items():
+        run.log_time(name, seconds)
+    run.finish(**{name: found.value for name, found in scores.items()})
+
+
+def saebench_core(scores: Scores) -> dict[str, Any]:
+    """The core score with the fields of a SAEBench result file."""
+    metrics = scores["core"].details["eval_result_metrics"]
+    config = {"n_tokens": int(metrics["token_stats"]["total_tokens_eval_reconstruction"])}
+    return {
+        "eval_type_id": "core",
+        "eval_config": config,
+        "eval_id": content_hash({"subject": scores.subject, "config": config}, 32),
+        "eval_result_metrics": metrics,
+        "eval_result_details": [],
+        "sae_lens_id": "custom_sae",
+        "sae_lens_release_id": scores.subject["name"],
+        "sae_lens_version": None,
+        "sae_bench_commit_hash": None,
+        "sae_cfg_dict": scores.subject.get("sae", {}),
+        "eval_result_unstructured": {"density_histogram": scores["core"].details["density_histogram"]},
+    }

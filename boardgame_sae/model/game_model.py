@@ -1,0 +1,111 @@
+"""A GPT together with the game it plays, its alphabet and a card that says how it was made."""
+
+import json
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from boardgame_sae.config import content_hash, from_mapping, to_mapping
+from boardgame_sae.games import Game, load_game
+from boardgame_sae.model.gpt import GPT, GPTConfig
+from boardgame_sae.runs import RunError, read_json, write_json, writing
+
+WEIGHTS_FILE, CARD_FILE = "model.safetensors", "cfg.json"
+
+
+def pick_device(device: str = "auto") -> torch.device:
+    """The device of a name; `auto` is CUDA where there is one, else Apple's MPS, else the CPU."""
+    if device != "auto":
+        return torch.device(device)
+    if torch.cuda.is_available():
+        return torch.device("cuda")
+    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+
+
+@dataclass(frozen=True, eq=False)
+class GameModel:
+    """A GPT that reads games."""
+
+    gpt: GPT
+    """A plain torch module; its intermediates can be hooked by name."""
+    card: dict[str, Any]
+    """Plain data: game, passes, tokenization, alphabet, gpt (its config), training, seed, hash."""
+
+    @cached_property
+    def game(self) -> Game:
+        """The game it plays."""
+        return load_game(self.card["game"], passes=self.card["passes"])
+
+    @property
+    def alphabet(self) -> tuple[str, ...]:
+        """What each token id stands for; id 0 is padding."""
+        return tuple(self.card["alphabet"])
+
+    @property
+    def tokenization(self) -> str:
+        """`move` or `char`."""
+        return self.card["tokenization"]
+
+    @property
+    def hash(self) -> str:
+        """Hash of what the model was made from."""
+        return self.card["hash"]
+
+    def save(self, folder: str | Path) -> None:
+        """Write weights (safetensors) and card (JSON) into a folder."""
+        folder = Path(folder)
+        with writing(folder / WEIGHTS_FILE) as temporary:
+            weights = {name: tensor.contiguous().cpu() for name, tensor in self.gpt.state_dict().items()}
+            save_file(weights, temporary)
+        write_json(folder / CARD_FILE, self.card)
+
+    @classmethod
+    def load(cls, folder: str | Path, device: str = "auto") -> "GameModel":
+        """Read a model's folder. Raises RunError naming the file that is missing, damaged or does not fit."""
+        folder = Path(folder)
+        card = read_json(folder / CARD_FILE)
+        if "gpt" not in card or "alphabet" not in card:
+            raise RunError(f"{folder / CARD_FILE}: not a GPT's card; give the folder of a `train-gpt` run")
+        gpt = GPT(from_mapping(GPTConfig, card["gpt"], str(folder / CARD_FILE)))
+        path = folder / WEIGHTS_FILE
+        try:
+            gpt.load_state_dict(load_file(path))
+        except (OSError, SafetensorError, RuntimeError) as error:
+            raise RunError(
+                f"{path}: missing, truncated or of another shape ({error}); train the model again"
+            ) from error
+        return cls(gpt.to(pick_device(device)).eval(), card)
+
+    def random_twin(self, seed: int = 0) -> "GameModel":
+        """The same GPT with random weights: the control that has learned nothing."""
+        gpt = GPT(self.gpt.cfg, seed=seed).to(self.gpt.device).eval()
+        made_of = {"random_weights": seed, "gpt": to_mapping(self.gpt.cfg), "of": self.hash}
+        return replace(self, gpt=gpt, card={**self.card, "training": made_of, "hash": content_hash(made_of)})
+
+    def encode(self, text: str) -> Tensor:
+        """Token ids (1, L) of one game's text. Raises IllegalMove when the game cannot be played."""
+        from boardgame_sae.transcripts.corpus import tokenize
+
+        tokens, _, _ = tokenize(self.game, self.game.record([text]), self.tokenization)
+        return torch.from_numpy(tokens.astype("int64"))[None].to(self.gpt.device)
+
+    def to_transformer_lens(self) -> Any:
+        """The same model in TransformerLens: HookedTransformer on version 3, TransformerBridge on 4."""
+        from boardgame_sae.model.exchange import to_transformer_lens
+
+        return to_transformer_lens(self)
+
+    def to_hugging_face(self) -> Any:
+        """The same model as a Hugging Face GPT2LMHeadModel."""
+        from boardgame_sae.model.exchange import to_hugging_face
+
+        return to_hugging_face(self)
+
+    def __str__(self) -> str:
+        return json.dumps({key: self.card[key] for key in ("game", "tokenization", "hash")})

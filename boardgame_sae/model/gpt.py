@@ -1,0 +1,207 @@
+"""The whole GPT in one file: learned positions, pre-norm blocks, causal attention, and hooks by name.
+
+Every intermediate has TransformerLens's name (`blocks.3.hook_resid_post`, `blocks.0.attn.hook_q`, ...). Pass
+`hooks={name: function}` to `forward` to read a place (the function returns None) or replace it (it returns a tensor).
+"""
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from boardgame_sae.config import config
+
+Hook = Callable[[Tensor], Tensor | None]
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "relu": F.relu,
+    "gelu": lambda x: F.gelu(x, approximate="tanh"),
+}
+
+
+@config
+class GPTConfig:
+    """The shape of a GPT, in TransformerLens's words."""
+
+    n_layers: int
+    """Transformer blocks."""
+    d_model: int
+    """Width of the residual stream."""
+    n_heads: int
+    """Attention heads in each block; divides d_model."""
+    d_vocab: int
+    """Size of the alphabet, padding included."""
+    n_ctx: int
+    """Longest input, in tokens."""
+    act_fn: Literal["relu", "gelu"] = "relu"
+    """Nonlinearity of the MLP; gelu is GPT-2's tanh form."""
+
+    def __post_init__(self) -> None:
+        for name in ("n_layers", "d_model", "n_heads", "d_vocab", "n_ctx"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1")
+        if self.d_model % self.n_heads:
+            raise ValueError(f"d_model {self.d_model} does not divide into {self.n_heads} heads")
+
+
+class Hooks:
+    """The functions to call at named places; most places have none."""
+
+    def __init__(self, functions: Mapping[str, Hook] | None, prefix: str = "") -> None:
+        self.functions, self.prefix = functions or {}, prefix
+
+    def __call__(self, name: str, value: Tensor) -> Tensor:
+        function = self.functions.get(self.prefix + name)
+        if function is None:
+            return value
+        replaced = function(value)
+        return value if replaced is None else replaced
+
+    def want(self, *names: str) -> bool:
+        """Is any of these places hooked? (What is costly and nobody asks for is not computed.)"""
+        return any(self.prefix + name in self.functions for name in names)
+
+    def below(self, prefix: str) -> "Hooks":
+        """The same hooks, for a part of the model whose names begin with `prefix`."""
+        return Hooks(self.functions, self.prefix + prefix) if self.functions else self
+
+
+class LayerNorm(nn.LayerNorm):
+    """Layer normalisation with `hook_scale` (the standard deviation) and `hook_normalized` (the output)."""
+
+    def forward(self, x_BLD: Tensor, hook: Hooks | None = None) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
+        if hook is None:
+            return super().forward(x_BLD)
+        if not hook.want("hook_scale"):
+            return hook("hook_normalized", super().forward(x_BLD))
+        centred_BLD = x_BLD - x_BLD.mean(-1, keepdim=True)
+        scale_BL1 = hook("hook_scale", (centred_BLD.pow(2).mean(-1, keepdim=True) + self.eps).sqrt())
+        return hook("hook_normalized", centred_BLD / scale_BL1 * self.weight + self.bias)
+
+
+class Attention(nn.Module):
+    """Causal multi-head self-attention."""
+
+    def __init__(self, cfg: GPTConfig) -> None:
+        super().__init__()
+        self.n_heads = cfg.n_heads
+        self.qkv = nn.Linear(cfg.d_model, 3 * cfg.d_model)
+        self.out = nn.Linear(cfg.d_model, cfg.d_model)
+
+    def forward(self, x_BLD: Tensor, hook: Hooks) -> Tensor:
+        heads = (*x_BLD.shape[:2], self.n_heads, -1)
+        q_BLHE, k_BLHE, v_BLHE = (part.view(heads) for part in self.qkv(x_BLD).chunk(3, dim=-1))
+        q = hook("hook_q", q_BLHE).transpose(1, 2)
+        k = hook("hook_k", k_BLHE).transpose(1, 2)
+        v = hook("hook_v", v_BLHE).transpose(1, 2)
+        if hook.want("hook_attn_scores", "hook_pattern"):
+            z = self._written_out(q, k, v, hook)
+        else:
+            z = F.scaled_dot_product_attention(q, k, v, is_causal=True)
+        z_BLHE = hook("hook_z", z.transpose(1, 2))
+        if hook.want("hook_result"):
+            out_HED = self.out.weight.T.reshape(self.n_heads, -1, self.out.out_features)
+            result_BLHD = hook("hook_result", torch.einsum("blhe,hed->blhd", z_BLHE, out_HED))
+            return result_BLHD.sum(2) + self.out.bias
+        return self.out(z_BLHE.reshape(x_BLD.shape))
+
+    @staticmethod
+    def _written_out(q: Tensor, k: Tensor, v: Tensor, hook: Hooks) -> Tensor:
+        n_tokens = q.shape[2]
+        future = torch.ones(n_tokens, n_tokens, dtype=torch.bool, device=q.device).triu(1)
+        scores_BHLL = (q @ k.transpose(-1, -2) / math.sqrt(q.shape[-1])).masked_fill(future, -torch.inf)
+        scores_BHLL = hook("hook_attn_scores", scores_BHLL)
+        return hook("hook_pattern", scores_BHLL.softmax(-1)) @ v
+
+
+class MLP(nn.Module):
+    """Two linear maps with a nonlinearity between; its hidden units are the model's neurons."""
+
+    def __init__(self, cfg: GPTConfig) -> None:
+        super().__init__()
+        self.up = nn.Linear(cfg.d_model, 4 * cfg.d_model)
+        self.down = nn.Linear(4 * cfg.d_model, cfg.d_model)
+        self.act = ACTIVATIONS[cfg.act_fn]
+
+    def forward(self, x_BLD: Tensor, hook: Hooks) -> Tensor:
+        return self.down(hook("hook_post", self.act(hook("hook_pre", self.up(x_BLD)))))
+
+
+class Block(nn.Module):
+    """Attention, then MLP, each reading a normalised residual stream and adding to it."""
+
+    def __init__(self, cfg: GPTConfig) -> None:
+        super().__init__()
+        self.ln1, self.attn = LayerNorm(cfg.d_model), Attention(cfg)
+        self.ln2, self.mlp = LayerNorm(cfg.d_model), MLP(cfg)
+
+    def forward(self, x_BLD: Tensor, hook: Hooks) -> Tensor:
+        x_BLD = hook("hook_resid_pre", x_BLD)
+        x_BLD = x_BLD + hook("hook_attn_out", self.attn(self.ln1(x_BLD, hook.below("ln1.")), hook.below("attn.")))
+        x_BLD = hook("hook_resid_mid", x_BLD)
+        x_BLD = x_BLD + hook("hook_mlp_out", self.mlp(self.ln2(x_BLD, hook.below("ln2.")), hook.below("mlp.")))
+        return hook("hook_resid_post", x_BLD)
+
+
+class GPT(nn.Module):
+    """A GPT over a small alphabet."""
+
+    def __init__(self, cfg: GPTConfig, seed: int = 0) -> None:
+        """Random weights from `seed`: normal of deviation 0.02, GPT-2's, residual outputs / sqrt(2 layers)."""
+        super().__init__()
+        self.cfg = cfg
+        self.embed = nn.Embedding(cfg.d_vocab, cfg.d_model)
+        self.pos_embed = nn.Embedding(cfg.n_ctx, cfg.d_model)
+        self.blocks = nn.ModuleList(Block(cfg) for _ in range(cfg.n_layers))
+        self.ln_final = LayerNorm(cfg.d_model)
+        self.unembed = nn.Linear(cfg.d_model, cfg.d_vocab, bias=False)
+        generator = torch.Generator().manual_seed(seed)
+        with torch.no_grad():
+            for name, weight in self.named_parameters():
+                if weight.ndim == 2:
+                    to_residual = name.endswith(("out.weight", "down.weight"))
+                    deviation = 0.02 / math.sqrt(2 * cfg.n_layers) if to_residual else 0.02
+                    weight.copy_(torch.randn(weight.shape, generator=generator) * deviation)
+                elif name.endswith("bias"):
+                    weight.zero_()
+
+    def forward(
+        self,
+        inputs: Tensor,
+        hooks: Mapping[str, Hook] | None = None,
+        *,
+        start_at_layer: int | None = None,
+        stop_at_layer: int | None = None,
+    ) -> Tensor:
+        """Logits (B, L, d_vocab) for token ids (B, L).
+
+        hooks: functions by hook point name; each may return a replacement.
+        start_at_layer: `inputs` is then the residual stream (B, L, d_model) that enters that block.
+        stop_at_layer: return the residual stream (B, L, d_model) that enters that block instead of logits.
+        """
+        hook = Hooks(hooks)
+        x_BLD = self._embed(inputs, hook) if start_at_layer is None else inputs
+        stop = self.cfg.n_layers if stop_at_layer is None else stop_at_layer
+        for layer in range(start_at_layer or 0, stop):
+            x_BLD = self.blocks[layer](x_BLD, hook.below(f"blocks.{layer}."))
+        if stop_at_layer is not None:
+            return x_BLD
+        return self.unembed(self.ln_final(x_BLD, hook.below("ln_final.")))
+
+    def _embed(self, tokens_BL: Tensor, hook: Hooks) -> Tensor:
+        if tokens_BL.shape[1] > self.cfg.n_ctx:
+            raise ValueError(f"input of {tokens_BL.shape[1]} tokens; this GPT's context is {self.cfg.n_ctx}")
+        positions_L = torch.arange(tokens_BL.shape[1], device=tokens_BL.device)
+        return hook("hook_embed", self.embed(tokens_BL)) + hook("hook_pos_embed", self.pos_embed(positions_L)[None])
+
+    @property
+    def n_parameters(self) -> int:
+        """Number of trained numbers."""
+        return sum(weight.numel() for weight in self.parameters())
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return self.embed.weight.device

@@ -1,0 +1,267 @@
+"""The training loop: next-token prediction and nothing else, on 1..N devices, resumable to the same bytes.
+
+Muon turns the hidden matrices, AdamW everything else; the rate warms up, stays, then falls to zero. The batch of a
+step depends on the seed and the step alone, so a state of weights, moments and step is all a resume needs.
+"""
+
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from boardgame_sae.config import ConfigError, config, from_mapping, seed_for, to_mapping
+from boardgame_sae.model.game_model import GameModel, pick_device
+from boardgame_sae.model.gpt import GPT, GPTConfig
+from boardgame_sae.model.legality import legality
+from boardgame_sae.model.muon import Muon
+from boardgame_sae.runs import Run, pack_state, progress, unpack_state, write_json
+from boardgame_sae.transcripts.corpus import Corpus
+
+PAD = 0
+
+
+@config
+class TrainGPTConfig:
+    """The shape of the GPT and how it is trained."""
+
+    n_layers: int = 4
+    """Transformer blocks."""
+    d_model: int = 128
+    """Width of the residual stream."""
+    n_heads: int = 4
+    """Attention heads a block."""
+    act_fn: Literal["relu", "gelu"] = "relu"
+    """Nonlinearity of the MLP."""
+    n_steps: int = 2000
+    """Optimiser steps."""
+    batch_size: int = 64
+    """Games a step."""
+    muon_lr: float = 0.02
+    """Peak rate of Muon, on the blocks' matrices."""
+    adamw_lr: float = 3e-3
+    """Peak rate of AdamW, on embeddings, norms, biases and the output."""
+    weight_decay: float = 0.01
+    """Decoupled weight decay of both."""
+    warmup_fraction: float = 0.02
+    """Share of the steps in which the rate rises from zero."""
+    decay_fraction: float = 0.4
+    """Share of the steps, the last, in which it falls to zero."""
+    grad_clip: float = 1.0
+    """Greatest norm of the gradient."""
+    log_every: int = 50
+    """Steps between two lines of training loss."""
+    eval_every: int = 500
+    """Steps between two looks at legality on validation games."""
+    precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
+    """Number format, in lightning-fabric's words."""
+    seed: int = 0
+    """Seed of the weights and of the order of the games."""
+
+
+PRESETS: dict[str, TrainGPTConfig] = {
+    "tiny": TrainGPTConfig(),
+    "small": TrainGPTConfig(n_layers=8, n_steps=30_000, eval_every=2500),
+    "paper": TrainGPTConfig(
+        n_layers=8, d_model=512, n_heads=8, act_fn="gelu", n_steps=200_000, batch_size=512, eval_every=5000
+    ),
+}
+"""tiny: minutes on 2 cores. small: hours on 2 cores. paper: 8 layers of width 512, for a GPU."""
+
+
+def preset(name: str, **changes: Any) -> TrainGPTConfig:
+    """A preset with some fields changed. Raises ConfigError for an unknown preset or field."""
+    if name not in PRESETS:
+        raise ConfigError(f"unknown preset '{name}'; the presets are {', '.join(PRESETS)}")
+    return from_mapping(TrainGPTConfig, {**to_mapping(PRESETS[name]), **changes}, f"preset {name}")
+
+
+def rate_factor(step: int, cfg: TrainGPTConfig) -> float:
+    """Share of the peak rate at a step: warm-up, stable, linear decay to zero."""
+    warmup = max(1, round(cfg.n_steps * cfg.warmup_fraction))
+    decay = max(1, round(cfg.n_steps * cfg.decay_fraction))
+    return min(1.0, (step + 1) / warmup, (cfg.n_steps - step) / decay)
+
+
+def make_optimizers(gpt: GPT, cfg: TrainGPTConfig) -> list[torch.optim.Optimizer]:
+    """Muon for the matrices inside the blocks, AdamW for all else."""
+    hidden = [weight for weight in gpt.blocks.parameters() if weight.ndim == 2]
+    inside = {id(weight) for weight in hidden}
+    others = [weight for weight in gpt.parameters() if id(weight) not in inside]
+    return [
+        Muon(hidden, lr=cfg.muon_lr, weight_decay=cfg.weight_decay),
+        torch.optim.AdamW(others, lr=cfg.adamw_lr, weight_decay=cfg.weight_decay, betas=(0.9, 0.95), fused=True),
+    ]
+
+
+def next_token_loss(gpt: torch.nn.Module, tokens_BL: Tensor) -> Tensor:
+    """Mean cross-entropy, in nats, of predicting each next token of some games; padding does not count."""
+    logits_BLV = gpt(tokens_BL[:, :-1])
+    return F.cross_entropy(logits_BLV.flatten(0, 1), tokens_BL[:, 1:].flatten(), ignore_index=PAD)
+
+
+class Training:
+    """One training run: weights, optimisers, step. `advance` makes one step."""
+
+    def __init__(self, corpus: Corpus, cfg: TrainGPTConfig, fabric: Any) -> None:
+        self.corpus, self.cfg, self.fabric = corpus, cfg, fabric
+        self.gpt = GPT(gpt_config(corpus, cfg), seed=seed_for(cfg.seed, "weights"))
+        self.optimizers = make_optimizers(self.gpt.to(fabric.device), cfg)
+        self.model, *self.wrapped = fabric.setup(self.gpt, *self.optimizers)
+        self.step = 0
+        self.losses: list[float] = []
+
+    def advance(self) -> float:
+        """One optimiser step; returns the batch's loss in nats."""
+        cfg, fabric = self.cfg, self.fabric
+        rows = self.corpus.batch("train", self.step, cfg.batch_size, seed_for(cfg.seed, "order"))
+        tokens_BL = torch.from_numpy(rows[fabric.global_rank :: fabric.world_size]).to(fabric.device)
+        loss = next_token_loss(self.model, tokens_BL)
+        fabric.backward(loss)
+        factor = rate_factor(self.step, cfg)
+        torch.nn.utils.clip_grad_norm_(self.gpt.parameters(), cfg.grad_clip)
+        for optimizer, wrapped, peak in zip(self.optimizers, self.wrapped, (cfg.muon_lr, cfg.adamw_lr), strict=True):
+            for group in optimizer.param_groups:
+                group["lr"] = peak * factor
+            wrapped.step()
+            optimizer.zero_grad(set_to_none=True)
+        self.step += 1
+        value = float(fabric.all_reduce(loss.detach()))
+        self.losses.append(value)
+        return value
+
+    def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """Everything a resume needs, as tensors and plain data."""
+        tensors, plain = pack_state(
+            {"gpt": self.gpt.state_dict(), "optimizers": [optimizer.state_dict() for optimizer in self.optimizers]}
+        )
+        return tensors, {"step": self.step, "losses": self.losses, "state": plain}
+
+    def restore(self, tensors: Mapping[str, Tensor], meta: Mapping[str, Any]) -> None:
+        """Go back to a saved state."""
+        state = unpack_state(tensors, meta["state"])
+        self.gpt.load_state_dict(state["gpt"])
+        for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
+            optimizer.load_state_dict(saved)
+        self.step, self.losses = meta["step"], list(meta["losses"])
+
+
+def gpt_config(corpus: Corpus, cfg: TrainGPTConfig) -> GPTConfig:
+    """The GPT that fits a corpus."""
+    return GPTConfig(
+        n_layers=cfg.n_layers,
+        d_model=cfg.d_model,
+        n_heads=cfg.n_heads,
+        act_fn=cfg.act_fn,
+        d_vocab=len(corpus.alphabet),
+        n_ctx=corpus.n_ctx,
+    )
+
+
+def model_card(corpus: Corpus, cfg: TrainGPTConfig, run_hash: str) -> dict[str, Any]:
+    """What a GPT is and how it was made, as plain data."""
+    return {
+        "game": corpus.attributes["game"],
+        "passes": corpus.attributes["passes"],
+        "tokenization": corpus.tokenization,
+        "alphabet": list(corpus.alphabet),
+        "gpt": to_mapping(gpt_config(corpus, cfg)),
+        "training": to_mapping(cfg),
+        "corpus": corpus.config,
+        "hash": run_hash,
+    }
+
+
+def train_gpt_run(
+    corpus: Corpus,
+    cfg: TrainGPTConfig,
+    *,
+    name: str | None = None,
+    out: str | Path | None = None,
+    device: str = "auto",
+    devices: int = 1,
+    checkpoint_seconds: float = 30.0,
+) -> Path:
+    """Train a GPT into a run folder and return the folder; a finished one is reused, a killed one resumed.
+
+    devices: how many of the device to train on (data parallel). checkpoint_seconds: time between two resume states.
+    """
+    with Run("gpt", name or corpus.attributes["game"], to_mapping(cfg), {"corpus": corpus.hash}, out) as run:
+        if not run.done:
+            training = Training(corpus, cfg, _fabric(device, devices, cfg))
+            saved = run.load_state()
+            if saved is not None:
+                training.restore(*saved)
+            _train(training, run, checkpoint_seconds)
+            model = GameModel(training.gpt.eval(), model_card(corpus, cfg, run.hash))
+            model.save(run.folder)
+            seen = {split: to_mapping(legality(model, corpus, split=split)) for split in ("validation", "test")}
+            write_json(
+                run / "legality.json", {**seen, "random_weights": to_mapping(legality(model.random_twin(), corpus))}
+            )
+            run.finish(legal_rate=seen["test"]["legal_rate"], loss=seen["test"]["loss"])
+        return run.folder
+
+
+def _fabric(device: str, devices: int, cfg: TrainGPTConfig) -> Any:
+    from lightning_fabric import Fabric  # imported late: it takes seconds
+
+    chosen = pick_device(device).type
+    fabric = Fabric(
+        accelerator={"mps": "mps", "cuda": "cuda"}.get(chosen, "cpu"), devices=devices, precision=cfg.precision
+    )
+    fabric.launch()
+    return fabric
+
+
+def _train(training: Training, run: Run, checkpoint_seconds: float) -> None:
+    cfg, began = training.cfg, time.perf_counter()
+    saved_at, first = began, training.step
+    leader = training.fabric.is_global_zero
+    bar = progress(cfg.n_steps, "train GPT", "steps", initial=first, disable=not leader)
+    while training.step < cfg.n_steps:
+        training.advance()
+        bar.update(1)
+        if not leader:
+            continue
+        if training.step % cfg.log_every == 0 or training.step == cfg.n_steps:
+            mean = sum(training.losses) / len(training.losses)
+            training.losses.clear()
+            run.log(step=training.step, train_loss=mean, rate=rate_factor(training.step - 1, cfg))
+            bar.set_postfix(loss=f"{mean:.4f}", refresh=False)
+        if training.step % cfg.eval_every == 0 or training.step == cfg.n_steps:
+            run.log(step=training.step, **_look(training))
+        if time.perf_counter() - saved_at >= checkpoint_seconds:
+            run.save_state(*training.state())
+            saved_at = time.perf_counter()
+    bar.close()
+    if leader:
+        run.save_state(*training.state())
+        run.log_time("train", time.perf_counter() - began, steps=cfg.n_steps - first)
+
+
+def _look(training: Training) -> dict[str, float]:
+    """Legality on a few validation games, for the learning curve."""
+    training.gpt.eval()
+    model = GameModel(training.gpt, model_card(training.corpus, training.cfg, ""))
+    n_games = min(256, len(training.corpus.games("validation")))
+    seen = legality(model, training.corpus, split="validation", n_games=n_games)
+    training.gpt.train()
+    return {
+        "validation_loss": seen.loss,
+        "loss_floor": seen.loss_floor,
+        "legal_rate": seen.legal_rate,
+        "legal_mass": seen.legal_mass,
+    }
+
+
+def train_gpt(
+    corpus: Corpus, preset: str = "tiny", *, out: str | Path | None = None, device: str = "auto", **changes: Any
+) -> GameModel:
+    """Train a GPT on a corpus (or reuse, or resume, the run that does). `changes`: fields of TrainGPTConfig."""
+    cfg = from_mapping(TrainGPTConfig, {**to_mapping(PRESETS[preset]), **changes}, "train_gpt")
+    return GameModel.load(train_gpt_run(corpus, replace(cfg), out=out, device=device), device)

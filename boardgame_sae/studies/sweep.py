@@ -1,0 +1,130 @@
+"""The whole road from one YAML file: corpus, GPT, probes, testbeds, a grid of SAEs, and every score beside baselines.
+
+Each stage is a run folder of its own, so that a killed sweep resumes where it stood, and a changed one reuses all that
+the change does not touch.
+"""
+
+import itertools
+from collections.abc import Mapping, Sequence
+from dataclasses import field
+from pathlib import Path
+from typing import Any
+
+from boardgame_sae.activations.probes import ProbeConfig, probe_run
+from boardgame_sae.activations.testbed import Testbed, load_testbed, testbed_run
+from boardgame_sae.config import ConfigError, config, from_mapping, to_mapping
+from boardgame_sae.metrics.score_run import score_baselines, score_saes
+from boardgame_sae.model.game_model import GameModel
+from boardgame_sae.model.train import preset, train_gpt_run
+from boardgame_sae.runs import Run, run_hash, write_json
+from boardgame_sae.saes.sae import SAEConfig, sae_config
+from boardgame_sae.saes.train import TrainSAEConfig, testbed_metadata, train_saes_run
+from boardgame_sae.transcripts.corpus import Corpus
+from boardgame_sae.transcripts.generate import GenerateConfig, generate_run
+
+SWEEP_FILE = "sweep.json"
+
+
+@config
+class SweepConfig:
+    """One study: what is played, trained, probed, decomposed and scored."""
+
+    name: str
+    """What the study is called."""
+    corpus: GenerateConfig = GenerateConfig()
+    """The games."""
+    preset: str = "tiny"
+    """The GPT's preset: tiny, small or paper."""
+    model: dict[str, Any] = field(default_factory=dict)
+    """Fields of TrainGPTConfig that differ from the preset."""
+    probes: ProbeConfig = ProbeConfig()
+    """The probes, of the trained GPT and of its random-weights twin."""
+    hook_names: tuple[str, ...] = ()
+    """Hook points to train SAEs at; none: two thirds up the residual stream."""
+    n_games: int = 1000
+    """Games a split to score on."""
+    training: TrainSAEConfig = TrainSAEConfig()
+    """How the SAEs are trained."""
+    saes: tuple[dict[str, Any], ...] = ()
+    """SAEs, each by its fields; a list as a value stands for one SAE for each of its entries."""
+    random_saes: tuple[dict[str, Any], ...] = ()
+    """The same, for the random-weights GPT."""
+    suite: str = "supervised"
+    """Scores to compute."""
+
+
+def expand(entries: Sequence[Mapping[str, Any]], d_model: int) -> list[SAEConfig]:
+    """Every SAE of a grid: the product of each entry's lists. Raises ConfigError naming the entry."""
+    found = []
+    for place, entry in enumerate(entries):
+        if "architecture" not in entry:
+            raise ConfigError(f"saes.{place}: needs an architecture")
+        axes = [
+            [(name, value) for value in (values if isinstance(values, list) else [values])]
+            for name, values in entry.items()
+        ]
+        found += [sae_config(**{"d_model": d_model, **dict(chosen)}) for chosen in itertools.product(*axes)]
+    return found
+
+
+def sweep_run(cfg: SweepConfig, *, out: str | Path | None = None, workers: int = 1, device: str = "auto") -> Path:
+    """Run a study (or what is missing of it) and return the folder that lists all its runs."""
+    settings = model_settings(cfg)
+    corpus_folder = generate_run(cfg.corpus, workers=workers)
+    corpus = Corpus.open(corpus_folder)
+    model_folder = train_gpt_run(corpus, settings, name=cfg.name, device=device)
+    folders: dict[str, Any] = {"name": cfg.name, "corpus": str(corpus_folder), "model": str(model_folder)}
+    if cfg.saes:
+        model = GameModel.load(model_folder, device)
+        names = cfg.hook_names or (None,)
+        folders["probes"] = str(probe_run(model, corpus, cfg.probes, name="trained"))
+        folders["random_probes"] = str(probe_run(model.random_twin(), corpus, cfg.probes, name="random-weights"))
+        folders["testbeds"] = [
+            _testbed_runs(cfg, hook_name, corpus_folder, model_folder, folders["probes"], device) for hook_name in names
+        ]
+    with Run("sweep", cfg.name, to_mapping(cfg), {"corpus": corpus.hash, "model": run_hash(model_folder)}, out) as run:
+        if not run.done:
+            write_json(run / SWEEP_FILE, folders)
+            run.finish()
+        return run.folder
+
+
+def model_settings(cfg: SweepConfig) -> Any:
+    """The GPT's training config: the preset with the study's changes."""
+    return preset(cfg.preset, **cfg.model)
+
+
+def _testbed_runs(
+    cfg: SweepConfig, hook_name: str | None, corpus: Path, model: Path, probes: str, device: str
+) -> dict[str, Any]:
+    """Train and score the grid at one hook point."""
+    folder = testbed_run(model, corpus, hook_name=hook_name, n_games=cfg.n_games, name=cfg.name, device=device)
+    testbed = load_testbed(folder, device)
+    trained = _train(testbed, cfg.saes, cfg.training, device)
+    random = _train(testbed.random_twin(), cfg.random_saes, cfg.training, device)
+    scored = score_saes([*trained, *random], folder, suite=cfg.suite, device=device)
+    baselines = score_baselines(folder, probe_folder=probes, suite=cfg.suite, device=device)
+    return {
+        "testbed": str(folder),
+        "hook_name": testbed.hook_name,
+        "saes": [str(path) for path in trained],
+        "random_saes": [str(path) for path in random],
+        "scores": [str(path) for path in scored],
+        "baselines": str(baselines),
+    }
+
+
+def _train(testbed: Testbed, entries: Sequence[Mapping[str, Any]], cfg: TrainSAEConfig, device: str) -> list[Path]:
+    if not entries:
+        return []
+    store = testbed.harvest(cfg.n_harvested)
+    return train_saes_run(store, expand(entries, testbed.width), cfg, metadata=testbed_metadata(testbed), device=device)
+
+
+def sweep_config(values: Mapping[str, Any], source: str) -> SweepConfig:
+    """Validate a study, its grids included, before anything runs."""
+    cfg = from_mapping(SweepConfig, values, source)
+    model_settings(cfg)
+    for entries in (cfg.saes, cfg.random_saes):
+        expand(entries, d_model=preset(cfg.preset, **cfg.model).d_model)
+    return cfg

@@ -1,0 +1,246 @@
+"""HDF5 corpus: games as moves and as token ids, the ply at every token, metadata, splits, batches.
+
+    corpus.h5    attributes: format, version, game, passes, tokenization, alphabet (JSON), config (JSON), hash
+        moves, move_offsets      the games themselves, in the game's move codes
+        tokens, token_offsets    what the GPT reads
+        plies                    plies complete after reading each token
+        split                    per game: 0 train, 1 validation, 2 test
+        games/...                per game: its length and what the game says of its outcome
+
+The arrays are contiguous, so that they are memory-mapped and a corpus opens at once, whatever its size.
+"""
+
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+from boardgame_sae.config import canonical_json, seed_for, to_mapping
+from boardgame_sae.games import Game, MoveRecord, load_game
+
+CORPUS_FILE = "corpus.h5"
+FORMAT, VERSION = "boardgame_sae corpus", 1
+SPLITS = ("train", "validation", "test")
+
+
+class CorpusError(ValueError):
+    """A file that is not a usable corpus; the message names it and the mend."""
+
+
+def tokenize(game: Game, record: MoveRecord, tokenization: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Token ids (uint8 or uint16), plies complete after each token (uint16), and the games' offsets into both."""
+    if tokenization == "move":
+        lengths = np.diff(record.offsets)
+        starts = np.repeat(record.offsets[:-1], lengths)
+        plies = (np.arange(len(record.moves_M)) - starts + 1).astype(np.uint16)
+        return game.move_tokens(record), plies, record.offsets
+    characters, plies, offsets = game.characters(record)
+    ids = np.zeros(256, dtype=np.uint8)
+    for index, character in enumerate(game.text_alphabet):
+        if character:
+            ids[ord(character)] = index
+    return ids[characters], plies, offsets
+
+
+def alphabet_of(game: Game, tokenization: str) -> tuple[str, ...]:
+    """What each token id stands for; id 0 is padding."""
+    return game.alphabet if tokenization == "move" else game.text_alphabet
+
+
+def split_games(record: MoveRecord, seed: int, validation: float, test: float) -> np.ndarray:
+    """Assign each game to a split by a hash of its moves, so that equal games never sit on both sides. uint8 (B,)."""
+    with np.errstate(over="ignore"):
+        lengths = np.diff(record.offsets)
+        place_M = np.arange(len(record.moves_M), dtype=np.uint64) - np.repeat(record.offsets[:-1], lengths).astype(
+            np.uint64
+        )
+        mixed_M = _mix(record.moves_M.astype(np.uint64) + (place_M + np.uint64(1)) * np.uint64(0x9E3779B97F4A7C15))
+        sums_B = np.add.reduceat(np.append(mixed_M, np.uint64(0)), record.offsets[:-1])
+        sums_B[lengths == 0] = 0
+        uniform_B = _mix(sums_B + np.uint64(seed_for(seed, "split"))) / 2.0**64
+    return np.where(uniform_B < test, 2, np.where(uniform_B < test + validation, 1, 0)).astype(np.uint8)
+
+
+def _mix(x: np.ndarray) -> np.ndarray:
+    """The finaliser of splitmix64: every input bit moves every output bit."""
+    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return x ^ (x >> np.uint64(31))
+
+
+def write_corpus(path: Path, record: MoveRecord, cfg: Any, run_hash: str) -> None:
+    """Write a corpus file from its games and the config they were generated (or imported) with."""
+    game = load_game(cfg.game, passes=cfg.passes)
+    tokens, plies, offsets = tokenize(game, record, cfg.tokenization)
+    columns = {"length": np.diff(record.offsets).astype(np.uint16), **game.outcomes(record)}
+    with h5py.File(path, "w", libver="latest") as file:
+        file.attrs.update(
+            format=FORMAT,
+            version=VERSION,
+            game=cfg.game,
+            passes=cfg.passes,
+            tokenization=cfg.tokenization,
+            alphabet=json.dumps(alphabet_of(game, cfg.tokenization)),
+            config=canonical_json(to_mapping(cfg)),
+            hash=run_hash,
+        )
+        file["moves"], file["move_offsets"] = record.moves_M, record.offsets
+        file["tokens"], file["plies"], file["token_offsets"] = tokens, plies, offsets
+        file["split"] = split_games(record, cfg.seed, cfg.validation_fraction, cfg.test_fraction)
+        for name, values in columns.items():
+            file[f"games/{name}"] = values
+
+
+@dataclass(frozen=True, eq=False)
+class Corpus:
+    """An open corpus. Index arrays of games (B,) name games by their place in it."""
+
+    path: Path
+    attributes: dict[str, Any]
+    arrays: dict[str, np.ndarray]
+
+    @classmethod
+    def open(cls, path: str | Path) -> "Corpus":
+        """Open a corpus file, or the run folder that holds one.
+
+        Raises CorpusError, naming the file, when it is missing, truncated, no HDF5, or not a corpus of this version.
+        """
+        path = Path(path)
+        path = path / CORPUS_FILE if path.is_dir() else path
+        if not path.exists():
+            raise CorpusError(f"{path}: no such corpus; `boardgame-sae generate` makes one, and resumes a killed one")
+        try:
+            with h5py.File(path, "r") as file:
+                attributes = dict(file.attrs)
+                if attributes.get("format") != FORMAT:
+                    raise CorpusError(f"{path}: an HDF5 file, but not a corpus of boardgame_sae; give a corpus.h5")
+                if attributes.get("version") != VERSION:
+                    raise CorpusError(
+                        f"{path}: corpus version {attributes.get('version')}, this program reads {VERSION}"
+                    )
+                arrays = _map_arrays(path, file)
+        except (OSError, KeyError, RuntimeError) as error:
+            raise CorpusError(
+                f"{path}: truncated or not an HDF5 file ({error}); remove it and generate the corpus again"
+            ) from error
+        corpus = cls(path, attributes, arrays)
+        corpus._check()
+        return corpus
+
+    def _check(self) -> None:
+        offsets, tokens = self.arrays["token_offsets"], self.arrays["tokens"]
+        if offsets[-1] != len(tokens) or self.arrays["move_offsets"][-1] != len(self.arrays["moves"]):
+            raise CorpusError(f"{self.path}: its offsets do not match its tokens; remove it and generate it again")
+
+    @cached_property
+    def game(self) -> Game:
+        """The game that was played."""
+        return load_game(self.attributes["game"], passes=self.attributes["passes"])
+
+    @property
+    def tokenization(self) -> str:
+        """`move` or `char`."""
+        return self.attributes["tokenization"]
+
+    @cached_property
+    def alphabet(self) -> tuple[str, ...]:
+        """What each token id stands for; id 0 is padding."""
+        return tuple(json.loads(self.attributes["alphabet"]))
+
+    @property
+    def hash(self) -> str:
+        """Hash of what the corpus was made from."""
+        return self.attributes["hash"]
+
+    @cached_property
+    def config(self) -> dict[str, Any]:
+        """The config it was made with."""
+        return json.loads(self.attributes["config"])
+
+    def __len__(self) -> int:
+        return len(self.arrays["split"])
+
+    @cached_property
+    def n_ctx(self) -> int:
+        """Tokens a GPT reads of the longest possible game: all but the last, after which nothing is predicted."""
+        per_ply = 1 if self.tokenization == "move" else self.game.characters_per_ply
+        return self.game.max_plies * per_ply - 1
+
+    def games(self, split: str, n_games: int | None = None) -> np.ndarray:
+        """Places of the first `n_games` games (default all) of a split. Raises ValueError if there are fewer."""
+        if split not in SPLITS:
+            raise ValueError(f"unknown split '{split}'; the splits are {', '.join(SPLITS)}")
+        found = np.flatnonzero(self.arrays["split"] == SPLITS.index(split))
+        if n_games is not None and len(found) < n_games:
+            raise ValueError(
+                f"{self.path}: {n_games} {split} games asked for, it has {len(found)}; generate more games"
+            )
+        return found[:n_games]
+
+    def rows(self, games_B: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Token ids and plies of some games, each (B, n_ctx + 1) int64, padded with 0 and with -1."""
+        offsets = self.arrays["token_offsets"]
+        starts_B, stops_B = offsets[games_B], offsets[np.asarray(games_B) + 1]
+        place_BL = starts_B[:, None] + np.arange(self.n_ctx + 1)[None]
+        inside_BL = place_BL < stops_B[:, None]
+        place_BL = np.where(inside_BL, place_BL, 0)
+        tokens_BL = np.where(inside_BL, self.arrays["tokens"][place_BL].astype(np.int64), 0)
+        plies_BL = np.where(inside_BL, self.arrays["plies"][place_BL].astype(np.int64), -1)
+        return tokens_BL, plies_BL
+
+    def record(self, games_B: np.ndarray) -> MoveRecord:
+        """The moves of some games."""
+        return MoveRecord(self.arrays["moves"], self.arrays["move_offsets"])[np.asarray(games_B)]
+
+    def batch(self, split: str, step: int, batch_size: int, seed: int) -> np.ndarray:
+        """Token ids (batch_size, n_ctx + 1) of the games of a training step: a pure function of its arguments.
+
+        Each pass over the split is a new permutation; a batch may run over its end into the next pass.
+        """
+        games_B = self._split_games(split)
+        places = np.arange(step * batch_size, (step + 1) * batch_size)
+        chosen = np.empty(batch_size, dtype=np.int64)
+        for epoch in np.unique(places // len(games_B)):
+            here = places // len(games_B) == epoch
+            chosen[here] = games_B[self._permutation(split, seed, int(epoch))[places[here] % len(games_B)]]
+        return self.rows(chosen)[0]
+
+    def _split_games(self, split: str) -> np.ndarray:
+        key = f"games {split}"
+        if key not in self._memo:
+            self._memo[key] = self.games(split)
+        return self._memo[key]
+
+    def _permutation(self, split: str, seed: int, epoch: int) -> np.ndarray:
+        key = f"permutation {split} {seed} {epoch}"
+        if key not in self._memo:
+            for old in [name for name in self._memo if name.startswith("permutation")][:-1]:
+                del self._memo[old]
+            generator = np.random.default_rng(seed_for(seed, "batches", epoch))
+            self._memo[key] = generator.permutation(len(self._split_games(split)))
+        return self._memo[key]
+
+    @cached_property
+    def _memo(self) -> dict[str, np.ndarray]:
+        return {}
+
+
+def _map_arrays(path: Path, file: h5py.File) -> dict[str, np.ndarray]:
+    """Every dataset as a read-only memory map (an empty array where it has no bytes)."""
+    arrays: dict[str, np.ndarray] = {}
+
+    def visit(name: str, item: Any) -> None:
+        if not isinstance(item, h5py.Dataset):
+            return
+        offset = item.id.get_offset()
+        if offset is None:
+            arrays[name] = item[()]
+        else:
+            arrays[name] = np.memmap(path, item.dtype, "r", offset, item.shape)
+
+    file.visititems(visit)
+    return arrays

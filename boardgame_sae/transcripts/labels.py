@@ -1,0 +1,69 @@
+"""Property labels at chosen positions: computed once, stored packed.
+
+A position is a token that completes a ply and that the GPT reads; its label is the board after that ply, stated for
+the player to move.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+from boardgame_sae.runs import writing
+from boardgame_sae.transcripts.corpus import Corpus, CorpusError
+
+
+@dataclass(frozen=True, eq=False)
+class Positions:
+    """Where labels are read: N tokens of B games."""
+
+    games_B: np.ndarray
+    """Places of the games in their corpus."""
+    game_N: np.ndarray
+    """For each position, which of those games (0..B-1)."""
+    token_N: np.ndarray
+    """Its token within the game."""
+    ply_N: np.ndarray
+    """Plies complete there: row `ply` of the game's replay is its board."""
+
+    def __len__(self) -> int:
+        return len(self.game_N)
+
+
+def positions(corpus: Corpus, games_B: np.ndarray) -> Positions:
+    """Every position of some games: the last token of each ply, as far as a GPT reads."""
+    plies_BL = corpus.rows(games_B)[1][:, :-1]
+    before_BL = np.concatenate([np.zeros_like(plies_BL[:, :1]), plies_BL[:, :-1]], axis=1)
+    game_N, token_N = np.nonzero(plies_BL > before_BL)
+    return Positions(np.asarray(games_B), game_N, token_N, plies_BL[game_N, token_N])
+
+
+def property_labels(corpus: Corpus, where: Positions, names: Sequence[str]) -> dict[str, np.ndarray]:
+    """For each named property, its labels at some positions: bool (N, *shape)."""
+    boards = corpus.game.boards(corpus.record(where.games_B))
+    return corpus.game.property_labels(boards[boards.rows(where.game_N, where.ply_N)], names)
+
+
+def write_labels(path: Path, labels: dict[str, np.ndarray]) -> None:
+    """Store labels packed, eight to a byte."""
+    with writing(path) as temporary, h5py.File(temporary, "w", libver="latest") as file:
+        for name, values in labels.items():
+            file[name] = np.packbits(values.reshape(len(values), -1), axis=1)
+            file[name].attrs["shape"] = values.shape
+
+
+def read_labels(path: Path) -> dict[str, np.ndarray]:
+    """Read packed labels: bool (N, *shape) by property name. Raises CorpusError when the file is damaged."""
+    try:
+        with h5py.File(path, "r") as file:
+            return {name: _unpack(file[name]) for name in file}
+    except (OSError, KeyError, RuntimeError) as error:
+        raise CorpusError(f"{path}: not a readable label file ({error}); remove it, it is computed again") from error
+
+
+def _unpack(packed: h5py.Dataset) -> np.ndarray:
+    shape = tuple(int(n) for n in packed.attrs["shape"])
+    size = int(np.prod(shape[1:], dtype=np.int64))
+    return np.unpackbits(packed[()], axis=1, count=size).astype(bool).reshape(shape)
