@@ -8,9 +8,9 @@ import dataclasses
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated, Any, get_type_hints
+from typing import Any
 
-from boardgame_sae.config import ConfigError, config, from_mapping, read_yaml
+from boardgame_sae.config import ConfigError, Flags, config, read_flags, read_yaml, to_mapping
 from boardgame_sae.runs import RunError
 
 
@@ -93,6 +93,14 @@ class ScoreInput:
 
 
 @config
+class StudyInput:
+    """A study."""
+
+    study: str
+    """Its YAML file: corpus, model, probes, training, saes, random_saes, suite."""
+
+
+@config
 class ReportInput:
     """What a report shows."""
 
@@ -108,62 +116,39 @@ class FolderInput:
     """Run folders, or corpora."""
 
 
-def _parse(verb: str, argv: Sequence[str], *groups: type) -> list[Any]:
-    """Read flags and YAML into one instance of each group; their fields share one flat set of flags.
-
-    Raises ConfigError; leaves with code 2 when a flag is unknown, with 0 after --help.
-    """
-    import tyro
-
-    argv = list(argv)
-    path, given = None, {}
-    if "--config" in argv:
-        place = argv.index("--config")
-        if place + 1 == len(argv):
-            raise ConfigError("--config needs the path of a YAML file")
-        path = argv[place + 1]
-        del argv[place : place + 2]
-        given = read_yaml(path)
-    fields: list[tuple[str, Any, Any]] = []
-    known: dict[str, Any] = {}
-    for group in groups:
-        hints = get_type_hints(group)
-        for field in dataclasses.fields(group):
-            if field.name in known:
-                continue
-            text = getattr(group, "__pydantic_fields__")[field.name].description or ""
-            default = given.get(field.name, field.default)
-            default = tuple(default) if isinstance(default, list) else default
-            default = dataclasses.MISSING if _unset(default) else default
-            known[field.name] = hints[field.name]
-            kind = Annotated[hints[field.name], tyro.conf.arg(help=text)]
-            fields.append((field.name, kind, dataclasses.field(default=default, kw_only=True)))
-    strangers = [name for name in given if name not in known]
-    if strangers:
-        raise ConfigError(f"{path}: unknown field '{strangers[0]}'; the fields are {', '.join(sorted(known))}")
-    for group in groups:
-        if path is not None:
-            own = {field.name: given[field.name] for field in dataclasses.fields(group) if field.name in given}
-            missing = {
-                f.name: _stand_in(f) for f in dataclasses.fields(group) if f.name not in own and _unset(f.default)
-            }
-            from_mapping(group, {**missing, **own}, path)
-    arguments = dataclasses.make_dataclass(verb.replace("-", "_"), fields)
+def _parse(verb: str, argv: Sequence[str], *groups: type | Flags) -> list[Any]:
+    """Read a verb's flags, and the YAML file that --config names, into one config for each group."""
+    path, words = _take(argv, "--config")
     summary, example, _ = VERBS[verb]
     text = f"{summary}\n\nExample: boardgame-sae {verb} {example}\n\nAny field can be given in --config FILE.yaml too."
-    found = tyro.cli(arguments, args=argv, prog=f"boardgame-sae {verb}", description=text)
-    values = {field.name: getattr(found, field.name) for field in dataclasses.fields(arguments)}
-    values = {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
-    return [from_mapping(group, {f.name: values[f.name] for f in dataclasses.fields(group)}, verb) for group in groups]
+    flags = [group if isinstance(group, Flags) else Flags(group) for group in groups]
+    return read_flags(verb, text, words, flags, read_yaml(path) if path else {}, path or verb)
 
 
-def _unset(value: Any) -> bool:
-    return type(value).__name__ in ("PydanticUndefinedType", "_MISSING_TYPE") or value is ...
+def _take(argv: Sequence[str], flag: str) -> tuple[str | None, list[str]]:
+    """A flag's value, if it is given, and the other words. Raises ConfigError when the value is missing."""
+    words = list(argv)
+    for place, word in enumerate(words):
+        if word == flag:
+            if place + 1 == len(words):
+                raise ConfigError(f"{flag} needs a value")
+            return words[place + 1], words[:place] + words[place + 2 :]
+        if word.startswith(flag + "="):
+            return word.split("=", 1)[1], words[:place] + words[place + 1 :]
+    return None, words
 
 
-def _stand_in(field: Any) -> Any:
-    """A value of a required field's type, so that the fields a YAML file does give can be checked."""
-    return [""] if "tuple" in str(field.type) else ""
+def _chosen(argv: Sequence[str], name: str, default: str) -> str:
+    """A choice that other defaults hang on: from its flag, else from the YAML file, else the default."""
+    path, _ = _take(argv, "--config")
+    return _take(argv, f"--{name}")[0] or (read_yaml(path) if path else {}).get(name, default)
+
+
+def _named(argv: Sequence[str], flag: str) -> list[str]:
+    """Leading words without a flag are the values of `flag`."""
+    words = list(argv)
+    n_leading = next((place for place, word in enumerate(words) if word.startswith("-")), len(words))
+    return [flag, *words] if n_leading else words
 
 
 def _generate(argv: Sequence[str]) -> Path:
@@ -174,42 +159,14 @@ def _generate(argv: Sequence[str]) -> Path:
 
 
 def _train_gpt(argv: Sequence[str]) -> Path:
-    from boardgame_sae.model.train import PRESETS, TrainGPTConfig, preset, train_gpt_run
+    from boardgame_sae.model.train import TrainGPTConfig, preset, train_gpt_run
     from boardgame_sae.transcripts.corpus import Corpus
 
-    given = read_yaml(argv[list(argv).index("--config") + 1]) if "--config" in argv[:-1] else {}
-    chosen = _value_of(argv, "--preset") or given.get("preset", "tiny")
-    preset(chosen)
-    defaults = dataclasses.make_dataclass(
-        "defaults", [(f.name, Any, getattr(PRESETS[chosen], f.name)) for f in dataclasses.fields(TrainGPTConfig)]
-    )
-    where, settings, place, machine = _parse_with_defaults(
-        "train-gpt", argv, (TrainGPTInput, TrainGPTConfig, Place, Machine), TrainGPTConfig, defaults()
-    )
-    corpus = Corpus.open(where.corpus)
-    return train_gpt_run(corpus, settings, out=place.out, device=machine.device, devices=where.devices)
-
-
-def _value_of(argv: Sequence[str], flag: str) -> str | None:
-    for place, word in enumerate(argv):
-        if word == flag and place + 1 < len(argv):
-            return argv[place + 1]
-        if word.startswith(flag + "="):
-            return word.split("=", 1)[1]
-    return None
-
-
-def _parse_with_defaults(
-    verb: str, argv: Sequence[str], groups: Sequence[type], group: type, defaults: Any
-) -> list[Any]:
-    """`_parse`, with other defaults for one group: those of a preset."""
-    from boardgame_sae.config import to_mapping
-
-    fields = [(f.name, get_type_hints(group)[f.name], getattr(defaults, f.name)) for f in dataclasses.fields(group)]
-    other = dataclasses.make_dataclass(group.__name__, fields, kw_only=True)
-    setattr(other, "__pydantic_fields__", getattr(group, "__pydantic_fields__"))
-    found = _parse(verb, argv, *(other if each is group else each for each in groups))
-    return [from_mapping(group, to_mapping(part), verb) if isinstance(part, other) else part for part in found]
+    of_preset = to_mapping(preset(_chosen(argv, "preset", "tiny")))
+    groups = (TrainGPTInput, Flags(TrainGPTConfig, defaults=of_preset), Place, Machine)
+    source, cfg, place, machine = _parse("train-gpt", argv, *groups)
+    corpus = Corpus.open(source.corpus)
+    return train_gpt_run(corpus, cfg, out=place.out, device=machine.device, devices=source.devices)
 
 
 def _testbed(argv: Sequence[str]) -> Path:
@@ -242,39 +199,29 @@ def _probe(argv: Sequence[str]) -> Path:
 
 def _train_sae(argv: Sequence[str]) -> Path:
     from boardgame_sae.activations.testbed import load_testbed
-    from boardgame_sae.saes.sae import architectures, sae_config
+    from boardgame_sae.saes.sae import config_class
     from boardgame_sae.saes.train import TrainSAEConfig, testbed_metadata, train_saes_run
 
-    given = read_yaml(argv[list(argv).index("--config") + 1]) if "--config" in argv[:-1] else {}
-    chosen = _value_of(argv, "--architecture") or given.get("architecture", "topk")
-    if chosen not in architectures():
-        raise ConfigError(f"unknown SAE architecture '{chosen}'; there are {', '.join(architectures())}")
-    sae_class = type(sae_config(chosen, d_model=1 << 20, n_latents=1 << 20))
-    without = [
-        (n, t) for n, t in get_type_hints(sae_class).items() if n in sae_class.__dataclass_fields__ and n != "d_model"
-    ]  # pyright: ignore[reportAttributeAccessIssue]
-    fields = [(n, t, getattr(sae_class, n, dataclasses.MISSING)) for n, t in without]
-    fields = [(n, t, 1024 if n == "n_latents" else default) for n, t, default in fields]
-    flags = dataclasses.make_dataclass("architecture", fields, kw_only=True)
-    setattr(flags, "__pydantic_fields__", getattr(sae_class, "__pydantic_fields__"))
-    groups = (TestbedInput, flags, TrainSAEConfig, Place, Machine)
-    source, own, training, place, machine = _parse("train-sae", argv, *groups)
+    own = Flags(config_class(_chosen(argv, "architecture", "topk")), defaults={"n_latents": 1024}, fixed={"d_model": 1})
+    source, cfg, training, place, machine = _parse("train-sae", argv, TestbedInput, own, TrainSAEConfig, Place, Machine)
     testbed = load_testbed(source.testbed, machine.device)
-    cfg = sae_config(**{**dataclasses.asdict(own), "d_model": testbed.width})
-    store = testbed.harvest(training.n_harvested)
-    return train_saes_run(
-        store, [cfg], training, metadata=testbed_metadata(testbed), outs=[place.out], device=machine.device
-    )[0]
+    cfg = dataclasses.replace(cfg, d_model=testbed.width)
+    (folder,) = train_saes_run(
+        testbed.harvest(training.n_harvested),
+        [cfg],
+        training,
+        metadata=testbed_metadata(testbed),
+        outs=[place.out],
+        device=machine.device,
+    )
+    return folder
 
 
 def _score(argv: Sequence[str]) -> Path:
     from boardgame_sae.metrics.score import Scores
     from boardgame_sae.metrics.score_run import SCORES_FILE, random_gpt_twin, score_baselines, score_saes
 
-    words = list(argv)
-    split = next((place for place, word in enumerate(words) if word.startswith("-")), len(words))
-    words = [*(["--saes", *words[:split]] if split else []), *words[split:]]
-    source, machine = _parse("score", words, ScoreInput, Machine)
+    source, machine = _parse("score", _named(argv, "--saes"), ScoreInput, Machine)
     twins = [random_gpt_twin(folder, source.testbed, device=machine.device) for folder in source.saes]
     folders = score_saes([*source.saes, *twins], source.testbed, suite=source.suite, device=machine.device)
     beside = score_baselines(source.testbed, suite=source.suite, device=machine.device)
@@ -287,28 +234,15 @@ def _score(argv: Sequence[str]) -> Path:
 def _sweep(argv: Sequence[str]) -> Path:
     from boardgame_sae.studies.sweep import sweep_config, sweep_run
 
-    words = list(argv)
-    if words and not words[0].startswith("-"):
-        words = ["--config", *words]
-    path = _value_of(words, "--config")
-    if path is None and not {"-h", "--help"} & set(words):
-        raise ConfigError("give a study: boardgame-sae sweep experiments/demo/study.yaml")
-    if path is not None:
-        words = [word for word in words if word not in ("--config", path)]
-    place, workers, machine = _parse("sweep", words, Place, Workers, Machine)
-    assert path is not None
-    cfg = sweep_config(read_yaml(path), path)
+    source, place, workers, machine = _parse("sweep", _named(argv, "--study"), StudyInput, Place, Workers, Machine)
+    cfg = sweep_config(read_yaml(source.study), source.study)
     return sweep_run(cfg, out=place.out, workers=workers.workers, device=machine.device)
 
 
 def _report(argv: Sequence[str]) -> Path:
     from boardgame_sae.report.page import report_run
 
-    words = list(argv)
-    split = next((place for place, word in enumerate(words) if word.startswith("-")), len(words))
-    source, place = _parse(
-        "report", [*(["--runs", *words[:split]] if split else []), *words[split:]], ReportInput, Place
-    )
+    source, place = _parse("report", _named(argv, "--runs"), ReportInput, Place)
     return report_run(source.runs, out=place.out)
 
 
@@ -328,8 +262,7 @@ def _check(argv: Sequence[str]) -> Path:
     from boardgame_sae.runs import damaged_files, run_hash
     from boardgame_sae.transcripts.corpus import CORPUS_FILE, Corpus
 
-    words = list(argv)
-    (source,) = _parse("check", ["--folders", *words] if words and not words[0].startswith("-") else words, FolderInput)
+    (source,) = _parse("check", _named(argv, "--folders"), FolderInput)
     for folder in source.folders:
         run_hash(folder)
         bad = damaged_files(folder)

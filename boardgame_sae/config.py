@@ -1,4 +1,4 @@
-"""Strict frozen config classes: YAML in, canonical JSON and a content hash out.
+"""Strict frozen config classes: YAML and flags in, canonical JSON and a content hash out.
 
 A config is a frozen dataclass that pydantic validates: an unknown field, a mistyped value or a missing one is an
 error that names the file, the field and the mend. Field docstrings become the command line's help.
@@ -9,9 +9,9 @@ import difflib
 import hashlib
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar, dataclass_transform, overload
+from typing import Annotated, Any, NamedTuple, TypeVar, dataclass_transform, get_type_hints, overload
 
 import pydantic
 import yaml
@@ -75,7 +75,7 @@ def from_mapping(cls: type[T], values: Mapping[str, Any], source: str = "config"
     Raises ConfigError with one line per fault, each naming `source`, the field and, for a misspelt one, the nearest.
     """
     try:
-        text = json.dumps(values)
+        text = json.dumps(values, allow_nan=False)
     except (TypeError, ValueError) as error:
         raise ConfigError(f"{source}: holds something that is not plain data: {error}") from error
     try:
@@ -102,6 +102,72 @@ def _explain(cls: type, fault: Any, source: str) -> str:
 def from_yaml(cls: type[T], path: str | Path) -> T:
     """Read and validate a YAML file as a config class. Raises ConfigError."""
     return from_mapping(cls, read_yaml(path), str(path))
+
+
+class Flags(NamedTuple):
+    """A config class whose fields are flags of a command."""
+
+    cls: type
+    """The config class."""
+    defaults: Mapping[str, Any] = {}
+    """Defaults that differ from the class's own (those of a preset)."""
+    fixed: Mapping[str, Any] = {}
+    """Fields that are no flags, and their values."""
+
+    def fields(self) -> list[dataclasses.Field[Any]]:
+        """The fields that are flags."""
+        return [field for field in dataclasses.fields(self.cls) if field.name not in self.fixed]
+
+    def default(self, field: dataclasses.Field[Any]) -> Any:
+        """A field's default, or dataclasses.MISSING."""
+        own = dataclasses.MISSING if type(field.default).__name__ == "PydanticUndefinedType" else field.default
+        return self.defaults.get(field.name, own)
+
+    def make(self, values: Mapping[str, Any], source: str) -> Any:
+        """The config from a command's flags. Raises ConfigError."""
+        own = {field.name: values[field.name] for field in self.fields()}
+        return from_mapping(self.cls, {**own, **self.fixed}, source)
+
+
+def read_flags(
+    command: str, description: str, argv: Sequence[str], groups: Sequence[Flags], given: Mapping[str, Any], source: str
+) -> list[Any]:
+    """Read a command line into one config for each group; their fields share one flat set of flags.
+
+    given: fields already set (from YAML), which flags override. source: where from, for error messages.
+    Raises ConfigError for a bad value; leaves the program with code 2 for an unknown flag, with 0 after --help.
+    """
+    import tyro  # imported late: only a command line needs it
+
+    kinds: dict[str, Any] = {}
+    for group in groups:
+        hints = get_type_hints(group.cls)
+        for field in group.fields():
+            default = given.get(field.name, group.default(field))
+            default = tuple(default) if isinstance(default, list) else default
+            text = group.cls.__pydantic_fields__[field.name].description or ""  # pyright: ignore[reportAttributeAccessIssue]
+            kind = Annotated[hints[field.name], tyro.conf.arg(help=text)]
+            kinds.setdefault(field.name, (field.name, kind, dataclasses.field(default=default, kw_only=True)))
+    _check_given(given, groups, kinds, source)
+    namespace = dataclasses.make_dataclass(command.replace("-", "_"), kinds.values())
+    found = tyro.cli(namespace, args=list(argv), prog=f"boardgame-sae {command}", description=description)
+    values = {name: getattr(found, name) for name in kinds}
+    return [group.make(values, command) for group in groups]
+
+
+def _check_given(given: Mapping[str, Any], groups: Sequence[Flags], known: Mapping[str, Any], source: str) -> None:
+    """Check the fields a file gives before flags are laid over them, so that its faults are told as its own."""
+    for name in given:
+        if name not in known:
+            near = difflib.get_close_matches(str(name), known, n=1)
+            mend = f"did you mean '{near[0]}'?" if near else f"the fields are {', '.join(sorted(known))}"
+            raise ConfigError(f"{source}: unknown field '{name}'; {mend}")
+    for group in groups:
+        for field in group.fields():
+            if field.name in given:
+                kind = get_type_hints(group.cls)[field.name]
+                holder = dataclasses.make_dataclass("Given", [(field.name, kind)])
+                from_mapping(holder, {field.name: given[field.name]}, source)
 
 
 def to_mapping(value: Any) -> Any:

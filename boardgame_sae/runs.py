@@ -46,7 +46,7 @@ def writing(path: Path) -> Iterator[Path]:
         with open(temporary, "rb") as file:
             os.fsync(file.fileno())
         os.replace(temporary, path)
-    except OSError as error:
+    except Exception as error:  # a full disk is an OSError, but a SafetensorError from safetensors
         temporary.unlink(missing_ok=True)
         raise _disk_error(path, error) from error
     except BaseException:
@@ -54,8 +54,8 @@ def writing(path: Path) -> Iterator[Path]:
         raise
 
 
-def _disk_error(path: Path, error: OSError) -> Exception:
-    full = error.errno in DISK_FULL or "No space left" in str(error) or "File too large" in str(error)
+def _disk_error(path: Path, error: Exception) -> Exception:
+    full = getattr(error, "errno", None) in DISK_FULL or any(os.strerror(code) in str(error) for code in DISK_FULL)
     if not full:
         return error
     try:
@@ -127,7 +127,11 @@ class Run:
         except OSError as error:
             raise RunError(f"{self.folder}: cannot be made a run folder ({error}); choose another --out") from error
         self._lock = self._hold()
-        self._claim()
+        try:
+            self._claim()
+        except BaseException:
+            self.close()
+            raise
 
     def _hold(self) -> int:
         handle = os.open(self.folder, os.O_RDONLY)
@@ -143,13 +147,11 @@ class Run:
         if not card.exists():
             strangers = [path.name for path in self.folder.iterdir() if not path.name.startswith(".")]
             if strangers:
-                self.close()
                 raise RunError(f"{self.folder}: holds {strangers[0]} but no run.json; choose an empty folder as --out")
             write_json(card, {**self.identity, "name": self.name, "hash": self.hash})
             return
         found = read_json(card)
         if found.get("hash") != self.hash:
-            self.close()
             raise RunError(f"{self.folder}: holds another run ({self._difference(found)}); choose another --out")
 
     def _difference(self, found: Mapping[str, Any]) -> str:
@@ -192,17 +194,20 @@ class Run:
         """Write what a killed run resumes from: tensors and plain data, in one safetensors file."""
         from safetensors.torch import save_file
 
-        metrics = self.folder / "metrics.jsonl"
-        size = metrics.stat().st_size if metrics.exists() else 0
+        metrics, size = self.folder / "metrics.jsonl", 0
+        if metrics.exists():
+            with open(metrics, "rb") as file:
+                os.fsync(file.fileno())
+            size = metrics.stat().st_size
         header = {"meta": canonical_json({**meta, "metrics_bytes": size})}
-        with writing(self.folder / "state.safetensors") as temporary:
+        with writing(self.folder / STATE_FILE) as temporary:
             save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, temporary, header)
 
     def load_state(self) -> tuple[dict[str, Any], dict[str, Any]] | None:
         """The last saved state as (tensors, meta), or None; metrics written after it are cut off."""
         from safetensors import SafetensorError, safe_open
 
-        path = self.folder / "state.safetensors"
+        path = self.folder / STATE_FILE
         if not path.exists():
             (self.folder / "metrics.jsonl").unlink(missing_ok=True)
             return None
@@ -210,7 +215,7 @@ class Run:
             with safe_open(path, "pt") as file:
                 meta = json.loads(file.metadata()["meta"])
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
-        except (SafetensorError, KeyError, ValueError) as error:
+        except (SafetensorError, KeyError, TypeError, ValueError) as error:
             raise RunError(f"{path}: damaged ({error}); remove it to start this run anew") from error
         if (self.folder / "metrics.jsonl").exists():
             os.truncate(self.folder / "metrics.jsonl", meta["metrics_bytes"])
@@ -218,12 +223,12 @@ class Run:
 
     def finish(self, **summary: Any) -> None:
         """Mark the run done: write every file's hash and a summary to DONE, and drop the resume state."""
-        (self.folder / "state.safetensors").unlink(missing_ok=True)
         for leftover in self.folder.glob(".*.part"):
             leftover.unlink()
-        files = sorted(path for path in self.folder.rglob("*") if path.is_file() and path.name not in TIME_FILES)
+        files = sorted(path for path in self.folder.rglob("*") if path.is_file() and path.name not in UNHASHED_FILES)
         hashes = {str(path.relative_to(self.folder)): file_hash(path) for path in files}
         write_json(self.folder / "DONE", {"files": hashes, "summary": summary})
+        (self.folder / STATE_FILE).unlink(missing_ok=True)  # last: if DONE cannot be written, nothing is lost
         self.close()
 
     @property
@@ -254,7 +259,8 @@ def progress(total: int, desc: str, unit: str, *, initial: int = 0, disable: boo
     )
 
 
-TIME_FILES = ("timings.jsonl", "DONE")
+STATE_FILE = "state.safetensors"
+UNHASHED_FILES = ("timings.jsonl", "DONE", STATE_FILE)
 
 
 def pack_state(value: Any) -> tuple[dict[str, Any], Any]:
@@ -265,6 +271,8 @@ def pack_state(value: Any) -> tuple[dict[str, Any], Any]:
 
     def walk(item: Any, name: str) -> Any:
         if isinstance(item, torch.Tensor):
+            while name in tensors:  # keys such as 0 and "0", or "a/b" beside "a", spell the same name
+                name += "'"
             tensors[name] = item.detach().cpu().clone()
             return {"tensor": name}
         if isinstance(item, Mapping):

@@ -101,4 +101,4 @@ def replace(gpt: GPT, tokens_BL: Tensor, name: str, values_BLD: Tensor) -> Tenso
     hook_width(gpt, name)
     if name.endswith(".hook_resid_post"):
         return gpt(values_BLD, start_at_layer=layer_of(name) + 1)
-    return gpt(tokens_BL, {name: lambda value: values_BLD.reshape(value.shape)})
+    return gpt(tokens_BL, {name: lambda value: values_BLD.reshape(len(values_BLD), *value.shape[1:])})

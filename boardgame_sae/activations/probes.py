@@ -45,7 +45,7 @@ class ProbeConfig:
     """Test games that the report is on."""
     games_a_step: int = 64
     """Games a minibatch."""
-    lr: float = 0.01
+    lr: float = 0.03
     """Peak rate of AdamW; it falls linearly to zero."""
     ridge: float = 1e-3
     """Added to the (whitened) covariance: ridge of the closed form, floor of the whitening."""
@@ -145,7 +145,7 @@ class _Fit:
         self.optimizer.zero_grad()
         torch.stack(losses).sum().backward()
         self.optimizer.step()
-        return float(torch.stack(losses).mean())
+        return float(torch.stack(losses).detach().mean())
 
     def probes(self) -> list[Probe]:
         """The fitted probes, for raw activations."""
@@ -256,7 +256,7 @@ def _summary(table_SCC: Tensor) -> dict[str, Any]:
     accuracy_S = hit_SC.sum(1) / true_SC.sum(1)
     return {
         "accuracy": float(hit_SC.sum() / true_SC.sum()),
-        "majority_accuracy": float(true_SC.max(1).values.sum() / true_SC.sum()),
+        "majority_accuracy": float(true_SC.max(1).values.sum().double() / true_SC.sum()),
         "f1": float(f1_SC[seen_SC].mean()),
         "accuracy_S": [round(value, 6) for value in accuracy_S.tolist()],
         "f1_SC": [[round(value, 6) for value in row] for row in f1_SC.tolist()],

@@ -80,6 +80,7 @@ def _allocate(path: Path, shape: tuple[int, int], dtype: str, attributes: dict[s
         creation = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
         creation.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
         creation.set_fill_time(h5py.h5d.FILL_TIME_NEVER)
+        creation.set_obj_track_times(False)
         with h5py.File(temporary, "w", libver="latest") as file:
             space = h5py.h5s.create_simple(shape)
             kind = h5py.h5t.py_create(np.dtype(dtype))
@@ -123,7 +124,7 @@ def _map(path: Path, mode: Literal["r", "r+"]) -> tuple[dict[str, Any], np.memma
     try:
         with h5py.File(path, "r") as file:
             attributes = dict(file.attrs)
-            data = file["acts"]
+            data: Any = file["acts"]
             offset, dtype, shape = data.id.get_offset(), data.dtype, data.shape
     except (OSError, KeyError, RuntimeError) as error:
         raise RunError(

@@ -168,7 +168,7 @@ class Testbed:
             raise RunError(f"{folder / CARD_FILE}: not a testbed's card; `boardgame-sae testbed` makes one")
         model = GameModel.load(folder / card["model"], device)
         labels = {split: read_labels(folder / f"{split}_{LABELS_FILE}") for split in SPLITS}
-        testbed = cls(
+        return cls(
             model,
             Corpus.open(folder / card["corpus"]),
             card["hook_name"],
@@ -176,7 +176,6 @@ class Testbed:
             n_games=card["n_games"],
             labels=labels,
         )
-        return testbed
 
 
 def testbed_run(

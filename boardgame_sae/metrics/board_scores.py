@@ -38,7 +38,7 @@ def _by_property(subject: Subject, measure: Callable[[Subject, PropertyColumns, 
     return ScoreValue(found[headline].value, found[headline].interval, parts, {"by_property": by_property})
 
 
-def _support(subject: Subject, columns: PropertyColumns, chosen: np.ndarray) -> dict[str, Any]:
+def _support(columns: PropertyColumns, chosen: np.ndarray) -> dict[str, Any]:
     """Which classes are averaged, and which are left out for want of examples."""
     left_out = sorted(set(range(columns.start, columns.stop)) - set(chosen.tolist()))
     return {
@@ -78,7 +78,7 @@ def _coverage(subject: Subject, columns: PropertyColumns, chosen: np.ndarray) ->
         "reference": published,
     }
     details = {
-        **_support(subject, columns, chosen),
+        **_support(columns, chosen),
         "f1": _rounded(found.f1_P),
         "latent": found.latent_P.tolist(),
         "threshold": _rounded(found.threshold_P),
@@ -134,7 +134,7 @@ def _reconstruction(subject: Subject, columns: PropertyColumns, chosen: np.ndarr
     }
     true_P, said_P, hit_P = (np.asarray(counts[i]).sum(0) for i in (2, 1, 0))
     details = {
-        **_support(subject, columns, chosen),
+        **_support(columns, chosen),
         "f1_T": _rounded(found.f1_T),
         "f1": _rounded((2 * hit_P / np.maximum(true_P + said_P, 1))[chosen - columns.start]),
         "n_classifiers": found.n_classifiers_T.tolist(),

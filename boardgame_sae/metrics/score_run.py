@@ -68,8 +68,8 @@ def score_baselines(
     probe_folder: str | Path | None = None,
     suite: str = "supervised",
     device: str = "auto",
-) -> list[Path]:
-    """Score the linear probe, MLP neurons and residual channels of a testbed, each into a run folder.
+) -> Path:
+    """Score the linear probe, MLP neurons and residual channels of a testbed, into one run folder.
 
     probe_folder: a probe run that has the testbed's hook point; by default one is fitted (or reused).
     """

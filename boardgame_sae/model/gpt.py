@@ -16,9 +16,11 @@ from boardgame_sae.config import config
 
 Hook = Callable[[Tensor], Tensor | None]
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
-    "relu": F.relu,
+    "relu": F.relu_,  # in place: half the memory traffic of the widest tensor of a block
     "gelu": lambda x: F.gelu(x, approximate="tanh"),
 }
+WRITERS = ("attn.out.weight", "mlp.down.weight")
+"""The weights by which a block writes to the residual stream."""
 
 
 @config
@@ -87,15 +89,13 @@ class Attention(nn.Module):
     def __init__(self, cfg: GPTConfig) -> None:
         super().__init__()
         self.n_heads = cfg.n_heads
-        self.qkv = nn.Linear(cfg.d_model, 3 * cfg.d_model)
-        self.out = nn.Linear(cfg.d_model, cfg.d_model)
+        self.q, self.k, self.v, self.out = (nn.Linear(cfg.d_model, cfg.d_model) for _ in range(4))
 
     def forward(self, x_BLD: Tensor, hook: Hooks) -> Tensor:
         heads = (*x_BLD.shape[:2], self.n_heads, -1)
-        q_BLHE, k_BLHE, v_BLHE = (part.view(heads) for part in self.qkv(x_BLD).chunk(3, dim=-1))
-        q = hook("hook_q", q_BLHE).transpose(1, 2)
-        k = hook("hook_k", k_BLHE).transpose(1, 2)
-        v = hook("hook_v", v_BLHE).transpose(1, 2)
+        q = hook("hook_q", self.q(x_BLD).view(heads)).transpose(1, 2)
+        k = hook("hook_k", self.k(x_BLD).view(heads)).transpose(1, 2)
+        v = hook("hook_v", self.v(x_BLD).view(heads)).transpose(1, 2)
         if hook.want("hook_attn_scores", "hook_pattern"):
             z = self._written_out(q, k, v, hook)
         else:
@@ -126,7 +126,10 @@ class MLP(nn.Module):
         self.act = ACTIVATIONS[cfg.act_fn]
 
     def forward(self, x_BLD: Tensor, hook: Hooks) -> Tensor:
-        return self.down(hook("hook_post", self.act(hook("hook_pre", self.up(x_BLD)))))
+        pre_BLM = self.up(x_BLD)
+        if hook.want("hook_pre"):
+            pre_BLM = hook("hook_pre", pre_BLM).clone()
+        return self.down(hook("hook_post", self.act(pre_BLM)))
 
 
 class Block(nn.Module):
@@ -161,7 +164,7 @@ class GPT(nn.Module):
         with torch.no_grad():
             for name, weight in self.named_parameters():
                 if weight.ndim == 2:
-                    to_residual = name.endswith(("out.weight", "down.weight"))
+                    to_residual = name.endswith(WRITERS)
                     deviation = 0.02 / math.sqrt(2 * cfg.n_layers) if to_residual else 0.02
                     weight.copy_(torch.randn(weight.shape, generator=generator) * deviation)
                 elif name.endswith("bias"):
@@ -189,6 +192,13 @@ class GPT(nn.Module):
         if stop_at_layer is not None:
             return x_BLD
         return self.unembed(self.ln_final(x_BLD, hook.below("ln_final.")))
+
+    @torch.no_grad()
+    def silence_blocks(self) -> None:
+        """Set the weights by which blocks write to the residual stream to zero: training starts better from there."""
+        for name, weight in self.named_parameters():
+            if name.endswith(WRITERS):
+                weight.zero_()
 
     def _embed(self, tokens_BL: Tensor, hook: Hooks) -> Tensor:
         if tokens_BL.shape[1] > self.cfg.n_ctx:

@@ -98,7 +98,7 @@ def continuations(
     if corpus.tokenization == "move":
         legal_NV, floor_N = legal_NM, np.log(np.maximum(legal_NM.sum(1), 1))
     else:
-        legal_NV, floor_N = _character_continuations(corpus, legal_NM, tokens_BL, plies_BL, game_N, token_N)
+        legal_NV, floor_N = _character_continuations(corpus, legal_NM, tokens_BL, game_N, token_N)
     legal_BLV = np.zeros((len(games_B), n_tokens, len(corpus.alphabet)), dtype=bool)
     floor_BL = np.zeros((len(games_B), n_tokens))
     legal_BLV[game_N, token_N], floor_BL[game_N, token_N] = legal_NV, floor_N
@@ -109,7 +109,6 @@ def _character_continuations(
     corpus: Corpus,
     legal_NM: np.ndarray,
     tokens_BL: np.ndarray,
-    plies_BL: np.ndarray,
     game_N: np.ndarray,
     token_N: np.ndarray,
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -126,7 +125,7 @@ def _character_continuations(
         place_N = np.where(typed, token_N - (back - 1), 0)
         letter_N = tokens_BL[game_N, place_N]
         column_N = np.where(typed, written_N - back, 0)
-        fits_NM = spelling_MW[:, column_N].T == letter_N[:, None]
+        fits_NM = letter_N[:, None] == spelling_MW[:, column_N].T
         possible_NM &= fits_NM | ~typed[:, None]
     next_NM = spelling_MW[:, written_N].T
     legal_NV = np.zeros((len(game_N), len(corpus.alphabet)), dtype=bool)

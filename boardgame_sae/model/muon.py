@@ -60,7 +60,12 @@ def orthogonalise(matrices: Tensor, coefficients: tuple[float, float, float], n_
     """
     a, b, c = coefficients
     x = matrices / matrices.norm(dim=(1, 2), keepdim=True).clamp(min=eps)
-    for _ in range(n_steps):
-        gram = x @ x.mT
-        x = torch.baddbmm(x, torch.baddbmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
-    return x
+    # A step multiplies x by q = a + b g + c g^2, where g = x x^T; so g becomes q g q, and x waits until the end.
+    gram, product = x @ x.mT, None
+    for step in range(n_steps):
+        q = torch.baddbmm(gram, gram, gram, beta=b, alpha=c)
+        q.diagonal(dim1=1, dim2=2).add_(a)
+        product = q if product is None else q @ product
+        if step < n_steps - 1:
+            gram = q @ gram @ q
+    return x if product is None else product @ x

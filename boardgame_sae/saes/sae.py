@@ -111,7 +111,7 @@ class SAE(nn.Module):
         self.n_steps = n_steps
         self._check_width(first_ND)
 
-    def after_step(self, step: int, loss: Loss) -> None:
+    def after_step(self, step: int, loss: Loss) -> None:  # noqa: ARG002 (for architectures with a schedule)
         """Told after each optimiser step."""
         fired_F = (loss.latents_NF.detach() > 0).any(0)
         self.tokens_since_fired_F += len(loss.latents_NF)
@@ -215,6 +215,11 @@ def _find(name: str) -> type[SAE]:
         mend = f"did you mean '{near[0]}'?" if near else f"there are {', '.join(known)}"
         raise ConfigError(f"unknown SAE architecture '{name}'; {mend}")
     return _architectures[name]
+
+
+def config_class(architecture: str) -> type[SAEConfig]:
+    """The config class of an architecture. Raises ConfigError for an unknown one."""
+    return _find(architecture).Config
 
 
 def sae_config(architecture: str, **fields: Any) -> SAEConfig:

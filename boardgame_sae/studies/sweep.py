@@ -5,6 +5,7 @@ the change does not touch.
 """
 
 import itertools
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import field
 from pathlib import Path
@@ -69,6 +70,7 @@ def expand(entries: Sequence[Mapping[str, Any]], d_model: int) -> list[SAEConfig
 
 def sweep_run(cfg: SweepConfig, *, out: str | Path | None = None, workers: int = 1, device: str = "auto") -> Path:
     """Run a study (or what is missing of it) and return the folder that lists all its runs."""
+    began = time.perf_counter()
     settings = model_settings(cfg)
     corpus_folder = generate_run(cfg.corpus, workers=workers)
     corpus = Corpus.open(corpus_folder)
@@ -85,6 +87,7 @@ def sweep_run(cfg: SweepConfig, *, out: str | Path | None = None, workers: int =
     with Run("sweep", cfg.name, to_mapping(cfg), {"corpus": corpus.hash, "model": run_hash(model_folder)}, out) as run:
         if not run.done:
             write_json(run / SWEEP_FILE, folders)
+            run.log_time("sweep", time.perf_counter() - began)
             run.finish()
         return run.folder
 

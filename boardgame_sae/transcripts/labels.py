@@ -7,6 +7,7 @@ the player to move.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -58,12 +59,12 @@ def read_labels(path: Path) -> dict[str, np.ndarray]:
     """Read packed labels: bool (N, *shape) by property name. Raises CorpusError when the file is damaged."""
     try:
         with h5py.File(path, "r") as file:
-            return {name: _unpack(file[name]) for name in file}
+            return {str(name): _unpack(file[name]) for name in file}
     except (OSError, KeyError, RuntimeError) as error:
         raise CorpusError(f"{path}: not a readable label file ({error}); remove it, it is computed again") from error
 
 
-def _unpack(packed: h5py.Dataset) -> np.ndarray:
+def _unpack(packed: Any) -> np.ndarray:
     shape = tuple(int(n) for n in packed.attrs["shape"])
     size = int(np.prod(shape[1:], dtype=np.int64))
     return np.unpackbits(packed[()], axis=1, count=size).astype(bool).reshape(shape)

@@ -54,7 +54,7 @@ class RandomPlayer:
 @register("epsilon_greedy")
 @config
 class EpsilonGreedyPlayer:
-    """Plays the move with the best evaluation one ply ahead (ties at random), but a random one with some probability."""
+    """Plays the move with the best evaluation one ply ahead (ties at random), or sometimes a random one."""
 
     epsilon: float = 0.1
     """Probability of a random move, 0 to 1."""

@@ -1,0 +1,61 @@
+# Two commands do everything: `make demo` and `make test`. Each sets up a virtual environment first.
+#   PYTHON=python3.12    the interpreter that makes it
+#   TORCH=torch==2.13.0  the build of torch, installed first and by pip; TORCH="torch==2.13.0+cu130" keeps a CUDA one
+#   SIZE=tiny            tiny, small or paper
+
+PYTHON ?= python3
+VENV ?= .venv
+TORCH ?= $(shell grep '^torch==' requirements.lock | cut -d+ -f1)
+SIZE ?= tiny
+WORKERS ?= 2
+BIN := $(VENV)/bin
+STUDY := experiments/demo/study.yaml
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test lint format types layers unit bench train-othello-gpt clean
+
+help: ## Show what can be made
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 22
+
+install: $(VENV)/.installed ## Make the virtual environment and install everything into it
+
+$(VENV)/.installed: pyproject.toml requirements.lock
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet $(TORCH)
+	grep -v '^torch==' requirements.lock > $(VENV)/constraints.txt
+	$(BIN)/python -c 'import torch; print("torch==" + torch.__version__)' >> $(VENV)/constraints.txt
+	$(BIN)/python -m pip install --quiet --constraint $(VENV)/constraints.txt --editable '.[dev]'
+	touch $@
+
+demo: install ## Play, train, probe, decompose, score and report, on 6x6 Othello, in minutes
+	$(BIN)/boardgame-sae sweep $(STUDY) --workers $(WORKERS) --out data/runs/demo
+	$(BIN)/boardgame-sae report data/runs/demo --out data/runs/demo-report
+
+train-othello-gpt: install ## Train an Othello GPT: SIZE=tiny (6x6, minutes), small (8x8, hours), paper (8x8, a GPU)
+	$(BIN)/boardgame-sae sweep experiments/othello_gpt/$(SIZE).yaml --workers $(WORKERS)
+
+test: install lint types layers unit ## Check everything: lint, types, layers, tests
+
+lint: install ## Check style
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+format: install ## Mend style
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+types: install ## Check types
+	$(BIN)/pyright
+
+layers: install ## Check that each layer imports only those below it
+	$(BIN)/lint-imports
+
+unit: install ## Run the tests
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
+
+bench: install ## Measure speed, side by side with peers
+	$(BIN)/python experiments/benchmarks/run.py
+
+clean: ## Remove the virtual environment (runs stay)
+	rm -rf $(VENV)

@@ -1,0 +1,145 @@
+"""To TransformerLens and to Hugging Face's GPT-2: the same weights, the same logits."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from boardgame_sae.model.game_model import GameModel
+from boardgame_sae.model.gpt import GPT
+
+ACT_FN = {"relu": "relu", "gelu": "gelu_new"}
+"""Our activations by the name that both libraries give them."""
+
+
+def _parts(gpt: GPT, layer: int) -> dict[str, Any]:
+    """The linear and norm modules of a block, by the names of TransformerLens's native model."""
+    block: Any = gpt.blocks[layer]
+    attn, mlp = block.attn, block.mlp
+    return {
+        "ln1": block.ln1,
+        "attn.q": attn.q,
+        "attn.k": attn.k,
+        "attn.v": attn.v,
+        "attn.o": attn.out,
+        "ln2": block.ln2,
+        "mlp.in": mlp.up,
+        "mlp.out": mlp.down,
+    }
+
+
+def _native_weights(gpt: GPT) -> Iterator[tuple[str, Tensor]]:
+    yield "embed.weight", gpt.embed.weight
+    yield "pos_embed.weight", gpt.pos_embed.weight
+    for layer in range(gpt.cfg.n_layers):
+        for name, module in _parts(gpt, layer).items():
+            yield f"blocks.{layer}.{name}.weight", module.weight
+            yield f"blocks.{layer}.{name}.bias", module.bias
+    yield "ln_final.weight", gpt.ln_final.weight
+    yield "ln_final.bias", gpt.ln_final.bias
+    yield "unembed.weight", gpt.unembed.weight
+    yield "unembed.bias", torch.zeros(gpt.cfg.d_vocab, device=gpt.device)
+
+
+def _hooked_weights(gpt: GPT) -> Iterator[tuple[str, Tensor]]:
+    """The names and shapes of HookedTransformer: heads on an axis of their own, inputs before outputs."""
+    heads, width = gpt.cfg.n_heads, gpt.cfg.d_model
+    for name, weight in _native_weights(gpt):
+        *place, module, kind = name.split(".")
+        prefix = ".".join(place)
+        if place[-1:] == ["attn"]:
+            letter = module.upper()
+            if module == "o":
+                value = weight.T.reshape(heads, -1, width) if kind == "weight" else weight
+            else:
+                value = weight.reshape(heads, -1, width).mT if kind == "weight" else weight.reshape(heads, -1)
+            yield f"{prefix}.{'W' if kind == 'weight' else 'b'}_{letter}", value
+        elif place[-1:] == ["mlp"]:
+            yield f"{prefix}.{'W' if kind == 'weight' else 'b'}_{module}", weight.T if kind == "weight" else weight
+        elif module.startswith("ln"):
+            yield f"{'.'.join([*place, module])}.{'w' if kind == 'weight' else 'b'}", weight
+        elif module == "unembed":
+            yield f"unembed.{'W_U' if kind == 'weight' else 'b_U'}", weight.T if kind == "weight" else weight
+        else:
+            yield f"{module}.{'W_E' if module == 'embed' else 'W_pos'}", weight
+
+
+def to_transformer_lens(model: GameModel) -> Any:
+    """The model in TransformerLens: HookedTransformer where it exists (version 3), else TransformerBridge (4)."""
+    cfg = model.gpt.cfg
+    fields: dict[str, Any] = {
+        "n_layers": cfg.n_layers,
+        "d_model": cfg.d_model,
+        "n_heads": cfg.n_heads,
+        "d_head": cfg.d_model // cfg.n_heads,
+        "d_mlp": 4 * cfg.d_model,
+        "d_vocab": cfg.d_vocab,
+        "n_ctx": cfg.n_ctx,
+        "act_fn": ACT_FN[cfg.act_fn],
+        "normalization_type": "LN",
+    }
+    try:
+        import transformer_lens
+
+        library: Any = transformer_lens
+        hooked, hooked_config = library.HookedTransformer, library.HookedTransformerConfig
+    except ImportError:
+        from transformer_lens.config import TransformerBridgeConfig
+        from transformer_lens.model_bridge import TransformerBridge
+
+        bridge: Any = TransformerBridge
+
+        found: Any = bridge.boot_native(TransformerBridgeConfig(**fields))
+        weights = dict(_native_weights(model.gpt))
+    else:
+        found = hooked(hooked_config(**fields, device="cpu"))
+        weights = dict(_hooked_weights(model.gpt))
+    missing = found.load_state_dict({name: weight.detach().clone() for name, weight in weights.items()}, strict=False)
+    wanted = [name for name in missing.missing_keys if not name.endswith(("mask", "IGNORE"))]
+    if wanted or missing.unexpected_keys:
+        raise RuntimeError(f"TransformerLens names its weights otherwise: {wanted} {missing.unexpected_keys}")
+    return found.to(model.gpt.device).eval()
+
+
+def to_hugging_face(model: GameModel) -> Any:
+    """The model as a GPT2LMHeadModel, its output not tied to its embedding."""
+    from transformers import GPT2Config, GPT2LMHeadModel
+
+    gpt, cfg = model.gpt, model.gpt.cfg
+    shape = GPT2Config(
+        vocab_size=cfg.d_vocab,
+        n_positions=cfg.n_ctx,
+        n_embd=cfg.d_model,
+        n_layer=cfg.n_layers,
+        n_head=cfg.n_heads,
+        activation_function=ACT_FN[cfg.act_fn],
+        resid_pdrop=0.0,
+        embd_pdrop=0.0,
+        attn_pdrop=0.0,
+        tie_word_embeddings=False,
+        bos_token_id=None,
+        eos_token_id=None,
+        pad_token_id=0,
+    )
+    weights = {
+        "transformer.wte.weight": gpt.embed.weight,
+        "transformer.wpe.weight": gpt.pos_embed.weight,
+        "transformer.ln_f.weight": gpt.ln_final.weight,
+        "transformer.ln_f.bias": gpt.ln_final.bias,
+        "lm_head.weight": gpt.unembed.weight,
+    }
+    for layer in range(cfg.n_layers):
+        parts, prefix = _parts(gpt, layer), f"transformer.h.{layer}"
+        qkv = [parts[f"attn.{letter}"] for letter in "qkv"]
+        weights[f"{prefix}.attn.c_attn.weight"] = torch.cat([part.weight for part in qkv]).T
+        weights[f"{prefix}.attn.c_attn.bias"] = torch.cat([part.bias for part in qkv])
+        for ours, theirs in (("attn.o", "attn.c_proj"), ("mlp.in", "mlp.c_fc"), ("mlp.out", "mlp.c_proj")):
+            weights[f"{prefix}.{theirs}.weight"] = parts[ours].weight.T
+            weights[f"{prefix}.{theirs}.bias"] = parts[ours].bias
+        for ours, theirs in (("ln1", "ln_1"), ("ln2", "ln_2")):
+            weights[f"{prefix}.{theirs}.weight"] = parts[ours].weight
+            weights[f"{prefix}.{theirs}.bias"] = parts[ours].bias
+    found: Any = GPT2LMHeadModel(shape)
+    found.load_state_dict({name: weight.detach().clone().contiguous() for name, weight in weights.items()})
+    return found.to(gpt.device).eval()

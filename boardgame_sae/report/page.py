@@ -1,0 +1,289 @@
+"""The report of some sweeps: tables, figures, and one page that opens without a network or a server.
+
+table.parquet table.csv table.md     every score of every SAE and baseline
+figures/*.png                        the figures
+index.html                           all of it to look at, click on and sort; Plotly, data and pictures are inside
+"""
+
+import base64
+import html
+import json
+import re
+import time
+from collections.abc import Mapping, Sequence
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from boardgame_sae.activations.probes import RESULTS_FILE
+from boardgame_sae.activations.testbed import load_testbed
+from boardgame_sae.metrics.score import Scores, scores
+from boardgame_sae.report.card import N_BOARDS, latent_cards
+from boardgame_sae.report.figures import hook_title, look, write_figures
+from boardgame_sae.report.table import (
+    MARKDOWN_FILE,
+    Bed,
+    Row,
+    Study,
+    column_titles,
+    kind_title,
+    markdown,
+    read_studies,
+    recipe,
+    rows_of,
+    write_table,
+)
+from boardgame_sae.runs import Run, RunError, progress, read_json, run_hash, write_bytes
+from boardgame_sae.saes.sae import load_sae
+from boardgame_sae.transcripts.corpus import Corpus
+
+PAGE_FILE = "index.html"
+N_CARD_SAES, N_LATENTS = 4, 8
+"""SAEs a testbed that get latent cards, the best by coverage; and cards of each."""
+SYMBOLS = {
+    "o": "circle",
+    "s": "square",
+    "^": "triangle-up",
+    "D": "diamond",
+    "v": "triangle-down",
+    "P": "cross",
+    "X": "x",
+    "*": "star",
+}
+"""Plotly's words for matplotlib's markers."""
+CAPTIONS = {
+    "learning_curve": "Left: how often the GPT's most probable next move is legal, and how much probability it puts on "
+    "legal moves. Right: its loss, and the floor that perfect knowledge of the rules would reach.",
+    "probe_accuracy": "Accuracy of a linear probe of every square at each hook point. What the trained GPT's line has "
+    "above the random-weights GPT's, training put there.",
+    "f1_by_square": "F1 by square, in hundredths: the linear probe at the SAEs' hook point above, the best SAE's best "
+    "single latent for each class of the headline property below. Grey: the square never shows the class (or too "
+    "rarely to score), or the probe never says it.",
+    "coverage_vs_l0": "Coverage and board reconstruction against L0; bars are 95% intervals over games.",
+    "loss_vs_l0": "Loss recovered and explained variance against L0.",
+    "sae_training": "Explained variance and L0 of the SAEs while they were trained.",
+}
+
+
+def report_run(sweep_folders: Sequence[str | Path], *, out: str | Path | None = None, device: str = "auto") -> Path:
+    """Make the report of some finished sweeps in a run folder and return the folder; a finished one is reused.
+
+    Raises RunError naming a folder or file that is missing, damaged or not finished.
+    """
+    studies = read_studies(sweep_folders)
+    config = {"card_saes": N_CARD_SAES, "latents": N_LATENTS, "boards": N_BOARDS}
+    inputs = {study.label: run_hash(study.folder) for study in studies}
+    with Run("report", "+".join(study.name for study in studies), config, inputs, out) as run:
+        if not run.done:
+            began = time.perf_counter()
+            rows = rows_of(studies)
+            write_table(rows, run.folder)
+            write_bytes(run / MARKDOWN_FILE, markdown(rows).encode())
+            one = len(studies) == 1
+            figures = [write_figures(s, run / "figures" if one else run / f"figures/{s.label}") for s in studies]
+            cards = study_cards(studies, device)
+            write_bytes(run / PAGE_FILE, page(studies, rows, figures, cards).encode())
+            run.log_time("report", time.perf_counter() - began)
+            run.finish(rows=len(rows), cards=sum(len(each["cards"]) for each in cards))
+        return run.folder
+
+
+def study_cards(studies: Sequence[Study], device: str = "auto") -> list[dict[str, Any]]:
+    """Latent cards of the best SAEs of every testbed: sweep, hook_name, name, shape, squares, cards."""
+    wanted = [(study, bed, found) for study in studies for bed in study.beds for found in _best(bed)]
+    made, opened, testbed, activations = [], None, None, None
+    with progress(len(wanted), "latent cards", "SAEs", disable=not wanted) as bar:
+        for study, bed, found in wanted:
+            if testbed is None or opened != bed.folder:
+                testbed, opened = load_testbed(bed.folder, device), bed.folder
+                activations = {split: testbed.activations(split) for split in ("train", "test")}
+            sae = load_sae(_sae_folder(bed, found)).to(testbed.model.gpt.device)
+            game = testbed.corpus.game
+            about = {"sweep": study.label, "hook_name": bed.hook_name, "name": found.subject["name"]}
+            board = {"shape": list(game.shape), "squares": list(game.squares)}
+            cards = latent_cards(testbed, sae, found, N_LATENTS, activations=activations)
+            made.append({**about, **board, "cards": cards})
+            bar.update(1)
+    return made
+
+
+def _best(bed: Bed) -> list[Scores]:
+    known = [found for found in bed.scored if found.subject["kind"] == "sae" and "coverage" in found]
+    return sorted(known, key=lambda found: (-found["coverage"].value, found.subject["name"]))[:N_CARD_SAES]
+
+
+def _sae_folder(bed: Bed, found: Scores) -> Path:
+    name = found.subject.get("sae", {}).get("sae_folder", found.subject["name"])
+    for folder in bed.saes:
+        if folder.name == name:
+            return folder
+    raise RunError(f"{name}: scored at {bed.hook_name}, but not among the sweep's SAEs; run the sweep again")
+
+
+def page(
+    studies: Sequence[Study],
+    rows: Sequence[Row],
+    figures: Sequence[Sequence[Path]],
+    cards: Sequence[Mapping[str, Any]],
+) -> str:
+    """The page as one text: nothing in it is loaded from anywhere."""
+    from plotly.offline import get_plotlyjs
+
+    title = " and ".join(study.label for study in studies)
+    values = {
+        "title": html.escape(title),
+        "summary": "\n".join(_summary(study, rows) for study in studies),
+        "scores": "\n".join(
+            f"<dt>{html.escape(each.title)}</dt><dd>{html.escape(each.meaning)}. {each.better.capitalize()} is better. "
+            f"<small>{html.escape(each.source)}</small></dd>"
+            for each in scores().values()
+        ),
+        **{name: _figures(studies, figures, (name,)) for name in ("learning_curve", "probe_accuracy", "f1_by_square")},
+        "more_figures": _figures(studies, figures, ("coverage_vs_l0", "loss_vs_l0", "sae_training")),
+        "data": embedded(_data(rows, cards)),
+        "plotly": get_plotlyjs(),
+        "page": _shipped("page.js"),
+    }
+    return re.sub(r"\{\{(\w+)\}\}", lambda found: values[found[1]], _shipped("page.html"))
+
+
+def _shipped(name: str) -> str:
+    return (files("boardgame_sae.report") / name).read_text(encoding="utf-8")
+
+
+def embedded(value: Any) -> str:
+    """Plain data as JSON that may stand inside a `<script>` element: no tag can begin in it."""
+    text = json.dumps(value, sort_keys=True, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    return text.replace("</", "<\\/").replace("<!--", "<\\u0021--")
+
+
+def _data(rows: Sequence[Row], cards: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    shown = [{**row, "recipe": recipe(row), "kind_title": kind_title(row["kind"])} for row in rows]
+    names = sorted({row["architecture"] for row in rows if row["architecture"]})
+    styles = {name: {"colour": look(name)[0], "symbol": SYMBOLS[look(name)[1]]} for name in names}
+    return {
+        "rows": shown,
+        "columns": list(rows[0]) if rows else [],
+        "axes": axes(rows),
+        "styles": styles,
+        "cards": cards,
+    }
+
+
+def axes(rows: Sequence[Row]) -> list[dict[str, Any]]:
+    """What the plot can show: L0, every registered score that the rows have, then the numbers beside each score."""
+    about_l0 = "Mean number of latents that are on at a token. Fewer is sparser; no number of them is right"
+    found = [{"key": "l0", "title": "L0", "meaning": about_l0, "better": None, "group": "scores"}]
+    columns, known = column_titles(rows), scores()
+    for name, each in known.items():
+        if name in columns:
+            about = {"key": name, "title": each.title, "meaning": each.meaning, "better": each.better}
+            found.append({**about, "group": "scores"})
+    for column, title in columns.items():
+        if column not in known and not column.endswith(("_low", "_high")):
+            score = max((name for name in known if column.startswith(name)), key=len)
+            meaning = f"Stands beside the score {known[score].title}"
+            found.append({"key": column, "title": title, "meaning": meaning, "better": None, "group": "beside them"})
+    return found
+
+
+def _figures(studies: Sequence[Study], figures: Sequence[Sequence[Path]], kinds: Sequence[str]) -> str:
+    parts = []
+    for kind in kinds:
+        for study, paths in zip(studies, figures, strict=True):
+            for path in paths:
+                name, _, hook_name = path.stem.partition(".")
+                if name == kind:
+                    about = " — ".join(([study.label] if len(studies) > 1 else []) + ([hook_name] if hook_name else []))
+                    caption = html.escape(f"{about}. " if about else "") + html.escape(CAPTIONS[kind])
+                    source = "data:image/png;base64," + base64.b64encode(path.read_bytes()).decode()
+                    alt = html.escape(f"{kind.replace('_', ' ')} of {study.label}")
+                    parts.append(f'<figure><img alt="{alt}" src="{source}"><figcaption>{caption}</figcaption></figure>')
+    return "\n".join(parts) or "<p>This study has no such figure.</p>"
+
+
+def _summary(study: Study, rows: Sequence[Row]) -> str:
+    """The headline numbers of a study: a paragraph, and for each testbed a small table."""
+    said = " ".join(
+        [_model_sentence(study), *([_probe_sentence(study)] if study.probes and study.random_probes else [])]
+    )
+    tables = []
+    for bed in study.beds:
+        here = [row for row in rows if (row["sweep"], row["hook_name"]) == (study.label, bed.hook_name)]
+        sentence, lines = _bed_summary(bed, here)
+        said += f" {sentence}"
+        tables.append(_summary_table(bed, lines))
+    return f"<p>{html.escape(said)}</p>\n" + "\n".join(tables)
+
+
+def _model_sentence(study: Study) -> str:
+    card, legality = read_json(study.model / "cfg.json"), read_json(study.model / "legality.json")
+    test, gpt, game = legality["test"], card["gpt"], Corpus.open(study.corpus).game
+    return (
+        f"{study.label}: a GPT of {gpt['n_layers']} layers and width {gpt['d_model']} learned {game.name} from "
+        f"{card['corpus'].get('n_games', 0):,} games. Its most probable move is legal at {test['legal_rate']:.2%} of "
+        f"test positions ({legality['random_weights']['legal_rate']:.1%} with random weights); its loss is "
+        f"{test['loss']:.3f} nats, where the rules alone would give {test['loss_floor']:.3f}."
+    )
+
+
+def _probe_sentence(study: Study) -> str:
+    assert study.probes is not None
+    assert study.random_probes is not None
+    trained, random = (read_json(path / RESULTS_FILE) for path in (study.probes, study.random_probes))
+    found = trained["hook_points"]
+    best = max(found, key=lambda name: found[name]["accuracy"])
+    untrained = max(each["accuracy"] for each in random["hook_points"].values())
+    return (
+        f"Linear probes read the {trained['property'].replace('_', ' ')} best at {hook_title(best)}: "
+        f"{found[best]['accuracy']:.1%} of squares right ({untrained:.1%} on a random-weights GPT, "
+        f"{found[best]['majority_accuracy']:.1%} for always the majority class)."
+    )
+
+
+def _bed_summary(bed: Bed, rows: Sequence[Row]) -> tuple[str, list[tuple[str, Row]]]:
+    """A sentence on the best SAE, and the rows of the summary table by their role."""
+    known = [row for row in rows if row.get("coverage") is not None]
+    saes = [row for row in known if row["kind"] == "sae"]
+    best = max(saes, key=lambda row: row["coverage"], default=None)
+    lines: list[tuple[str, Row]] = []
+    sentence = f"No SAE was scored at {bed.hook_name}."
+    if best is not None:
+        rebuilt = max(saes, key=lambda row: row.get("board_reconstruction") or 0.0)
+        lines = [("best SAE by coverage", best)]
+        lines += [("best SAE by reconstruction", rebuilt)] if rebuilt is not best else []
+        sentence = (
+            f"Of {len(saes)} SAEs at {hook_title(bed.hook_name)}, the best by coverage ({recipe(best)}) finds a latent "
+            f"of mean F1 {best['coverage']:.3f} for each {str(best['headline']).replace('_', ' ')} class, and the best "
+            f"by reconstruction rebuilds boards with F1 {rebuilt.get('board_reconstruction') or 0.0:.3f}."
+        )
+    random = max((r for r in known if r["kind"] == "random_gpt_sae"), key=lambda r: r["coverage"], default=None)
+    lines += [("ceiling", row) for row in known if row["kind"] == "probe"]
+    lines += [("floor: SAE of a random-weights GPT", random)] if random is not None else []
+    lines += [("floor", row) for row in known if row["kind"] in ("neurons", "residual")]
+    return sentence, lines
+
+
+def _summary_table(bed: Bed, lines: Sequence[tuple[str, Row]]) -> str:
+    if not lines:
+        return ""
+    body = []
+    for role, row in lines:
+        cells = [role, recipe(row), "" if row["l0"] is None else f"{row['l0']:.1f}"]
+        cells += [_interval(row, "coverage"), _interval(row, "board_reconstruction")]
+        body.append(cells)
+    chance = lines[0][1].get("coverage_always_on")
+    if chance is not None:
+        body.append(["chance", "a latent that is always on", "", f"{chance:.3f}", ""])
+    heads = ("", "what", "L0", "coverage", "board reconstruction")
+    head = "".join(f'<th scope="col">{name}</th>' for name in heads)
+    text = "\n".join("<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in cells) + "</tr>" for cells in body)
+    caption = f"Headline numbers at <code>{html.escape(bed.hook_name)}</code> [95% intervals over games]"
+    return f'<div class="wide"><table><caption>{caption}</caption><thead><tr>{head}</tr></thead>\n<tbody>{text}</tbody></table></div>'
+
+
+def _interval(row: Row, column: str) -> str:
+    if row.get(column) is None:
+        return ""
+    low, high = row.get(f"{column}_low"), row.get(f"{column}_high")
+    return f"{row[column]:.3f}" + (f" [{low:.3f}, {high:.3f}]" if low is not None and high is not None else "")
