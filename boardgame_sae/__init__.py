@@ -8,8 +8,33 @@ Shapes are written as capital suffixes, one letter an axis: `B` games, `L` token
 `V` alphabet, `H` heads, `K` kept latents, `M` moves of many games one after another. `acts_NF`, `labels_NP`, `f1_TFP`.
 """
 
+import importlib
 import os
+from typing import Any
 
 # Worker threads that spin while they wait make a training step on a busy machine ten times slower: let them sleep.
 # The OpenMP runtime reads this when torch is first imported.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+_PUBLIC = {
+    "generate": "transcripts.generate",
+    "Corpus": "transcripts.corpus",
+    "train_gpt": "model.train",
+    "GameModel": "model.game_model",
+    "legality": "model.legality",
+    "Testbed": "activations.testbed",
+    "load_testbed": "activations.testbed",
+    "train_sae": "saes.train",
+    "make_sae": "saes.sae",
+    "load_sae": "saes.sae",
+    "evaluate": "metrics.score",
+}
+"""The names a user starts from, and where they live. They are imported when first used: torch takes seconds."""
+
+__all__ = sorted(_PUBLIC)  # pyright: ignore[reportUnsupportedDunderAll]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _PUBLIC:
+        raise AttributeError(f"module 'boardgame_sae' has no attribute '{name}'; it has {', '.join(sorted(_PUBLIC))}")
+    return getattr(importlib.import_module(f"boardgame_sae.{_PUBLIC[name]}"), name)

@@ -207,7 +207,7 @@ def _train_sae(argv: Sequence[str]) -> Path:
     testbed = load_testbed(source.testbed, machine.device)
     cfg = dataclasses.replace(cfg, d_model=testbed.width)
     (folder,) = train_saes_run(
-        testbed.harvest(training.n_harvested),
+        testbed.harvest(training.n_harvested, training.harvest_dtype),
         [cfg],
         training,
         metadata=testbed_metadata(testbed),

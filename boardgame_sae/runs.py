@@ -14,6 +14,7 @@ Every file appears whole or not at all: it is written beside its place, flushed 
 import errno
 import fcntl
 import hashlib
+import io
 import json
 import os
 import shutil
@@ -66,6 +67,48 @@ def _disk_error(path: Path, error: Exception) -> Exception:
         f"{path}: cannot be written, the disk is full or the file too large for it ({free}); make room and run the "
         "same command again: everything finished before is intact"
     )
+
+
+class _PatientFile:
+    """An open file that keeps its first write error and goes on as if all were well."""
+
+    def __init__(self, raw: io.RawIOBase) -> None:
+        self.raw, self.error = raw, None
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.raw, name)
+
+    def write(self, data: Any) -> int:
+        rest = memoryview(data)
+        try:
+            while rest and self.error is None:
+                rest = rest[self.raw.write(rest) :]
+        except OSError as error:
+            self.error = error
+        return len(data)
+
+    def truncate(self, size: int | None = None) -> int:
+        try:
+            return self.raw.truncate(size)
+        except OSError as error:
+            self.error = self.error or error
+            return size or 0
+
+
+@contextmanager
+def new_hdf5(path: Path) -> Iterator[Any]:
+    """Yield a new HDF5 file (h5py.File) to fill; on success every byte of it is in `path`.
+
+    Raises OSError when the disk is full: HDF5 itself would end the process with a segmentation fault on closing.
+    """
+    import h5py
+
+    with open(path, "w+b", buffering=0) as raw:
+        file = _PatientFile(raw)
+        with h5py.File(file, "w", libver="latest") as found:
+            yield found
+        if file.error is not None:
+            raise file.error
 
 
 def write_bytes(path: Path, data: bytes) -> None:
@@ -134,6 +177,8 @@ class Run:
             raise
 
     def _hold(self) -> int:
+        if int(os.environ.get("LOCAL_RANK", "0")) > 0:
+            return -1  # a further process of one data-parallel run: its leader holds the folder
         handle = os.open(self.folder, os.O_RDONLY)
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -2,6 +2,7 @@
 
 import os
 
+import hypothesis
 import pytest
 import torch
 
@@ -11,6 +12,8 @@ from boardgame_sae.transcripts.corpus import Corpus
 from boardgame_sae.transcripts.generate import generate
 
 torch.set_num_threads(1)
+hypothesis.settings.register_profile("tests", deadline=None, derandomize=True, database=None, max_examples=50)
+hypothesis.settings.load_profile("tests")
 
 TINY_GAMES = {"game": "othello4", "n_games": 600, "validation_fraction": 0.2, "test_fraction": 0.2}
 TINY_GPT = TrainGPTConfig(

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -153,10 +154,12 @@ class Testbed:
         other._where = self._where
         return other
 
-    def harvest(self, n_activations: int, out: str | Path | None = None) -> ActivationStore:
+    def harvest(
+        self, n_activations: int, dtype: Literal["float16", "float32"] = "float32", out: str | Path | None = None
+    ) -> ActivationStore:
         """At least so many training activations at the hook point, from disk (harvested first if need be)."""
         return ActivationStore.open(
-            harvest_run(self.model, self.corpus, self.hook_name, n_activations=n_activations, out=out)
+            harvest_run(self.model, self.corpus, self.hook_name, n_activations=n_activations, dtype=dtype, out=out)
         )
 
     @classmethod
@@ -164,7 +167,7 @@ class Testbed:
         """Open a testbed's folder. Raises RunError, CorpusError naming what is missing or damaged."""
         folder = Path(folder)
         card = read_json(folder / CARD_FILE)
-        if not {"model", "corpus", "hook_name"} <= card.keys():
+        if not {"model", "corpus", "hook_name", "properties", "n_games"} <= card.keys():
             raise RunError(f"{folder / CARD_FILE}: not a testbed's card; `boardgame-sae testbed` makes one")
         model = GameModel.load(folder / card["model"], device)
         labels = {split: read_labels(folder / f"{split}_{LABELS_FILE}") for split in SPLITS}

@@ -110,7 +110,7 @@ class Subject:
 
     @torch.no_grad()
     def _encode(self, acts_ND: Tensor) -> Latents:
-        device = getattr(self.encoder, "device", torch.device("cpu"))
+        device = self.testbed.model.gpt.device
         parts = [as_latents(self.encoder.encode(part.to(device)).cpu()) for part in acts_ND.split(ROWS_AT_ONCE)]
         return Latents.concatenate(parts)
 
@@ -179,6 +179,8 @@ def evaluate(
             f"an SAE of width {width} cannot be scored at {testbed.hook_name}, whose activations have width "
             f"{testbed.width}; choose the hook point it was trained on"
         )
+    if isinstance(sae, torch.nn.Module):
+        sae = sae.to(testbed.model.gpt.device)
     subject = Subject(name or type(sae).__name__, kind, sae, testbed, facts or {})
     values, seconds = {}, {}
     for each in scores().values():

@@ -91,7 +91,7 @@ def random_gpt_twin(sae_folder: str | Path, testbed_folder: str | Path, *, devic
     """Train the SAE's twin, same config and training, on the random-weights GPT; reused when done."""
     sae, testbed = load_sae(sae_folder), load_testbed(testbed_folder, device).random_twin()
     cfg = from_mapping(TrainSAEConfig, sae.metadata.get("training", {}), f"{sae_folder}")
-    store = testbed.harvest(cfg.n_harvested)
+    store = testbed.harvest(cfg.n_harvested, cfg.harvest_dtype)
     (folder,) = train_saes_run(
         store, [sae_config(**sae_fields(sae))], cfg, metadata=testbed_metadata(testbed), device=device
     )

@@ -38,7 +38,7 @@ class TrainGPTConfig:
     """Attention heads a block."""
     act_fn: Literal["relu", "gelu"] = "relu"
     """Nonlinearity of the MLP."""
-    n_steps: int = 2000
+    n_steps: int = 2800
     """Optimiser steps."""
     batch_size: int = 64
     """Games a step."""
@@ -56,7 +56,7 @@ class TrainGPTConfig:
     """Greatest norm of the gradient."""
     log_every: int = 50
     """Steps between two lines of training loss."""
-    eval_every: int = 500
+    eval_every: int = 400
     """Steps between two looks at legality on validation games."""
     precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
     """Number format, in lightning-fabric's words."""
@@ -193,21 +193,29 @@ def train_gpt_run(
     devices: how many of the device to train on (data parallel). checkpoint_seconds: time between two resume states.
     """
     with Run("gpt", name or corpus.attributes["game"], to_mapping(cfg), {"corpus": corpus.hash}, out) as run:
-        if not run.done:
-            keep_freed_memory()
-            training = Training(corpus, cfg, _fabric(device, devices, cfg))
-            saved = run.load_state()
-            if saved is not None:
-                training.restore(*saved)
-            _train(training, run, checkpoint_seconds)
-            model = GameModel(training.gpt.eval(), model_card(corpus, cfg, run.hash))
-            model.save(run.folder)
-            seen = {split: to_mapping(legality(model, corpus, split=split)) for split in ("validation", "test")}
-            write_json(
-                run / "legality.json", {**seen, "random_weights": to_mapping(legality(model.random_twin(), corpus))}
-            )
-            run.finish(legal_rate=seen["test"]["legal_rate"], loss=seen["test"]["loss"])
+        if run.done:
+            return run.folder
+        keep_freed_memory()
+        training = Training(corpus, cfg, _fabric(device, devices, cfg))
+        saved = run.load_state()
+        if saved is not None:
+            training.restore(*saved)
+        training.fabric.barrier()
+        _train(training, run, checkpoint_seconds)
+        if training.fabric.is_global_zero:
+            _finish(training, run)
+        training.fabric.barrier()
         return run.folder
+
+
+def _finish(training: Training, run: Run) -> None:
+    """Save the model and how legal its play is, and mark the run done."""
+    corpus = training.corpus
+    model = GameModel(training.gpt.eval(), model_card(corpus, training.cfg, run.hash))
+    model.save(run.folder)
+    seen = {split: to_mapping(legality(model, corpus, split=split)) for split in ("validation", "test")}
+    write_json(run / "legality.json", {**seen, "random_weights": to_mapping(legality(model.random_twin(), corpus))})
+    run.finish(legal_rate=seen["test"]["legal_rate"], loss=seen["test"]["loss"])
 
 
 def keep_freed_memory() -> None:

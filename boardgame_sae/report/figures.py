@@ -233,7 +233,8 @@ def _bed_figures(study: Study, bed: Bed) -> list[tuple[str, Figure]]:
     groups = [_probe_panels(study, bed, game), _headline_panels(best, game) if best else []]
     groups = [group for group in groups if group]
     made = [("f1_by_square", board_heat_maps(groups, game))] if groups else []
-    made += [("coverage_vs_l0", coverage_against_l0(rows))]
+    if any(row.get("coverage") is not None for row in rows):
+        made += [("coverage_vs_l0", coverage_against_l0(rows))]
     if any(row["l0"] is not None for row in rows):
         made += [("loss_vs_l0", loss_against_l0(rows))]
     curves = [(card["architecture"], text, curve) for card, text, curve in map(_sae_curve, bed.saes) if curve]

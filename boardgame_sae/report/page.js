@@ -24,12 +24,12 @@ const TABLE = [
   ...data.columns
     .filter((key) => key.startsWith("coverage.") && data.columns.includes(`${key}_low`))
     .map((key) => [key, `cov. ${key.slice(9).replaceAll("_", " ")}`]),
-].filter(([key]) => has(key));
+].filter(([key], place) => place < 2 || has(key));
 if (beds.length > 1) TABLE.splice(1, 0, ["sweep", "sweep"], ["hook_name", "hook point"]);
 
 // ---- state ------------------------------------------------------------------------------------------------------
 
-const state = { x: "l0", y: "coverage", bed: "", sort: "coverage", dir: "desc", row: "", cards: "" };
+const state = { x: "l0", y: "coverage", bed: beds[0] ?? "", sort: "coverage", dir: "desc", row: "", cards: "" };
 
 function readHash() {
   const found = new URLSearchParams(location.hash.slice(1));
@@ -67,7 +67,7 @@ const escaped = (text) =>
 function number(value) {
   if (!known(value)) return "";
   if (typeof value !== "number") return String(value);
-  if (Number.isInteger(value)) return String(value);
+  if (Number.isInteger(value) && Math.abs(value) > 1) return String(value);
   return Math.abs(value) >= 10 ? value.toFixed(1) : value.toFixed(3);
 }
 
@@ -92,6 +92,8 @@ function fill(select, options, chosen) {
 // ---- the plot ---------------------------------------------------------------------------------------------------
 
 const LINES = { probe: "solid", neurons: "dash", residual: "dot" };
+const SIGNS = { probe: "star", neurons: "hexagon-open", residual: "asterisk-open" };
+const BUTTONS = ["zoom2d", "pan2d", "zoomIn2d", "zoomOut2d", "resetScale2d", "toImage"];
 
 function plainTicks(values) {
   const ticks = [];
@@ -145,7 +147,7 @@ function traces(rows, colours) {
   const made = [...groups].map(([name, list]) => {
     const style = data.styles[list[0].architecture] || { colour: colours.ink, symbol: "star" };
     const colour = list[0].kind === "sae" ? style.colour : list[0].kind in LINES ? colours.ink : "#8a8a8a";
-    return pointTrace(name, list, { color: colour, symbol: style.symbol });
+    return pointTrace(name, list, { color: colour, symbol: SIGNS[list[0].kind] || style.symbol });
   });
   const xs = whole.map((row) => row[state.x]).filter((x) => state.x !== "l0" || x > 0);
   if (!xs.length) return made;
@@ -178,11 +180,12 @@ function drawPlot() {
   const layout = {
     paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", font: { color: colours.ink, family: "system-ui, sans-serif" },
     margin: { l: 70, r: 20, t: 20, b: 60 }, hovermode: "closest",
+    modebar: { bgcolor: "rgba(0,0,0,0)", color: "#8a8a8a", activecolor: colours.ink },
     legend: { orientation: "h", y: -0.18, x: 0 },
     xaxis: axisLayout(state.x, rows.map((row) => row[state.x]).filter(known), colours),
     yaxis: axisLayout(state.y, rows.map((row) => row[state.y]).filter(known), colours),
   };
-  Plotly.react("plot", drawn, layout, { displayModeBar: "hover", displaylogo: false, responsive: true });
+  Plotly.react("plot", drawn, layout, { displayModeBar: "hover", displaylogo: false, responsive: true, modeBarButtons: [BUTTONS] });
   byId("meaning").textContent =
     [...new Set([state.y, state.x])].map((key) => `${axisOf[key].title}: ${axisOf[key].meaning}.`).join(" ");
 }
@@ -263,7 +266,7 @@ function cardElement(card, found) {
     [`${each.class}: more (+) or less (−) often`], "", "mean"));
   const boards = card.boards.map((board) => boardFigure(found,
     { cells: board.cells, last: board.last, label: `after ${board.text}` },
-    [`${number(board.activation)}, ply ${board.ply}`, element("br"), `${board.first_to_move ? "first" : "second"} player to move`,
+    [`${number(board.activation)} after ply ${board.ply}`, element("br"), `${board.first_to_move ? "first" : "second"} to move`,
       element("span", { class: "moves" }, board.text)], board.text, "top"));
   return element("article", { class: "card" },
     element("h4", {}, `latent ${card.latent}: “${card.label.replaceAll("_", " ")}”`),

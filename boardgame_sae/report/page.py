@@ -246,21 +246,24 @@ def _bed_summary(bed: Bed, rows: Sequence[Row]) -> tuple[str, list[tuple[str, Ro
     known = [row for row in rows if row.get("coverage") is not None]
     saes = [row for row in known if row["kind"] == "sae"]
     best = max(saes, key=lambda row: row["coverage"], default=None)
-    lines: list[tuple[str, Row]] = []
-    sentence = f"No SAE was scored at {bed.hook_name}."
-    if best is not None:
-        rebuilt = max(saes, key=lambda row: row.get("board_reconstruction") or 0.0)
-        lines = [("best SAE by coverage", best)]
-        lines += [("best SAE by reconstruction", rebuilt)] if rebuilt is not best else []
-        sentence = (
-            f"Of {len(saes)} SAEs at {hook_title(bed.hook_name)}, the best by coverage ({recipe(best)}) finds a latent "
-            f"of mean F1 {best['coverage']:.3f} for each {str(best['headline']).replace('_', ' ')} class, and the best "
-            f"by reconstruction rebuilds boards with F1 {rebuilt.get('board_reconstruction') or 0.0:.3f}."
-        )
+    if best is None:
+        return f"No SAE was scored at {bed.hook_name}.", []
+    rebuilt = max(saes, key=lambda row: row.get("board_reconstruction") or 0.0)
     random = max((r for r in known if r["kind"] == "random_gpt_sae"), key=lambda r: r["coverage"], default=None)
+    lines = [("best SAE by coverage", best)]
+    lines += [("best SAE by reconstruction", rebuilt)] if rebuilt is not best else []
     lines += [("ceiling", row) for row in known if row["kind"] == "probe"]
-    lines += [("floor: SAE of a random-weights GPT", random)] if random is not None else []
+    lines += [("floor", random)] if random is not None else []
     lines += [("floor", row) for row in known if row["kind"] in ("neurons", "residual")]
+    beside = [f"{kind_title(row['kind'])} {row['coverage']:.3f}" for _, row in lines if row["kind"] != "sae"]
+    chance = best.get("coverage_always_on")
+    beside += [f"always on {chance:.3f}"] if chance is not None else []
+    sentence = (
+        f"Of {len(saes)} SAEs at {hook_title(bed.hook_name)}, the best by coverage ({recipe(best)}) has for each class "
+        f"of “{str(best['headline']).replace('_', ' ')}” a latent of mean F1 {best['coverage']:.3f} "
+        f"({', '.join(beside)}); the best by reconstruction rebuilds boards with F1 "
+        f"{rebuilt.get('board_reconstruction') or 0.0:.3f}."
+    )
     return sentence, lines
 
 
@@ -269,7 +272,8 @@ def _summary_table(bed: Bed, lines: Sequence[tuple[str, Row]]) -> str:
         return ""
     body = []
     for role, row in lines:
-        cells = [role, recipe(row), "" if row["l0"] is None else f"{row['l0']:.1f}"]
+        what = recipe(row) if row["kind"] != "random_gpt_sae" else f"{recipe(row)}, on a random-weights GPT"
+        cells = [role, what, "" if row["l0"] is None else f"{row['l0']:.1f}"]
         cells += [_interval(row, "coverage"), _interval(row, "board_reconstruction")]
         body.append(cells)
     chance = lines[0][1].get("coverage_always_on")
@@ -279,7 +283,8 @@ def _summary_table(bed: Bed, lines: Sequence[tuple[str, Row]]) -> str:
     head = "".join(f'<th scope="col">{name}</th>' for name in heads)
     text = "\n".join("<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in cells) + "</tr>" for cells in body)
     caption = f"Headline numbers at <code>{html.escape(bed.hook_name)}</code> [95% intervals over games]"
-    return f'<div class="wide"><table><caption>{caption}</caption><thead><tr>{head}</tr></thead>\n<tbody>{text}</tbody></table></div>'
+    table = f"<caption>{caption}</caption><thead><tr>{head}</tr></thead>\n<tbody>{text}</tbody>"
+    return f'<div class="wide"><table>{table}</table></div>'
 
 
 def _interval(row: Row, column: str) -> str:

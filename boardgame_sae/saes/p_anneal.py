@@ -89,6 +89,8 @@ class PAnnealSAE(ReLUSAE):
             self._note(loss.latents_NF)
         for update_step in due:
             if step >= update_step:
+                if self.next_p is not None and not self.n_queued:  # two updates fall on one step
+                    self._note(loss.latents_NF)
                 self._update()
 
     def _note(self, z_NF: Tensor) -> None:

@@ -174,9 +174,8 @@ class SAE(nn.Module):
             raise RunError(f"{folder / CONFIG_FILE}: not an SAE's config; give the folder of a `train-sae` run")
         metadata = card.pop("metadata", {})
         try:
-            sae = _find(card["architecture"])(
-                from_mapping(_find(card["architecture"]).Config, card, str(folder / CONFIG_FILE))
-            )
+            kind = _find(card["architecture"], f"{folder / CONFIG_FILE}: ")
+            sae = kind(from_mapping(kind.Config, card, str(folder / CONFIG_FILE)))
             sae.load_state_dict(load_file(folder / WEIGHTS_FILE))
         except (OSError, SafetensorError, RuntimeError) as error:
             raise RunError(
@@ -208,12 +207,12 @@ def architectures() -> tuple[str, ...]:
     return tuple(sorted(_architectures))
 
 
-def _find(name: str) -> type[SAE]:
+def _find(name: str, source: str = "") -> type[SAE]:
     known = architectures()
     if name not in known:
         near = difflib.get_close_matches(str(name), known, n=1)
         mend = f"did you mean '{near[0]}'?" if near else f"there are {', '.join(known)}"
-        raise ConfigError(f"unknown SAE architecture '{name}'; {mend}")
+        raise ConfigError(f"{source}unknown SAE architecture '{name}'; {mend}")
     return _architectures[name]
 
 

@@ -7,7 +7,7 @@ together, or one after the other, or kill them halfway, and the bytes are the sa
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -17,7 +17,7 @@ from boardgame_sae.activations.testbed import Testbed
 from boardgame_sae.config import config, from_mapping, seed_for, to_mapping
 from boardgame_sae.model.game_model import pick_device
 from boardgame_sae.runs import Run, pack_state, progress, unpack_state
-from boardgame_sae.saes.sae import SAE, SAEConfig, load_sae, sae_config, sae_from_config
+from boardgame_sae.saes.sae import SAE, Loss, SAEConfig, load_sae, sae_config, sae_from_config
 
 
 @config
@@ -28,6 +28,8 @@ class TrainSAEConfig:
     """Activations each SAE sees (in passes over what is harvested)."""
     n_harvested: int = 1_000_000
     """Activations to harvest for it."""
+    harvest_dtype: Literal["float16", "float32"] = "float32"
+    """Number format in which they are kept on disk."""
     batch_size: int = 2048
     """Activations a step."""
     lr: float = 3e-4
@@ -89,7 +91,8 @@ class _Trainee:
         if self.step % self.cfg.log_every == 0 or self.step == self.cfg.n_steps:
             self._log(x_ND, loss)
 
-    def _log(self, x_ND: Tensor, loss: Any) -> None:
+    def _log(self, x_ND: Tensor, loss: Loss) -> None:
+        loss = Loss(*(part.detach() for part in loss))
         spread = (x_ND - x_ND.mean(0)).pow(2).sum(1).mean()
         self.run.log(
             step=self.step,
@@ -137,13 +140,11 @@ def train_saes_run(
                 f"an SAE of width {sae_cfg.d_model} cannot train on {store.path}, whose activations have width "
                 f"{store.width}; give d_model={store.width}"
             )
-    runs = [
-        Run(
-            "sae", _name(each), {"sae": to_mapping(each), "training": to_mapping(cfg)}, {"activations": store.hash}, out
-        )
-        for each, out in zip(sae_configs, outs or [None] * len(sae_configs), strict=True)
-    ]
+    runs: list[Run] = []
     try:
+        for each, out in zip(sae_configs, outs or [None] * len(sae_configs), strict=True):
+            made_of = {"sae": to_mapping(each), "training": to_mapping(cfg)}
+            runs.append(Run("sae", _name(each), made_of, {"activations": store.hash}, out))
         open_runs = [(each, run) for each, run in zip(sae_configs, runs, strict=True) if not run.done]
         if open_runs:
             _train(store, open_runs, cfg, metadata or {}, pick_device(device), checkpoint_seconds)
@@ -199,7 +200,7 @@ def train_sae(testbed: Testbed, architecture: str = "topk", *, out: str | Path |
     rest = {name: value for name, value in fields.items() if name not in own}
     cfg = from_mapping(TrainSAEConfig, {**own, "seed": fields.get("seed", 0)}, "train_sae")
     sae_cfg = sae_config(architecture, **{"d_model": testbed.width, **rest})
-    store = testbed.harvest(cfg.n_harvested)
+    store = testbed.harvest(cfg.n_harvested, cfg.harvest_dtype)
     (folder,) = train_saes_run(store, [sae_cfg], cfg, metadata=testbed_metadata(testbed), outs=[out])
     return load_sae(folder)
 

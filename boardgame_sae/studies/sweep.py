@@ -120,7 +120,7 @@ def _testbed_runs(
 def _train(testbed: Testbed, entries: Sequence[Mapping[str, Any]], cfg: TrainSAEConfig, device: str) -> list[Path]:
     if not entries:
         return []
-    store = testbed.harvest(cfg.n_harvested)
+    store = testbed.harvest(cfg.n_harvested, cfg.harvest_dtype)
     return train_saes_run(store, expand(entries, testbed.width), cfg, metadata=testbed_metadata(testbed), device=device)
 
 

@@ -21,10 +21,12 @@ import numpy as np
 
 from boardgame_sae.config import canonical_json, seed_for, to_mapping
 from boardgame_sae.games import Game, MoveRecord, load_game
+from boardgame_sae.runs import new_hdf5
 
 CORPUS_FILE = "corpus.h5"
 FORMAT, VERSION = "boardgame_sae corpus", 1
 SPLITS = ("train", "validation", "test")
+ARRAYS = ("moves", "move_offsets", "tokens", "token_offsets", "plies", "split")
 
 
 class CorpusError(ValueError):
@@ -77,7 +79,7 @@ def write_corpus(path: Path, record: MoveRecord, cfg: Any, run_hash: str) -> Non
     game = load_game(cfg.game, passes=cfg.passes)
     tokens, plies, offsets = tokenize(game, record, cfg.tokenization)
     columns = {"length": np.diff(record.offsets).astype(np.uint16), **game.outcomes(record)}
-    with h5py.File(path, "w", libver="latest") as file:
+    with new_hdf5(path) as file:
         file.attrs.update(
             format=FORMAT,
             version=VERSION,
@@ -91,6 +93,9 @@ def write_corpus(path: Path, record: MoveRecord, cfg: Any, run_hash: str) -> Non
         file["moves"], file["move_offsets"] = record.moves_M, record.offsets
         file["tokens"], file["plies"], file["token_offsets"] = tokens, plies, offsets
         file["split"] = split_games(record, cfg.seed, cfg.validation_fraction, cfg.test_fraction)
+        undated = h5py.h5p.create(h5py.h5p.GROUP_CREATE)
+        undated.set_obj_track_times(False)  # else the same corpus has other bytes a second later
+        h5py.h5g.create(file.id, b"games", gcpl=undated)
         for name, values in columns.items():
             file[f"games/{name}"] = values
 
@@ -132,6 +137,9 @@ class Corpus:
         return corpus
 
     def _check(self) -> None:
+        missing = [name for name in ARRAYS if name not in self.arrays]
+        if missing:
+            raise CorpusError(f"{self.path}: has no array '{missing[0]}'; remove it and generate the corpus again")
         offsets, tokens = self.arrays["token_offsets"], self.arrays["tokens"]
         if offsets[-1] != len(tokens) or self.arrays["move_offsets"][-1] != len(self.arrays["moves"]):
             raise CorpusError(f"{self.path}: its offsets do not match its tokens; remove it and generate it again")
@@ -212,7 +220,10 @@ class Corpus:
     def _split_games(self, split: str) -> np.ndarray:
         key = f"games {split}"
         if key not in self._memo:
-            self._memo[key] = self.games(split)
+            games_B = self.games(split)
+            if len(games_B) == 0:
+                raise CorpusError(f"{self.path}: no {split} games; generate more")
+            self._memo[key] = games_B
         return self._memo[key]
 
     def _permutation(self, split: str, seed: int, epoch: int) -> np.ndarray:

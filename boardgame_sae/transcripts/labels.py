@@ -4,6 +4,7 @@ A position is a token that completes a ply and that the GPT reads; its label is 
 the player to move.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import Any
 import h5py
 import numpy as np
 
-from boardgame_sae.runs import writing
+from boardgame_sae.runs import new_hdf5, writing
 from boardgame_sae.transcripts.corpus import Corpus, CorpusError
 
 
@@ -49,9 +50,9 @@ def property_labels(corpus: Corpus, where: Positions, names: Sequence[str]) -> d
 
 def write_labels(path: Path, labels: dict[str, np.ndarray]) -> None:
     """Store labels packed, eight to a byte."""
-    with writing(path) as temporary, h5py.File(temporary, "w", libver="latest") as file:
+    with writing(path) as temporary, new_hdf5(temporary) as file:
         for name, values in labels.items():
-            file[name] = np.packbits(values.reshape(len(values), -1), axis=1)
+            file[name] = np.packbits(values.reshape(len(values), math.prod(values.shape[1:])), axis=1)
             file[name].attrs["shape"] = values.shape
 
 
