@@ -11,7 +11,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from boardgame_sae.config import content_hash, from_mapping, to_mapping
+from boardgame_sae.config import ConfigError, content_hash, from_mapping, to_mapping
 from boardgame_sae.games import Game, load_game
 from boardgame_sae.model.gpt import GPT, GPTConfig
 from boardgame_sae.runs import RunError, read_json, write_json, writing
@@ -20,9 +20,15 @@ WEIGHTS_FILE, CARD_FILE = "model.safetensors", "cfg.json"
 
 
 def pick_device(device: str = "auto") -> torch.device:
-    """The device of a name; `auto` is CUDA where there is one, else Apple's MPS, else the CPU."""
+    """The device of a name; `auto` is CUDA where there is one, else Apple's MPS, else the CPU.
+
+    Raises ConfigError for a name that torch does not know.
+    """
     if device != "auto":
-        return torch.device(device)
+        try:
+            return torch.device(device)
+        except RuntimeError:
+            raise ConfigError(f"unknown device '{device}'; the devices are auto, cpu, cuda and mps") from None
     if torch.cuda.is_available():
         return torch.device("cuda")
     return torch.device("mps" if torch.backends.mps.is_available() else "cpu")

@@ -5,9 +5,9 @@ step depends on the seed and the step alone, so a state of weights, moments and 
 """
 
 import ctypes
+import math
 import time
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,8 +20,8 @@ from boardgame_sae.model.game_model import GameModel, pick_device
 from boardgame_sae.model.gpt import GPT, GPTConfig
 from boardgame_sae.model.legality import legality
 from boardgame_sae.model.muon import Muon
-from boardgame_sae.runs import Run, pack_state, progress, unpack_state, write_json
-from boardgame_sae.transcripts.corpus import Corpus
+from boardgame_sae.runs import Run, RunError, pack_state, progress, unpack_state, write_json
+from boardgame_sae.transcripts.corpus import SPLITS, Corpus
 
 PAD = 0
 
@@ -63,6 +63,13 @@ class TrainGPTConfig:
     seed: int = 0
     """Seed of the weights and of the order of the games."""
 
+    def __post_init__(self) -> None:
+        for name in ("n_layers", "d_model", "n_heads", "n_steps", "batch_size", "log_every", "eval_every"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1")
+        if self.d_model % self.n_heads:
+            raise ValueError(f"d_model {self.d_model} does not divide into {self.n_heads} heads")
+
 
 PRESETS: dict[str, TrainGPTConfig] = {
     "tiny": TrainGPTConfig(),
@@ -79,6 +86,9 @@ def preset(name: str, **changes: Any) -> TrainGPTConfig:
     if name not in PRESETS:
         raise ConfigError(f"unknown preset '{name}'; the presets are {', '.join(PRESETS)}")
     return from_mapping(TrainGPTConfig, {**to_mapping(PRESETS[name]), **changes}, f"preset {name}")
+
+
+_preset = preset  # `train_gpt` has an argument of that name
 
 
 def rate_factor(step: int, cfg: TrainGPTConfig) -> float:
@@ -191,7 +201,10 @@ def train_gpt_run(
     """Train a GPT into a run folder and return the folder; a finished one is reused, a killed one resumed.
 
     devices: how many of the device to train on (data parallel). checkpoint_seconds: time between two resume states.
+    Raises ValueError when a split of the corpus is empty, RunError when the loss is no longer a number.
     """
+    for split in SPLITS:
+        corpus.games(split, 1)
     with Run("gpt", name or corpus.attributes["game"], to_mapping(cfg), {"corpus": corpus.hash}, out) as run:
         if run.done:
             return run.folder
@@ -253,6 +266,8 @@ def _train(training: Training, run: Run, checkpoint_seconds: float) -> None:
         if training.step % cfg.log_every == 0 or training.step == cfg.n_steps:
             mean = sum(training.losses) / len(training.losses)
             training.losses.clear()
+            if not math.isfinite(mean):
+                raise RunError(f"{run.folder}: the loss is {mean} at step {training.step}; train with lower rates")
             run.log(step=training.step, train_loss=mean, rate=rate_factor(training.step - 1, cfg))
             bar.set_postfix(loss=f"{mean:.4f}", refresh=False)
         if training.step % cfg.eval_every == 0 or training.step == cfg.n_steps:
@@ -285,5 +300,5 @@ def train_gpt(
     corpus: Corpus, preset: str = "tiny", *, out: str | Path | None = None, device: str = "auto", **changes: Any
 ) -> GameModel:
     """Train a GPT on a corpus (or reuse, or resume, the run that does). `changes`: fields of TrainGPTConfig."""
-    cfg = from_mapping(TrainGPTConfig, {**to_mapping(PRESETS[preset]), **changes}, "train_gpt")
-    return GameModel.load(train_gpt_run(corpus, replace(cfg), out=out, device=device), device)
+    cfg = _preset(preset, **changes)
+    return GameModel.load(train_gpt_run(corpus, cfg, out=out, device=device), device)
