@@ -54,7 +54,7 @@ layers: install ## Check that each layer imports only those below it
 unit: install ## Run the tests
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 
-bench: install ## Measure speed, side by side with peers
+bench: demo ## Measure speed, side by side with peers
 	$(BIN)/python experiments/benchmarks/run.py
 
 clean: ## Remove the virtual environment (runs stay)

@@ -243,7 +243,10 @@ def _report(argv: Sequence[str]) -> Path:
     from boardgame_sae.report.page import report_run
 
     source, place = _parse("report", _named(argv, "--runs"), ReportInput, Place)
-    return report_run(source.runs, out=place.out)
+    folder = report_run(source.runs, out=place.out)
+    _say((folder / "table.md").read_text())
+    _say(f"open {folder / 'index.html'}")
+    return folder
 
 
 def _ls(argv: Sequence[str]) -> Path:

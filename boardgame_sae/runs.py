@@ -27,6 +27,8 @@ from typing import Any
 
 from boardgame_sae.config import canonical_json, content_hash
 
+FORMAT = 1
+"""Raised when the same config comes to mean other files, so that old runs are not taken for new ones."""
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -163,7 +165,7 @@ class Run:
         """
         self.kind, self.name = kind, name
         self.identity = {"kind": kind, "config": dict(config), "inputs": dict(inputs or {})}
-        self.hash = content_hash(self.identity)
+        self.hash = content_hash({**self.identity, "format": FORMAT})
         self.folder = Path(out) if out is not None else runs_root() / kind / f"{name}-{self.hash}"
         try:
             self.folder.mkdir(parents=True, exist_ok=True)

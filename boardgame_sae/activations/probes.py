@@ -7,7 +7,7 @@ into the weights that are saved.
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -24,7 +24,7 @@ from boardgame_sae.games import BoardProperty
 from boardgame_sae.model.game_model import GameModel
 from boardgame_sae.runs import Run, RunError, pack_state, progress, read_json, unpack_state, write_json, writing
 from boardgame_sae.transcripts.corpus import Corpus
-from boardgame_sae.transcripts.labels import positions, property_labels
+from boardgame_sae.transcripts.labels import Positions, positions, property_labels
 
 PROBES_FILE, RESULTS_FILE = "probes.safetensors", "probes.json"
 
@@ -53,12 +53,14 @@ class ProbeConfig:
 
 @dataclass(frozen=True, eq=False)
 class Probe:
-    """The linear probe of one hook point for one property."""
+    """The linear probe of one hook point for one property; a square here is one group of its labels."""
 
     weight_DSC: Tensor
     """Reads logits from raw activations: (width, squares, classes)."""
     bias_SC: Tensor
     """(squares, classes)."""
+    targets: "Targets"
+    """What its classes stand for."""
 
     def logits(self, acts_ND: Tensor) -> Tensor:
         """(N, squares, classes)."""
@@ -69,16 +71,41 @@ class Probe:
         return self.logits(acts_ND).softmax(-1)
 
 
-def class_index(labels: np.ndarray, prop: BoardProperty) -> Tensor:
-    """Labels (N, *shape) as the true class of each square, int64 (N, squares)."""
-    if prop.classes:
-        return torch.from_numpy(labels.reshape(len(labels), -1, len(prop.classes)).argmax(-1))
-    return torch.from_numpy(labels.reshape(len(labels), -1).astype(np.int64))
+@dataclass(frozen=True)
+class Targets:
+    """How a property's labels become classes to tell apart.
 
+    Labels that exclude each other (mine, yours) are one group with one probe; others are each read by themselves,
+    true against false.
+    """
 
-def n_classes(prop: BoardProperty) -> int:
-    """Classes of a property's probe."""
-    return len(prop.classes) or 2
+    group: int
+    """Labels in a group; 1 where each is by itself."""
+    none: bool
+    """Whether a group may have no true label: that is then class 0."""
+
+    @classmethod
+    def of(cls, prop: BoardProperty, labels: np.ndarray) -> "Targets":
+        """Decide from some of the labels, bool (N, *shape)."""
+        group = len(prop.classes) or 1
+        true_NS = labels.reshape(len(labels), -1, group).sum(-1)
+        if true_NS.max() > 1:
+            return cls(1, True)
+        return cls(group, bool(true_NS.min() == 0))
+
+    @property
+    def n_classes(self) -> int:
+        """Classes of a group."""
+        return self.group + self.none
+
+    def classes(self, labels: np.ndarray) -> Tensor:
+        """Labels (N, *shape) as the true class of each group, int64 (N, groups)."""
+        grouped_NSC = torch.from_numpy(labels.reshape(len(labels), -1, self.group))
+        return grouped_NSC.int().argmax(-1) + (grouped_NSC.any(-1).long() if self.none else 0)
+
+    def columns(self, probabilities_NSC: Tensor) -> Tensor:
+        """Class probabilities (N, groups, classes) as the probability of each label, (N, size)."""
+        return probabilities_NSC[..., int(self.none) :].flatten(1)
 
 
 class _Reader:
@@ -86,6 +113,11 @@ class _Reader:
 
     def __init__(self, model: GameModel, corpus: Corpus, prop: BoardProperty, names: Sequence[str]) -> None:
         self.model, self.corpus, self.prop, self.names = model, corpus, prop, names
+        self.targets = Targets.of(prop, self.labels(positions(corpus, corpus.games("train")[:256])))
+
+    def labels(self, where: Positions) -> np.ndarray:
+        """The property's labels at some positions."""
+        return property_labels(self.corpus, where, [self.prop.name])[self.prop.name]
 
     @torch.no_grad()
     def __call__(self, games_B: np.ndarray) -> tuple[list[Tensor], Tensor]:
@@ -94,8 +126,8 @@ class _Reader:
         tokens_BL = torch.from_numpy(self.corpus.rows(games_B)[0][:, :-1]).to(device)
         found = read(self.model.gpt, tokens_BL, self.names)
         game_N, token_N = torch.from_numpy(where.game_N).to(device), torch.from_numpy(where.token_N).to(device)
-        labels = property_labels(self.corpus, where, [self.prop.name])[self.prop.name]
-        return [found[name][game_N, token_N].float() for name in self.names], class_index(labels, self.prop).to(device)
+        classes_NS = self.targets.classes(self.labels(where)).to(device)
+        return [found[name][game_N, token_N].float() for name in self.names], classes_NS
 
 
 def whitening(acts_ND: Tensor, ridge: float) -> tuple[Tensor, Tensor]:
@@ -147,7 +179,7 @@ class _Fit:
         self.optimizer.step()
         return float(torch.stack(losses).detach().mean())
 
-    def probes(self) -> list[Probe]:
+    def probes(self, targets: Targets) -> list[Probe]:
         """The fitted probes, for raw activations."""
         if self.cfg.fit == "closed_form":
             for weight, gram, moment in zip(self.weights, self.grams, self.moments, strict=True):
@@ -157,7 +189,8 @@ class _Fit:
         found = []
         for weight, (mean_D, matrix_DD) in zip(self.weights, self.white, strict=True):
             raw_DSC = torch.einsum("de,esc->dsc", matrix_DD, weight.detach()[:-1])
-            found.append(Probe(raw_DSC, weight.detach()[-1] - torch.einsum("d,dsc->sc", mean_D, raw_DSC)))
+            bias_SC = weight.detach()[-1] - torch.einsum("d,dsc->sc", mean_D, raw_DSC)
+            found.append(Probe(raw_DSC, bias_SC, targets))
         return found
 
 
@@ -182,7 +215,8 @@ def probe_run(
             save_file({key: tensor.contiguous() for key, tensor in tensors.items()}, temporary)
         games_B = corpus.games("test")[: cfg.n_test_games]
         results = dict(zip(names, _test(reader, probes, games_B), strict=True))
-        write_json(run / RESULTS_FILE, {"property": prop.name, "n_test_games": len(games_B), "hook_points": results})
+        about = {"property": prop.name, "n_test_games": len(games_B), **asdict(reader.targets)}
+        write_json(run / RESULTS_FILE, {**about, "hook_points": results})
         run.log_time("probe", time.perf_counter() - began)
         best = max(results, key=lambda hook_name: results[hook_name]["accuracy"])
         run.finish(best_hook_name=best, best_accuracy=results[best]["accuracy"])
@@ -198,7 +232,7 @@ def _fit(run: Run, reader: _Reader, cfg: ProbeConfig) -> list[Probe]:
     games_B = reader.corpus.games("train")[: cfg.n_train_games]
     n_steps = -(-len(games_B) // cfg.games_a_step)
     first, classes_NS = reader(games_B[: max(256, cfg.games_a_step)])
-    fit = _Fit(cfg, classes_NS.shape[1], n_classes(reader.prop), first)
+    fit = _Fit(cfg, classes_NS.shape[1], reader.targets.n_classes, first)
     saved, step = run.load_state(), 0
     parts = {"weights": fit.weights, "grams": fit.grams, "moments": fit.moments}
     if saved is not None:
@@ -220,7 +254,7 @@ def _fit(run: Run, reader: _Reader, cfg: ProbeConfig) -> list[Probe]:
                 tensors, plain = pack_state({**parts, "optimizer": fit.optimizer.state_dict()})
                 run.save_state(tensors, {"step": step, "state": plain})
                 saved_at = time.perf_counter()
-    return fit.probes()
+    return fit.probes(reader.targets)
 
 
 CHECKPOINT_SECONDS = 30.0
@@ -233,7 +267,7 @@ def _test(reader: _Reader, probes: list[Probe], games_B: np.ndarray) -> list[dic
     for start in range(0, len(games_B), 256):
         acts, classes_NS = reader(games_B[start : start + 256])
         for place, (acts_ND, probe) in enumerate(zip(acts, probes, strict=True)):
-            table_SCC = _confusion(probe.logits(acts_ND).argmax(-1), classes_NS, n_classes(reader.prop)).cpu()
+            table_SCC = _confusion(probe.logits(acts_ND).argmax(-1), classes_NS, reader.targets.n_classes).cpu()
             if start == 0:
                 counts.append(table_SCC)
             else:
@@ -265,10 +299,11 @@ def _summary(table_SCC: Tensor) -> dict[str, Any]:
 
 def load_probe(folder: str | Path, hook_name: str) -> Probe:
     """The probe of one hook point from a probe run. Raises RunError when the file or the hook point is missing."""
-    path = Path(folder) / PROBES_FILE
+    path, about = Path(folder) / PROBES_FILE, probe_results(folder)
     try:
         tensors = load_file(path)
-        return Probe(tensors[f"{hook_name}/weight"], tensors[f"{hook_name}/bias"])
+        targets = Targets(about["group"], about["none"])
+        return Probe(tensors[f"{hook_name}/weight"], tensors[f"{hook_name}/bias"], targets)
     except (OSError, SafetensorError) as error:
         raise RunError(f"{path}: missing or damaged ({error}); run `boardgame-sae probe` again") from error
     except KeyError:

@@ -35,7 +35,7 @@ class PropertyColumns:
     labels: tuple[str, ...]
     """A text for each column: `d3 mine`."""
     square_P: np.ndarray
-    """The square each column is about."""
+    """The square each column is about; -1 where it is about the whole position."""
 
 
 def default_hook_name(model: GameModel) -> str:
@@ -97,8 +97,9 @@ class Testbed:
         found, start = [], 0
         for name in self.properties:
             prop = self.corpus.game.property(name)
-            classes = prop.size // len(self.corpus.game.squares)
-            square_P = np.repeat(np.arange(len(self.corpus.game.squares)), classes)
+            n_squares = len(self.corpus.game.squares)
+            on_board = prop.shape[:2] == self.corpus.game.shape
+            square_P = np.arange(prop.size) * n_squares // prop.size if on_board else np.full(prop.size, -1)
             stop = start + prop.size
             found.append(PropertyColumns(name, prop.level, start, stop, tuple(prop.labels), square_P))
             start = stop

@@ -1,8 +1,9 @@
-"""What every SAE is scored beside: the linear probe (ceiling), raw neurons and residual channels (floors).
+"""What every SAE is scored beside: linear probes (the ceiling), raw neurons and residual channels (floors).
 
 The SAE of a random-weights GPT, the other floor, is an SAE like any other: train it on `testbed.random_twin()`.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch.nn.functional as F
@@ -15,15 +16,18 @@ from boardgame_sae.metrics.score import Scores, evaluate
 
 
 class ProbeEncoder(nn.Module):
-    """A linear probe seen as latents: one a square and class, its value the class's probability."""
+    """Linear probes seen as latents: one a column of the testbed's labels, its value the label's probability."""
 
-    def __init__(self, probe: Probe) -> None:
+    reads_labels = True
+    """Latent i is a readout of label i, so that a board is rebuilt from it as it is."""
+
+    def __init__(self, probes: list[Probe]) -> None:
         super().__init__()
-        self.probe = probe
+        self.probes = probes
 
     def encode(self, x_ND: Tensor) -> Tensor:
-        """Probabilities (N, squares * classes)."""
-        return self.probe.probabilities(x_ND).flatten(1)
+        """Probabilities (N, P)."""
+        return cat([probe.targets.columns(probe.probabilities(x_ND)) for probe in self.probes], dim=1)
 
 
 class Neurons(nn.Module):
@@ -42,10 +46,13 @@ class Channels(nn.Module):
         return cat([F.relu(x_ND), F.relu(-x_ND)], dim=1)
 
 
-def baselines(testbed: Testbed, probe_folder: str | Path, suite: str = "supervised") -> list[Scores]:
-    """Scores of the probe, of the same layer's MLP neurons and of the hook point's channels, on a testbed."""
+def baselines(testbed: Testbed, probe_folders: Sequence[str | Path], suite: str = "supervised") -> list[Scores]:
+    """Scores of the probes, of the same layer's MLP neurons and of the hook point's channels, on a testbed.
+
+    probe_folders: a probe run for each of the testbed's properties, in their order.
+    """
     neurons = f"blocks.{layer_of(testbed.hook_name)}.mlp.hook_post"
-    probe = ProbeEncoder(load_probe(probe_folder, testbed.hook_name))
+    probe = ProbeEncoder([load_probe(folder, testbed.hook_name) for folder in probe_folders])
     return [
         evaluate(probe, testbed, suite, name="linear probe", kind="probe"),
         evaluate(Neurons(), testbed.at(neurons), suite, name="MLP neurons", kind="neurons"),

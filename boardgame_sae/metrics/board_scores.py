@@ -110,10 +110,10 @@ def reconstruction_score(subject: Subject) -> ScoreValue:
 
 
 def _reconstruction(subject: Subject, columns: PropertyColumns, chosen: np.ndarray) -> ScoreValue:
-    testbed = subject.testbed
-    labels = {
-        split: testbed.labels(split)[:, columns.start : columns.stop] for split in ("train", "validation", "test")
-    }
+    if getattr(subject.encoder, "reads_labels", False):
+        return _readout(subject, columns, chosen)
+    own = slice(columns.start, columns.stop)
+    labels = {split: subject.testbed.labels(split)[:, own] for split in ("train", "validation", "test")}
     train, test = subject.latents("train"), subject.latents("test")
     found = board_reconstruction(
         train,
@@ -123,24 +123,42 @@ def _reconstruction(subject: Subject, columns: PropertyColumns, chosen: np.ndarr
         validation_latents_NF=subject.latents("validation"),
         validation_labels_NP=labels["validation"],
     )
-    counts = counts_by_game(predict_boards(found, test), labels["test"], testbed.positions("test").game_N)
-    pooled = np.stack([part.sum(1) for part in counts], axis=-1)
-    parts = {
-        "precision": found.precision,
-        "recall": found.recall,
-        "threshold": found.threshold,
-    }
+    rebuilt = _rebuilt(subject, columns, chosen, predict_boards(found, test).numpy())
+    parts = {**rebuilt.parts, "threshold": found.threshold}
     if columns.start == 0:
         published = board_reconstruction_reference(train, labels["train"], test, labels["test"], columns.square_P)
         parts["reference"] = published.value
-    true_P, said_P, hit_P = (np.asarray(counts[i]).sum(0) for i in (2, 1, 0))
-    details = {
-        **_support(columns, chosen),
-        "f1_T": _rounded(found.f1_T),
-        "f1": _rounded((2 * hit_P / np.maximum(true_P + said_P, 1))[chosen - columns.start]),
-        "n_classifiers": found.n_classifiers_T.tolist(),
+    details = {**rebuilt.details, "f1_T": _rounded(found.f1_T), "n_classifiers": found.n_classifiers_T.tolist()}
+    return ScoreValue(found.value, rebuilt.interval, parts, details)
+
+
+def _readout(subject: Subject, columns: PropertyColumns, chosen: np.ndarray) -> ScoreValue:
+    """The boards that a readout of every label says: those above the probability of best F1 on validation."""
+    own = slice(columns.start, columns.stop)
+    says_NP, true_NP = subject.latents("validation").to_dense()[:, own], subject.testbed.labels("validation")[:, own]
+    cut = max((round(0.05 * i, 2) for i in range(1, 20)), key=lambda cut: _f1(says_NP > cut, true_NP))
+    rebuilt = _rebuilt(subject, columns, chosen, subject.latents("test").to_dense()[:, own] > cut)
+    return rebuilt._replace(parts={**rebuilt.parts, "threshold": cut})
+
+
+def _rebuilt(subject: Subject, columns: PropertyColumns, chosen: np.ndarray, said_NP: np.ndarray) -> ScoreValue:
+    """Micro F1, precision and recall of rebuilt test boards, and F1 by label."""
+    true_NP = subject.testbed.labels("test")[:, columns.start : columns.stop]
+    counts = [np.asarray(part) for part in counts_by_game(said_NP, true_NP, subject.testbed.positions("test").game_N)]
+    interval = bootstrap_interval(_micro_f1, np.stack([part.sum(1) for part in counts], axis=-1))
+    hit_P, said_P, true_P = (part.sum(0) for part in counts)
+    f1_P = 2 * hit_P / np.maximum(true_P + said_P, 1)
+    parts = {
+        "precision": float(hit_P.sum() / max(1, said_P.sum())),
+        "recall": float(hit_P.sum() / max(1, true_P.sum())),
     }
-    return ScoreValue(found.value, bootstrap_interval(_micro_f1, pooled), parts, details)
+    details = {**_support(columns, chosen), "f1": _rounded(f1_P[chosen - columns.start])}
+    return ScoreValue(_f1(said_NP, true_NP), interval, parts, details)
+
+
+def _f1(said_NP: np.ndarray, true_NP: np.ndarray) -> float:
+    """Micro F1 over all positions and labels."""
+    return float(2 * (said_NP & true_NP).sum() / max(1, said_NP.sum() + true_NP.sum()))
 
 
 def _rounded(values: Any) -> list[float]:

@@ -143,7 +143,7 @@ def _reconstruction(known: Reference, sae: Any) -> dict[str, Any]:
             "l2_norm_in": mean["norm_in"],
             "l2_norm_out": mean["norm_out"],
             "l2_ratio": mean["ratio"],
-            "relative_reconstruction_bias": mean["square_out"] / mean["product"],
+            "relative_reconstruction_bias": mean["square_out"] / mean["product"] if mean["square_out"] else 0.0,
         },
         "sparsity": {"l0": mean["l0"], "l1": mean["l1"]},
         "token_stats": {

@@ -76,6 +76,12 @@ class Latents:
         indptr_F1 = self.indptr_F1[a : b + 1] - first
         return Latents(indptr_F1, self.rows_Z[first:last], self.values_Z[first:last], (self.n_positions, b - a))
 
+    def to_dense(self) -> np.ndarray:
+        """The latents as (N, F), zeros where they are not on."""
+        dense_NF = np.zeros(self.shape, self.values_Z.dtype)
+        dense_NF[self.rows_Z, np.repeat(np.arange(self.n_latents), np.diff(self.indptr_F1))] = self.values_Z
+        return dense_NF
+
     def by_rows(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """The same entries position after position: indptr_N1 (N + 1,), latent_Z (Z,), order_Z (Z,).
 

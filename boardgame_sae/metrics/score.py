@@ -145,7 +145,9 @@ class Scores(Mapping[str, ScoreValue]):
     def from_json(cls, path: str | Path) -> "Scores":
         """Read what `to_json` wrote."""
         data = read_json(Path(path))
-        return cls(data["subject"], {name: ScoreValue(**value) for name, value in data["scores"].items()}, {})
+        values = {name: ScoreValue(**value) for name, value in data["scores"].items()}
+        pairs = {name: tuple(found.interval) if found.interval else None for name, found in values.items()}
+        return cls(data["subject"], {n: v._replace(interval=pairs[n]) for n, v in values.items()}, {})
 
     def table(self) -> str:
         """The numbers as text, one a line."""

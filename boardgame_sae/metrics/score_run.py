@@ -62,24 +62,21 @@ def sae_fields(sae: SAE) -> dict[str, Any]:
     return to_mapping(sae.cfg)
 
 
-def score_baselines(
-    testbed_folder: str | Path,
-    *,
-    probe_folder: str | Path | None = None,
-    suite: str = "supervised",
-    device: str = "auto",
-) -> Path:
-    """Score the linear probe, MLP neurons and residual channels of a testbed, into one run folder.
+def score_baselines(testbed_folder: str | Path, *, suite: str = "supervised", device: str = "auto") -> Path:
+    """Score linear probes, MLP neurons and residual channels of a testbed into one run folder.
 
-    probe_folder: a probe run that has the testbed's hook point; by default one is fitted (or reused).
+    The probes, one for each property of the testbed, are fitted first (or reused).
     """
     testbed = load_testbed(testbed_folder, device)
-    if probe_folder is None:
-        probe_folder = probe_run(testbed.model, testbed.corpus, ProbeConfig(hook_names=(testbed.hook_name,)))
-    made_of = {"testbed": testbed.hash, "probe": run_hash(probe_folder)}
+    configs = [ProbeConfig(property=name, hook_names=(testbed.hook_name,)) for name in testbed.properties]
+    probes = [probe_run(testbed.model, testbed.corpus, cfg, name=cfg.property) for cfg in configs]
+    made_of = {
+        "testbed": testbed.hash,
+        **{f"probe {cfg.property}": run_hash(p) for cfg, p in zip(configs, probes, strict=True)},
+    }
     with Run("scores", "baselines", {"suite": suite}, made_of) as run:
         if not run.done:
-            for scores in baselines(testbed, probe_folder, suite):
+            for scores in baselines(testbed, probes, suite):
                 scores.to_json(run / f"{scores.subject['kind']}/{SCORES_FILE}")
                 for name, seconds in scores.seconds.items():
                     run.log_time(f"{scores.subject['kind']} {name}", seconds)

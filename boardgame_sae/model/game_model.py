@@ -76,7 +76,7 @@ class GameModel:
         """Read a model's folder. Raises RunError naming the file that is missing, damaged or does not fit."""
         folder = Path(folder)
         card = read_json(folder / CARD_FILE)
-        if "gpt" not in card or "alphabet" not in card:
+        if not isinstance(card, dict) or "gpt" not in card or "alphabet" not in card:
             raise RunError(f"{folder / CARD_FILE}: not a GPT's card; give the folder of a `train-gpt` run")
         gpt = GPT(from_mapping(GPTConfig, card["gpt"], str(folder / CARD_FILE)))
         path = folder / WEIGHTS_FILE

@@ -25,7 +25,7 @@ class Legality:
     loss_floor: float
     """The same for a player who knows the rules and nothing else: mean log of the number of legal moves."""
     legal_rate_ply: tuple[float, ...]
-    """legal_rate by the ply that is being predicted, from the second."""
+    """legal_rate by the ply that is being predicted, from the second (of characters, from the first)."""
     n_positions: int
     """Predictions measured."""
     n_games: int
@@ -133,6 +133,6 @@ def _character_continuations(
     legal_NV[row, next_NM[row, move]] = True
     came_N = tokens_BL[game_N, np.minimum(token_N + 1, tokens_BL.shape[1] - 1)]
     matching_N = (possible_NM & (next_NM == came_N[:, None])).sum(1)
-    with np.errstate(divide="ignore"):
+    with np.errstate(divide="ignore", invalid="ignore"):
         surprise_N = np.log(possible_NM.sum(1)) - np.log(matching_N)
     return legal_NV, np.where(np.isfinite(surprise_N), surprise_N, math.nan)

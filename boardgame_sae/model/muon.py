@@ -47,7 +47,8 @@ class Muon(torch.optim.Muon):
             )
             for (weight, _), direction in zip(pairs, directions, strict=True):
                 rows, columns = weight.shape
-                scale = max(1.0, rows / columns) ** 0.5
+                like_adamw = group["adjust_lr_fn"] == "match_rms_adamw"
+                scale = 0.2 * max(rows, columns) ** 0.5 if like_adamw else max(1.0, rows / columns) ** 0.5
                 weight.mul_(1 - lr * group["weight_decay"])
                 weight.add_(direction.T if rows > columns else direction, alpha=-lr * scale)
 

@@ -82,7 +82,7 @@ def sweep_run(cfg: SweepConfig, *, out: str | Path | None = None, workers: int =
         folders["probes"] = str(probe_run(model, corpus, cfg.probes, name="trained"))
         folders["random_probes"] = str(probe_run(model.random_twin(), corpus, cfg.probes, name="random-weights"))
         folders["testbeds"] = [
-            _testbed_runs(cfg, hook_name, corpus_folder, model_folder, folders["probes"], device) for hook_name in names
+            _testbed_runs(cfg, hook_name, corpus_folder, model_folder, device) for hook_name in names
         ]
     with Run("sweep", cfg.name, to_mapping(cfg), {"corpus": corpus.hash, "model": run_hash(model_folder)}, out) as run:
         if not run.done:
@@ -97,16 +97,14 @@ def model_settings(cfg: SweepConfig) -> Any:
     return preset(cfg.preset, **cfg.model)
 
 
-def _testbed_runs(
-    cfg: SweepConfig, hook_name: str | None, corpus: Path, model: Path, probes: str, device: str
-) -> dict[str, Any]:
+def _testbed_runs(cfg: SweepConfig, hook_name: str | None, corpus: Path, model: Path, device: str) -> dict[str, Any]:
     """Train and score the grid at one hook point."""
     folder = testbed_run(model, corpus, hook_name=hook_name, n_games=cfg.n_games, name=cfg.name, device=device)
     testbed = load_testbed(folder, device)
     trained = _train(testbed, cfg.saes, cfg.training, device)
     random = _train(testbed.random_twin(), cfg.random_saes, cfg.training, device)
     scored = score_saes([*trained, *random], folder, suite=cfg.suite, device=device)
-    baselines = score_baselines(folder, probe_folder=probes, suite=cfg.suite, device=device)
+    baselines = score_baselines(folder, suite=cfg.suite, device=device)
     return {
         "testbed": str(folder),
         "hook_name": testbed.hook_name,

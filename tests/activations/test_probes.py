@@ -3,6 +3,7 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -15,9 +16,8 @@ from boardgame_sae.activations.hook_points import HookError, read
 from boardgame_sae.activations.probes import (
     Probe,
     ProbeConfig,
-    class_index,
+    Targets,
     load_probe,
-    n_classes,
     probe_results,
     probe_run,
     whitening,
@@ -41,7 +41,7 @@ def fitted(cfg, x_ND, classes_NS, n_kinds, batch=200, passes=1):
     for step in range(n_steps):
         rows = torch.arange(step * batch, (step + 1) * batch) % len(x_ND)
         fit.step([x_ND[rows]], classes_NS[rows], rate=1 - step / n_steps)
-    return fit.probes()[0], fit
+    return fit.probes(Targets(n_kinds, False))[0], fit
 
 
 @pytest.mark.parametrize("fit", ["minibatch", "closed_form"])
@@ -148,15 +148,34 @@ def test_accuracy_f1_and_majority_equal_sklearns(seed):
     assert found["majority_accuracy"] == pytest.approx(majority, abs=1e-12)
 
 
-def test_class_index_is_the_true_class_of_each_square(tiny_corpus):
-    board, legal = (tiny_corpus.game.property(name) for name in ("board", "legal_move"))
-    assert (n_classes(board), n_classes(legal)) == (3, 2)
+GROUPS = [  # labels of a square (the last axis: classes), the group and whether it may be empty, classes told apart
+    ([[[1, 0], [0, 1]], [[1, 0], [1, 0]]], ("a", "b"), (2, False), [[0, 1], [0, 0]]),
+    ([[[1, 0], [0, 0]], [[0, 1], [1, 0]]], ("a", "b"), (2, True), [[1, 0], [2, 1]]),
+    ([[[1, 1], [0, 0]], [[0, 1], [1, 0]]], ("a", "b"), (1, True), [[1, 1, 0, 0], [0, 1, 1, 0]]),
+    ([[1, 0], [0, 0]], (), (1, True), [[1, 0], [0, 0]]),
+]
+
+
+@pytest.mark.parametrize(("labels", "names", "target", "classes"), GROUPS)
+def test_labels_that_exclude_each_other_are_one_group_and_others_stand_alone(
+    tiny_corpus, labels, names, target, classes
+):
+    labels = np.array(labels, dtype=bool)
+    prop = replace(tiny_corpus.game.property("board"), classes=names, shape=labels.shape[1:])
+    found = Targets.of(prop, labels)
+    assert found == Targets(*target)
+    assert found.classes(labels).tolist() == classes
+    onehot = torch.nn.functional.one_hot(found.classes(labels), found.n_classes).float()
+    assert found.columns(onehot).bool().tolist() == labels.reshape(2, -1).tolist()
+
+
+def test_the_classes_of_a_board_are_those_of_its_squares(tiny_corpus):
+    board = tiny_corpus.game.property("board")
     labels = tiny_corpus.game.labels("d3", ["board"])["board"]
-    index_NS = class_index(labels, board)
-    for n, s in np.ndindex(*index_NS.shape):
-        assert labels.reshape(len(labels), -1, 3)[n, s, index_NS[n, s]]
-    truth = np.array([[[True, False], [False, True]]])
-    assert class_index(truth, legal).tolist() == [[1, 0, 0, 1]]
+    targets = Targets.of(board, labels)
+    assert targets == Targets(3, False)
+    for n, s in np.ndindex(2, 16):
+        assert labels.reshape(2, 16, 3)[n, s, targets.classes(labels)[n, s]]
 
 
 @pytest.fixture(scope="module")
@@ -167,7 +186,7 @@ def probed(tiny_model, tiny_corpus, tmp_path_factory):
 def test_a_probe_run_reports_every_hook_point_square_and_class(probed, tiny_corpus):
     results = probe_results(probed)
     assert results["property"] == "board"
-    assert results["n_test_games"] == 60
+    assert (results["n_test_games"], results["group"], results["none"]) == (60, 3, False)
     assert tuple(results["hook_points"]) == tuple(sorted(RESIDUAL))
     for found in results["hook_points"].values():
         assert set(found) == {"accuracy", "majority_accuracy", "f1", "accuracy_S", "f1_SC"}
@@ -290,16 +309,19 @@ def test_bad_names_are_errors_before_a_folder_is_made(tiny_model, tiny_corpus, t
 def test_a_missing_probe_is_an_error_that_names_file_and_hook_point(probed, tmp_path):
     with pytest.raises(RunError, match=r"has no probe at 'blocks\.0\.hook_mlp_out'"):
         load_probe(probed, "blocks.0.hook_mlp_out")
-    with pytest.raises(RunError, match="missing or damaged") as caught:
+    with pytest.raises(RunError, match="no such file") as caught:
         load_probe(tmp_path, RESIDUAL[0])
     assert str(tmp_path) in str(caught.value)
-    (tmp_path / "probes.safetensors").write_bytes((probed / "probes.safetensors").read_bytes()[:100])
-    with pytest.raises(RunError, match="missing or damaged"):
-        load_probe(tmp_path, RESIDUAL[0])
+    (tmp_path / "probes.json").write_bytes((probed / "probes.json").read_bytes())
+    for data in (None, (probed / "probes.safetensors").read_bytes()[:100]):
+        if data is not None:
+            (tmp_path / "probes.safetensors").write_bytes(data)
+        with pytest.raises(RunError, match=r"probes\.safetensors: missing or damaged"):
+            load_probe(tmp_path, RESIDUAL[0])
 
 
 def test_probabilities_are_the_softmax_of_the_logits_over_classes():
-    probe = Probe(gaussian(12, 1, 0).view(2, 2, 3), gaussian(2, 3, 1))
+    probe = Probe(gaussian(12, 1, 0).view(2, 2, 3), gaussian(2, 3, 1), Targets(3, False))
     x_ND = gaussian(4, 2, 2)
     for n, s in np.ndindex(4, 2):
         logits = [float(x_ND[n] @ probe.weight_DSC[:, s, c] + probe.bias_SC[s, c]) for c in range(3)]

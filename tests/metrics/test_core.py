@@ -1,4 +1,5 @@
 import copy
+import itertools
 import math
 
 import numpy as np
@@ -103,7 +104,10 @@ def by_hand(sae, bed):
     norm_in, norm_out = [math.sqrt(float(x @ x)) for x in rows], [math.sqrt(float(y @ y)) for y in x_hat]
     product = [float(x @ y) for x, y in zip(rows, x_hat, strict=True)]
     density = (z > 0).mean(0)
-    cosines = lambda rows: [[a @ b / math.sqrt((a @ a) * (b @ b)) for b in rows] for a in rows]
+
+    def cosines(rows):
+        return [[a @ b / math.sqrt((a @ a) * (b @ b)) for b in rows] for a in rows]
+
     nearest = {
         name: np.mean([max(c for j, c in enumerate(row) if j != i) for i, row in enumerate(cosines(matrix))])
         for name, matrix in (("decoder", sae.W_dec.detach().numpy()), ("encoder", sae.W_enc.detach().numpy().T))
@@ -253,7 +257,7 @@ def test_the_density_histogram_counts_every_latent_that_is_on_somewhere_once(sae
     density_F = (sae.encode(acts_ND) > 0).double().mean(0)
     alive = np.log10(density_F[density_F > 0].numpy())
     edges = histogram["edges_log10"]
-    inside = [((alive >= a) & (alive < b)).sum() for a, b in zip(edges[:-1], edges[1:], strict=True)]
+    inside = [((alive >= a) & (alive < b)).sum() for a, b in itertools.pairwise(edges)]
     inside[-1] += (alive == edges[-1]).sum()
     assert histogram["latents"] == inside
     assert sum(histogram["latents"]) == round(found.parts["frac_alive"] * 40) < 40

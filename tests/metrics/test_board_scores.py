@@ -1,0 +1,235 @@
+import brute_force
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+
+from boardgame_sae.activations.probes import ProbeConfig, load_probe, probe_run
+from boardgame_sae.activations.testbed import Testbed
+from boardgame_sae.metrics.baselines import Channels, Neurons, ProbeEncoder, baselines
+from boardgame_sae.metrics.board_scores import coverage_score, reconstruction_score
+from boardgame_sae.metrics.score import Subject
+from boardgame_sae.saes.sae import make_sae
+
+HOOK = "blocks.0.hook_resid_post"
+GRID = brute_force.GRID
+N = 16
+"""Games a split: so few that some classes have no support."""
+
+
+@pytest.fixture(scope="module")
+def bed(tiny_model, tiny_corpus):
+    return Testbed(tiny_model, tiny_corpus, HOOK, n_games=N)
+
+
+class Spying:
+    """Latents that know something of the board, so that there are classifiers: noisy tokens of the game's own truth.
+
+    It has `encode` alone, and recognises the activations of the testbed's splits.
+    """
+
+    def __init__(self, bed):
+        self.known = []
+        for seed, split in enumerate(("train", "validation", "test")):
+            labels_NP = bed.labels(split)[:, :32].astype(np.float32)
+            rng = np.random.default_rng(seed)
+            strength = 0.2 + 0.8 * rng.random(labels_NP.shape)
+            wrong = rng.random(labels_NP.shape) < np.linspace(0, 0.2, 32)
+            weak_NF = np.where(wrong, 0.3 * rng.random(labels_NP.shape), 0)
+            latents_NF = np.maximum(labels_NP * strength, weak_NF)[:, ::3].astype(np.float32)
+            self.known.append((bed.activations(split), torch.from_numpy(latents_NF)))
+
+    def encode(self, x_ND):
+        return next(latents_NF for acts_ND, latents_NF in self.known if torch.equal(acts_ND, x_ND))
+
+
+@pytest.fixture(scope="module")
+def subject(bed):
+    return Subject("spying", "sae", Spying(bed), bed)
+
+
+def latents(subject, split):
+    return subject.encoder.encode(subject.testbed.activations(split)).numpy()
+
+
+def supported(bed, start, stop):
+    return [p for p in range(start, stop) if bed.supported_P[p]]
+
+
+def test_coverage_equals_a_brute_force_selection_on_train_measured_on_test(bed, subject):
+    columns = supported(bed, 0, 32)
+    assert 10 < len(columns) < 32
+    rows = brute_force.held_out(
+        latents(subject, "train"),
+        bed.labels("train")[:, columns],
+        latents(subject, "test"),
+        bed.labels("test")[:, columns],
+    )
+    found = coverage_score(subject)
+    assert found.value == pytest.approx(np.mean([row[6] for row in rows]), abs=1e-9)
+    assert found.parts["in_sample"] == pytest.approx(np.mean([row[0] for row in rows]), abs=1e-9)
+    assert found.parts["always_on"] == pytest.approx(np.mean([row[7] for row in rows]), abs=1e-9)
+    above = np.mean([(row[6] - row[7]) / (1 - row[7]) for row in rows])
+    assert found.parts["above_chance"] == pytest.approx(above, abs=1e-9)
+    details = found.details["by_property"]["mine_yours"]["details"]
+    assert details["latent"] == [row[1] for row in rows]
+    np.testing.assert_allclose(details["threshold"], [row[2] for row in rows], atol=1e-6)
+    np.testing.assert_allclose(details["f1"], [row[6] for row in rows], atol=1e-6)
+    assert 0.3 < found.value < 1
+
+
+def test_the_published_coverage_stands_beside_it_over_all_classes_and_their_published_number(bed, subject):
+    expected = brute_force.coverage_reference(latents(subject, "train"), bed.labels("train")[:, :32], denominator=48)
+    assert coverage_score(subject).parts["reference"] == pytest.approx(expected, abs=1e-9)
+
+
+def test_every_other_property_stands_beside_the_headline(bed, subject):
+    for score in (coverage_score, reconstruction_score):
+        found = score(subject)
+        by_property = found.details["by_property"]
+        assert list(by_property) == ["mine_yours", "legal_move", "flipped"]
+        assert found.value == by_property["mine_yours"]["value"]
+        for name in ("legal_move", "flipped"):
+            assert found.parts[name] == by_property[name]["value"]
+    columns = supported(bed, 32, 48)
+    train, test = (bed.labels(split)[:, columns] for split in ("train", "test"))
+    rows = brute_force.held_out(latents(subject, "train"), train, latents(subject, "test"), test)
+    assert coverage_score(subject).parts["legal_move"] == pytest.approx(np.mean([row[6] for row in rows]), abs=1e-9)
+
+
+def test_averaged_and_left_out_classes_are_listed_with_their_squares(bed, subject):
+    for score in (coverage_score, reconstruction_score):
+        for columns in bed.columns:
+            details = score(subject).details["by_property"][columns.name]["details"]
+            chosen = [p - columns.start for p in supported(bed, columns.start, columns.stop)]
+            assert details["columns"] == [columns.labels[p] for p in chosen]
+            assert details["square"] == [columns.square_P[p] for p in chosen]
+            assert details["unsupported"] == [label for label in columns.labels if label not in details["columns"]]
+            assert len(details["f1"]) == len(chosen)
+            assert details["level"] == columns.level
+
+
+def rebuilt(bed, subject):
+    """Board reconstruction of mine_yours from its definition: (t chosen on validation, F1 on test, boards on test)."""
+    split_of = {
+        split: (latents(subject, split), bed.labels(split)[:, :32]) for split in ("train", "validation", "test")
+    }
+    train_NF, train_NP = split_of["train"]
+    max_F = train_NF.max(0)
+
+    def on(latents_NF, t):
+        return latents_NF > np.float32(GRID[t]) * max_F
+
+    def boards(split, t):
+        hits_FP = on(train_NF, t).T.astype(int) @ train_NP
+        n_F = on(train_NF, t).sum(0)
+        rules_FP = (hits_FP >= 10) & (hits_FP >= 0.95 * n_F[:, None]) & (n_F[:, None] > 0)
+        return (on(split_of[split][0], t).astype(int) @ rules_FP) > 0
+
+    def f1(split, t):
+        said_NP, true_NP = boards(split, t), split_of[split][1]
+        hits = (said_NP & true_NP).sum()
+        return 2 * hits / (said_NP.sum() + true_NP.sum()) if hits else 0.0
+
+    best = int(np.argmax([f1("validation", t) for t in range(11)]))
+    return best, [f1("test", t) for t in range(11)], boards("test", best)
+
+
+def test_board_reconstruction_equals_its_definition_with_the_threshold_chosen_on_validation(bed, subject):
+    best, f1_T, said_NP = rebuilt(bed, subject)
+    found, true_NP = reconstruction_score(subject), bed.labels("test")[:, :32]
+    assert 0.1 < f1_T[best] < 1
+    assert found.value == pytest.approx(f1_T[best], abs=1e-9)
+    assert found.parts["threshold"] == pytest.approx(GRID[best])
+    assert found.parts["precision"] == pytest.approx((said_NP & true_NP).sum() / said_NP.sum(), abs=1e-9)
+    assert found.parts["recall"] == pytest.approx((said_NP & true_NP).sum() / true_NP.sum(), abs=1e-9)
+    details = found.details["by_property"]["mine_yours"]["details"]
+    np.testing.assert_allclose(details["f1_T"], f1_T, atol=1e-6)
+    columns = supported(bed, 0, 32)
+    by_class = [2 * (said_NP & true_NP)[:, p].sum() / (said_NP[:, p].sum() + true_NP[:, p].sum()) for p in columns]
+    np.testing.assert_allclose(details["f1"], by_class, atol=1e-6)
+
+
+@pytest.mark.parametrize("score", [coverage_score, reconstruction_score])
+def test_the_bootstrap_interval_holds_the_value_and_is_not_a_point(subject, score):
+    low, high = score(subject).interval
+    assert low < score(subject).value < high
+    assert high - low < 0.3
+
+
+def test_coverages_interval_equals_a_bootstrap_over_games_by_hand(bed, subject):
+    details = coverage_score(subject).details["by_property"]["mine_yours"]["details"]
+    columns, game_N = supported(bed, 0, 32), bed.positions("test").game_N
+    train_NF, test_NF = latents(subject, "train"), latents(subject, "test")
+    true_NP = bed.labels("test")[:, columns]
+    edges = np.float32(details["threshold"]) * train_NF.max(0)[details["latent"]]
+    said_NP = test_NF[:, details["latent"]] > edges
+    values = []
+    for drawn in np.random.default_rng(0).integers(N, size=(1000, N)):
+        hits, said, true = (
+            sum(table[game_N == game].sum(0) for game in drawn) for table in (said_NP & true_NP, said_NP, true_NP)
+        )
+        values.append((2 * hits / np.maximum(said + true, 1)).mean())
+    np.testing.assert_allclose(coverage_score(subject).interval, np.quantile(values, [0.025, 0.975]), atol=1e-9)
+
+
+def test_too_few_games_to_support_the_headline_is_an_error(tiny_model, tiny_corpus):
+    small = Testbed(tiny_model, tiny_corpus, HOOK, n_games=1)
+    with pytest.raises(ValueError, match=r"no class of mine_yours .* score more games"):
+        coverage_score(Subject("x", "sae", make_sae("relu", d_model=16, n_latents=8), small))
+
+
+@torch.no_grad()
+def test_a_subject_encodes_each_splits_scored_positions_once(bed):
+    sae = make_sae("topk", d_model=bed.width, n_latents=24, k=4)
+    subject = Subject("x", "sae", sae, bed)
+    found = subject.latents("test")
+    assert found is subject.latents("test")
+    expected = sae.encode(bed.activations("test")).numpy()
+    dense_NF = np.zeros(found.shape, np.float32)
+    for f in range(24):
+        entries = slice(found.indptr_F1[f], found.indptr_F1[f + 1])
+        dense_NF[found.rows_Z[entries], f] = found.values_Z[entries]
+    np.testing.assert_allclose(dense_NF, expected, rtol=1e-5, atol=1e-6)
+    largest_F = sae.encode(bed.activations("train")).max(0).values
+    np.testing.assert_allclose(subject.max_activation_F, largest_F, rtol=1e-5, atol=1e-6)
+
+
+def test_channels_and_neurons_are_the_signed_parts_of_the_activations():
+    x_ND = torch.tensor([[1.0, -2.0], [0.0, 3.0]])
+    assert Neurons().encode(x_ND).tolist() == [[1, 0], [0, 3]]
+    assert Channels().encode(x_ND).tolist() == [[1, 0, 0, 2], [0, 3, 0, 0]]
+
+
+@pytest.fixture(scope="module")
+def probe_folders(bed, tmp_path_factory):
+    root = tmp_path_factory.mktemp("probes")
+    shared = {"hook_names": (HOOK,), "fit": "closed_form", "n_train_games": 200, "n_test_games": 20}
+    return [
+        probe_run(bed.model, bed.corpus, ProbeConfig(property=name, **shared), out=root / name)
+        for name in bed.properties
+    ]
+
+
+def test_probes_as_an_encoder_give_the_probability_of_every_column_of_the_labels(bed, probe_folders):
+    probes = [load_probe(folder, HOOK) for folder in probe_folders]
+    acts_ND = bed.activations("test")
+    found_NP = ProbeEncoder(probes).encode(acts_ND)
+    assert found_NP.shape == bed.labels("test").shape
+    columns = []
+    for probe in probes:
+        chance_NSC = F.softmax(torch.einsum("nd,dsc->nsc", acts_ND, probe.weight_DSC) + probe.bias_SC, dim=-1)
+        columns.append(chance_NSC[:, :, 1:].flatten(1))  # class 0 stands for none of the labels
+    torch.testing.assert_close(found_NP, torch.cat(columns, dim=1))
+    right = ((found_NP > 0.5).numpy() == bed.labels("test"))[:, bed.supported_P].mean()
+    assert right > 0.7
+
+
+def test_baselines_are_probe_neurons_and_channels_at_their_own_hook_points(bed, probe_folders):
+    found = {scores.subject["kind"]: scores for scores in baselines(bed, probe_folders)}
+    assert list(found) == ["probe", "neurons", "residual"]
+    hooks = {kind: scores.subject["testbed"]["hook_name"] for kind, scores in found.items()}
+    assert hooks == {"probe": HOOK, "neurons": "blocks.0.mlp.hook_post", "residual": HOOK}
+    for scores in found.values():
+        assert set(scores) == {"coverage", "board_reconstruction"}  # nothing that needs a decoder
+    assert found["probe"]["coverage"].value > found["probe"]["coverage"].parts["always_on"] + 0.05

@@ -1,0 +1,247 @@
+"""The commands: exit codes 0, 1 and 2, messages that name the file and the mend, and no torch for a help text."""
+
+import json
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+from boardgame_sae import cli
+from boardgame_sae.model.game_model import GameModel
+from boardgame_sae.transcripts import generate as generate_module
+from boardgame_sae.transcripts.corpus import Corpus
+
+SMALL = ["--game", "othello4", "--n-games", "30"]
+
+
+@pytest.fixture
+def run(capsys):
+    """Run a command line in this process: (exit code, standard output, standard error)."""
+
+    def call(*argv):
+        try:
+            code = cli.main([str(word) for word in argv])
+        except SystemExit as left:
+            code = left.code
+        return code, *capsys.readouterr()
+
+    return call
+
+
+@pytest.fixture
+def refused(run):
+    """Run a command line that must be refused as bad input: what it says."""
+
+    def call(*argv):
+        code, out, err = run(*argv)
+        assert code == 2 and out == ""
+        return err
+
+    return call
+
+
+@pytest.fixture
+def finished(tiny_corpus, tmp_path):
+    """A copy of a finished run."""
+    return shutil.copytree(tiny_corpus.path.parent, tmp_path / "finished")
+
+
+@pytest.mark.parametrize("argv", [[], ["--help"], ["-h"]])
+def test_help_lists_every_verb(run, argv):
+    code, out, err = run(*argv)
+    assert code == 0 and err == ""
+    assert all(f"\n  {verb} " in out for verb in cli.VERBS)
+
+
+def test_help_imports_neither_torch_nor_numba():
+    script = "import sys; from boardgame_sae.cli import main; code = main(['--help']); print(sorted(sys.modules), code)"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    modules = done.stdout.splitlines()[-1]
+    assert "'boardgame_sae.cli'" in modules and modules.endswith("] 0")
+    assert not any(f"'{name}'" in modules for name in ("torch", "numba", "h5py", "sklearn", "transformer_lens"))
+
+
+def test_the_module_is_a_program_whose_exit_code_is_mains():
+    command = [sys.executable, "-m", "boardgame_sae.cli", "fly"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 2 and "unknown verb 'fly'" in done.stderr and done.stdout == ""
+
+
+@pytest.mark.parametrize("verb", ["generate", "train-gpt"])
+def test_a_verbs_help_shows_its_flags_with_what_they_mean(run, verb):
+    code, out, _ = run(verb, "--help")
+    assert code == 0
+    words = " ".join(out.replace("│", " ").split())
+    for flag in {"generate": ("--n-games", "--workers", "--out"), "train-gpt": ("--n-steps", "--preset", "--device")}[
+        verb
+    ]:
+        assert flag in words
+    assert {"generate": "Games to play.", "train-gpt": "Width of the residual stream."}[verb] in words
+    assert "Example: boardgame-sae" in words
+
+
+def test_an_unknown_verb_is_bad_input(run):
+    code, out, err = run("fly")
+    assert code == 2 and out == "" and "unknown verb 'fly'" in err and "generate" in err
+
+
+def test_generate_plays_a_corpus_and_prints_its_folder(run, tmp_path):
+    code, out, _ = run(
+        "generate", *SMALL, "--players", "random", "epsilon_greedy:epsilon=0.5", "--out", tmp_path / "run"
+    )
+    assert code == 0 and out.splitlines()[-1] == str(tmp_path / "run")
+    corpus = Corpus.open(tmp_path / "run")
+    assert len(corpus) == 30 and corpus.config["players"] == ["random", "epsilon_greedy:epsilon=0.5"]
+
+
+def test_without_out_the_folder_is_a_hashed_one_and_the_same_command_gives_it_again(run, tmp_path, monkeypatch):
+    monkeypatch.setenv("BOARDGAME_SAE_RUNS", str(tmp_path))
+    folders = {run("generate", *SMALL)[1] for _ in range(2)}
+    assert len(folders) == 1 and folders.pop().startswith(f"{tmp_path}/corpus/othello4-")
+
+
+def test_fields_come_from_a_file_and_a_flag_wins_over_it(run, tmp_path):
+    path = tmp_path / "games.yaml"
+    path.write_text("game: othello4\nn_games: 20\nseed: 7\nplayers: ['epsilon_greedy:epsilon=0.5']\nworkers: 1\n")
+    for words in (["--config", path, "--n-games", "10"], ["--n-games=10", f"--config={path}"]):
+        out = tmp_path / str(len(words))
+        assert run("generate", *words, "--out", out)[0] == 0
+        found = Corpus.open(out).config
+        assert (found["n_games"], found["seed"], found["players"]) == (10, 7, ["epsilon_greedy:epsilon=0.5"])
+
+
+@pytest.mark.parametrize(
+    ("argv", "said"),
+    [
+        (["--game", "othelo"], "did you mean othello"),
+        (["--players", "radnom"], "unknown name 'radnom'"),
+        (["--n-games", "0"], "n_games must be at least 1"),
+        (["--n-games", "many"], "n-games"),
+        (["--n-gmaes", "3"], "n-gmaes"),
+        (["--tokenization", "word"], "word"),
+        (["--workers", "0"], "workers must be at least 1"),
+        (["--config"], "--config needs a value"),
+        (["--config", "nowhere.yaml"], "nowhere.yaml: cannot be read as a config"),
+    ],
+)
+def test_bad_flags_are_bad_input_and_make_no_folder(refused, tmp_path, argv, said):
+    err = refused("generate", "--game", "othello4", "--out", tmp_path / "run", *argv)
+    assert said in " ".join(err.replace("│", " ").split())
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("n_gmaes: 3", "unknown field 'n_gmaes'; did you mean 'n_games'?"),
+        ("n_games: '3'", "field 'n_games' is '3'"),
+        ("n_games: [", "not valid YAML"),
+        ("- n_games", "holds a list"),
+        ("3: 4", "unknown field '3'"),
+    ],
+)
+def test_a_bad_file_is_bad_input_and_named(refused, tmp_path, text, said):
+    path = tmp_path / "games.yaml"
+    path.write_text(text)
+    err = refused("generate", *SMALL, "--out", tmp_path / "run", "--config", path)
+    assert f"{path}: {said}" in err and "Traceback" not in err
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_folder_of_another_run_is_a_failed_run(run, finished):
+    code, out, err = run("generate", *SMALL, "--out", finished)
+    assert code == 1 and out == "" and err.startswith(f"error: {finished}: holds another run (its config has n_games")
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (OSError("disk on fire"), 1),
+        (MemoryError("too large"), 1),
+        (ValueError("bad"), 2),
+        (KeyboardInterrupt(), 130),
+    ],
+)
+def test_an_error_becomes_an_exit_code_and_a_line(run, monkeypatch, error, code):
+    def fail(*_, **__):
+        raise error
+
+    monkeypatch.setattr(generate_module, "generate_run", fail)
+    found, out, err = run("generate", *SMALL)
+    assert found == code and out == "" and (str(error) or "it resumes") in err
+
+
+def test_train_gpt_trains_on_a_corpus_and_prints_the_models_folder(run, tiny_corpus, tmp_path):
+    shape = ["--n-layers", "1", "--d-model", "8", "--n-heads", "2", "--n-steps", "3", "--muon-lr", "3e-4"]
+    words = ["--corpus", tiny_corpus.path.parent, "--device", "cpu", "--out", tmp_path / "gpt", *shape]
+    code, out, _ = run("train-gpt", *words)
+    assert code == 0 and out.splitlines()[-1] == str(tmp_path / "gpt")
+    model = GameModel.load(tmp_path / "gpt", "cpu")
+    assert model.card["training"]["muon_lr"] == 3e-4 and model.card["training"]["batch_size"] == 64
+
+
+@pytest.mark.parametrize(
+    ("argv", "said"),
+    [
+        (["--corpus", "nowhere"], "nowhere: no such corpus"),
+        (["--preset", "huge"], "unknown preset 'huge'"),
+        (["--device", "gpu"], "unknown device 'gpu'"),
+        (["--n-heads", "3"], "does not divide into 3 heads"),
+        (["--n-steps", "0"], "n_steps must be at least 1"),
+    ],
+)
+def test_train_gpt_refuses_bad_input(refused, tiny_corpus, tmp_path, argv, said):
+    assert said in refused("train-gpt", "--corpus", tiny_corpus.path, "--out", tmp_path / "run", *argv)
+
+
+def test_train_gpt_needs_a_corpus(refused):
+    assert "--corpus" in refused("train-gpt", "--n-steps", "3")
+
+
+def test_ls_shows_what_is_done_and_what_is_open(run, finished, monkeypatch, tmp_path):
+    monkeypatch.setenv("BOARDGAME_SAE_RUNS", str(tmp_path / "runs"))
+    shutil.copytree(finished, tmp_path / "runs/corpus/one")
+    shutil.copytree(finished, tmp_path / "runs/corpus/two")
+    (tmp_path / "runs/corpus/two/DONE").unlink()
+    code, out, _ = run("ls")
+    assert code == 0
+    lines = out.splitlines()
+    assert lines[0].startswith(f"done  {tmp_path}/runs/corpus/one") and "n_games=600" in lines[0]
+    assert lines[1].startswith(f"OPEN  {tmp_path}/runs/corpus/two")
+
+
+def test_check_passes_runs_as_they_were_finished(run, finished, tiny_model, tmp_path):
+    code, out, _ = run("check", finished)
+    assert code == 0 and "600 games replayed, every move legal" in out and "every file as it was" in out
+
+
+def test_check_finds_one_changed_byte(run, finished):
+    data = bytearray((finished / "corpus.h5").read_bytes())
+    data[len(data) // 2] ^= 1
+    (finished / "corpus.h5").write_bytes(data)
+    code, _, err = run("check", finished)
+    assert code == 1 and f"{finished}/corpus.h5: changed or missing" in err
+
+
+def test_check_replays_every_move_even_where_the_hashes_fit(run, finished):
+    import h5py
+
+    from boardgame_sae.runs import file_hash
+
+    with h5py.File(finished / "corpus.h5", "r+") as file:
+        file["moves"][5] = file["moves"][4]
+    done = json.loads((finished / "DONE").read_text())
+    done["files"]["corpus.h5"] = file_hash(finished / "corpus.h5")
+    (finished / "DONE").write_text(json.dumps(done))
+    code, _, err = run("check", finished)
+    assert code == 2 and "illegal move" in err
+
+
+def test_check_refuses_a_run_that_is_not_finished_and_a_folder_that_is_none(run, finished, tmp_path):
+    (finished / "DONE").unlink()
+    code, _, err = run("check", finished)
+    assert code == 1 and "not finished" in err
+    (tmp_path / "empty").mkdir()
+    code, _, err = run("check", tmp_path / "empty")
+    assert code == 1 and "run.json: no such file" in err
