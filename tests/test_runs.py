@@ -10,7 +10,7 @@ import h5py
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from safetensors.torch import save_file
 
@@ -413,6 +413,8 @@ def same(a, b) -> bool:
 
 
 @given(STATES)
+@example({0: torch.zeros(1), "0": torch.ones(1)})
+@example({"a/b": torch.zeros(1), "a": {"b": torch.ones(2)}, "a'": torch.ones(3)})
 def test_a_nested_state_survives_packing_and_json(state):
     tensors, plain = pack_state(state)
     assert same(state, unpack_state(tensors, json.loads(canonical_json(plain))))

@@ -4,7 +4,6 @@ Muon turns the hidden matrices, AdamW everything else; the rate warms up, stays,
 step depends on the seed and the step alone, so a state of weights, moments and step is all a resume needs.
 """
 
-import ctypes
 import math
 import time
 from collections.abc import Mapping
@@ -16,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from boardgame_sae.config import ConfigError, config, from_mapping, seed_for, to_mapping
+from boardgame_sae.launch import keep_freed_memory
 from boardgame_sae.model.game_model import GameModel, pick_device
 from boardgame_sae.model.gpt import GPT, GPTConfig
 from boardgame_sae.model.legality import legality
@@ -229,17 +229,6 @@ def _finish(training: Training, run: Run) -> None:
     seen = {split: to_mapping(legality(model, corpus, split=split)) for split in ("validation", "test")}
     write_json(run / "legality.json", {**seen, "random_weights": to_mapping(legality(model.random_twin(), corpus))})
     run.finish(legal_rate=seen["test"]["legal_rate"], loss=seen["test"]["loss"])
-
-
-def keep_freed_memory() -> None:
-    """Have glibc keep what is freed: a step's tensors are mapped once, not at every step (a tenth of its time)."""
-    try:
-        mallopt = ctypes.CDLL("libc.so.6").mallopt
-    except (OSError, AttributeError):
-        return
-    m_trim_threshold, m_mmap_threshold = -1, -3
-    mallopt(m_mmap_threshold, 1 << 25)
-    mallopt(m_trim_threshold, (1 << 31) - 1)
 
 
 def _fabric(device: str, devices: int, cfg: TrainGPTConfig) -> Any:

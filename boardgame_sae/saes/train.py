@@ -15,6 +15,7 @@ from torch import Tensor
 from boardgame_sae.activations.store import ActivationStore
 from boardgame_sae.activations.testbed import Testbed
 from boardgame_sae.config import config, from_mapping, seed_for, to_mapping
+from boardgame_sae.launch import keep_freed_memory
 from boardgame_sae.model.game_model import pick_device
 from boardgame_sae.runs import Run, pack_state, progress, unpack_state
 from boardgame_sae.saes.sae import SAE, Loss, SAEConfig, load_sae, sae_config, sae_from_config
@@ -166,6 +167,7 @@ def _train(
     device: torch.device,
     checkpoint_seconds: float,
 ) -> None:
+    keep_freed_memory()
     stream = store.stream(cfg.batch_size, seed_for(cfg.seed, "activations"))
     scale = store.mean_norm if cfg.normalize_activations else 1.0
     first_ND = stream.batch(0).to(device) / scale

@@ -12,8 +12,9 @@ from typing import Any
 
 import torch
 
+from boardgame_sae.launch import keep_freed_memory
 from boardgame_sae.model.gpt import GPT, GPTConfig
-from boardgame_sae.model.train import PRESETS, keep_freed_memory, make_optimizers, next_token_loss
+from boardgame_sae.model.train import PRESETS, make_optimizers, next_token_loss
 
 SHAPES = {"tiny": (33, 31), "small": (61, 59)}
 """Alphabet and context of the preset's board: 6x6 and 8x8."""

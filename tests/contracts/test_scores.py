@@ -1,0 +1,147 @@
+"""One suite for every registered score."""
+
+import json
+import math
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from boardgame_sae.activations.testbed import Testbed
+from boardgame_sae.metrics.score import SUITES, Scores, ScoreValue, evaluate, scores
+from boardgame_sae.saes.sae import make_sae
+
+HOOK = "blocks.0.hook_resid_post"
+
+
+@pytest.fixture(scope="module")
+def bed(tiny_model, tiny_corpus):
+    return Testbed(tiny_model, tiny_corpus, HOOK, n_games=25)
+
+
+@pytest.fixture(scope="module")
+def sae(bed):
+    sae = make_sae("topk", d_model=bed.width, n_latents=40, k=6)
+    with torch.no_grad():
+        sae.b_dec.copy_(bed.activations("train").mean(0))
+    return sae
+
+
+@pytest.fixture(scope="module")
+def found(sae, bed):
+    return evaluate(sae, bed, "all")
+
+
+each = pytest.mark.parametrize("name", scores())
+
+
+@each
+def test_a_score_says_what_it_means_where_it_comes_from_and_when_it_is_computed(name):
+    score = scores()[name]
+    assert score.name == name
+    for text in (score.title, score.meaning, score.source):
+        assert len(text.strip()) > 3
+    assert score.low < score.high
+    assert score.better in ("higher", "lower")
+    assert score.suites
+    assert set(score.suites) <= set(SUITES)
+
+
+@each
+def test_a_value_lies_within_its_range_and_in_its_interval(found, name):
+    score, value = scores()[name], found[name]
+    assert isinstance(value, ScoreValue)
+    assert score.low <= value.value <= score.high
+    if value.interval is not None:
+        low, high = value.interval
+        assert score.low <= low <= value.value <= high <= score.high
+
+
+@each
+def test_a_value_is_plain_json_without_nan(found, name):
+    text = json.dumps(found[name]._asdict(), allow_nan=False)
+    assert json.loads(text)["value"] == found[name].value
+    assert all(isinstance(part, float | int) and math.isfinite(part) for part in found[name].parts.values())
+
+
+@each
+def test_a_value_is_the_same_when_computed_again(found, bed, sae, name):
+    again = evaluate(sae, Testbed(bed.model, bed.corpus, HOOK, n_games=25), "all")[name]
+    assert again.value == pytest.approx(found[name].value, abs=1e-6)
+    assert json.dumps(again.details).replace(" ", "")[:50] == json.dumps(found[name].details).replace(" ", "")[:50]
+    assert again.parts == pytest.approx(found[name].parts, abs=1e-5)
+
+
+@each
+def test_what_cannot_reconstruct_gets_exactly_the_scores_that_need_no_decoder(bed, name):
+    class Encoder:
+        def encode(self, x):
+            return F.relu(x)
+
+    assert (name in evaluate(Encoder(), bed, "all")) == (not scores()[name].needs_decoder)
+
+
+@pytest.mark.parametrize("suite", SUITES)
+def test_a_suite_is_the_scores_that_name_it(sae, bed, suite):
+    expected = {name for name, score in scores().items() if suite == "all" or suite in score.suites}
+    assert set(evaluate(sae, bed, suite)) == expected
+
+
+def test_any_object_with_encode_decode_and_decoder_rows_scores_as_the_sae_it_mimics(sae, bed, found):
+    class Mimic:
+        W_dec = sae.W_dec.detach()
+
+        def encode(self, x):
+            return sae.encode(x).detach()
+
+        def decode(self, z):
+            return sae.decode(z).detach()
+
+    other = evaluate(Mimic(), bed, "all")
+    assert set(other) == set(found)
+    assert other.subject["name"] == "Mimic"
+    for name in found:
+        assert other[name].value == pytest.approx(found[name].value, abs=1e-6)
+
+
+def test_scores_say_what_was_scored_where_and_on_how_many_positions(sae, bed):
+    about = evaluate(sae, bed, "quick", name="mine", kind="random_gpt_sae", facts={"sae": {"k": 6}}).subject
+    assert (about["name"], about["kind"], about["suite"], about["sae"]) == ("mine", "random_gpt_sae", "quick", {"k": 6})
+    assert about["testbed"] == bed.identity
+    assert about["positions"] == {split: len(bed.positions(split)) for split in ("train", "validation", "test")}
+
+
+def test_timings_are_taken_of_every_score(found):
+    assert set(found.seconds) == set(found)
+    assert all(seconds > 0 for seconds in found.seconds.values())
+
+
+def test_scores_come_back_from_json_as_they_were(found, tmp_path):
+    found.to_json(tmp_path / "a.json")
+    again = Scores.from_json(tmp_path / "a.json")
+    assert list(again) == sorted(found)
+    assert len(again) == len(found)
+    for name, value in found.items():
+        assert again[name][:3] == value[:3]
+        assert again[name].details == json.loads(json.dumps(value.details))
+    assert again.subject == json.loads(json.dumps(found.subject))
+    assert again.table().splitlines()[0] in found.table().splitlines()
+    again.to_json(tmp_path / "b.json")
+    assert (tmp_path / "a.json").read_bytes() == (tmp_path / "b.json").read_bytes()
+
+
+def test_the_table_shows_every_score_with_its_value(found):
+    lines = found.table().splitlines()
+    for name, value in found.items():
+        assert any(line.split()[:2] == [name, f"{value.value:.4f}"] for line in lines)
+
+
+def test_an_unknown_suite_is_an_error_that_lists_the_suites(sae, bed):
+    with pytest.raises(ValueError, match="unknown suite 'superviced'; the suites are quick, supervised, saebench"):
+        evaluate(sae, bed, "superviced")
+
+
+def test_an_sae_of_another_width_is_an_error_that_names_both_and_the_hook_point(bed):
+    wrong = make_sae("relu", d_model=9, n_latents=4)
+    with pytest.raises(ValueError, match=r"width 9 cannot be scored at blocks\.0\.hook_resid_post.* width 16"):
+        evaluate(wrong, bed)
