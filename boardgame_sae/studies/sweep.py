@@ -14,6 +14,8 @@ from typing import Any
 from boardgame_sae.activations.probes import ProbeConfig, probe_run
 from boardgame_sae.activations.testbed import Testbed, load_testbed, testbed_run
 from boardgame_sae.config import ConfigError, config, from_mapping, to_mapping
+from boardgame_sae.games import load_game
+from boardgame_sae.metrics.score import SUITES
 from boardgame_sae.metrics.score_run import score_baselines, score_saes
 from boardgame_sae.model.game_model import GameModel
 from boardgame_sae.model.train import preset, train_gpt_run
@@ -54,17 +56,20 @@ class SweepConfig:
     """Scores to compute."""
 
 
-def expand(entries: Sequence[Mapping[str, Any]], d_model: int) -> list[SAEConfig]:
-    """Every SAE of a grid: the product of each entry's lists. Raises ConfigError naming the entry."""
+def expand(entries: Sequence[Mapping[str, Any]], d_model: int, source: str = "saes") -> list[SAEConfig]:
+    """Every SAE of a grid: the product of each entry's lists. Raises ConfigError naming source and entry."""
     found = []
     for place, entry in enumerate(entries):
         if "architecture" not in entry:
-            raise ConfigError(f"saes.{place}: needs an architecture")
+            raise ConfigError(f"{source}.{place}: needs an architecture")
         axes = [
             [(name, value) for value in (values if isinstance(values, list) else [values])]
             for name, values in entry.items()
         ]
-        found += [sae_config(**{"d_model": d_model, **dict(chosen)}) for chosen in itertools.product(*axes)]
+        try:
+            found += [sae_config(**{"d_model": d_model, **dict(chosen)}) for chosen in itertools.product(*axes)]
+        except ConfigError as error:
+            raise ConfigError(f"{source}.{place}: {error}") from None
     return found
 
 
@@ -125,7 +130,10 @@ def _train(testbed: Testbed, entries: Sequence[Mapping[str, Any]], cfg: TrainSAE
 def sweep_config(values: Mapping[str, Any], source: str) -> SweepConfig:
     """Validate a study, its grids included, before anything runs."""
     cfg = from_mapping(SweepConfig, values, source)
-    model_settings(cfg)
-    for entries in (cfg.saes, cfg.random_saes):
-        expand(entries, d_model=preset(cfg.preset, **cfg.model).d_model)
+    if cfg.suite not in SUITES:
+        raise ConfigError(f"{source}: unknown suite '{cfg.suite}'; the suites are {', '.join(SUITES)}")
+    load_game(cfg.corpus.game, passes=cfg.corpus.passes).property(cfg.probes.property)
+    d_model = model_settings(cfg).d_model
+    expand(cfg.saes, d_model, f"{source}: saes")
+    expand(cfg.random_saes, d_model, f"{source}: random_saes")
     return cfg
