@@ -318,7 +318,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except ValueError as error:
         sys.stderr.write(f"error: {error}\n")
         return 2
-    except (RunError, OSError, MemoryError) as error:
+    except (RuntimeError, OSError, MemoryError) as error:
         sys.stderr.write(f"error: {error}\n")
         return 1
     except KeyboardInterrupt:

@@ -23,7 +23,7 @@ from torch import Tensor
 from boardgame_sae.activations.hook_points import hook_width, read
 from boardgame_sae.config import seed_for
 from boardgame_sae.model.game_model import GameModel
-from boardgame_sae.runs import Run, RunError, progress, write_json, writing
+from boardgame_sae.runs import Run, RunError, new_hdf5, progress, write_json, writing
 from boardgame_sae.transcripts.corpus import Corpus
 
 ACTS_FILE, PROGRESS_FILE = "acts.h5", "progress.json"
@@ -81,12 +81,14 @@ def _allocate(path: Path, shape: tuple[int, int], dtype: str, attributes: dict[s
         creation.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
         creation.set_fill_time(h5py.h5d.FILL_TIME_NEVER)
         creation.set_obj_track_times(False)
-        with h5py.File(temporary, "w", libver="latest") as file:
+        with new_hdf5(temporary) as file:
             space = h5py.h5s.create_simple(shape)
             kind = h5py.h5t.py_create(np.dtype(dtype))
             h5py.h5d.create(file.id, b"acts", kind, space, creation)
             file.attrs.update(attributes)
         with open(temporary, "r+b") as file:
+            if not hasattr(os, "posix_fallocate"):  # macOS: a full disk then shows while filling
+                return
             os.posix_fallocate(file.fileno(), 0, os.fstat(file.fileno()).st_size)
 
 

@@ -58,7 +58,7 @@ class TrainGPTConfig:
     """Steps between two lines of training loss."""
     eval_every: int = 400
     """Steps between two looks at legality on validation games."""
-    precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
+    precision: Literal["32-true", "bf16-mixed"] = "32-true"
     """Number format, in lightning-fabric's words."""
     seed: int = 0
     """Seed of the weights and of the order of the games."""
