@@ -74,6 +74,7 @@ class Testbed:
             corpus.game.property(name)
         self._labels = labels if labels is not None else {}
         self._where: dict[str, Positions] = {}
+        self._acts: dict[str, Tensor] = {}
 
     @property
     def identity(self) -> dict[str, object]:
@@ -130,7 +131,9 @@ class Testbed:
 
     @torch.no_grad()
     def activations(self, split: str, batch_size: int = 256) -> Tensor:
-        """The hook point's activations at a split's scored positions: float32 (N, width) on the CPU."""
+        """The hook point's activations at a split's scored positions: float32 (N, width) on the CPU; kept."""
+        if split in self._acts:
+            return self._acts[split]
         where, parts = self.positions(split), []
         for start in range(0, len(where.games_B), batch_size):
             part_B = where.games_B[start : start + batch_size]
@@ -138,7 +141,8 @@ class Testbed:
             acts_BLD = read(self.model.gpt, tokens_BL, [self.hook_name])[self.hook_name].float().cpu()
             here = (where.game_N >= start) & (where.game_N < start + batch_size)
             parts.append(acts_BLD[where.game_N[here] - start, where.token_N[here]])
-        return torch.cat(parts)
+        self._acts[split] = torch.cat(parts)
+        return self._acts[split]
 
     def at(self, hook_name: str) -> "Testbed":
         """The same model, games and truth, read at another hook point."""

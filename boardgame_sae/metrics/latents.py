@@ -171,13 +171,18 @@ def to_numpy(x: Any) -> np.ndarray:
 @contextmanager
 def threads_for(n_steps: int) -> Iterator[None]:
     """Run numba's parallel loops on one thread where they have few steps to take: on busy cores, waiting for a second
-    thread can take longer than a million of them. Results do not depend on it."""
-    before = numba.get_num_threads()
+    thread can take longer than a million of them. Results do not depend on it.
+
+    Starting numba's threads, which the first question about them does, would also reset torch's number of threads, and
+    with it the rounding of whatever torch computes next: it is put back.
+    """
+    torch_before, before = torch.get_num_threads(), numba.get_num_threads()
     numba.set_num_threads(1 if n_steps < _STEPS_WORTH_A_THREAD else before)
     try:
         yield
     finally:
         numba.set_num_threads(before)
+        torch.set_num_threads(torch_before)
 
 
 _STEPS_WORTH_A_THREAD = 2**22

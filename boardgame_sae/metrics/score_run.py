@@ -34,6 +34,9 @@ def score_saes(
     bar = progress(len(sae_folders), "score SAEs", "SAEs")
     for sae_folder in sae_folders:
         sae = load_sae(sae_folder).to(testbed.model.gpt.device)
+        trained_at = sae.metadata.get("hook_name", testbed.hook_name)
+        if trained_at != testbed.hook_name:
+            raise ValueError(f"{sae_folder}: trained at {trained_at}, the testbed reads {testbed.hook_name}")
         random = bool(sae.metadata.get("random_weights"))
         if random and twin is None:
             twin = testbed.random_twin()

@@ -38,7 +38,7 @@ class TrainGPTConfig:
     """Attention heads a block."""
     act_fn: Literal["relu", "gelu"] = "relu"
     """Nonlinearity of the MLP."""
-    n_steps: int = 2800
+    n_steps: int = 2500
     """Optimiser steps."""
     batch_size: int = 64
     """Games a step."""
@@ -56,7 +56,7 @@ class TrainGPTConfig:
     """Greatest norm of the gradient."""
     log_every: int = 50
     """Steps between two lines of training loss."""
-    eval_every: int = 400
+    eval_every: int = 500
     """Steps between two looks at legality on validation games."""
     precision: Literal["32-true", "bf16-mixed"] = "32-true"
     """Number format, in lightning-fabric's words."""

@@ -32,7 +32,7 @@ class ReLUSAE(SAE):
     def encode(self, x: Tensor) -> Tensor:
         """Latents (..., n_latents) of activations (..., d_model)."""
         self._check_width(x)
-        return F.relu(F.linear(x - self.b_dec, self.W_enc.T, self.b_enc))
+        return F.relu(self.project(x))
 
     def loss(self, x_ND: Tensor, step: int = 0) -> Loss:
         """The training loss of a batch (N, d_model) at a step."""

@@ -94,6 +94,10 @@ class SAE(nn.Module):
         """Latents (..., n_latents) of activations (..., d_model)."""
         raise NotImplementedError(f"{type(self).__name__} does not say how it encodes")
 
+    def project(self, x: Tensor) -> Tensor:
+        """(x - b_dec) W_enc + b_enc, with b_dec taken through W_enc first: x then needs no gradient of its own."""
+        return F.linear(x, self.W_enc.T, self.b_enc - self.b_dec @ self.W_enc)
+
     def decode(self, z: Tensor) -> Tensor:
         """Activations (..., d_model) that latents (..., n_latents) stand for."""
         return z @ self.W_dec + self.b_dec

@@ -41,7 +41,7 @@ class TopKSAE(SAE):
     def activate(self, x: Tensor) -> Tensor:
         """All latents (..., n_latents) before the choice of k."""
         self._check_width(x)
-        return F.relu(F.linear(x - self.b_dec, self.W_enc.T, self.b_enc))
+        return F.relu(self.project(x))
 
     def encode(self, x: Tensor) -> Tensor:
         """Latents (..., n_latents) of activations (..., d_model), at most k of them above 0."""

@@ -63,7 +63,6 @@ def subject(bed):
     return Subject("spying", "sae", Spying(bed), bed)
 
 
-@pytest.mark.xfail(strict=True, reason="threads_for does not put torch's number back; see latents.py")
 def test_scoring_leaves_torchs_number_of_threads_and_so_its_rounding_alone():
     """In a process of its own, as numba's threads start only once."""
     script = """
