@@ -18,7 +18,7 @@ from boardgame_sae.config import ConfigError, config, from_mapping, seed_for, to
 from boardgame_sae.launch import keep_freed_memory
 from boardgame_sae.model.game_model import GameModel, pick_device
 from boardgame_sae.model.gpt import GPT, GPTConfig
-from boardgame_sae.model.legality import legality
+from boardgame_sae.model.legality import continuations, legality
 from boardgame_sae.model.muon import Muon
 from boardgame_sae.runs import Run, RunError, pack_state, progress, unpack_state, write_json
 from boardgame_sae.transcripts.corpus import SPLITS, Corpus
@@ -38,7 +38,10 @@ class TrainGPTConfig:
     """Attention heads a block."""
     act_fn: Literal["relu", "gelu"] = "relu"
     """Nonlinearity of the MLP."""
-    n_steps: int = 2500
+    targets: Literal["sampled", "expected"] = "sampled"
+    """What is predicted: the move that was played, or the uniform distribution over the moves that random play could
+    have made there. The second is the exact expectation of the first, without its noise; but it uses the rules."""
+    n_steps: int = 2800
     """Optimiser steps."""
     batch_size: int = 64
     """Games a step."""
@@ -109,10 +112,17 @@ def make_optimizers(gpt: GPT, cfg: TrainGPTConfig) -> list[torch.optim.Optimizer
     ]
 
 
-def next_token_loss(gpt: torch.nn.Module, tokens_BL: Tensor) -> Tensor:
-    """Mean cross-entropy, in nats, of predicting each next token of some games; padding does not count."""
+def next_token_loss(gpt: torch.nn.Module, tokens_BL: Tensor, expected_BLV: Tensor | None = None) -> Tensor:
+    """Mean cross-entropy, in nats, of predicting each next token of some games; padding does not count.
+
+    expected_BLV: bool (B, L, V), tokens that were equally likely to come next; then their distribution is predicted.
+    """
     logits_BLV = gpt(tokens_BL[:, :-1])
-    return F.cross_entropy(logits_BLV.flatten(0, 1), tokens_BL[:, 1:].flatten(), ignore_index=PAD)
+    if expected_BLV is None:
+        return F.cross_entropy(logits_BLV.flatten(0, 1), tokens_BL[:, 1:].flatten(), ignore_index=PAD)
+    targets_BLV = expected_BLV / expected_BLV.sum(-1, keepdim=True).clamp(min=1)
+    loss_BL = -(targets_BLV * logits_BLV.log_softmax(-1)).sum(-1)
+    return loss_BL[tokens_BL[:, 1:] != PAD].mean()
 
 
 class Training:
@@ -130,9 +140,14 @@ class Training:
     def advance(self) -> float:
         """One optimiser step; returns the batch's loss in nats."""
         cfg, fabric = self.cfg, self.fabric
-        rows = self.corpus.batch("train", self.step, cfg.batch_size, seed_for(cfg.seed, "order"))
-        tokens_BL = torch.from_numpy(rows[fabric.global_rank :: fabric.world_size]).to(fabric.device)
-        loss = next_token_loss(self.model, tokens_BL)
+        games_B = self.corpus.batch_games("train", self.step, cfg.batch_size, seed_for(cfg.seed, "order"))
+        games_B = games_B[fabric.global_rank :: fabric.world_size]
+        tokens_BL, plies_BL = self.corpus.rows(games_B)
+        expected_BLV = None
+        if cfg.targets == "expected":
+            legal_BLV = continuations(self.corpus, games_B, tokens_BL, plies_BL)[0]
+            expected_BLV = torch.from_numpy(legal_BLV).to(fabric.device)
+        loss = next_token_loss(self.model, torch.from_numpy(tokens_BL).to(fabric.device), expected_BLV)
         fabric.backward(loss)
         factor = rate_factor(self.step, cfg)
         torch.nn.utils.clip_grad_norm_(self.gpt.parameters(), cfg.grad_clip)
@@ -205,6 +220,8 @@ def train_gpt_run(
     """
     for split in SPLITS:
         corpus.games(split, 1)
+    if cfg.targets == "expected":
+        check_expected(corpus)
     with Run("gpt", name or corpus.attributes["game"], to_mapping(cfg), {"corpus": corpus.hash}, out) as run:
         if run.done:
             return run.folder
@@ -219,6 +236,14 @@ def train_gpt_run(
             _finish(training, run)
         training.fabric.barrier()
         return run.folder
+
+
+def check_expected(corpus: Corpus) -> None:
+    """Raises ConfigError unless every legal continuation of the corpus's games was equally likely."""
+    if corpus.tokenization != "move" or set(corpus.config["players"]) != {"random"}:
+        raise ConfigError(
+            f"{corpus.path}: targets 'expected' need random players and one token a move; use targets 'sampled'"
+        )
 
 
 def _finish(training: Training, run: Run) -> None:

@@ -205,7 +205,11 @@ class Corpus:
         return MoveRecord(self.arrays["moves"], self.arrays["move_offsets"])[np.asarray(games_B)]
 
     def batch(self, split: str, step: int, batch_size: int, seed: int) -> np.ndarray:
-        """Token ids (batch_size, n_ctx + 1) of the games of a training step: a pure function of its arguments.
+        """Token ids (batch_size, n_ctx + 1) of the games of a training step, as `batch_games` picks them."""
+        return self.rows(self.batch_games(split, step, batch_size, seed))[0]
+
+    def batch_games(self, split: str, step: int, batch_size: int, seed: int) -> np.ndarray:
+        """Places (batch_size,) of the games of a training step: a pure function of its arguments.
 
         Each pass over the split is a new permutation; a batch may run over its end into the next pass.
         """
@@ -215,7 +219,7 @@ class Corpus:
         for epoch in np.unique(places // len(games_B)):
             here = places // len(games_B) == epoch
             chosen[here] = games_B[self._permutation(split, seed, int(epoch))[places[here] % len(games_B)]]
-        return self.rows(chosen)[0]
+        return chosen
 
     def _split_games(self, split: str) -> np.ndarray:
         key = f"games {split}"

@@ -383,3 +383,26 @@ def test_train_gpt_gives_the_model_of_its_run(whole, tiny_corpus, tmp_path):
     changes = {name: value for name, value in to_mapping(CFG).items() if value != getattr(PRESETS["tiny"], name)}
     model = train_gpt(tiny_corpus, "tiny", out=tmp_path / "run", device="cpu", **changes)
     assert differing(whole, tmp_path / "run") == [] and model.hash == GameModel.load(whole, "cpu").hash
+
+
+def test_expected_targets_are_the_mean_over_the_moves_that_could_have_been_played():
+    torch.manual_seed(0)
+    logits_V = torch.randn(1, 3, 6)
+    possible_BLV = torch.tensor([[[0, 1, 1, 0, 0, 0], [0, 0, 0, 1, 1, 1], [0, 0, 0, 0, 0, 0]]], dtype=torch.bool)
+    tokens_BL = torch.tensor([[5, 2, 4, 0]])
+    found = next_token_loss(lambda _: logits_V, tokens_BL, possible_BLV)
+    log_V = logits_V.double().log_softmax(-1)
+    by_hand = [-(log_V[0, 0, 1] + log_V[0, 0, 2]) / 2, -(log_V[0, 1, 3] + log_V[0, 1, 4] + log_V[0, 1, 5]) / 3]
+    assert abs(float(found) - float(sum(by_hand)) / 2) < 1e-6
+
+
+def test_expected_targets_learn_and_are_refused_where_moves_were_not_equally_likely(
+    tiny_corpus, tiny_corpus_char, tmp_path
+):
+    cfg = dataclasses.replace(CFG, targets="expected", n_steps=30)
+    folder = train_gpt_run(tiny_corpus, cfg, out=tmp_path / "expected", device="cpu")
+    rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    losses = [row["train_loss"] for row in rows if "train_loss" in row]
+    assert losses[-1] < losses[0]
+    with pytest.raises(ConfigError, match="one token a move"):
+        train_gpt_run(tiny_corpus_char, cfg, out=tmp_path / "refused", device="cpu")
