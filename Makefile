@@ -55,6 +55,7 @@ unit: install ## Run the tests
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 
 bench: demo ## Measure speed, side by side with peers
+	$(BIN)/python -m pip install --quiet --constraint $(VENV)/constraints.txt --editable '.[bench]'
 	$(BIN)/python experiments/benchmarks/run.py
 
 clean: ## Remove the virtual environment (runs stay)
