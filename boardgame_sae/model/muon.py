@@ -1,6 +1,6 @@
 """Muon that orthogonalises in the weights' own precision.
 
-torch.optim.Muon runs its Newton-Schulz iteration in bfloat16, which a CPU without bfloat16 units does fifty times
+torch.optim.Muon runs its Newton-Schulz iteration in bfloat16, which a CPU without bfloat16 units does many times
 slower than float32. On such a device this subclass runs the same iteration in float32, matrices of one shape together.
 """
 

@@ -7,6 +7,7 @@ A new architecture is one file: a config class, a subclass of `SAE` with `encode
 """
 
 import difflib
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple, Self, TypeVar
@@ -66,7 +67,7 @@ class SAEConfig:
         return self.n_latents
 
 
-class SAE(nn.Module):
+class SAE(nn.Module, ABC):
     """A sparse autoencoder. Subclasses say how latents are chosen and what is minimised."""
 
     Config: ClassVar[type[SAEConfig]]
@@ -90,9 +91,9 @@ class SAE(nn.Module):
     encoder_scale: ClassVar[float] = 1.0
     tokens_since_fired_F: Tensor
 
+    @abstractmethod
     def encode(self, x: Tensor) -> Tensor:
         """Latents (..., n_latents) of activations (..., d_model)."""
-        raise NotImplementedError(f"{type(self).__name__} does not say how it encodes")
 
     def project(self, x: Tensor) -> Tensor:
         """(x - b_dec) W_enc + b_enc, with b_dec taken through W_enc first: x then needs no gradient of its own."""
@@ -106,9 +107,9 @@ class SAE(nn.Module):
         """The reconstruction of x."""
         return self.decode(self.encode(x))
 
+    @abstractmethod
     def loss(self, x_ND: Tensor, step: int = 0) -> Loss:
         """The training loss of a batch (N, d_model) at a step; changes nothing but gradients."""
-        raise NotImplementedError(f"{type(self).__name__} does not say what it minimises")
 
     def begin_training(self, n_steps: int, first_ND: Tensor) -> None:
         """Told once, before step 0 (and again before a resume): how many steps, and the first batch."""
