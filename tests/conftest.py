@@ -3,6 +3,7 @@
 import os
 
 import hypothesis
+import numba
 import pytest
 import torch
 
@@ -19,6 +20,16 @@ TINY_GAMES = {"game": "othello4", "n_games": 600, "validation_fraction": 0.2, "t
 TINY_GPT = TrainGPTConfig(
     n_layers=2, d_model=16, n_heads=2, n_steps=20, batch_size=16, log_every=5, eval_every=10, seed=3
 )
+
+
+@pytest.fixture(autouse=True)
+def _one_thread():
+    """The same bytes need the same number of threads, and numba's parallel loops change torch's."""
+    before = numba.get_num_threads()
+    numba.set_num_threads(1)
+    torch.set_num_threads(1)
+    yield
+    numba.set_num_threads(before)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -3,7 +3,6 @@ import subprocess
 import sys
 
 import brute_force
-import numba
 import numpy as np
 import pytest
 import torch
@@ -25,16 +24,6 @@ N = 6
 @pytest.fixture(scope="module")
 def bed(tiny_model, tiny_corpus):
     return Testbed(tiny_model, tiny_corpus, HOOK, n_games=N)
-
-
-@pytest.fixture(autouse=True)
-def _one_thread():
-    """The same bytes need the same number of threads, and numba's parallel loops change torch's."""
-    before = numba.get_num_threads()
-    numba.set_num_threads(1)
-    torch.set_num_threads(1)
-    yield
-    numba.set_num_threads(before)
 
 
 class Spying:

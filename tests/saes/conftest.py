@@ -2,9 +2,7 @@ import os
 from pathlib import Path
 
 import h5py
-import numba
 import pytest
-import torch
 from synthetic import sparse_activations
 
 from boardgame_sae.activations.store import FORMAT, VERSION, ActivationStore
@@ -24,13 +22,3 @@ def store(tmp_path_factory) -> ActivationStore:
 def _no_waiting_for_the_disk(monkeypatch):
     """Checkpoints at every step would wait for the disk at every step."""
     monkeypatch.setattr(os, "fsync", lambda file: None)
-
-
-@pytest.fixture(autouse=True)
-def _one_thread():
-    """The same bytes need the same number of threads, and numba's parallel loops change torch's."""
-    before = numba.get_num_threads()
-    numba.set_num_threads(1)
-    torch.set_num_threads(1)
-    yield
-    numba.set_num_threads(before)
