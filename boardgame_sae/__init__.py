@@ -18,6 +18,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 _PUBLIC = {
     "generate": "transcripts.generate",
+    "import_pgn": "transcripts.pgn",
     "Corpus": "transcripts.corpus",
     "train_gpt": "model.train",
     "GameModel": "model.game_model",

@@ -70,6 +70,8 @@ class TestbedChoice:
     """Properties to score (default: those of the game)."""
     n_games: int = 1000
     """Games a split."""
+    positions: str | None = None
+    """Where boards are read: `ply`, the end of each ply, or a place of the game's notation (default: the game's)."""
 
 
 @config
@@ -147,7 +149,8 @@ def _chosen(argv: Sequence[str], name: str, default: str) -> str:
 def _named(argv: Sequence[str], flag: str) -> list[str]:
     """Leading words without a flag are the values of `flag`."""
     words = list(argv)
-    n_leading = next((place for place, word in enumerate(words) if word.startswith("-")), len(words))
+    flags = (place for place, word in enumerate(words) if word.startswith("-") and word != "-")
+    n_leading = next(flags, len(words))
     return [flag, *words] if n_leading else words
 
 
@@ -156,6 +159,16 @@ def _generate(argv: Sequence[str]) -> Path:
 
     cfg, place, workers = _parse("generate", argv, GenerateConfig, Place, Workers)
     return generate_run(cfg, out=place.out, workers=workers.workers)
+
+
+def _import_pgn(argv: Sequence[str]) -> Path:
+    from boardgame_sae.transcripts.pgn import ImportPGNConfig, import_pgn_run, import_table
+
+    own = Flags(ImportPGNConfig, fixed={"players": ("pgn",)})
+    cfg, place, workers = _parse("import-pgn", _named(argv, "--sources"), own, Place, Workers)
+    folder = import_pgn_run(cfg, out=place.out, workers=workers.workers)
+    _say(import_table(folder))
+    return folder
 
 
 def _train_gpt(argv: Sequence[str]) -> Path:
@@ -179,6 +192,7 @@ def _testbed(argv: Sequence[str]) -> Path:
         hook_name=choice.hook_name,
         properties=choice.properties,
         n_games=choice.n_games,
+        positions=choice.positions,
         out=place.out,
         device=machine.device,
     )
@@ -190,6 +204,7 @@ def _probe(argv: Sequence[str]) -> Path:
 
     source, cfg, place, machine = _parse("probe", argv, TestbedInput, ProbeConfig, Place, Machine)
     testbed = load_testbed(source.testbed, machine.device)
+    cfg = dataclasses.replace(cfg, positions=cfg.positions or testbed.place)
     folder = probe_run(testbed.model, testbed.corpus, cfg, out=place.out)
     _say(f"{'hook point':32}{'accuracy':>10}{'F1':>8}")
     for name, found in probe_results(folder)["hook_points"].items():
@@ -274,7 +289,7 @@ def _check(argv: Sequence[str]) -> Path:
         if (Path(folder) / CORPUS_FILE).exists():
             corpus = Corpus.open(folder)
             for split in ("train", "validation", "test"):
-                corpus.game.boards(corpus.record(corpus.games(split)))
+                corpus.boards(corpus.games(split))
             _say(f"{folder}: {len(corpus)} games replayed, every move legal")
         _say(f"{folder}: every file as it was when its run finished")
     return Path(source.folders[-1])
@@ -282,6 +297,11 @@ def _check(argv: Sequence[str]) -> Path:
 
 VERBS: dict[str, tuple[str, str, Callable[[Sequence[str]], Path]]] = {
     "generate": ("Play games into a corpus.", "--game othello6 --n-games 100000 --workers 2", _generate),
+    "import-pgn": (
+        "Read real games of chess into a corpus.",
+        "games.pgn.zst --min-elo 1500 --workers 2 --out DIR",
+        _import_pgn,
+    ),
     "train-gpt": ("Train a GPT on a corpus; a killed run resumes by itself.", "--corpus DIR --preset tiny", _train_gpt),
     "testbed": ("Bind a GPT, a hook point, games and truth together.", "--model DIR --corpus DIR", _testbed),
     "probe": ("Fit linear probes on every layer of a testbed's GPT.", "--testbed DIR --property board", _probe),

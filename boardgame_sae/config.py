@@ -170,6 +170,37 @@ def _check_given(given: Mapping[str, Any], groups: Sequence[Flags], known: Mappi
                 from_mapping(holder, {field.name: given[field.name]}, source)
 
 
+def parse_spec(text: str, kind: str) -> tuple[str, dict[str, Any]]:
+    """A name with settings, `name` or `name:setting=value,setting=value`, as the name and the settings.
+
+    A value that reads as a number is one. kind: what is named, for the ConfigError that quotes a malformed text.
+    """
+    name, _, settings = text.partition(":")
+    values: dict[str, Any] = {}
+    for setting in filter(None, settings.split(",")):
+        key, equals, value = (part.strip() for part in setting.partition("="))
+        if not (key and equals and value):
+            raise ConfigError(f"{kind} '{text}': '{setting}' is not setting=value")
+        if key in values:
+            raise ConfigError(f"{kind} '{text}': '{key}' is set twice")
+        values[key] = _number_or_text(value)
+    return name.strip(), values
+
+
+def spec_of(name: str, settings: Mapping[str, Any]) -> str:
+    """The text that `parse_spec` reads as this name and these settings."""
+    return ":".join([name, *filter(None, [",".join(f"{key}={value}" for key, value in settings.items())])])
+
+
+def _number_or_text(value: str) -> Any:
+    for number in (int, float):
+        try:
+            return number(value)
+        except ValueError:
+            continue
+    return value
+
+
 def to_mapping(value: Any) -> Any:
     """The plain JSON data of a config (tuples become lists, paths text)."""
     return pydantic.TypeAdapter(type(value)).dump_python(value, mode="json")

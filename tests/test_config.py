@@ -17,9 +17,11 @@ from boardgame_sae.config import (
     content_hash,
     from_mapping,
     from_yaml,
+    parse_spec,
     read_flags,
     read_yaml,
     seed_for,
+    spec_of,
     to_mapping,
 )
 
@@ -241,6 +243,26 @@ def test_seed_for_is_a_63_bit_number_and_the_same_each_time(seed, purpose):
 
 def flags(*argv, given=None, **more):
     return read_flags("cook", "Cook.", argv, [Flags(Dish, **more), Flags(Inner)], given or {}, "dish.yaml")
+
+
+@pytest.mark.parametrize(
+    ("text", "name", "settings"),
+    [
+        ("othello", "othello", {}),
+        ("othello:passes=explicit", "othello", {"passes": "explicit"}),
+        (" a : b = 1 , c=2.5,d=x:y ", "a", {"b": 1, "c": 2.5, "d": "x:y"}),
+        ("a:", "a", {}),
+    ],
+)
+def test_a_spec_is_a_name_with_settings_and_can_be_written_back(text, name, settings):
+    assert parse_spec(text, "game") == (name, settings)
+    assert parse_spec(spec_of(name, settings), "game") == (name, settings)
+
+
+@pytest.mark.parametrize("text", ["a:b", "a:=1", "a:b=", "a:b=1,c", "a:b=1,b=2"])
+def test_a_malformed_spec_is_refused_and_named(text):
+    with pytest.raises(ConfigError, match=f"^game '{text}': "):
+        parse_spec(text, "game")
 
 
 def test_flags_fill_a_config_and_win_over_the_file_which_wins_over_defaults():

@@ -7,7 +7,7 @@ into the weights that are saved.
 
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -24,7 +24,7 @@ from boardgame_sae.games import BoardProperty
 from boardgame_sae.model.game_model import GameModel
 from boardgame_sae.runs import Run, RunError, pack_state, progress, read_json, unpack_state, write_json, writing
 from boardgame_sae.transcripts.corpus import Corpus
-from boardgame_sae.transcripts.labels import Positions, positions, property_labels
+from boardgame_sae.transcripts.labels import Positions, place_name, positions, property_labels
 
 PROBES_FILE, RESULTS_FILE = "probes.safetensors", "probes.json"
 
@@ -37,6 +37,8 @@ class ProbeConfig:
     """A registered property of the game."""
     hook_names: tuple[str, ...] = ()
     """Hook points; none: the embedding and the residual stream after every block."""
+    positions: str | None = None
+    """Where boards are read: `ply`, the end of each ply, or a place of the game's notation (default: the game's)."""
     fit: Literal["minibatch", "closed_form"] = "minibatch"
     """Multinomial regression by AdamW, or ridge regression onto one-hots in closed form."""
     n_train_games: int = 10_000
@@ -111,9 +113,15 @@ class Targets:
 class _Reader:
     """Activations at all probed hook points, and the true classes, at every position of some games."""
 
-    def __init__(self, model: GameModel, corpus: Corpus, prop: BoardProperty, names: Sequence[str]) -> None:
-        self.model, self.corpus, self.prop, self.names = model, corpus, prop, names
-        self.targets = Targets.of(prop, self.labels(positions(corpus, corpus.games("train")[:256])))
+    def __init__(
+        self, model: GameModel, corpus: Corpus, prop: BoardProperty, names: Sequence[str], place: str | None = None
+    ) -> None:
+        self.model, self.corpus, self.prop, self.names, self.place = model, corpus, prop, names, place
+        self.targets = Targets.of(prop, self.labels(self.positions(corpus.games("train")[:256])))
+
+    def positions(self, games_B: np.ndarray) -> Positions:
+        """Every position of some games."""
+        return positions(self.corpus, games_B, self.place, self.model.gpt.cfg.n_ctx)
 
     def labels(self, where: Positions) -> np.ndarray:
         """The property's labels at some positions."""
@@ -121,9 +129,9 @@ class _Reader:
 
     @torch.no_grad()
     def __call__(self, games_B: np.ndarray) -> tuple[list[Tensor], Tensor]:
-        where = positions(self.corpus, games_B)
+        where = self.positions(games_B)
         device = self.model.gpt.device
-        tokens_BL = torch.from_numpy(self.corpus.rows(games_B)[0][:, :-1]).to(device)
+        tokens_BL = torch.from_numpy(self.corpus.rows(games_B, self.model.gpt.cfg.n_ctx)[0][:, :-1]).to(device)
         found = read(self.model.gpt, tokens_BL, self.names)
         game_N, token_N = torch.from_numpy(where.game_N).to(device), torch.from_numpy(where.token_N).to(device)
         classes_NS = self.targets.classes(self.labels(where)).to(device)
@@ -199,6 +207,7 @@ def probe_run(
 ) -> Path:
     """Fit and test all probes of a model into a run folder and return it; reused when done, resumed when killed."""
     prop = corpus.game.property(cfg.property)
+    cfg = replace(cfg, positions=place_name(corpus.game, corpus.tokenization, cfg.positions))
     names = cfg.hook_names or ("blocks.0.hook_resid_pre", *residual_stream(model))
     for hook_name in names:
         hook_width(model.gpt, hook_name)
@@ -206,7 +215,7 @@ def probe_run(
         if run.done:
             return run.folder
         began = time.perf_counter()
-        reader = _Reader(model, corpus, prop, names)
+        reader = _Reader(model, corpus, prop, names, cfg.positions)
         probes = _fit(run, reader, cfg)
         tensors = {}
         for hook_name, probe in zip(names, probes, strict=True):

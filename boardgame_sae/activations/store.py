@@ -32,12 +32,11 @@ GAMES_A_BATCH = 512
 BLOCK_ROWS, BUFFER_BLOCKS = 4096, 64
 
 
-def games_for(corpus: Corpus, split: str, n_activations: int) -> np.ndarray:
-    """The first games of a split that give at least so many activations (or all of them)."""
+def games_for(corpus: Corpus, split: str, n_activations: int, n_ctx: int | None = None) -> np.ndarray:
+    """The first games of a split that give at least so many activations (or all of them) to a GPT of that context."""
     games_B = corpus.games(split)
-    offsets = corpus.arrays["token_offsets"]
-    lengths_B = np.minimum(offsets[games_B + 1] - offsets[games_B], corpus.n_ctx)
-    return games_B[: int(np.searchsorted(np.cumsum(lengths_B), n_activations)) + 1]
+    read_B = corpus.n_read(games_B, n_ctx)
+    return games_B[: int(np.searchsorted(np.cumsum(read_B), n_activations)) + 1]
 
 
 def harvest_run(
@@ -61,8 +60,8 @@ def harvest_run(
         if run.done:
             return run.folder
         began = time.perf_counter()
-        games_B = games_for(corpus, split, n_activations)
-        n_rows = int((corpus.rows(games_B)[0][:, :-1] != 0).sum())
+        games_B = games_for(corpus, split, n_activations, model.gpt.cfg.n_ctx)
+        n_rows = int(corpus.n_read(games_B, model.gpt.cfg.n_ctx).sum())
         path = run / ACTS_FILE
         if not (run / PROGRESS_FILE).exists():
             attributes = {**config, "model": model.hash, "corpus": corpus.hash, "format": FORMAT, "version": VERSION}
@@ -117,9 +116,9 @@ def _fill(
 @torch.no_grad()
 def harvest(model: GameModel, corpus: Corpus, hook_name: str, games_B: np.ndarray) -> Tensor:
     """The activations (N, width) of every token that the GPT reads of some games, one game after the other."""
-    rows_BL = corpus.rows(games_B)[0][:, :-1]
-    tokens_BL = torch.from_numpy(rows_BL).to(model.gpt.device)
-    return read(model.gpt, tokens_BL, [hook_name])[hook_name][tokens_BL != 0].float()
+    rows = corpus.rows(games_B, model.gpt.cfg.n_ctx)
+    tokens_BL, plies_BL = (torch.from_numpy(part[:, :-1]).to(model.gpt.device) for part in rows)
+    return read(model.gpt, tokens_BL, [hook_name])[hook_name][plies_BL >= 0].float()
 
 
 def _map(path: Path, mode: Literal["r", "r+"]) -> tuple[dict[str, Any], np.memmap]:

@@ -17,7 +17,14 @@ from boardgame_sae.config import content_hash
 from boardgame_sae.model.game_model import GameModel
 from boardgame_sae.runs import Run, RunError, read_json, write_json
 from boardgame_sae.transcripts.corpus import SPLITS, Corpus
-from boardgame_sae.transcripts.labels import Positions, positions, property_labels, read_labels, write_labels
+from boardgame_sae.transcripts.labels import (
+    Positions,
+    place_name,
+    positions,
+    property_labels,
+    read_labels,
+    write_labels,
+)
 
 CARD_FILE, LABELS_FILE = "testbed.json", "labels.h5"
 MIN_COUNT = 10
@@ -56,13 +63,15 @@ class Testbed:
         *,
         properties: Sequence[str] = (),
         n_games: int = 1000,
+        positions: str | None = None,
         labels: dict[str, dict[str, np.ndarray]] | None = None,
     ) -> None:
         """Make a testbed.
 
         hook_name: default two thirds up the residual stream. properties: names (default those the game scores; the
-        first is the headline). n_games: games a split; fewer if the split has fewer.
-        Raises HookError for a bad hook point, ValueError for a corpus of another game or an unknown property.
+        first is the headline). n_games: games a split; fewer if the split has fewer. positions: where boards are read,
+        `ply` or a place of the game's notation (default the game's).
+        Raises HookError for a bad hook point, ValueError for a corpus of another game, an unknown property or place.
         """
         if model.alphabet != corpus.alphabet:
             raise ValueError(f"{corpus.path}: its alphabet is not the model's; give the corpus of the model's own game")
@@ -72,6 +81,7 @@ class Testbed:
         self.properties = tuple(properties) or corpus.game.scored_properties
         for name in self.properties:
             corpus.game.property(name)
+        self.place = place_name(corpus.game, corpus.tokenization, positions)
         self._labels = labels if labels is not None else {}
         self._where: dict[str, Positions] = {}
         self._acts: dict[str, Tensor] = {}
@@ -85,6 +95,7 @@ class Testbed:
             "hook_name": self.hook_name,
             "properties": list(self.properties),
             "n_games": self.n_games,
+            "positions": self.place,
         }
 
     @property
@@ -109,7 +120,8 @@ class Testbed:
     def positions(self, split: str) -> Positions:
         """The scored positions of a split."""
         if split not in self._where:
-            self._where[split] = positions(self.corpus, self.corpus.games(split)[: self.n_games])
+            games_B = self.corpus.games(split)[: self.n_games]
+            self._where[split] = positions(self.corpus, games_B, self.place, self.model.gpt.cfg.n_ctx)
         return self._where[split]
 
     def labels(self, split: str) -> np.ndarray:
@@ -137,8 +149,9 @@ class Testbed:
         where, parts = self.positions(split), []
         for start in range(0, len(where.games_B), batch_size):
             part_B = where.games_B[start : start + batch_size]
-            tokens_BL = torch.from_numpy(self.corpus.rows(part_B)[0][:, :-1]).to(self.model.gpt.device)
-            acts_BLD = read(self.model.gpt, tokens_BL, [self.hook_name])[self.hook_name].float().cpu()
+            gpt = self.model.gpt
+            tokens_BL = torch.from_numpy(self.corpus.rows(part_B, gpt.cfg.n_ctx)[0][:, :-1]).to(gpt.device)
+            acts_BLD = read(gpt, tokens_BL, [self.hook_name])[self.hook_name].float().cpu()
             here = (where.game_N >= start) & (where.game_N < start + batch_size)
             parts.append(acts_BLD[where.game_N[here] - start, where.token_N[here]])
         self._acts[split] = torch.cat(parts)
@@ -154,7 +167,13 @@ class Testbed:
 
     def _sibling(self, model: GameModel, hook_name: str) -> "Testbed":
         other = Testbed(
-            model, self.corpus, hook_name, properties=self.properties, n_games=self.n_games, labels=self._labels
+            model,
+            self.corpus,
+            hook_name,
+            properties=self.properties,
+            n_games=self.n_games,
+            positions=self.place,
+            labels=self._labels,
         )
         other._where = self._where
         return other
@@ -172,7 +191,7 @@ class Testbed:
         """Open a testbed's folder. Raises RunError, CorpusError naming what is missing or damaged."""
         folder = Path(folder)
         card = read_json(folder / CARD_FILE)
-        if not {"model", "corpus", "hook_name", "properties", "n_games"} <= card.keys():
+        if not {"model", "corpus", "hook_name", "properties", "n_games", "positions"} <= card.keys():
             raise RunError(f"{folder / CARD_FILE}: not a testbed's card; `boardgame-sae testbed` makes one")
         model = GameModel.load(folder / card["model"], device)
         labels = {split: read_labels(folder / f"{split}_{LABELS_FILE}") for split in SPLITS}
@@ -182,6 +201,7 @@ class Testbed:
             card["hook_name"],
             properties=card["properties"],
             n_games=card["n_games"],
+            positions=card["positions"],
             labels=labels,
         )
 
@@ -193,16 +213,17 @@ def testbed_run(
     hook_name: str | None = None,
     properties: Sequence[str] = (),
     n_games: int = 1000,
+    positions: str | None = None,
     name: str | None = None,
     out: str | Path | None = None,
     device: str = "auto",
 ) -> Path:
     """Make a testbed's folder: its card, and the labels of every scored position. Reused when done."""
     model, corpus = GameModel.load(model_folder, device), Corpus.open(corpus_folder)
-    testbed = Testbed(model, corpus, hook_name, properties=properties, n_games=n_games)
+    testbed = Testbed(model, corpus, hook_name, properties=properties, n_games=n_games, positions=positions)
     config = {key: value for key, value in testbed.identity.items() if key not in ("model", "corpus")}
     inputs = {"model": model.hash, "corpus": corpus.hash}
-    with Run("testbed", name or corpus.attributes["game"], config, inputs, out) as run:
+    with Run("testbed", name or corpus.game.name, config, inputs, out) as run:
         if not run.done:
             for split in SPLITS:
                 testbed.labels(split)

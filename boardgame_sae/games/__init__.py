@@ -1,8 +1,9 @@
 """The rules of the games, and what is true on their boards. `load_game("othello")` is the way in."""
 
-from boardgame_sae.games import othello, othello_properties
-from boardgame_sae.games.game import Boards, Game, IllegalMove, MoveRecord, games, load_game, register
+from boardgame_sae.games import chess, chess_properties, othello, othello_properties
+from boardgame_sae.games.game import Game, SplitMix64, games, load_game, register
 from boardgame_sae.games.property import BoardProperty, board_property
+from boardgame_sae.games.record import Boards, IllegalMove, MoveRecord
 
 __all__ = [
     "BoardProperty",
@@ -10,7 +11,10 @@ __all__ = [
     "Game",
     "IllegalMove",
     "MoveRecord",
+    "SplitMix64",
     "board_property",
+    "chess",
+    "chess_properties",
     "games",
     "load_game",
     "othello",

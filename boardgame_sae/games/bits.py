@@ -1,5 +1,6 @@
 """Sets of squares as 64-bit integers, for compiled code: one machine instruction each. And the games' generator."""
 
+from collections.abc import Callable
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -7,49 +8,57 @@ from numba import njit, types
 from numba.extending import intrinsic
 
 Squares: TypeAlias = np.uint64
+Int: TypeAlias = int | np.signedinteger[Any]
+Bool: TypeAlias = bool | np.bool_
+"""What compiled code takes for numbers and truths: Python's or numpy's."""
 
 ZERO, ONE = np.uint64(0), np.uint64(1)
 GOLDEN, MIX_1, MIX_2 = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)
 S11, S27, S30, S31, S32 = np.uint64(11), np.uint64(27), np.uint64(30), np.uint64(31), np.uint64(32)
 
 
-@intrinsic
-def count(typingctx: Any, bits: Any) -> Any:  # noqa: ARG001 - numba gives it
-    """Squares in a set: int64."""
+def _instruction(emit: Callable[[Any, Any, Any], Any]) -> Any:
+    """A function of compiled code that is one instruction: uint64 to int64."""
 
-    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:  # noqa: ARG001
-        return builder.ctpop(args[0])
+    @intrinsic
+    def instruction(typingctx: Any, bits: Any) -> Any:  # noqa: ARG001 - numba gives them
+        def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:  # noqa: ARG001
+            return emit(context, builder, args[0])
 
-    return types.int64(types.uint64), generate
+        return types.int64(types.uint64), generate
 
-
-@intrinsic
-def lowest(typingctx: Any, bits: Any) -> Any:  # noqa: ARG001
-    """Index of the first square of a set, 64 of an empty one: int64."""
-
-    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:  # noqa: ARG001
-        return builder.cttz(args[0], context.get_constant(types.boolean, False))
-
-    return types.int64(types.uint64), generate
+    return instruction
 
 
-@intrinsic
-def _leading_zeros(typingctx: Any, bits: Any) -> Any:  # noqa: ARG001
-
-    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:  # noqa: ARG001
-        return builder.ctlz(args[0], context.get_constant(types.boolean, False))
-
-    return types.int64(types.uint64), generate
-
-
-@njit(cache=True, inline="always")
-def highest(bits: Squares) -> int:
-    """Index of the last square of a set, -1 of an empty one."""
-    return 63 - _leading_zeros(bits)
+_ones = _instruction(lambda _, builder, bits: builder.ctpop(bits))
+_zeros_below = _instruction(
+    lambda context, builder, bits: builder.cttz(bits, context.get_constant(types.boolean, False))
+)
+_zeros_above = _instruction(
+    lambda context, builder, bits: builder.ctlz(bits, context.get_constant(types.boolean, False))
+)
 
 
 @njit(cache=True, forceinline=True)
-def bit(square: int) -> Squares:
+def count(bits: Squares) -> int:
+    """Squares in a set."""
+    return _ones(bits)
+
+
+@njit(cache=True, forceinline=True)
+def lowest(bits: Squares) -> int:
+    """Index of the first square of a set, 64 of an empty one."""
+    return _zeros_below(bits)
+
+
+@njit(cache=True, forceinline=True)
+def highest(bits: Squares) -> int:
+    """Index of the last square of a set, -1 of an empty one."""
+    return 63 - _zeros_above(bits)
+
+
+@njit(cache=True, forceinline=True)
+def bit(square: Int) -> Squares:
     """The set of one square."""
     return ONE << np.uint64(square)
 
@@ -70,12 +79,12 @@ def draw(word: np.uint64) -> tuple[np.uint64, np.uint64]:
 
 
 @njit(cache=True, forceinline=True)
-def below(bits: np.uint64, n: int) -> int:
+def below(bits: np.uint64, n: Int) -> Int:
     """A number 0..n-1 from random bits."""
     return np.int64(((bits >> S32) * np.uint64(n)) >> S32)
 
 
 @njit(cache=True, forceinline=True)
-def fraction(bits: np.uint64) -> float:
+def fraction(bits: np.uint64) -> np.float64:
     """A number in [0, 1) from random bits."""
     return np.float64(bits >> S11) * 2.0**-53

@@ -9,13 +9,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from dataclasses import replace as with_changes
 from functools import cached_property
+from types import MappingProxyType
 from typing import Any
 
 import chess as python_chess
 import numpy as np
 
 from boardgame_sae.games import chess_kernels as kernels
-from boardgame_sae.games import chess_movetext, chess_play, chess_text, chess_truth
+from boardgame_sae.games import chess_movetext, chess_play, chess_search, chess_text, chess_truth
 from boardgame_sae.games.chess_picture import draw_board
 from boardgame_sae.games.game import Game, register
 from boardgame_sae.games.record import Boards, IllegalMove, MoveRecord
@@ -97,7 +98,9 @@ def _all_codes() -> list[int]:
     for origin in range(64):
         for target in range(64):
             rows, columns = abs(target // 8 - origin // 8), abs(target % 8 - origin % 8)
-            if sorted((rows, columns)) == [1, 2] or (rows or columns) and (not rows or not columns or rows == columns):
+            if sorted((rows, columns)) == [1, 2] or (
+                (rows or columns) and (not rows or not columns or rows == columns)
+            ):
                 codes.append(origin << 9 | target << 3)
                 if (origin // 8, target // 8) in ((6, 7), (1, 0)) and columns <= 1:
                     codes += [codes[-1] | piece for piece in range(1, 5)]
@@ -112,7 +115,6 @@ class ChessGame(Game):
     """
 
     name, family = "chess", "chess"
-    options: Mapping[str, Any] = {}
     shape = (8, 8)
     squares = tuple(python_chess.SQUARE_NAMES)
     text_alphabet = tuple(ALPHABET)
@@ -120,7 +122,7 @@ class ChessGame(Game):
     max_plies = 600
     max_characters = 1024
     text_start = ";"
-    places = {"dot": "."}
+    places: Mapping[str, str] = MappingProxyType({"dot": "."})
     default_place = "dot"
     max_written = 8
     move_end = " ;"
@@ -145,6 +147,7 @@ class ChessGame(Game):
     )
 
     def __init__(self) -> None:
+        self.options: Mapping[str, Any] = {}
         codes = _all_codes()
         self.alphabet = ("", *(python_move(code).uci() for code in codes))
         self._token_of_code = np.zeros(1 << 15, np.uint16)
@@ -266,6 +269,38 @@ class ChessGame(Game):
         chess_play.play_games(seeds_B, both, moves_M, offsets, self.max_plies)
         return MoveRecord(moves_M[: offsets[-1]].copy(), offsets)
 
+    def search_games(
+        self,
+        words_B: np.ndarray,
+        depths: tuple[int, int],
+        temperatures_B2: np.ndarray,
+        openings: MoveRecord,
+        max_plies: int,
+    ) -> MoveRecord:
+        """Games of the built-in player (`chess_search`), White's depth and temperature first; depth 0 is random play.
+
+        words_B: the state of each game's generator. openings: moves that begin each game. max_plies: longer games are
+        broken off.
+        """
+        moves_M, offsets = np.empty(len(words_B) * max_plies, np.uint16), np.zeros(len(words_B) + 1, np.int64)
+        opening = openings.moves_M, openings.offsets
+        chess_search.search_games(words_B, depths, temperatures_B2, *opening, max_plies, moves_M, offsets)
+        return MoveRecord(moves_M[: offsets[-1]].copy(), offsets)
+
+    def score_moves(self, position: Position, depth: int) -> tuple[np.ndarray, np.ndarray]:
+        """Codes of the legal moves, rising, and the centipawns of each after a search by the built-in player."""
+        codes, scores = np.empty(chess_play.MOST_MOVES, np.uint16), np.empty(chess_play.MOST_MOVES, np.int64)
+        n = chess_search.score_moves(position.words, depth, codes, scores, chess_search.make_room())
+        return codes[:n], scores[:n]
+
+    def uci(self, move: int) -> str:
+        """A move's code in UCI's notation: `e2e4`, `e7e8q`."""
+        return self.alphabet[self._token_of_code[move]]
+
+    def from_uci(self, text: str) -> int:
+        """The code of a move in UCI's notation. Raises ValueError when it is none."""
+        return move_code(python_chess.Move.from_uci(text))
+
     def legal_tokens(self, boards: Boards) -> np.ndarray:
         assert isinstance(boards, ChessBoards)
         legal_NV = np.zeros((len(boards), len(self.alphabet)), bool)
@@ -305,7 +340,9 @@ class ChessGame(Game):
         legal = [self.move_text(position, move) for move in self.legal_moves(position)]
         code = int(record.moves_M[bad])
         written = python_move(code).uci() if code < 1 << 15 and code & 7 < 5 else f"<{code}>"
-        return IllegalMove(self.name, f"{self.texts(MoveRecord.of([moves]))[0]} {written}", len(moves) + 1, written, legal)
+        return IllegalMove(
+            self.name, f"{self.texts(MoveRecord.of([moves]))[0]} {written}", len(moves) + 1, written, legal
+        )
 
 
 _NUMBER = re.compile(r";?(\d+\.+)?")

@@ -10,7 +10,7 @@ from typing import TypeAlias
 import numpy as np
 from numba import njit
 
-from boardgame_sae.games.bits import ONE, ZERO, Squares, bit, count, highest, lowest, mix
+from boardgame_sae.games.bits import ONE, ZERO, Bool, Int, Squares, bit, count, highest, lowest, mix
 from boardgame_sae.games.chess_tables import BETWEEN, DARK, KING, KNIGHT, LINE, PAWN, RANK_1, RANK_8, RAYS
 
 PAWNS, KNIGHTS, BISHOPS, ROOKS, QUEENS, KINGS = range(6)
@@ -18,13 +18,13 @@ PAWNS, KNIGHTS, BISHOPS, ROOKS, QUEENS, KINGS = range(6)
 BLACK, WHITE = 6, 7
 """Words of a state: the squares of each colour's pieces."""
 TURN, CASTLING, EP, CLOCK, REPEATS, CLAIM, WIDTH = 8, 9, 10, 11, 12, 13, 14
-"""Words of a state: 1 when White is to move; rooks that may still castle; the square that a pawn has just skipped; plies
-since the last capture or pawn move; how often the position stood before in this game; 1 when the player to move can
-claim a draw."""
+"""Words of a state: 1 when White is to move; rooks that may still castle; the square that a pawn has just skipped;
+plies since the last capture or pawn move; how often the position stood before in this game; 1 when the player to move
+can claim a draw."""
 ONGOING, CHECKMATE, STALEMATE, INSUFFICIENT, FIVEFOLD, SEVENTY_FIVE = range(6)
 """How a game stands."""
 
-Survey: TypeAlias = tuple[int, Squares, Squares, Squares, Squares, Squares]
+Survey: TypeAlias = tuple[Int, Squares, Squares, Squares, Squares, Squares]
 """King's square, own pieces, other pieces, checkers, pinned own pieces, squares that answer a check."""
 
 
@@ -40,33 +40,33 @@ def start_state() -> np.ndarray:
 
 
 @njit(cache=True, forceinline=True)
-def _up(direction: int, square: int, occupied: Squares) -> Squares:
+def _up(direction: Int, square: Int, occupied: Squares) -> Squares:
     ray = RAYS[direction, square]
     blockers = ray & occupied
     return ray ^ RAYS[direction, lowest(blockers)] if blockers != ZERO else ray
 
 
 @njit(cache=True, forceinline=True)
-def _down(direction: int, square: int, occupied: Squares) -> Squares:
+def _down(direction: Int, square: Int, occupied: Squares) -> Squares:
     ray = RAYS[direction, square]
     blockers = ray & occupied
     return ray ^ RAYS[direction, highest(blockers)] if blockers != ZERO else ray
 
 
 @njit(cache=True)
-def rook_attacks(square: int, occupied: Squares) -> Squares:
+def rook_attacks(square: Int, occupied: Squares) -> Squares:
     """Squares a rook attacks."""
     return _up(0, square, occupied) | _up(1, square, occupied) | _down(4, square, occupied) | _down(5, square, occupied)
 
 
 @njit(cache=True)
-def bishop_attacks(square: int, occupied: Squares) -> Squares:
+def bishop_attacks(square: Int, occupied: Squares) -> Squares:
     """Squares a bishop attacks."""
     return _up(2, square, occupied) | _up(3, square, occupied) | _down(6, square, occupied) | _down(7, square, occupied)
 
 
 @njit(cache=True)
-def attackers(state: np.ndarray, square: int, occupied: Squares, side: int) -> Squares:
+def attackers(state: np.ndarray, square: Int, occupied: Squares, side: Int) -> Squares:
     """Pieces of a side (BLACK, WHITE) that attack a square when the board is occupied so."""
     found = (KNIGHT[square] & state[KNIGHTS]) | (KING[square] & state[KINGS])
     found |= PAWN[7 - side, square] & state[PAWNS]
@@ -77,7 +77,7 @@ def attackers(state: np.ndarray, square: int, occupied: Squares, side: int) -> S
 
 
 @njit(cache=True, forceinline=True)
-def kind_at(state: np.ndarray, square: Squares) -> int:
+def kind_at(state: np.ndarray, square: Squares) -> Int:
     """Type of the piece on a square (given as a set), 6 where there is none."""
     for kind in range(6):
         if state[kind] & square != ZERO:
@@ -86,7 +86,7 @@ def kind_at(state: np.ndarray, square: Squares) -> int:
 
 
 @njit(cache=True, forceinline=True)
-def attacks_of(state: np.ndarray, kind: int, square: int, side: int) -> Squares:
+def attacks_of(state: np.ndarray, kind: Int, square: Int, side: Int) -> Squares:
     """Squares that a piece of a type and side attacks from a square."""
     occupied = state[WHITE] | state[BLACK]
     if kind == PAWNS:
@@ -104,7 +104,7 @@ def attacks_of(state: np.ndarray, kind: int, square: int, side: int) -> Squares:
 
 
 @njit(cache=True)
-def pinned_pieces(state: np.ndarray, side: int) -> Squares:
+def pinned_pieces(state: np.ndarray, side: Int) -> Squares:
     """Pieces of a side that stand alone between their king and a slider."""
     king, occupied, found = lowest(state[KINGS] & state[side]), state[WHITE] | state[BLACK], ZERO
     other = state[13 - side]
@@ -163,7 +163,7 @@ def _king_targets(state: np.ndarray, seen: Survey, legal: bool) -> Squares:
 
 
 @njit(cache=True)
-def _ep_is_safe(state: np.ndarray, seen: Survey, origin: int) -> bool:
+def _ep_is_safe(state: np.ndarray, seen: Survey, origin: Int) -> bool:
     """Whether a capture in passing leaves the king unattacked."""
     king, own, other, _, _, _ = seen
     enemy = 13 - (BLACK + np.int64(state[TURN]))
@@ -173,7 +173,7 @@ def _ep_is_safe(state: np.ndarray, seen: Survey, origin: int) -> bool:
 
 
 @njit(cache=True, forceinline=True)
-def _pawn_moves(state: np.ndarray, square: int, own: Squares, other: Squares) -> Squares:
+def _pawn_moves(state: np.ndarray, square: Int, own: Squares, other: Squares) -> Squares:
     """Squares a pawn may go to as it moves and takes, pins and checks aside, without captures in passing."""
     empty, pawn = ~(own | other), bit(square)
     if state[TURN] == ONE:
@@ -186,7 +186,7 @@ def _pawn_moves(state: np.ndarray, square: int, own: Squares, other: Squares) ->
 
 
 @njit(cache=True)
-def targets_of(state: np.ndarray, seen: Survey, kind: int, square: int) -> Squares:
+def targets_of(state: np.ndarray, seen: Survey, kind: Int, square: Int) -> Squares:
     """Squares to which the piece of the player to move on a square may legally go."""
     king, own, other, _, pinned, answers = seen
     if kind == KINGS:
@@ -204,7 +204,7 @@ def targets_of(state: np.ndarray, seen: Survey, kind: int, square: int) -> Squar
 
 
 @njit(cache=True)
-def pseudo_targets_of(state: np.ndarray, seen: Survey, kind: int, square: int) -> Squares:
+def pseudo_targets_of(state: np.ndarray, seen: Survey, kind: Int, square: Int) -> Squares:
     """The same without regard to whether the own king could be taken."""
     _, own, other, _, _, _ = seen
     if kind == KINGS:
@@ -215,7 +215,7 @@ def pseudo_targets_of(state: np.ndarray, seen: Survey, kind: int, square: int) -
 
 
 @njit(cache=True)
-def generate(state: np.ndarray, seen: Survey, moves: np.ndarray) -> int:
+def generate(state: np.ndarray, seen: Survey, moves: np.ndarray) -> Int:
     """Write the legal moves, their codes rising, into `moves` (at least 256 long); returns how many."""
     n, pieces = 0, seen[1]
     if seen[5] == ZERO:  # in double check only the king moves
@@ -252,7 +252,7 @@ def has_move(state: np.ndarray, seen: Survey) -> bool:
 
 
 @njit(cache=True)
-def is_legal(state: np.ndarray, seen: Survey, code: int) -> bool:
+def is_legal(state: np.ndarray, seen: Survey, code: Int) -> bool:
     """Whether a code is a legal move."""
     origin, target, promotion = code >> 9, bit(code >> 3 & 63), code & 7
     if origin > 63 or seen[1] & bit(origin) == ZERO:
@@ -265,7 +265,7 @@ def is_legal(state: np.ndarray, seen: Survey, code: int) -> bool:
 
 
 @njit(cache=True)
-def play(state: np.ndarray, code: int) -> None:
+def play(state: np.ndarray, code: Int) -> None:
     """Make a legal move, in place; REPEATS and CLAIM are left as they are."""
     origin, target, promotion = code >> 9, code >> 3 & 63, code & 7
     f, t = bit(origin), bit(target)
@@ -336,7 +336,7 @@ def key(state: np.ndarray) -> np.uint64:
 
 
 @njit(cache=True)
-def repeats(keys: np.ndarray, ply: int, clock: int) -> int:
+def repeats(keys: np.ndarray, ply: Int, clock: Int) -> Int:
     """How many of the `clock` plies before `ply` had its key."""
     n = 0
     for back in range(4, min(clock, ply) + 1, 2):
@@ -346,7 +346,7 @@ def repeats(keys: np.ndarray, ply: int, clock: int) -> int:
 
 
 @njit(cache=True)
-def _cannot_win(state: np.ndarray, side: int) -> bool:
+def _cannot_win(state: np.ndarray, side: Int) -> bool:
     """Whether a side could not mate with any help (python-chess's has_insufficient_material)."""
     own, other = state[side], state[13 - side]
     if own & (state[PAWNS] | state[ROOKS] | state[QUEENS]) != ZERO:
@@ -360,11 +360,15 @@ def _cannot_win(state: np.ndarray, side: int) -> bool:
 
 
 @njit(cache=True)
-def ending(state: np.ndarray, checked: bool, can_move: bool) -> int:
+def ending(state: np.ndarray, checked: Bool, can_move: Bool) -> Int:
     """How a game stands, claims left unclaimed; as in python-chess, what comes first in the code counts."""
     if checked and not can_move:
         return CHECKMATE
-    if (state[PAWNS] | state[ROOKS] | state[QUEENS]) == ZERO and _cannot_win(state, WHITE) and _cannot_win(state, BLACK):
+    if (
+        (state[PAWNS] | state[ROOKS] | state[QUEENS]) == ZERO
+        and _cannot_win(state, WHITE)
+        and _cannot_win(state, BLACK)
+    ):
         return INSUFFICIENT
     if not can_move:
         return STALEMATE

@@ -15,12 +15,13 @@ RESULTS = ("", "1-0", "0-1", "1/2-1/2", "*")
 
 TAB, NEWLINE, RETURN, SPACE = np.uint8(9), np.uint8(10), np.uint8(13), np.uint8(32)
 OPEN, CLOSE, BRACE, UNBRACE, SEMICOLON, DOLLAR = (np.uint8(ord(c)) for c in "(){};$")
+LAST_CHARACTER = np.uint8(126)
 DOT, ZERO, NINE, STAR, MINUS, SLASH = (np.uint8(ord(c)) for c in ".09*-/")
 
 
 @njit(cache=True, forceinline=True)
 def _is_space(character: np.uint8) -> bool:
-    return character == SPACE or character == NEWLINE or character == RETURN or character == TAB
+    return character in (SPACE, NEWLINE, RETURN, TAB)
 
 
 @njit(cache=True)
@@ -80,50 +81,62 @@ def _move_begins(text: np.ndarray, begin: int, end: int) -> int:
 
 
 @njit(cache=True)
+def _next_word(text: np.ndarray, at: int) -> int:
+    """Where the next word begins, past space, dots, comments and variations; the text's length where none does.
+
+    For a comment or variation that never ends: -1 - its place.
+    """
+    while at < len(text):
+        character, begin = text[at], at
+        if _is_space(character) or character == DOT:
+            at += 1
+        elif character == BRACE:
+            at = _after(text, at, UNBRACE)
+        elif character == OPEN:
+            at = _past_variation(text, at)
+        elif character == SEMICOLON:
+            at = _after(text, at, NEWLINE)
+            at = len(text) if at < 0 else at
+        else:
+            return at
+        if at < 0:
+            return -1 - begin
+    return at
+
+
+@njit(cache=True)
+def _word_end(text: np.ndarray, at: int) -> int:
+    """Where the word that begins at a place ends."""
+    while at < len(text) and text[at] > SPACE and text[at] != BRACE and text[at] != OPEN:
+        at += 1
+    return at
+
+
+@njit(cache=True)
 def read_game(text: np.ndarray, moves: np.ndarray) -> tuple[int, int, int, int]:
     """Read the moves of one game from the standard start into `moves`.
 
-    Returns (plies, status, place, result). status: 0, or what is wrong with the word at `place` in the text (UNREADABLE,
-    ILLEGAL, AMBIGUOUS, UNCLOSED, TOO_LONG, ODD_BYTE); plies before it have been read. result: the index in RESULTS of the
-    word that ended the game.
+    Returns (plies, status, place, result). status: 0, or what is wrong with the word at `place` in the text
+    (UNREADABLE, ILLEGAL, AMBIGUOUS, UNCLOSED, TOO_LONG, ODD_BYTE); plies before it have been read. result: the index in
+    RESULTS of the word that ended the game.
     """
-    state, n, at = START.copy(), 0, 0
+    state, n, at = START.copy(), 0, _next_word(text, 0)
     seen = survey(state)
-    while at < len(text):
-        character = text[at]
-        if _is_space(character) or character == DOT:
-            at += 1
-            continue
-        begin = at
-        if character == BRACE or character == OPEN:
-            at = _after(text, at, UNBRACE) if character == BRACE else _past_variation(text, at)
-            if at < 0:
-                return n, UNCLOSED, begin, 0
-            continue
-        if character == SEMICOLON:
-            at = _after(text, at, NEWLINE)
-            if at < 0:
-                break
-            continue
-        if character < SPACE or character > np.uint8(126):
+    while 0 <= at < len(text):
+        begin, end = at, _word_end(text, at)
+        if text[begin] < SPACE or text[begin] > LAST_CHARACTER:
             return n, ODD_BYTE, begin, 0
-        while at < len(text) and not _is_space(text[at]) and text[at] != BRACE and text[at] != OPEN and text[at] > SPACE:
-            at += 1
-        result = _result(text, begin, at)
+        result = _result(text, begin, end)
         if result > 0:
             return n, 0, begin, result
-        move = _move_begins(text, begin, at)
-        if character == DOLLAR or move == at:
-            continue
-        if n == len(moves):
-            return n, TOO_LONG, begin, 0
-        code = read_san(state, seen, text, move, at)
-        if code < 0:
-            return n, code, move, 0
-        moves[n] = code
-        n += 1
-        play(state, code)
-        seen = survey(state)
-    return n, 0, len(text), 0
-
-
+        move = _move_begins(text, begin, end)
+        if text[begin] != DOLLAR and move < end:
+            code = read_san(state, seen, text, move, end) if n < len(moves) else TOO_LONG
+            if code < 0:
+                return n, int(code), move, 0
+            moves[n] = code
+            n += 1
+            play(state, code)
+            seen = survey(state)
+        at = _next_word(text, end)
+    return (n, UNCLOSED, -1 - at, 0) if at < 0 else (n, 0, at, 0)

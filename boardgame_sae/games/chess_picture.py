@@ -23,8 +23,9 @@ def draw_board(
 ) -> str:
     """A board, White below, `size` pixels wide.
 
-    marks: short texts on squares. heat: floats (8, 8), row 0 rank 1, orange above zero, blue below, opaque at the largest
-    magnitude. last_move: the move to highlight, unless `last` names a square instead (none where it is off the board).
+    marks: short texts on squares. heat: floats (8, 8), row 0 rank 1, orange above zero, blue below, opaque at the
+    largest magnitude. last_move: the move to highlight, unless `last` names a square instead (none where it is off the
+    board).
     Raises ValueError when `heat` has not the board's shape.
     """
     if heat is not None and np.shape(heat) != (8, 8):

@@ -3,7 +3,7 @@
 import numpy as np
 from numba import njit
 
-from boardgame_sae.games.bits import ONE, ZERO, below, bit, draw, fraction
+from boardgame_sae.games.bits import ONE, ZERO, Bool, Int, below, bit, draw, fraction
 from boardgame_sae.games.chess_kernels import (
     BLACK,
     CLAIM,
@@ -34,7 +34,7 @@ MOST_MOVES = 256
 
 
 @njit(cache=True)
-def gain(state: np.ndarray, code: int) -> int:
+def gain(state: np.ndarray, code: Int) -> Int:
     """Material that a legal move wins at once: what it takes, and what a promotion adds."""
     origin, target, promotion = bit(code >> 9), bit(code >> 3 & 63), code & 7
     taken = kind_at(state, target)
@@ -47,14 +47,14 @@ def gain(state: np.ndarray, code: int) -> int:
 
 
 @njit(cache=True)
-def settle(state: np.ndarray, keys: np.ndarray, ply: int) -> None:
+def settle(state: np.ndarray, keys: np.ndarray, ply: Int) -> None:
     """After a move: note the position's key, and how often it stood before."""
     keys[ply] = key(state)
     state[REPEATS] = np.uint64(repeats(keys, ply, np.int64(state[CLOCK])))
 
 
 @njit(cache=True)
-def _greediest(state: np.ndarray, moves: np.ndarray, n: int) -> int:
+def _greediest(state: np.ndarray, moves: np.ndarray, n: Int) -> Int:
     """Keep only the moves that win most material; returns how many."""
     best, kept = np.int64(-1), 0
     for i in range(n):
@@ -68,7 +68,7 @@ def _greediest(state: np.ndarray, moves: np.ndarray, n: int) -> int:
 
 
 @njit(cache=True)
-def pick(state: np.ndarray, moves: np.ndarray, n: int, epsilon: float, word: np.uint64) -> tuple[int, np.uint64]:
+def pick(state: np.ndarray, moves: np.ndarray, n: Int, epsilon: float, word: np.uint64) -> tuple[Int, np.uint64]:
     """An epsilon-greedy move and the generator's next word; `Game.play_games` states the draws."""
     if n == 1:
         return np.int64(moves[0]), word
@@ -89,7 +89,7 @@ def legal_moves(state: np.ndarray) -> np.ndarray:
 
 @njit(cache=True)
 def play_games(
-    seeds_B: np.ndarray, epsilons: tuple[float, float], moves_M: np.ndarray, offsets: np.ndarray, max_plies: int
+    seeds_B: np.ndarray, epsilons: tuple[float, float], moves_M: np.ndarray, offsets: np.ndarray, max_plies: Int
 ) -> None:
     """Epsilon-greedy games into `moves_M`, their bounds into `offsets`; each ends by the rules or at `max_plies`."""
     keys, legal, state = np.empty(max_plies + 1, np.uint64), np.empty(MOST_MOVES, np.uint16), np.empty(WIDTH, np.uint64)
@@ -112,7 +112,7 @@ def play_games(
 
 
 @njit(cache=True)
-def _next_repeats_twice(state: np.ndarray, seen: Survey, keys: np.ndarray, ply: int) -> bool:
+def _next_repeats_twice(state: np.ndarray, seen: Survey, keys: np.ndarray, ply: Int) -> bool:
     """Whether a legal move leads to a position that stood twice before."""
     legal, after = np.empty(MOST_MOVES, np.uint16), np.empty(WIDTH, np.uint64)
     for i in range(generate(state, seen, legal)):
@@ -138,7 +138,7 @@ def _quiet_move_goes_on(state: np.ndarray, seen: Survey) -> bool:
 
 
 @njit(cache=True)
-def can_claim_draw(state: np.ndarray, seen: Survey, keys: np.ndarray, ply: int, twice: int) -> bool:
+def can_claim_draw(state: np.ndarray, seen: Survey, keys: np.ndarray, ply: Int, twice: Int) -> Bool:
     """Whether the player to move can claim a draw, by a move to come too (FIDE 9.2, 9.3; python-chess's definition).
 
     twice: the last ply at which a position stood for at least the second time, -1 if none did.
@@ -160,7 +160,7 @@ def replay(
     first_N: np.ndarray,
     last_N: np.ndarray,
     ply_N: np.ndarray,
-) -> int:
+) -> Int:
     """Every position of every game into arrays of n_plies + 1 rows a game.
 
     Returns the index in `moves_M` of the first illegal move, or -1.
@@ -198,13 +198,13 @@ def key_of(state: np.ndarray) -> np.uint64:
 
 
 @njit(cache=True)
-def advance(state: np.ndarray, keys: np.ndarray, ply: int, code: int) -> None:
+def advance(state: np.ndarray, keys: np.ndarray, ply: Int, code: Int) -> None:
     """Make a legal move, in place, as `replay` does: the state with repeats and claim, and its key at `keys[ply]`."""
     play(state, code)
     settle(state, keys, ply)
-    twice = -1
-    for earlier in range(ply + 1):
-        if repeats(keys, earlier, earlier) > 0:
+    twice, clock = -1, np.int64(state[CLOCK])
+    for earlier in range(max(0, ply - clock), ply + 1):
+        if repeats(keys, earlier, clock - (ply - earlier)) > 0:
             twice = earlier
     room = np.empty(ply + 2, np.uint64)
     room[: ply + 1] = keys[: ply + 1]
@@ -222,7 +222,7 @@ def endings(states_NK: np.ndarray) -> np.ndarray:
 
 
 @njit(cache=True)
-def perft(state: np.ndarray, depth: int) -> int:
+def perft(state: np.ndarray, depth: Int) -> Int:
     """Sequences of `depth` legal plies from a state."""
     if depth == 0:
         return 1
@@ -248,7 +248,7 @@ def perft(state: np.ndarray, depth: int) -> int:
 
 
 @njit(cache=True)
-def material(state: np.ndarray, side: int) -> int:
+def material(state: np.ndarray, side: Int) -> Int:
     """Material of a side."""
     total = 0
     for kind in range(5):
@@ -260,7 +260,7 @@ def material(state: np.ndarray, side: int) -> int:
 
 
 @njit(cache=True)
-def balance(state: np.ndarray) -> int:
+def balance(state: np.ndarray) -> Int:
     """Material of the player to move minus the other's."""
     side = BLACK + np.int64(state[TURN])
     return material(state, side) - material(state, 13 - side)

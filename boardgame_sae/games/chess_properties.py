@@ -83,7 +83,7 @@ def pseudo_legal_move(game: ChessGame, boards: ChessBoards) -> np.ndarray:
     return _set(boards, chess_truth.PSEUDO_LEGAL)
 
 
-def _scalar(game: Game) -> tuple[int, ...]:  # noqa: ARG001 - every property's shape is asked for with its game
+def _scalar(game: Game) -> tuple[int, ...]:
     return ()
 
 
@@ -91,7 +91,7 @@ def _fact(name: str, meaning: str) -> None:
     """Register a yes-or-no property that the compiled truth has a column for."""
     column = chess_truth.FACTS.index(name)
 
-    def evaluate(game: ChessGame, boards: ChessBoards) -> np.ndarray:  # noqa: ARG001
+    def evaluate(game: ChessGame, boards: ChessBoards) -> np.ndarray:
         return boards.truth[1][:, column].copy()
 
     evaluate.__doc__ = meaning
@@ -145,7 +145,7 @@ _fact(
 )
 
 
-def _amounts(game: Game) -> tuple[int, ...]:  # noqa: ARG001
+def _amounts(game: Game) -> tuple[int, ...]:
     return (chess_truth.MOST_MATERIAL + 1,)
 
 
@@ -173,7 +173,7 @@ def last_move(game: ChessGame, boards: ChessBoards) -> np.ndarray:
     return labels_NS.reshape(-1, 8, 8)
 
 
-def _bins(game: Game) -> tuple[int, ...]:  # noqa: ARG001
+def _bins(game: Game) -> tuple[int, ...]:
     return (N_SKILLS,)
 
 

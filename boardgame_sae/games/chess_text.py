@@ -6,7 +6,7 @@ A transcript is what the published models read: `;1.e4 e5 2.Nf3 Nc6`.
 import numpy as np
 from numba import njit
 
-from boardgame_sae.games.bits import ONE, ZERO, Squares, bit, lowest
+from boardgame_sae.games.bits import ONE, ZERO, Int, Squares, bit, lowest
 from boardgame_sae.games.chess_kernels import (
     EP,
     KINGS,
@@ -32,12 +32,12 @@ UNREADABLE, ILLEGAL, AMBIGUOUS = -1, -2, -3
 LETTERS = np.frombuffer(b"PNBRQK", np.uint8)
 A, ONE_CHARACTER, CAPTURE, EQUALS, CHECK, MATE, SPACE, DOT, BEGIN = (np.uint8(ord(c)) for c in "a1x=+# .;")
 LONGEST_PLY = 14
-"""Characters that a ply takes at most: `;123.Qa1xb2=N+ ` never has more than three digits and a longest SAN of seven."""
+"""Characters that a ply takes at most: a number of four digits, its dot, seven of SAN, a check, a space."""
 CASTLE = np.frombuffer(b"O-O-O", np.uint8)
 
 
 @njit(cache=True)
-def _rivals(state: np.ndarray, seen: Survey, kind: int, origin: int, target: int) -> Squares:
+def _rivals(state: np.ndarray, seen: Survey, kind: Int, origin: Int, target: Int) -> Squares:
     """Other own pieces of a type that may legally go to a square too."""
     side = 6 + np.int64(state[TURN])
     near = attacks_of(state, kind, target, side) & state[kind] & seen[1] & ~bit(origin)
@@ -51,7 +51,7 @@ def _rivals(state: np.ndarray, seen: Survey, kind: int, origin: int, target: int
 
 
 @njit(cache=True)
-def write_san(state: np.ndarray, seen: Survey, code: int, text: np.ndarray, at: int) -> int:
+def write_san(state: np.ndarray, seen: Survey, code: Int, text: np.ndarray, at: Int) -> Int:
     """Write a legal move in standard algebraic notation, without `+` or `#`; returns where the text ends."""
     origin, target, promotion = code >> 9, code >> 3 & 63, code & 7
     kind = kind_at(state, bit(origin))
@@ -89,7 +89,7 @@ def write_san(state: np.ndarray, seen: Survey, code: int, text: np.ndarray, at: 
 
 
 @njit(cache=True)
-def _write_number(number: int, text: np.ndarray, at: int) -> int:
+def _write_number(number: Int, text: np.ndarray, at: Int) -> Int:
     size = 1 if number < 10 else 2 if number < 100 else 3 if number < 1000 else 4
     for place in range(at + size - 1, at - 1, -1):
         text[place] = ONE_CHARACTER - 1 + number % 10
@@ -99,7 +99,9 @@ def _write_number(number: int, text: np.ndarray, at: int) -> int:
 
 
 @njit(cache=True)
-def write_games(moves_M: np.ndarray, offsets: np.ndarray, text: np.ndarray, plies: np.ndarray, ends: np.ndarray) -> None:
+def write_games(
+    moves_M: np.ndarray, offsets: np.ndarray, text: np.ndarray, plies: np.ndarray, ends: np.ndarray
+) -> None:
     """Transcripts of legal games, one after the other, into `text`; game b ends at `ends[b + 1]`.
 
     plies: plies complete once the character is read: the space after a move completes it, or the text's end.
@@ -133,7 +135,7 @@ def write_games(moves_M: np.ndarray, offsets: np.ndarray, text: np.ndarray, plie
 
 
 @njit(cache=True)
-def move_san(state: np.ndarray, code: int) -> np.ndarray:
+def move_san(state: np.ndarray, code: Int) -> np.ndarray:
     """One legal move in standard algebraic notation, `+` and `#` included: uint8 characters."""
     text, after = np.empty(LONGEST_PLY, np.uint8), state.copy()
     at = write_san(state, survey(state), code, text, 0)
@@ -145,7 +147,7 @@ def move_san(state: np.ndarray, code: int) -> np.ndarray:
 
 
 @njit(cache=True)
-def _is_castling(text: np.ndarray, begin: int, end: int) -> int:
+def _is_castling(text: np.ndarray, begin: Int, end: Int) -> Int:
     """3 for `O-O` or `0-0`, 5 for `O-O-O` or `0-0-0`, else 0."""
     size = end - begin
     if size != 3 and size != 5:
@@ -158,7 +160,7 @@ def _is_castling(text: np.ndarray, begin: int, end: int) -> int:
 
 
 @njit(cache=True)
-def _kind_of(character: np.uint8, lower: bool) -> int:
+def _kind_of(character: np.uint8, lower: bool) -> Int:
     """Type of the piece that a letter names, 6 for no piece; `lower`: small letters count too."""
     if lower and character >= np.uint8(97):
         character -= np.uint8(32)
@@ -169,7 +171,7 @@ def _kind_of(character: np.uint8, lower: bool) -> int:
 
 
 @njit(cache=True)
-def _castle(state: np.ndarray, seen: Survey, size: int) -> int:
+def _castle(state: np.ndarray, seen: Survey, size: Int) -> Int:
     king = seen[0]
     target = king + 2 if size == 3 else king - 2
     home = king == (4 if state[TURN] == ONE else 60)
@@ -179,37 +181,36 @@ def _castle(state: np.ndarray, seen: Survey, size: int) -> int:
 
 
 @njit(cache=True)
-def read_san(state: np.ndarray, seen: Survey, text: np.ndarray, begin: int, end: int) -> int:
-    """The code of the move that `text[begin:end]` names, or UNREADABLE, ILLEGAL or AMBIGUOUS.
+def _read_piece(text: np.ndarray, begin: Int, end: Int) -> tuple[Int, Int]:
+    """The type that a letter at the beginning names, 6 where there is none; and what comes after it."""
+    kind = _kind_of(text[begin], False) if end - begin >= 3 else 6
+    return kind, begin + 1 if kind < 6 else begin
 
-    As lenient as python-chess's parse_san: `+`, `#`, `!` and `?` at the end are passed over, more of the square of origin
-    than needed may be named, `=` may be missing.
-    """
-    while end > begin and text[end - 1] in (CHECK, MATE, np.uint8(33), np.uint8(63)):
-        end -= 1
-    castles = _is_castling(text, begin, end)
-    if castles != 0:
-        return _castle(state, seen, castles)
-    kind, promotion = 6, 6
-    if end - begin >= 3:
-        kind = _kind_of(text[begin], False)
-        promotion = _kind_of(text[end - 1], True)
-    if promotion < 6:
-        end -= 1
-        if end > begin and text[end - 1] == EQUALS:
-            end -= 1
-    else:
-        promotion = 0
-    if kind < 6:
-        begin += 1
+
+@njit(cache=True)
+def _read_promotion(text: np.ndarray, begin: Int, end: Int) -> tuple[Int, Int]:
+    """The type that a letter at the end names, 0 where there is none; and the end of what comes before it."""
+    kind = _kind_of(text[end - 1], True) if end - begin >= 3 else 6
+    if kind == 6:
+        return 0, end
+    return kind, end - 2 if text[end - 2] == EQUALS else end - 1
+
+
+@njit(cache=True)
+def _read_target(text: np.ndarray, begin: Int, end: Int) -> tuple[Int, Int]:
+    """The square named at the end, -1 where there is none; and the end of what comes before it and its `x` or `-`."""
     if end - begin < 2:
-        return UNREADABLE
-    target_file, target_row = np.int64(text[end - 2]) - 97, np.int64(text[end - 1]) - 49
-    if not (0 <= target_file < 8 and 0 <= target_row < 8):
-        return UNREADABLE
-    end -= 2
-    if end > begin and text[end - 1] in (CAPTURE, np.uint8(45)):
-        end -= 1
+        return -1, end
+    file, row = np.int64(text[end - 2]) - 97, np.int64(text[end - 1]) - 49
+    if not (0 <= file < 8 and 0 <= row < 8):
+        return -1, end
+    takes = end - begin > 2 and text[end - 3] in (CAPTURE, np.uint8(45))
+    return 8 * row + file, end - 3 if takes else end - 2
+
+
+@njit(cache=True)
+def _read_origin(text: np.ndarray, begin: Int, end: Int) -> tuple[Squares, Int, Int]:
+    """Squares that a file (hint 1), a rank (2) or both (3) leave for the origin; what comes after them."""
     origins, hints = ~ZERO, 0
     if begin < end and 0 <= np.int64(text[begin]) - 97 < 8:
         origins &= FILE_A << np.uint64(text[begin] - A)
@@ -219,17 +220,36 @@ def read_san(state: np.ndarray, seen: Survey, text: np.ndarray, begin: int, end:
         origins &= RANK_1 << np.uint64(8 * np.int64(text[begin] - ONE_CHARACTER))
         begin += 1
         hints += 2
-    if begin != end:
+    return origins, hints, begin
+
+
+@njit(cache=True)
+def read_san(state: np.ndarray, seen: Survey, text: np.ndarray, begin: Int, end: Int) -> Int:
+    """The code of the move that `text[begin:end]` names, or UNREADABLE, ILLEGAL or AMBIGUOUS.
+
+    As lenient as python-chess's parse_san: `+`, `#`, `!` and `?` at the end are passed over, more of the square of
+    origin than needed may be named, `=` may be missing.
+    """
+    while end > begin and text[end - 1] in (CHECK, MATE, np.uint8(33), np.uint8(63)):
+        end -= 1
+    castles = _is_castling(text, begin, end)
+    if castles != 0:
+        return _castle(state, seen, castles)
+    kind, begin = _read_piece(text, begin, end)
+    promotion, end = _read_promotion(text, begin, end)
+    target, end = _read_target(text, begin, end)
+    origins, hints, begin = _read_origin(text, begin, end)
+    if target < 0 or begin != end:
         return UNREADABLE
     if kind == 6 and hints != 3:
         kind = PAWNS
         if hints % 2 == 0:
-            origins &= FILE_A << np.uint64(target_file)
-    return _find(state, seen, kind, origins, 8 * target_row + target_file, promotion)
+            origins &= FILE_A << np.uint64(target % 8)
+    return _find(state, seen, kind, origins, target, promotion)
 
 
 @njit(cache=True)
-def _find(state: np.ndarray, seen: Survey, kind: int, origins: Squares, target: int, promotion: int) -> int:
+def _find(state: np.ndarray, seen: Survey, kind: Int, origins: Squares, target: Int, promotion: Int) -> Int:
     """The one legal move to a square by a piece of a type (6: any) from some squares."""
     pieces, found = seen[1] & origins, ILLEGAL
     if kind < 6:
@@ -251,6 +271,6 @@ def _find(state: np.ndarray, seen: Survey, kind: int, origins: Squares, target: 
 
 
 @njit(cache=True)
-def san_of(state: np.ndarray, text: np.ndarray) -> int:
+def san_of(state: np.ndarray, text: np.ndarray) -> Int:
     """`read_san` of a whole text."""
     return read_san(state, survey(state), text, 0, len(text))

@@ -3,7 +3,7 @@
 import numpy as np
 from numba import njit
 
-from boardgame_sae.games.bits import ONE, ZERO, Squares, bit, count, lowest
+from boardgame_sae.games.bits import ONE, ZERO, Int, Squares, bit, count, lowest
 from boardgame_sae.games.chess_kernels import (
     BLACK,
     CASTLING,
@@ -60,7 +60,7 @@ MOST_MATERIAL = 39
 
 
 @njit(cache=True)
-def _attacked(state: np.ndarray, side: int) -> Squares:
+def _attacked(state: np.ndarray, side: Int) -> Squares:
     """Squares that a side attacks, whatever stands on them."""
     pieces, found = state[side], ZERO
     while pieces != ZERO:
@@ -88,7 +88,7 @@ def _targets(state: np.ndarray, seen: Survey) -> tuple[Squares, Squares, bool]:
 
 
 @njit(cache=True)
-def _forks(state: np.ndarray, side: int) -> tuple[bool, bool]:
+def _forks(state: np.ndarray, side: Int) -> tuple[bool, bool]:
     """Whether any piece, and whether a knight, attacks two or more of the other's rooks, queens and king."""
     prey = state[13 - side] & (state[ROOKS] | state[QUEENS] | state[KINGS])
     pieces, any_piece, knight = state[side], False, False
@@ -102,7 +102,7 @@ def _forks(state: np.ndarray, side: int) -> tuple[bool, bool]:
 
 
 @njit(cache=True)
-def _rooks_connect(state: np.ndarray, side: int) -> bool:
+def _rooks_connect(state: np.ndarray, side: Int) -> bool:
     rooks = state[ROOKS] & state[side]
     left = rooks
     while left != ZERO:

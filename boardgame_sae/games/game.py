@@ -7,123 +7,17 @@ import difflib
 import inspect
 import itertools
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
-from typing import Any, ClassVar, Self
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 
+from boardgame_sae.config import parse_spec, spec_of
 from boardgame_sae.games.property import BoardProperty, properties_of, property_of
+from boardgame_sae.games.record import Boards, IllegalMove, MoveRecord
 
 MAX_TRIES = 1000
 """Games that `play_games` throws away, for one kept, before it gives up."""
-
-
-class IllegalMove(ValueError):  # noqa: N818 - it is what happened, as in python-chess
-    """A move that the rules forbid, or a text that is no move, with the game it stood in.
-
-    game: name of the game. text: the moves as written. ply: number of the bad move, the first being 1.
-    move: the bad move as written. legal: what could have been played there, as written.
-    """
-
-    def __init__(self, game: str, text: str, ply: int, move: str, legal: Sequence[str]) -> None:
-        self.game, self.text, self.ply, self.move, self.legal = game, text, ply, move, tuple(legal)
-        there = f"legal there: {', '.join(legal)}" if legal else "the game is over there"
-        super().__init__(f"{game}: illegal move {move!r} at ply {ply} of {text!r}; {there}")
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self.game, self.text, self.ply, self.move, self.legal)
-
-
-@dataclass(frozen=True, eq=False)
-class MoveRecord:
-    """The moves of many games, one game after the other.
-
-    moves_M: uint16 move codes. offsets: int64 (n_games + 1); game b is `moves_M[offsets[b]:offsets[b + 1]]`.
-    Raises ValueError when the offsets do not cut the moves into games.
-    """
-
-    moves_M: np.ndarray
-    offsets: np.ndarray
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "moves_M", np.asarray(self.moves_M, np.uint16))
-        object.__setattr__(self, "offsets", np.asarray(self.offsets, np.int64))
-        ends = self.offsets[[0, -1]].tolist() if self.offsets.size else None
-        if ends != [0, len(self.moves_M)] or (np.diff(self.offsets) < 0).any():
-            raise ValueError(f"the offsets of {len(self.moves_M)} moves must rise from 0 to {len(self.moves_M)}")
-
-    @classmethod
-    def of(cls, games: Sequence[Sequence[int]]) -> Self:
-        """A record of games given as lists of move codes."""
-        offsets = np.cumsum([0, *map(len, games)], dtype=np.int64)
-        moves = [np.asarray(moves, np.uint16) for moves in games]
-        return cls(np.concatenate([np.empty(0, np.uint16), *moves]), offsets)
-
-    @classmethod
-    def concatenate(cls, records: Sequence["MoveRecord"]) -> Self:
-        """The games of several records, in order."""
-        lengths = np.concatenate([np.empty(0, np.int64), *(record.lengths for record in records)])
-        moves = np.concatenate([np.empty(0, np.uint16), *(record.moves_M for record in records)])
-        return cls(moves, np.concatenate([[0], np.cumsum(lengths)]))
-
-    @property
-    def lengths(self) -> np.ndarray:
-        """Plies of each game: int64 (n_games,)."""
-        return np.diff(self.offsets)
-
-    def __len__(self) -> int:
-        return len(self.offsets) - 1
-
-    def __iter__(self) -> Iterator[np.ndarray]:
-        """The move codes of each game in turn."""
-        return (self.moves_M[a:b] for a, b in itertools.pairwise(self.offsets))
-
-    def __getitem__(self, games: slice | int | np.ndarray | Sequence[int]) -> Self:
-        """The chosen games (a slice, numbers or a mask), in the order asked for, as a record."""
-        chosen = np.atleast_1d(np.arange(len(self))[games])
-        lengths = self.lengths[chosen]
-        offsets = np.concatenate([[0], np.cumsum(lengths)])
-        shift = np.repeat(self.offsets[chosen] - offsets[:-1], lengths)
-        return type(self)(self.moves_M[np.arange(offsets[-1]) + shift], offsets)
-
-
-@dataclass(frozen=True, eq=False)
-class Boards:
-    """The positions of many games as arrays: n_plies + 1 rows a game, the start first. Games add their own arrays.
-
-    Arrays named `..._N` have one entry a row. `boards[rows]` picks rows (numbers, a slice or a mask).
-    """
-
-    mover_N: np.ndarray
-    """bool: the player who began the game is to move."""
-    last_N: np.ndarray
-    """int32: code of the move just played, -1 at the start."""
-    ply_N: np.ndarray
-    """uint16: plies played."""
-    offsets: np.ndarray | None
-    """int64 (n_games + 1): the record's. None once rows have been picked."""
-
-    def __len__(self) -> int:
-        return len(self.ply_N)
-
-    def __getitem__(self, rows: slice | np.ndarray | Sequence[int]) -> Self:
-        chosen = np.arange(len(self))[rows]
-        picked = {each.name: getattr(self, each.name)[chosen] for each in fields(self) if each.name.endswith("_N")}
-        return replace(self, offsets=None, **picked)
-
-    def rows(self, game: int | np.ndarray, ply: int | np.ndarray) -> Any:
-        """The row of a game after a number of plies (both may be arrays).
-
-        Raises ValueError when rows have been picked, so that games no longer lie one after the other, and
-        IndexError when a game has no such ply.
-        """
-        if self.offsets is None:
-            raise ValueError("rows have been picked from these boards; find rows in the whole batch, then pick")
-        game, ply = np.asarray(game), np.asarray(ply)
-        if ((ply < 0) | (ply > np.diff(self.offsets)[game])).any():
-            raise IndexError("a game has no such ply")
-        return (self.offsets[game] + game + ply)[()]
 
 
 class SplitMix64:
@@ -147,7 +41,7 @@ class Game(ABC):
     name: str
     """The name that `load_game` takes."""
     options: Mapping[str, Any]
-    """`load_game(game.name, **game.options)` gives this game again."""
+    """`load_game(game.name, **game.options)` gives this game again. Options as by default are left out."""
     family: ClassVar[str]
     """Games of a family share their properties."""
     shape: tuple[int, int]
@@ -155,13 +49,27 @@ class Game(ABC):
     squares: tuple[str, ...]
     """Names of the squares, row by row."""
     alphabet: tuple[str, ...]
-    """The moves as tokens; 0 is the padding, written as nothing."""
+    """The moves as tokens; 0 is no move, written as nothing."""
     text_alphabet: tuple[str, ...]
-    """The characters that a game's text is made of; 0 is the padding, written as nothing."""
+    """The characters that a game's text is made of; only 0 may be none, written as nothing."""
     max_plies: int
     """No game is longer."""
-    characters_per_ply: int
-    """Characters of the longest written move."""
+    max_characters: int
+    """Characters of the longest text a GPT reads at once."""
+    max_written: int
+    """Characters of the longest written move, with the one that ends it where the notation has one."""
+    move_end: str = ""
+    """The characters that end a written move; none where every move has `max_written` characters."""
+    default_tokenization: Literal["move", "char"] = "move"
+    """How a corpus is tokenized unless it says: one token a move, or one a character."""
+    text_start: str = ""
+    """The character that begins every text, where the notation has one: then games may share a row."""
+    places: Mapping[str, str] = {}
+    """Places in a text where boards may be read, beside the end of each ply: the character that marks each, by name."""
+    default_place: str = "ply"
+    """Where boards are read from a text unless something else is asked for: `ply`, or one of `places`."""
+    about: tuple[str, ...] = ()
+    """Columns of a corpus's games that `boards` makes use of, where the corpus has them."""
     scored_properties: tuple[str, ...]
     """Properties an SAE is scored on; the first is the headline."""
 
@@ -171,7 +79,7 @@ class Game(ABC):
 
     @abstractmethod
     def legal_moves(self, position: Any) -> list[int]:
-        """Codes of the moves that the player to move has, rising; none when the game is over."""
+        """Codes of the moves that the player to move has, rising; none when the rules leave none."""
 
     @abstractmethod
     def play(self, position: Any, move: int) -> Any:
@@ -219,8 +127,11 @@ class Game(ABC):
         """
 
     @abstractmethod
-    def boards(self, record: MoveRecord) -> Boards:
-        """Every position of every game. Raises IllegalMove at the first move that the rules forbid."""
+    def boards(self, record: MoveRecord, about: Mapping[str, np.ndarray] | None = None) -> Boards:
+        """Every position of every game. Raises IllegalMove at the first move that the rules forbid.
+
+        about: what is known of the games, arrays (n_games,) by names of `Game.about`; any of them may be missing.
+        """
 
     @abstractmethod
     def legal_tokens(self, boards: Boards) -> np.ndarray:
@@ -230,9 +141,30 @@ class Game(ABC):
     def outcomes(self, record: MoveRecord) -> dict[str, np.ndarray]:
         """What the game says of each game's end, for the corpus: arrays (n_games,) by name."""
 
+    @property
+    def spec(self) -> str:
+        """Name and options as one text that `load_game` takes: `othello`, `othello:passes=explicit`."""
+        return spec_of(self.name, self.options)
+
     def published_size(self, name: str) -> int:
         """How many classes the published code divides a property's coverage by; by default as many as it has."""
         return self.property(name).size
+
+    def prompt_length(self, piece: str) -> int:  # noqa: ARG002
+        """How many characters of a ply's text, as `pieces` gives it, come before the move itself."""
+        return 0
+
+    def judge(self, position: Any, written: str) -> str:
+        """What a written move is there: `legal`, `ambiguous`, `illegal`, or `unparsable` when it is no move at all."""
+        try:
+            move = self.parse_move(position, written)
+        except ValueError:
+            return "unparsable"
+        return "legal" if move in self.legal_moves(position) else "illegal"
+
+    def phase(self, position: Any) -> str:
+        """The part of the game a position is in: `opening`, `middle` or `end`, a third of `max_plies` each."""
+        return ("opening", "middle", "end")[min(3 * position.ply // self.max_plies, 2)]
 
     def is_over(self, position: Any) -> bool:
         """Whether there is nothing left to play."""
@@ -343,14 +275,15 @@ class Game(ABC):
     def _play_game(self, random: SplitMix64, epsilons: tuple[float, float]) -> list[int]:
         for _ in range(MAX_TRIES):
             position, moves = self.start(), []
-            while legal := self.legal_moves(position):
-                moves.append(self._choose(position, legal, random, epsilons))
+            while not self.is_over(position):
+                moves.append(self.choose(position, self.legal_moves(position), random, epsilons))
                 position = self.play(position, moves[-1])
             if self.keeps(position):
                 return moves
         raise RuntimeError(f"{self.name}: none of {MAX_TRIES} games in a row was one that the rules keep")
 
-    def _choose(self, position: Any, legal: list[int], random: SplitMix64, epsilons: tuple[float, float]) -> int:
+    def choose(self, position: Any, legal: list[int], random: SplitMix64, epsilons: tuple[float, float]) -> int:
+        """An epsilon-greedy move, with the draws that `play_games` states."""
         if len(legal) == 1:
             return legal[0]
         epsilon = epsilons[0 if self.mover(position) else 1]
@@ -385,16 +318,24 @@ def games() -> tuple[str, ...]:
     return tuple(_FACTORIES)
 
 
-def load_game(name: str, **options: Any) -> Game:
-    """A game by name. Raises ValueError for an unknown name (with the closest ones) or an option it does not take."""
+def load_game(spec: str, **options: Any) -> Game:
+    """A game by name, with options if any: `load_game("othello:passes=explicit")`, or as keywords, which win.
+
+    Raises ValueError, naming the text, for an unknown name (with the closest ones) or an option it does not take.
+    """
+    name, given = parse_spec(spec, "game")
     if name not in _FACTORIES:
         close = difflib.get_close_matches(name, _FACTORIES) or games()
-        raise ValueError(f"no game {name!r}; did you mean {', '.join(close)}?")
+        raise ValueError(f"no game {spec!r}; did you mean {', '.join(close)}?")
+    options = {**given, **options}
     try:
         inspect.signature(_FACTORIES[name]).bind(**options)
     except TypeError as error:
-        raise ValueError(f"the game {name} does not take these options: {error}") from None
+        raise ValueError(f"the game {spec} does not take these options: {error}") from None
     key = (name, tuple(sorted(options.items())))
     if key not in _LOADED:
-        _LOADED[key] = _FACTORIES[name](**options)
+        try:
+            _LOADED[key] = _FACTORIES[name](**options)
+        except ValueError as error:
+            raise ValueError(f"game {spec_of(name, options)!r}: {error}") from error
     return _LOADED[key]

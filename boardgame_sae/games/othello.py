@@ -13,9 +13,10 @@ from typing import Any
 import numpy as np
 
 from boardgame_sae.games import othello_kernels as kernels
-from boardgame_sae.games.game import MAX_TRIES, Boards, Game, IllegalMove, MoveRecord, register
+from boardgame_sae.games.game import MAX_TRIES, Game, register
 from boardgame_sae.games.othello_picture import draw_board
 from boardgame_sae.games.othello_rules import RULES, Rules
+from boardgame_sae.games.record import Boards, IllegalMove, MoveRecord
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,7 @@ class OthelloGame(Game):
     """Othello by any `Rules`. A move's code is its square, `row * n + column`; a pass is n * n."""
 
     family = "othello"
-    characters_per_ply = 2
+    max_written = 2
     scored_properties = ("mine_yours", "legal_move", "flipped")
 
     def __init__(self, name: str, rules: Rules) -> None:
@@ -78,6 +79,7 @@ class OthelloGame(Game):
         self.squares = rules.squares
         self.alphabet = rules.alphabet
         self.max_plies = rules.max_plies
+        self.max_characters = 2 * rules.max_plies
         self.pass_code = rules.size**2
         self.text_alphabet = ("", *sorted(set("".join(self.alphabet))))
         self._setup = rules.setup()
@@ -144,7 +146,7 @@ class OthelloGame(Game):
         last = position.last if last is None else last
         return draw_board(self.cells(position), legal=legal, marks=marks or {}, heat=heat, last=last, size=size)
 
-    def boards(self, record: MoveRecord) -> OthelloBoards:
+    def boards(self, record: MoveRecord, about: Mapping[str, np.ndarray] | None = None) -> OthelloBoards:  # noqa: ARG002
         boards, bad = self._replay(record)
         if bad is not None:
             raise self._illegal(record, bad)

@@ -40,6 +40,8 @@ class BoardProperty:
     function: Callable[[Any, Any], np.ndarray] = field(repr=False)
     prefix: str = ""
     """A word put before the class names in `labels`, where they do not speak for themselves."""
+    needs: str = ""
+    """What the corpus must know of the games for it, e.g. `skill`; without that it is never true."""
 
     @property
     def title(self) -> str:
@@ -73,12 +75,14 @@ class _Definition:
     classes: Callable[["Game"], tuple[str, ...]]
     shape: Callable[["Game"], tuple[int, ...]] | None
     prefix: str
+    needs: str
 
     def bind(self, game: "Game", name: str) -> BoardProperty:
         classes = self.classes(game)
         shape = self.shape(game) if self.shape else (*game.shape, len(classes)) if classes else game.shape
         meaning = (self.function.__doc__ or name).strip().splitlines()[0]
-        return BoardProperty(name, meaning, tuple(shape), classes, self.level, game, self.function, self.prefix)
+        own = (self.level, game, self.function, self.prefix, self.needs)
+        return BoardProperty(name, meaning, tuple(shape), classes, *own)
 
 
 _DEFINITIONS: dict[str, dict[str, _Definition]] = {}
@@ -92,11 +96,12 @@ def board_property(
     classes: tuple[str, ...] | Callable[["Game"], tuple[str, ...]] = (),
     shape: Callable[["Game"], tuple[int, ...]] | None = None,
     prefix: str = "",
+    needs: str = "",
 ) -> Callable[[Callable[[Any, Any], np.ndarray]], Callable[[Any, Any], np.ndarray]]:
     """Register a function `(game, boards) -> bool (len(boards), *shape)` as a property of every game of a family.
 
     shape: by default the board's, and a last axis for the classes if there are any.
-    classes: names, or a function of the game that gives them.
+    classes: names, or a function of the game that gives them. needs: what the corpus must know of the games for it.
     Raises ValueError when the family already has a property of that name, or the level is not `low` or `high`.
     """
     _check_level(level)
@@ -108,7 +113,7 @@ def board_property(
         known = _DEFINITIONS.setdefault(family, {})
         if name in known:
             raise ValueError(f"the {family} family already has a property {name!r}; choose another name")
-        known[name] = _Definition(function, level, named, shape, prefix)
+        known[name] = _Definition(function, level, named, shape, prefix, needs)
         return function
 
     return add

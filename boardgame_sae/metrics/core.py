@@ -15,6 +15,7 @@ from torch import Tensor
 from boardgame_sae.activations.hook_points import read, replace
 from boardgame_sae.activations.testbed import Testbed
 from boardgame_sae.metrics.score import ScoreValue, Subject, score
+from boardgame_sae.model.train import ABSENT
 
 N_TOKENS = 100_000
 GAMES_AT_ONCE = 128
@@ -27,9 +28,19 @@ class _Batch:
     """Clean activations and predictions of some games, and what ablation does to them."""
 
     tokens_BL: Tensor
-    read_BL: Tensor
+    present_BL: Tensor
     acts_BLD: Tensor
     log_probs_BLV: Tensor
+
+    @property
+    def read_BL(self) -> Tensor:
+        """Where a token is read."""
+        return self.present_BL[:, :-1]
+
+    @property
+    def predicted_BL(self) -> Tensor:
+        """After which of those a token comes."""
+        return self.present_BL[:, 1:]
 
 
 class Reference:
@@ -39,9 +50,8 @@ class Reference:
     def __init__(self, testbed: Testbed, n_tokens: int = N_TOKENS) -> None:
         self.testbed = testbed
         games_B = testbed.corpus.games("test")
-        offsets = testbed.corpus.arrays["token_offsets"]
-        lengths_B = np.minimum(offsets[games_B + 1] - offsets[games_B], testbed.corpus.n_ctx)
-        self.games_B = games_B[: int(np.searchsorted(np.cumsum(lengths_B), n_tokens)) + 1]
+        read_B = testbed.corpus.n_read(games_B, testbed.model.gpt.cfg.n_ctx)
+        self.games_B = games_B[: int(np.searchsorted(np.cumsum(read_B), n_tokens)) + 1]
         starts = range(0, len(self.games_B), GAMES_AT_ONCE)
         self.batches = [self._read(self.games_B[start : start + GAMES_AT_ONCE]) for start in starts]
         acts_ND = torch.cat([batch.acts_BLD[batch.read_BL] for batch in self.batches])
@@ -52,10 +62,11 @@ class Reference:
 
     def _read(self, games_B: np.ndarray) -> _Batch:
         gpt, name = self.testbed.model.gpt, self.testbed.hook_name
-        tokens_BL = torch.from_numpy(self.testbed.corpus.rows(games_B)[0]).to(gpt.device)
+        rows = self.testbed.corpus.rows(games_B, gpt.cfg.n_ctx)
+        tokens_BL, plies_BL = (torch.from_numpy(part).to(gpt.device) for part in rows)
         acts_BLD = read(gpt, tokens_BL[:, :-1], [name])[name].float()
         log_probs_BLV = replace(gpt, tokens_BL[:, :-1], name, acts_BLD).float().log_softmax(-1)
-        return _Batch(tokens_BL, tokens_BL[:, :-1] != 0, acts_BLD, log_probs_BLV)
+        return _Batch(tokens_BL, plies_BL >= 0, acts_BLD, log_probs_BLV)
 
     @torch.no_grad()
     def spliced(self, change: Any) -> tuple[float, float]:
@@ -63,13 +74,13 @@ class Reference:
         loss = divergence = 0.0
         n_targets = n_read = 0
         for batch in self.batches:
-            inputs_BL, targets_BL = batch.tokens_BL[:, :-1], batch.tokens_BL[:, 1:]
+            inputs_BL, targets_BL = batch.tokens_BL[:, :-1], batch.tokens_BL[:, 1:].where(batch.predicted_BL, ABSENT)
             logits_BLV = replace(self.testbed.model.gpt, inputs_BL, self.testbed.hook_name, change(batch.acts_BLD))
             log_probs_BLV = logits_BLV.float().log_softmax(-1)
-            loss += float(F.nll_loss(log_probs_BLV.transpose(1, 2), targets_BL, ignore_index=0, reduction="sum"))
+            loss += float(F.nll_loss(log_probs_BLV.transpose(1, 2), targets_BL, ignore_index=ABSENT, reduction="sum"))
             kl_BL = (batch.log_probs_BLV.exp() * (batch.log_probs_BLV - log_probs_BLV)).sum(-1)
             divergence += float(kl_BL[batch.read_BL].double().sum())
-            n_targets += int((targets_BL != 0).sum())
+            n_targets += int(batch.predicted_BL.sum())
             n_read += int(batch.read_BL.sum())
         return loss / n_targets, divergence / n_read
 

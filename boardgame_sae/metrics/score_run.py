@@ -71,7 +71,8 @@ def score_baselines(testbed_folder: str | Path, *, suite: str = "supervised", de
     The probes, one for each property of the testbed, are fitted first (or reused).
     """
     testbed = load_testbed(testbed_folder, device)
-    configs = [ProbeConfig(property=name, hook_names=(testbed.hook_name,)) for name in testbed.properties]
+    here = {"hook_names": (testbed.hook_name,), "positions": testbed.place}
+    configs = [ProbeConfig(property=name, **here) for name in testbed.properties]
     probes = [probe_run(testbed.model, testbed.corpus, cfg, name=cfg.property) for cfg in configs]
     made_of = {
         "testbed": testbed.hash,

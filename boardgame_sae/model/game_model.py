@@ -41,16 +41,16 @@ class GameModel:
     gpt: GPT
     """A plain torch module; its intermediates can be hooked by name."""
     card: dict[str, Any]
-    """Plain data: game, passes, tokenization, alphabet, gpt (its config), training, seed, hash."""
+    """Plain data: game, tokenization, alphabet, gpt (its config), training, seed, hash."""
 
     @cached_property
     def game(self) -> Game:
         """The game it plays."""
-        return load_game(self.card["game"], passes=self.card["passes"])
+        return load_game(self.card["game"])
 
     @property
     def alphabet(self) -> tuple[str, ...]:
-        """What each token id stands for; id 0 is padding."""
+        """What each token id stands for."""
         return tuple(self.card["alphabet"])
 
     @property

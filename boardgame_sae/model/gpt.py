@@ -34,7 +34,7 @@ class GPTConfig:
     n_heads: int
     """Attention heads in each block; divides d_model."""
     d_vocab: int
-    """Size of the alphabet, padding included."""
+    """Size of the alphabet."""
     n_ctx: int
     """Longest input, in tokens."""
     act_fn: Literal["relu", "gelu"] = "relu"

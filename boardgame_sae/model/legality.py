@@ -1,15 +1,28 @@
-"""How often a model's moves are legal, and its loss beside the floor that perfect play of the rules would reach."""
+"""How often a model's moves are legal, and its loss beside the floor that perfect play of the rules would reach.
 
-import math
+After each ply that was played, a model of moves is asked for its next token. A model of characters is asked to write
+its next move there, once greedily and once by drawing, and the game judges what it wrote.
+"""
+
+import itertools
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from boardgame_sae.config import config
+from boardgame_sae.config import config, seed_for
+from boardgame_sae.games import Game
 from boardgame_sae.model.game_model import GameModel
+from boardgame_sae.model.sampling import STOPPED, Reading, games_a_pass
 from boardgame_sae.transcripts.corpus import Corpus
+
+KINDS = ("legal", "ambiguous", "illegal", "unparsable")
+"""What `Game.judge` says of a written move."""
+N_RESAMPLES = 1000
 
 
 @config
@@ -17,122 +30,254 @@ class Legality:
     """What `legality` measured."""
 
     legal_rate: float
-    """Share of positions at which the most probable token continues a legal game."""
+    """Share of positions at which the most probable move (of characters: the one written greedily) is legal."""
+    interval: tuple[float, float]
+    """95% interval of legal_rate, by resampling games."""
     legal_mass: float
-    """Mean probability the model gives to the tokens that do."""
+    """Mean probability of the legal moves (of characters: the share of drawn moves that are legal)."""
+    kinds: dict[str, dict[str, float]]
+    """What share of moves is legal, ambiguous, illegal or unparsable: of `greedy` moves and of `sampled` ones."""
     loss: float
     """Mean cross-entropy of the tokens that were played, in nats."""
-    loss_floor: float
-    """The same for a player who knows the rules and nothing else: mean log of the number of legal moves."""
-    legal_rate_ply: tuple[float, ...]
-    """legal_rate by the ply that is being predicted, from the second (of characters, from the first)."""
+    loss_floor: float | None
+    """The same for a player who knows the rules and draws uniformly, where all players did; else none is known."""
+    legal_rate_ply: tuple[float | None, ...]
+    """legal_rate by the ply that is predicted, from the second (the first, where text comes before it)."""
+    legal_rate_phase: dict[str, float]
+    """legal_rate by the phase of the game."""
     n_positions: int
-    """Predictions measured."""
+    """Positions measured."""
     n_games: int
     """Games they come from."""
     split: str
     """The split those games are in."""
 
 
-@torch.no_grad()
+@dataclass
+class _Found:
+    """What was seen of some games: at N positions, and of M predicted tokens."""
+
+    game_N: list[int] = field(default_factory=list)
+    ply_N: list[int] = field(default_factory=list)
+    """The ply that is predicted, the first being 1."""
+    phase_N: list[str] = field(default_factory=list)
+    greedy_N: list[str] = field(default_factory=list)
+    """What the most probable move is."""
+    sampled_NC: list[Tensor] = field(default_factory=list)
+    """The probability of each of KINDS, or 1 for that of the move that was drawn; in parts."""
+    losses_M: list[Tensor] = field(default_factory=list)
+    """In parts."""
+    floor: float = 0.0
+    """The sum over all M tokens."""
+    plies: set[int] = field(default_factory=set)
+    """The plies that could have been asked for."""
+
+    def add(self, game: int, plies_before: Sequence[int], phases: Sequence[str]) -> None:
+        """Positions of a game that are asked for, each by how many plies came before it."""
+        self.game_N += [game] * len(plies_before)
+        self.ply_N += [ply + 1 for ply in plies_before]
+        self.phase_N += phases
+
+
 def legality(
-    model: GameModel, corpus: Corpus, *, split: str = "test", n_games: int | None = None, batch_size: int = 256
+    model: GameModel,
+    corpus: Corpus,
+    *,
+    split: str = "test",
+    n_games: int | None = None,
+    batch_size: int = 256,
+    seed: int = 0,
+    positions_a_game: int | None = None,
 ) -> Legality:
     """Measure a model's legality and loss on held-out games.
 
-    n_games: how many (default 1,000, or all if there are fewer). The loss floor is that of random play: the cross-
-    entropy of choosing uniformly among the legal continuations, whatever the tokens are.
-    Raises ValueError when the model and the corpus do not share an alphabet.
+    n_games: how many (default 1,000, or all if there are fewer). positions_a_game: ask for a move at so many positions
+    of a game at most, evenly spread (default all); the loss counts every token. seed: of the positions, of the moves
+    that are drawn, and of the resamples behind the interval. Neither the batch size nor other games change a game's.
+    Raises ValueError when the model and the corpus do not share an alphabet, or nothing is there to measure.
     """
     if model.alphabet != corpus.alphabet:
         raise ValueError(f"{corpus.path}: its alphabet is not the model's; give a corpus of the model's own game")
     games_B = corpus.games(split, n_games)[: 1000 if n_games is None else None]
     if len(games_B) == 0:
         raise ValueError(f"{corpus.path}: no {split} games; generate more, or with a larger {split}_fraction")
-    hits, masses, losses, floors, plies = [], [], [], [], []
-    for start in range(0, len(games_B), batch_size):
-        part_B = games_B[start : start + batch_size]
-        tokens_BL, plies_BL = corpus.rows(part_B)
-        logits_BLV = model.gpt(torch.from_numpy(tokens_BL[:, :-1]).to(model.gpt.device)).float().cpu()
-        legal_BLV, floor_BL = (torch.from_numpy(x) for x in continuations(corpus, part_B, tokens_BL, plies_BL))
-        counted_BL = torch.from_numpy(tokens_BL[:, 1:] != 0)
-        hits.append(_pick(legal_BLV, logits_BLV.argmax(-1))[counted_BL])
-        masses.append((logits_BLV.softmax(-1) * legal_BLV).sum(-1)[counted_BL])
-        losses.append(_losses(logits_BLV, torch.from_numpy(tokens_BL[:, 1:]))[counted_BL])
-        floors.append(floor_BL[counted_BL])
-        plies.append(torch.from_numpy(plies_BL[:, :-1] + 1)[counted_BL])
-    hit_N, ply_N = torch.cat(hits), torch.cat(plies)
-    by_ply = [float(hit_N[ply_N == ply].float().mean()) for ply in ply_N.unique()]
+    ask, size = _ask_for_moves, batch_size
+    if corpus.tokenization == "char":
+        n_plies = min(int(corpus.record(games_B).lengths.max()), positions_a_game or corpus.game.max_plies)
+        room = games_a_pass(model.gpt, model.gpt.cfg.n_ctx, n_plies, corpus.game.max_written)
+        ask, size = _ask_for_text, min(room, batch_size)
+    found = _Found()
+    for start in range(0, len(games_B), size):
+        ask(model, corpus, games_B[start : start + size], _Draws(seed, positions_a_game), found)
+    if not found.ply_N:
+        raise ValueError(f"{corpus.path}: none of {len(games_B)} {split} games has a move that this model can predict")
+    return _summary(found, corpus, seed, len(games_B), split)
+
+
+def _summary(found: _Found, corpus: Corpus, seed: int, n_games: int, split: str) -> Legality:
+    hit_N = torch.tensor([kind == "legal" for kind in found.greedy_N])
+    ply_N, phase_N = np.asarray(found.ply_N), np.asarray(found.phase_N)
+    kinds = KINDS if corpus.tokenization == "char" else ("legal", "illegal")
+    sampled = dict(zip(KINDS, torch.cat(found.sampled_NC).double().mean(0).tolist(), strict=True))
+    losses_M = torch.cat(found.losses_M).double()
+    by_ply = [hit_N[ply_N == ply] for ply in sorted(found.plies)]
     return Legality(
-        legal_rate=float(hit_N.float().mean()),
-        legal_mass=float(torch.cat(masses).double().mean()),
-        loss=float(torch.cat(losses).double().mean()),
-        loss_floor=float(torch.cat(floors).double().mean()),
-        legal_rate_ply=tuple(round(rate, 6) for rate in by_ply),
+        legal_rate=_rate(hit_N),
+        interval=_interval(hit_N.numpy(), np.asarray(found.game_N), seed),
+        legal_mass=sampled["legal"],
+        kinds={
+            "greedy": {kind: found.greedy_N.count(kind) / len(hit_N) for kind in kinds},
+            "sampled": {kind: sampled[kind] for kind in kinds},
+        },
+        loss=float(losses_M.mean()),
+        loss_floor=found.floor / len(losses_M) if _random_play(corpus) else None,
+        legal_rate_ply=tuple(round(_rate(hits), 6) if len(hits) else None for hits in by_ply),
+        legal_rate_phase={phase: _rate(hit_N[phase_N == phase]) for phase in dict.fromkeys(found.phase_N)},
         n_positions=len(hit_N),
-        n_games=len(games_B),
+        n_games=n_games,
         split=split,
     )
 
 
-def _pick(table_BLV: Tensor, index_BL: Tensor) -> Tensor:
-    return table_BLV.gather(-1, index_BL[..., None])[..., 0]
+def _rate(hit_N: Tensor) -> float:
+    return float(hit_N.float().mean())
 
 
-def _losses(logits_BLV: Tensor, targets_BL: Tensor) -> Tensor:
-    return F.cross_entropy(logits_BLV.transpose(1, 2), targets_BL, reduction="none")
+def _interval(hit_N: np.ndarray, game_N: np.ndarray, seed: int) -> tuple[float, float]:
+    """95% percentile interval of the rate, under resampling of the games with replacement."""
+    index_N = np.unique(game_N, return_inverse=True)[1]
+    hits_B, asked_B = np.bincount(index_N, weights=hit_N), np.bincount(index_N)
+    generator = np.random.default_rng(seed_for(seed, "resamples"))
+    drawn = (generator.integers(len(asked_B), size=len(asked_B)) for _ in range(N_RESAMPLES))
+    low, high = np.quantile([hits_B[games_B].sum() / asked_B[games_B].sum() for games_B in drawn], [0.025, 0.975])
+    return float(low), float(high)
+
+
+class _Draws(NamedTuple):
+    """What a seed decides about each game, whatever the other games are."""
+
+    seed: int
+    positions_a_game: int | None
+
+    def spread(self, game: int, n_positions: int) -> list[int]:
+        """Which of a game's positions are asked for: evenly spread, from a drawn beginning."""
+        limit = self.positions_a_game
+        if limit is None or n_positions <= limit:
+            return list(range(n_positions))
+        offset = np.random.default_rng(seed_for(self.seed, "positions", game)).random()
+        return [int((i + offset) * n_positions / limit) for i in range(limit)]
+
+    def uniform(self, game: int, n_positions: int, n_tokens: int) -> np.ndarray:
+        """The numbers that draw the moves of a game: float64 (n_positions, n_tokens)."""
+        return np.random.default_rng(seed_for(self.seed, "moves", game)).random((n_positions, n_tokens))
+
+
+def _positions(game: Game, moves_M: np.ndarray) -> Iterator[Any]:
+    """The positions of a game, the start first."""
+    position = game.start()
+    yield position
+    for move in moves_M.tolist():
+        position = game.play(position, move)
+        yield position
+
+
+def _token_losses(logits_BLV: Tensor, tokens_BL: np.ndarray, plies_BL: np.ndarray) -> Tensor:
+    """The cross-entropy (M,) of each token after the first of its row."""
+    targets_BL, counted_BL = torch.from_numpy(tokens_BL[:, 1:]), torch.from_numpy(plies_BL[:, 1:] >= 0)
+    return F.cross_entropy(logits_BLV.transpose(1, 2), targets_BL, reduction="none")[counted_BL]
+
+
+@torch.no_grad()
+def _ask_for_moves(model: GameModel, corpus: Corpus, games_B: np.ndarray, draws: _Draws, found: _Found) -> None:
+    """One token a move: legal is what the rules allow, and its probability is known."""
+    tokens_BL, plies_BL = corpus.rows(games_B, model.gpt.cfg.n_ctx)
+    logits_BLV = model.gpt(torch.from_numpy(tokens_BL[:, :-1]).to(model.gpt.device)).float().cpu()
+    legal_BLV, floor_BL = continuations(corpus, games_B, tokens_BL, plies_BL)
+    counted_BL = plies_BL[:, 1:] >= 0
+    found.losses_M.append(_token_losses(logits_BLV, tokens_BL, plies_BL))
+    found.floor += float(floor_BL[counted_BL].sum())
+    found.plies.update((plies_BL[:, :-1][counted_BL] + 1).tolist())
+    asked_BL = np.zeros_like(counted_BL)
+    for row, (game, moves_M) in enumerate(zip(games_B.tolist(), corpus.record(games_B), strict=True)):
+        chosen = draws.spread(game, int(counted_BL[row].sum()))
+        asked_BL[row, chosen] = True
+        plies = plies_BL[row, chosen].tolist()
+        positions = list(itertools.islice(_positions(corpus.game, moves_M), max(plies, default=0) + 1))
+        found.add(game, plies, [corpus.game.phase(positions[ply]) for ply in plies])
+    asked, legal_BLV = torch.from_numpy(asked_BL), torch.from_numpy(legal_BLV)
+    hit_N = legal_BLV.gather(-1, logits_BLV.argmax(-1, keepdim=True))[..., 0][asked]
+    found.greedy_N += ["legal" if hit else "illegal" for hit in hit_N.tolist()]
+    mass_N = (logits_BLV.softmax(-1) * legal_BLV).sum(-1)[asked]
+    found.sampled_NC.append(torch.stack([mass_N, 0 * mass_N, 1 - mass_N, 0 * mass_N], 1))
+
+
+@torch.no_grad()
+def _ask_for_text(model: GameModel, corpus: Corpus, games_B: np.ndarray, draws: _Draws, found: _Found) -> None:
+    """One token a character: the model writes moves, and the game judges them on the true position."""
+    game, n_ctx, device = corpus.game, model.gpt.cfg.n_ctx, model.gpt.device
+    tokens_BL, plies_BL = corpus.rows(games_B, n_ctx)
+    whole_B = corpus.n_read(games_B, n_ctx + 2) < n_ctx + 2
+    row_N, start_N, positions, uniform_NT = [], [], [], []
+    for row, (number, moves_M) in enumerate(zip(games_B.tolist(), corpus.record(games_B), strict=True)):
+        prompts = _prompts(corpus, tokens_BL[row], plies_BL[row])[: len(moves_M)]
+        before = list(itertools.islice(_positions(game, moves_M), len(prompts)))
+        if _random_play(corpus):
+            n_whole = len(moves_M) if whole_B[row] else int(plies_BL[row].max())
+            counts = [len(game.legal_moves(before[ply])) for ply in range(n_whole) if prompts[ply] > 0]
+            found.floor += float(np.log(counts).sum())
+        possible = [ply for ply, end in enumerate(prompts) if 0 < end <= n_ctx + 1 - game.max_written]
+        chosen = [possible[i] for i in draws.spread(number, len(possible))]
+        found.plies.update(ply + 1 for ply in possible)
+        found.add(number, chosen, [game.phase(before[ply]) for ply in chosen])
+        row_N += [row] * len(chosen)
+        start_N += [prompts[ply] - 1 for ply in chosen]
+        positions += [before[ply] for ply in chosen]
+        uniform_NT.append(draws.uniform(number, len(chosen), game.max_written))
+    reading = Reading.of(model.gpt, torch.from_numpy(tokens_BL[:, :-1]).to(device))
+    found.losses_M.append(_token_losses(reading.logits_BLV.float().cpu(), tokens_BL, plies_BL))
+    rows, starts = (torch.tensor(x, dtype=torch.int64, device=device) for x in (row_N, start_N))
+    stop_ids = [i for i, character in enumerate(corpus.alphabet) if character and character in game.move_end]
+    greedy_NT = reading.write(rows, starts, game.max_written, stop_ids=stop_ids)
+    draws_NT = torch.from_numpy(np.concatenate(uniform_NT))
+    sampled_NT = reading.write(rows, starts, game.max_written, temperature=1.0, stop_ids=stop_ids, uniform_NT=draws_NT)
+    greedy_N, sampled_N = (_judged(corpus, positions, ids_NT, stop_ids) for ids_NT in (greedy_NT, sampled_NT))
+    found.greedy_N += greedy_N
+    found.sampled_NC.append(torch.tensor([[kind == each for each in KINDS] for kind in sampled_N]).view(-1, len(KINDS)))
+
+
+def _prompts(corpus: Corpus, tokens_L: np.ndarray, plies_L: np.ndarray) -> list[int]:
+    """How many tokens of a row come before each move that begins in it."""
+    present_L = plies_L[plies_L >= 0]
+    text = "".join(corpus.alphabet[i] for i in tokens_L[: len(present_L)].tolist())
+    begins = [0, *(np.flatnonzero(np.diff(present_L, prepend=0)) + 1).tolist()]
+    return [a + corpus.game.prompt_length(text[a:b]) for a, b in itertools.pairwise([*begins, len(text)])]
+
+
+def _judged(corpus: Corpus, positions: Sequence[Any], ids_NT: Tensor, stop_ids: Sequence[int]) -> list[str]:
+    """What kind of move each of the written ones is."""
+    silent = {STOPPED, *stop_ids}
+    texts = ["".join(corpus.alphabet[i] for i in ids if i not in silent) for ids in ids_NT.tolist()]
+    return [corpus.game.judge(position, text) for position, text in zip(positions, texts, strict=True)]
+
+
+def _random_play(corpus: Corpus) -> bool:
+    return set(corpus.config.get("players", ())) == {"random"}
 
 
 def continuations(
     corpus: Corpus, games_B: np.ndarray, tokens_BL: np.ndarray, plies_BL: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """After each token a GPT reads: which tokens can come next in a legal game, and the floor of the loss.
+    """After each move that a GPT reads, as one token: which tokens can come next in a legal game, and the loss's floor.
 
-    Returns bool (B, L-1, V) and float64 (B, L-1) nats: how surprising the token that did come is to a player who
-    draws uniformly from the legal moves.
+    Returns bool (B, L-1, V) and float64 (B, L-1) nats: how surprising any legal token is to a player who draws
+    uniformly from the legal moves.
     """
     game, n_tokens = corpus.game, tokens_BL.shape[1] - 1
     boards = game.boards(corpus.record(games_B))
     game_N, token_N = np.nonzero(plies_BL[:, :-1] >= 0)
-    legal_NM = game.legal_tokens(boards[boards.rows(game_N, plies_BL[game_N, token_N])])
-    if corpus.tokenization == "move":
-        legal_NV, floor_N = legal_NM, np.log(np.maximum(legal_NM.sum(1), 1))
-    else:
-        legal_NV, floor_N = _character_continuations(corpus, legal_NM, tokens_BL, game_N, token_N)
+    legal_NV = game.legal_tokens(boards[boards.rows(game_N, plies_BL[game_N, token_N])])
     legal_BLV = np.zeros((len(games_B), n_tokens, len(corpus.alphabet)), dtype=bool)
     floor_BL = np.zeros((len(games_B), n_tokens))
-    legal_BLV[game_N, token_N], floor_BL[game_N, token_N] = legal_NV, floor_N
+    legal_BLV[game_N, token_N] = legal_NV
+    floor_BL[game_N, token_N] = np.log(np.maximum(legal_NV.sum(1), 1))
     return legal_BLV, floor_BL
-
-
-def _character_continuations(
-    corpus: Corpus,
-    legal_NM: np.ndarray,
-    tokens_BL: np.ndarray,
-    game_N: np.ndarray,
-    token_N: np.ndarray,
-) -> tuple[np.ndarray, np.ndarray]:
-    """Characters that can follow the part of a move already written, and the surprise of the one that did."""
-    width, ids = corpus.game.characters_per_ply, {character: i for i, character in enumerate(corpus.alphabet)}
-    spelling_MW = np.zeros((legal_NM.shape[1], width), dtype=np.int64)
-    for move, text in enumerate(corpus.game.alphabet):
-        if text:
-            spelling_MW[move] = [ids[character] for character in text]
-    possible_NM = legal_NM.copy()
-    written_N = (token_N + 1) % width
-    for back in range(1, width):
-        typed = written_N >= back
-        place_N = np.where(typed, token_N - (back - 1), 0)
-        letter_N = tokens_BL[game_N, place_N]
-        column_N = np.where(typed, written_N - back, 0)
-        fits_NM = letter_N[:, None] == spelling_MW[:, column_N].T
-        possible_NM &= fits_NM | ~typed[:, None]
-    next_NM = spelling_MW[:, written_N].T
-    legal_NV = np.zeros((len(game_N), len(corpus.alphabet)), dtype=bool)
-    row, move = np.nonzero(possible_NM)
-    legal_NV[row, next_NM[row, move]] = True
-    came_N = tokens_BL[game_N, np.minimum(token_N + 1, tokens_BL.shape[1] - 1)]
-    matching_N = (possible_NM & (next_NM == came_N[:, None])).sum(1)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        surprise_N = np.log(possible_NM.sum(1)) - np.log(matching_N)
-    return legal_NV, np.where(np.isfinite(surprise_N), surprise_N, math.nan)

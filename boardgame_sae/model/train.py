@@ -23,7 +23,8 @@ from boardgame_sae.model.muon import Muon
 from boardgame_sae.runs import Run, RunError, pack_state, progress, unpack_state, write_json
 from boardgame_sae.transcripts.corpus import SPLITS, Corpus
 
-PAD = 0
+ABSENT = -100
+"""The target, to torch, of a prediction that does not count."""
 
 
 @config
@@ -38,13 +39,15 @@ class TrainGPTConfig:
     """Attention heads a block."""
     act_fn: Literal["relu", "gelu"] = "relu"
     """Nonlinearity of the MLP."""
+    n_ctx: int | None = None
+    """Tokens it reads at once (default: as many as the longest game needs)."""
     targets: Literal["sampled", "expected"] = "sampled"
     """What is predicted: the move that was played, or the uniform distribution over the moves that random play could
     have made there. The second is the exact expectation of the first, without its noise; but it uses the rules."""
     n_steps: int = 2800
     """Optimiser steps."""
     batch_size: int = 64
-    """Games a step."""
+    """Rows a step: games or, where the notation shows where a game begins, blocks of games."""
     muon_lr: float = 0.02
     """Peak rate of Muon, on the blocks' matrices."""
     adamw_lr: float = 3e-3
@@ -70,6 +73,8 @@ class TrainGPTConfig:
         for name in ("n_layers", "d_model", "n_heads", "n_steps", "batch_size", "log_every", "eval_every"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1")
+        if self.n_ctx is not None and self.n_ctx < 1:
+            raise ValueError("n_ctx must be at least 1")
         if self.d_model % self.n_heads:
             raise ValueError(f"d_model {self.d_model} does not divide into {self.n_heads} heads")
 
@@ -112,17 +117,21 @@ def make_optimizers(gpt: GPT, cfg: TrainGPTConfig) -> list[torch.optim.Optimizer
     ]
 
 
-def next_token_loss(gpt: torch.nn.Module, tokens_BL: Tensor, expected_BLV: Tensor | None = None) -> Tensor:
-    """Mean cross-entropy, in nats, of predicting each next token of some games; padding does not count.
+def next_token_loss(
+    gpt: torch.nn.Module, tokens_BL: Tensor, present_BL: Tensor, expected_BLV: Tensor | None = None
+) -> Tensor:
+    """Mean cross-entropy, in nats, of predicting each next token that is present.
 
+    present_BL: bool (B, L), where a row has a token; absent ones stand at its end.
     expected_BLV: bool (B, L, V), tokens that were equally likely to come next; then their distribution is predicted.
     """
     logits_BLV = gpt(tokens_BL[:, :-1])
     if expected_BLV is None:
-        return F.cross_entropy(logits_BLV.flatten(0, 1), tokens_BL[:, 1:].flatten(), ignore_index=PAD)
+        targets_BL = tokens_BL[:, 1:].masked_fill(~present_BL[:, 1:], ABSENT)
+        return F.cross_entropy(logits_BLV.flatten(0, 1), targets_BL.flatten(), ignore_index=ABSENT)
     targets_BLV = expected_BLV / expected_BLV.sum(-1, keepdim=True).clamp(min=1)
     loss_BL = -(targets_BLV * logits_BLV.log_softmax(-1)).sum(-1)
-    return loss_BL[tokens_BL[:, 1:] != PAD].mean()
+    return loss_BL[present_BL[:, 1:]].mean()
 
 
 class Training:
@@ -140,14 +149,17 @@ class Training:
     def advance(self) -> float:
         """One optimiser step; returns the batch's loss in nats."""
         cfg, fabric = self.cfg, self.fabric
-        games_B = self.corpus.batch_games("train", self.step, cfg.batch_size, seed_for(cfg.seed, "order"))
-        games_B = games_B[fabric.global_rank :: fabric.world_size]
-        tokens_BL, plies_BL = self.corpus.rows(games_B)
-        expected_BLV = None
+        order = ("train", self.step, cfg.batch_size, seed_for(cfg.seed, "order"))
+        own, n_ctx, expected_BLV = slice(fabric.global_rank, None, fabric.world_size), self.gpt.cfg.n_ctx, None
         if cfg.targets == "expected":
+            games_B = self.corpus.batch_games(*order)[own]
+            tokens_BL, plies_BL = self.corpus.rows(games_B, n_ctx)
             legal_BLV = continuations(self.corpus, games_B, tokens_BL, plies_BL)[0]
             expected_BLV = torch.from_numpy(legal_BLV).to(fabric.device)
-        loss = next_token_loss(self.model, torch.from_numpy(tokens_BL).to(fabric.device), expected_BLV)
+        else:
+            tokens_BL, plies_BL = (part[own] for part in self.corpus.batch(*order, n_ctx))
+        tokens, present = (torch.from_numpy(part).to(fabric.device) for part in (tokens_BL, plies_BL >= 0))
+        loss = next_token_loss(self.model, tokens, present, expected_BLV)
         fabric.backward(loss)
         factor = rate_factor(self.step, cfg)
         torch.nn.utils.clip_grad_norm_(self.gpt.parameters(), cfg.grad_clip)
@@ -185,15 +197,14 @@ def gpt_config(corpus: Corpus, cfg: TrainGPTConfig) -> GPTConfig:
         n_heads=cfg.n_heads,
         act_fn=cfg.act_fn,
         d_vocab=len(corpus.alphabet),
-        n_ctx=corpus.n_ctx,
+        n_ctx=cfg.n_ctx or corpus.n_ctx,
     )
 
 
 def model_card(corpus: Corpus, cfg: TrainGPTConfig, run_hash: str) -> dict[str, Any]:
     """What a GPT is and how it was made, as plain data."""
     return {
-        "game": corpus.attributes["game"],
-        "passes": corpus.attributes["passes"],
+        "game": corpus.game.spec,
         "tokenization": corpus.tokenization,
         "alphabet": list(corpus.alphabet),
         "gpt": to_mapping(gpt_config(corpus, cfg)),
@@ -222,7 +233,7 @@ def train_gpt_run(
         corpus.games(split, 1)
     if cfg.targets == "expected":
         check_expected(corpus)
-    with Run("gpt", name or corpus.attributes["game"], to_mapping(cfg), {"corpus": corpus.hash}, out) as run:
+    with Run("gpt", name or corpus.game.name, to_mapping(cfg), {"corpus": corpus.hash}, out) as run:
         if run.done:
             return run.folder
         keep_freed_memory()
@@ -302,12 +313,8 @@ def _look(training: Training) -> dict[str, float]:
     n_games = min(256, len(training.corpus.games("validation")))
     seen = legality(model, training.corpus, split="validation", n_games=n_games)
     training.gpt.train()
-    return {
-        "validation_loss": seen.loss,
-        "loss_floor": seen.loss_floor,
-        "legal_rate": seen.legal_rate,
-        "legal_mass": seen.legal_mass,
-    }
+    floor = {} if seen.loss_floor is None else {"loss_floor": seen.loss_floor}
+    return {"validation_loss": seen.loss, **floor, "legal_rate": seen.legal_rate, "legal_mass": seen.legal_mass}
 
 
 def train_gpt(

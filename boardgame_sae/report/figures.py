@@ -71,7 +71,8 @@ def learning_curve(curve: Curve, legality: Mapping[str, Any]) -> Figure:
     legal.legend(loc="upper center", bbox_to_anchor=(0.5, -0.17), fontsize=8)
     loss.plot(*_points(curve, "train_loss"), color=COLOURS[5], label="train")
     loss.plot(*_points(curve, "validation_loss"), "o-", color=COLOURS[0], markersize=4, label="validation")
-    loss.plot(*_points(curve, "loss_floor"), "--", color=INK, label="floor: the rules known, nothing else")
+    if any("loss_floor" in line for line in curve):
+        loss.plot(*_points(curve, "loss_floor"), "--", color=INK, label="floor: the rules known, nothing else")
     loss.set(xlabel="training step", ylabel="cross-entropy a token (nats)", title="Loss")
     loss.legend(loc="upper center", bbox_to_anchor=(0.5, -0.17), fontsize=8)
     return figure

@@ -219,11 +219,13 @@ def _summary(study: Study, rows: Sequence[Row]) -> str:
 def _model_sentence(study: Study) -> str:
     card, legality = read_json(study.model / "cfg.json"), read_json(study.model / "legality.json")
     test, gpt, game = legality["test"], card["gpt"], Corpus.open(study.corpus).game
+    floor = test["loss_floor"]
+    beside = "" if floor is None else f", where the rules alone would give {floor:.3f}"
     return (
         f"{study.label}: a GPT of {gpt['n_layers']} layers and width {gpt['d_model']} learned {game.name} from "
         f"{card['corpus'].get('n_games', 0):,} games. Its most probable move is legal at {test['legal_rate']:.2%} of "
         f"test positions ({legality['random_weights']['legal_rate']:.1%} with random weights); its loss is "
-        f"{test['loss']:.3f} nats, where the rules alone would give {test['loss_floor']:.3f}."
+        f"{test['loss']:.3f} nats{beside}."
     )
 
 

@@ -211,7 +211,7 @@ def testbed_metadata(testbed: Testbed) -> dict[str, Any]:
     """What an SAE remembers of where it was trained."""
     return {
         "hook_name": testbed.hook_name,
-        "game": testbed.corpus.attributes["game"],
+        "game": testbed.corpus.game.spec,
         "model": testbed.model.hash,
         "testbed": testbed.hash,
         "random_weights": "random_weights" in testbed.model.card.get("training", {}),

@@ -7,7 +7,7 @@ the change does not touch.
 import itertools
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import field
+from dataclasses import field, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from boardgame_sae.saes.sae import SAEConfig, sae_config
 from boardgame_sae.saes.train import TrainSAEConfig, testbed_metadata, train_saes_run
 from boardgame_sae.transcripts.corpus import Corpus
 from boardgame_sae.transcripts.generate import GenerateConfig, generate_run
+from boardgame_sae.transcripts.labels import place_name
 
 SWEEP_FILE = "sweep.json"
 
@@ -46,6 +47,8 @@ class SweepConfig:
     """Hook points to train SAEs at; none: two thirds up the residual stream."""
     n_games: int = 1000
     """Games a split to score on."""
+    positions: str | None = None
+    """Where boards are read: `ply`, the end of each ply, or a place of the game's notation (default: the game's)."""
     training: TrainSAEConfig = TrainSAEConfig()
     """How the SAEs are trained."""
     saes: tuple[dict[str, Any], ...] = ()
@@ -84,8 +87,9 @@ def sweep_run(cfg: SweepConfig, *, out: str | Path | None = None, workers: int =
     if cfg.saes:
         model = GameModel.load(model_folder, device)
         names = cfg.hook_names or (None,)
-        folders["probes"] = str(probe_run(model, corpus, cfg.probes, name="trained"))
-        folders["random_probes"] = str(probe_run(model.random_twin(), corpus, cfg.probes, name="random-weights"))
+        probes = replace(cfg.probes, positions=cfg.probes.positions or cfg.positions)
+        folders["probes"] = str(probe_run(model, corpus, probes, name="trained"))
+        folders["random_probes"] = str(probe_run(model.random_twin(), corpus, probes, name="random-weights"))
         folders["testbeds"] = [
             _testbed_runs(cfg, hook_name, corpus_folder, model_folder, device) for hook_name in names
         ]
@@ -104,7 +108,8 @@ def model_settings(cfg: SweepConfig) -> Any:
 
 def _testbed_runs(cfg: SweepConfig, hook_name: str | None, corpus: Path, model: Path, device: str) -> dict[str, Any]:
     """Train and score the grid at one hook point."""
-    folder = testbed_run(model, corpus, hook_name=hook_name, n_games=cfg.n_games, name=cfg.name, device=device)
+    choice = {"hook_name": hook_name, "n_games": cfg.n_games, "positions": cfg.positions}
+    folder = testbed_run(model, corpus, **choice, name=cfg.name, device=device)
     testbed = load_testbed(folder, device)
     trained = _train(testbed, cfg.saes, cfg.training, device)
     random = _train(testbed.random_twin(), cfg.random_saes, cfg.training, device)
@@ -132,7 +137,10 @@ def sweep_config(values: Mapping[str, Any], source: str) -> SweepConfig:
     cfg = from_mapping(SweepConfig, values, source)
     if cfg.suite not in SUITES:
         raise ConfigError(f"{source}: unknown suite '{cfg.suite}'; the suites are {', '.join(SUITES)}")
-    load_game(cfg.corpus.game, passes=cfg.corpus.passes).property(cfg.probes.property)
+    game = load_game(cfg.corpus.game)
+    game.property(cfg.probes.property)
+    for place in (cfg.positions, cfg.probes.positions):
+        place_name(game, cfg.corpus.tokenization or game.default_tokenization, place)
     d_model = model_settings(cfg).d_model
     expand(cfg.saes, d_model, f"{source}: saes")
     expand(cfg.random_saes, d_model, f"{source}: random_saes")

@@ -1,6 +1,6 @@
 """HDF5 corpus: games as moves and as token ids, the ply at every token, metadata, splits, batches.
 
-    corpus.h5    attributes: format, version, game, passes, tokenization, alphabet (JSON), config (JSON), hash
+    corpus.h5    attributes: format, version, game, tokenization, alphabet (JSON), config (JSON), hash
         moves, move_offsets      the games themselves, in the game's move codes
         tokens, token_offsets    what the GPT reads
         plies                    plies complete after reading each token
@@ -11,6 +11,7 @@ The arrays are contiguous, so that they are memory-mapped and a corpus opens at 
 """
 
 import json
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -20,11 +21,12 @@ import h5py
 import numpy as np
 
 from boardgame_sae.config import canonical_json, seed_for, to_mapping
-from boardgame_sae.games import Game, MoveRecord, load_game
+from boardgame_sae.games import Boards, Game, MoveRecord, load_game
 from boardgame_sae.runs import new_hdf5
+from boardgame_sae.transcripts.packing import Packing
 
 CORPUS_FILE = "corpus.h5"
-FORMAT, VERSION = "boardgame_sae corpus", 1
+FORMAT, VERSION = "boardgame_sae corpus", 2
 SPLITS = ("train", "validation", "test")
 ARRAYS = ("moves", "move_offsets", "tokens", "token_offsets", "plies", "split")
 
@@ -49,7 +51,7 @@ def tokenize(game: Game, record: MoveRecord, tokenization: str) -> tuple[np.ndar
 
 
 def alphabet_of(game: Game, tokenization: str) -> tuple[str, ...]:
-    """What each token id stands for; id 0 is padding."""
+    """What each token id stands for."""
     return game.alphabet if tokenization == "move" else game.text_alphabet
 
 
@@ -74,19 +76,31 @@ def _mix(x: np.ndarray) -> np.ndarray:
     return x ^ (x >> np.uint64(31))
 
 
-def write_corpus(path: Path, record: MoveRecord, cfg: Any, run_hash: str) -> None:
-    """Write a corpus file from its games and the config they were generated (or imported) with."""
-    game = load_game(cfg.game, passes=cfg.passes)
-    tokens, plies, offsets = tokenize(game, record, cfg.tokenization)
-    columns = {"length": np.diff(record.offsets).astype(np.uint16), **game.outcomes(record)}
+def write_corpus(
+    path: Path, record: MoveRecord, cfg: Any, run_hash: str, columns: Mapping[str, np.ndarray] | None = None
+) -> None:
+    """Write a corpus file from its games and the config they were generated (or imported) with.
+
+    columns: what else is known of each game, arrays (n_games,) of numbers or bytes of a fixed width, by name.
+    One that the game's own outcomes have too wins over them: people resign, and the board does not show it.
+    Raises ValueError when a column has not an entry a game, or is named `length`, which the corpus itself counts.
+    """
+    game = load_game(cfg.game)
+    tokenization = cfg.tokenization or game.default_tokenization
+    tokens, plies, offsets = tokenize(game, record, tokenization)
+    own = {"length": np.diff(record.offsets).astype(np.uint16), **game.outcomes(record)}
+    for name, values in (columns or {}).items():
+        if name == "length":
+            raise ValueError(f"the corpus itself has a column '{name}'; give yours another name")
+        if np.shape(values) != (len(record),):
+            raise ValueError(f"column '{name}' has shape {np.shape(values)}; {len(record)} games need an entry each")
     with new_hdf5(path) as file:
         file.attrs.update(
             format=FORMAT,
             version=VERSION,
-            game=cfg.game,
-            passes=cfg.passes,
-            tokenization=cfg.tokenization,
-            alphabet=json.dumps(alphabet_of(game, cfg.tokenization)),
+            game=game.spec,
+            tokenization=tokenization,
+            alphabet=json.dumps(alphabet_of(game, tokenization)),
             config=canonical_json(to_mapping(cfg)),
             hash=run_hash,
         )
@@ -96,7 +110,7 @@ def write_corpus(path: Path, record: MoveRecord, cfg: Any, run_hash: str) -> Non
         undated = h5py.h5p.create(h5py.h5p.GROUP_CREATE)
         undated.set_obj_track_times(False)  # else the same corpus has other bytes a second later
         h5py.h5g.create(file.id, b"games", gcpl=undated)
-        for name, values in columns.items():
+        for name, values in {**own, **(columns or {})}.items():
             file[f"games/{name}"] = values
 
 
@@ -147,7 +161,7 @@ class Corpus:
     @cached_property
     def game(self) -> Game:
         """The game that was played."""
-        return load_game(self.attributes["game"], passes=self.attributes["passes"])
+        return load_game(self.attributes["game"])
 
     @property
     def tokenization(self) -> str:
@@ -156,7 +170,7 @@ class Corpus:
 
     @cached_property
     def alphabet(self) -> tuple[str, ...]:
-        """What each token id stands for; id 0 is padding."""
+        """What each token id stands for."""
         return tuple(json.loads(self.attributes["alphabet"]))
 
     @property
@@ -175,8 +189,7 @@ class Corpus:
     @cached_property
     def n_ctx(self) -> int:
         """Tokens a GPT reads of the longest possible game: all but the last, after which nothing is predicted."""
-        per_ply = 1 if self.tokenization == "move" else self.game.characters_per_ply
-        return self.game.max_plies * per_ply - 1
+        return (self.game.max_plies if self.tokenization == "move" else self.game.max_characters) - 1
 
     def games(self, split: str, n_games: int | None = None) -> np.ndarray:
         """Places of the first `n_games` games (default all) of a split. Raises ValueError if there are fewer."""
@@ -189,12 +202,24 @@ class Corpus:
             )
         return found[:n_games]
 
-    def rows(self, games_B: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Token ids and plies of some games, each (B, n_ctx + 1) int64, padded with 0 and with -1."""
+    def n_read(self, games_B: np.ndarray, n_ctx: int | None = None) -> np.ndarray:
+        """Tokens (B,) of each of some games that a GPT of that context reads (default: the corpus's)."""
+        offsets = self.arrays["token_offsets"]
+        return np.minimum(offsets[np.asarray(games_B) + 1] - offsets[games_B], n_ctx or self.n_ctx)
+
+    def rows(self, games_B: np.ndarray, n_ctx: int | None = None) -> tuple[np.ndarray, np.ndarray]:
+        """Token ids and plies of some games, each (B, n_ctx + 1) int64, for a GPT of that context (default: its own).
+
+        After a game's end ids are 0 and plies -1: a token is present where its ply is not negative.
+        """
         offsets = self.arrays["token_offsets"]
         starts_B, stops_B = offsets[games_B], offsets[np.asarray(games_B) + 1]
-        place_BL = starts_B[:, None] + np.arange(self.n_ctx + 1)[None]
-        inside_BL = place_BL < stops_B[:, None]
+        place_BL = starts_B[:, None] + np.arange((n_ctx or self.n_ctx) + 1)[None]
+        return self._read(np.where(place_BL < stops_B[:, None], place_BL, -1))
+
+    def _read(self, place_BL: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Ids and plies of the tokens at some places: 0 and -1 where a place is -1."""
+        inside_BL = place_BL >= 0
         place_BL = np.where(inside_BL, place_BL, 0)
         tokens_BL = np.where(inside_BL, self.arrays["tokens"][place_BL].astype(np.int64), 0)
         plies_BL = np.where(inside_BL, self.arrays["plies"][place_BL].astype(np.int64), -1)
@@ -204,9 +229,37 @@ class Corpus:
         """The moves of some games."""
         return MoveRecord(self.arrays["moves"], self.arrays["move_offsets"])[np.asarray(games_B)]
 
-    def batch(self, split: str, step: int, batch_size: int, seed: int) -> np.ndarray:
-        """Token ids (batch_size, n_ctx + 1) of the games of a training step, as `batch_games` picks them."""
-        return self.rows(self.batch_games(split, step, batch_size, seed))[0]
+    def boards(self, games_B: np.ndarray) -> Boards:
+        """Every position of some games, with what the corpus knows of them that the game makes use of."""
+        known = [name for name in self.game.about if f"games/{name}" in self.arrays]
+        about = {name: self.arrays[f"games/{name}"][np.asarray(games_B)] for name in known}
+        record = self.record(games_B)
+        return self.game.boards(record, about=about) if about else self.game.boards(record)
+
+    @property
+    def packs(self) -> bool:
+        """Whether games share the rows of a training batch: where a text shows where a game begins."""
+        return self.tokenization == "char" and bool(self.game.text_start)
+
+    def batch(
+        self, split: str, step: int, batch_size: int, seed: int, n_ctx: int | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Token ids and plies of a training step, as of `rows`: a pure function of its arguments.
+
+        Rows are single games, as `batch_games` picks them, or else blocks of games packed by `Packing`, in the order
+        of the same permutations; plies then begin anew with each game.
+        """
+        if not self.packs:
+            return self.rows(self.batch_games(split, step, batch_size, seed), n_ctx)
+        size, first, last = (n_ctx or self.n_ctx) + 1, step * batch_size, (step + 1) * batch_size
+        parts, epoch, before = [], 0, 0
+        while before < last:
+            after = before + self._n_blocks(split, seed, epoch, size)
+            if after > first:
+                blocks = slice(max(first - before, 0), last - before)
+                parts.append(self._packing(split, seed, epoch, size).places(blocks))
+            epoch, before = epoch + 1, after
+        return self._read(np.concatenate(parts))
 
     def batch_games(self, split: str, step: int, batch_size: int, seed: int) -> np.ndarray:
         """Places (batch_size,) of the games of a training step: a pure function of its arguments.
@@ -222,7 +275,7 @@ class Corpus:
         return chosen
 
     def _split_games(self, split: str) -> np.ndarray:
-        key = f"games {split}"
+        key = ("games", split)
         if key not in self._memo:
             games_B = self.games(split)
             if len(games_B) == 0:
@@ -231,16 +284,37 @@ class Corpus:
         return self._memo[key]
 
     def _permutation(self, split: str, seed: int, epoch: int) -> np.ndarray:
-        key = f"permutation {split} {seed} {epoch}"
-        if key not in self._memo:
-            for old in [name for name in self._memo if name.startswith("permutation")][:-1]:
-                del self._memo[old]
+        def make() -> np.ndarray:
             generator = np.random.default_rng(seed_for(seed, "batches", epoch))
-            self._memo[key] = generator.permutation(len(self._split_games(split)))
+            return generator.permutation(len(self._split_games(split)))
+
+        return self._of_late(("permutation", split, seed, epoch), make)
+
+    def _packing(self, split: str, seed: int, epoch: int, size: int) -> Packing:
+        def make() -> Packing:
+            games_B = self._split_games(split)[self._permutation(split, seed, epoch)]
+            offsets = self.arrays["token_offsets"]
+            starts_B = offsets[games_B]
+            return Packing.of(starts_B, offsets[games_B + 1] - starts_B, size)
+
+        return self._of_late(("packing", split, seed, epoch, size), make)
+
+    def _n_blocks(self, split: str, seed: int, epoch: int, size: int) -> int:
+        key = ("blocks", split, seed, epoch, size)
+        if key not in self._memo:
+            self._memo[key] = len(self._packing(split, seed, epoch, size))
+        return self._memo[key]
+
+    def _of_late(self, key: tuple[Any, ...], make: Callable[[], Any]) -> Any:
+        """What `make` gives, kept; of each kind (the first of its key) the last two are."""
+        if key not in self._memo:
+            for old in [other for other in self._memo if other[0] == key[0]][:-1]:
+                del self._memo[old]
+            self._memo[key] = make()
         return self._memo[key]
 
     @cached_property
-    def _memo(self) -> dict[str, np.ndarray]:
+    def _memo(self) -> dict[tuple[Any, ...], Any]:
         return {}
 
 

@@ -4,7 +4,9 @@ Games are played in parts of a fixed size. Each part is a file that appears whol
 that are missing, and the finished parts are then bound into one corpus.
 """
 
+import dataclasses
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -16,9 +18,10 @@ from boardgame_sae.games import MoveRecord, load_game
 from boardgame_sae.launch import map_ordered
 from boardgame_sae.runs import Run, progress, writing
 from boardgame_sae.transcripts.corpus import CORPUS_FILE, Corpus, write_corpus
-from boardgame_sae.transcripts.players import make_player, play_games
-
-PART_SIZE = 8192
+from boardgame_sae.transcripts.openings import make_opening
+from boardgame_sae.transcripts.play import Played, identities, play_games
+from boardgame_sae.transcripts.players import Player, make_player, rating, settle_player
+from boardgame_sae.transcripts.skill import skill_bins
 
 
 @config
@@ -26,15 +29,18 @@ class GenerateConfig:
     """What to play and how to write it down."""
 
     game: str = "othello"
-    """A registered game: othello, othello6, classic, nomidflip, delflank, iago, ..."""
-    passes: Literal["implicit", "explicit"] = "implicit"
-    """Whether a forced pass is left out of the transcript or written as a move."""
+    """A registered game, with its options if any: `othello`, `othello6`, `classic`, `othello:passes=explicit`, ..."""
     players: tuple[str, ...] = ("random",)
-    """One player for both sides, or the first and the second mover: `random`, `epsilon_greedy:epsilon=0.2`."""
+    """One player for both sides, or the first and the second mover: `random`, `epsilon_greedy:epsilon=0.2`,
+    `graded:temperature=8/1/0.25`, `stockfish:nodes=1000,skill=3`; `transcripts/players.py` lists them."""
+    opening: str | None = None
+    """How games begin before the players take over: `random:plies=6`, `book:plies=12`."""
     n_games: int = 100_000
     """Games to play."""
-    tokenization: Literal["move", "char"] = "move"
-    """One token a move, or one a character."""
+    max_plies: int | None = None
+    """Longer games are broken off there."""
+    tokenization: Literal["move", "char"] | None = None
+    """One token a move, or one a character (default: as the game has it)."""
     validation_fraction: float = 0.05
     """Share of games kept for choosing; equal games always fall in the same split."""
     test_fraction: float = 0.05
@@ -45,6 +51,8 @@ class GenerateConfig:
     def __post_init__(self) -> None:
         if self.n_games < 1:
             raise ValueError("n_games must be at least 1")
+        if self.max_plies is not None and self.max_plies < 1:
+            raise ValueError("max_plies must be at least 1")
         if not 1 <= len(self.players) <= 2:
             raise ValueError("players are one (for both sides) or two")
         if min(self.validation_fraction, self.test_fraction) < 0 or self.validation_fraction + self.test_fraction >= 1:
@@ -58,53 +66,90 @@ def game_seeds(seed: int, first: int, last: int) -> np.ndarray:
         return base + np.arange(first, last, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15)
 
 
+def _both(cfg: GenerateConfig) -> list[Player]:
+    return [make_player(text) for text in (cfg.players * 2)[:2]]
+
+
+def _part_size(cfg: GenerateConfig) -> int:
+    return min(player.games_a_part for player in _both(cfg))
+
+
 def _play_part(job: tuple[GenerateConfig, int, str]) -> int:
     """Play one part and write it whole; returns how many games it holds."""
     cfg, part, path = job
-    game = load_game(cfg.game, passes=cfg.passes)
-    both = [make_player(text) for text in (cfg.players * 2)[:2]]
-    first = part * PART_SIZE
-    last = min(first + PART_SIZE, cfg.n_games)
-    record = play_games(game, both, game_seeds(cfg.seed, first, last))
+    first = part * _part_size(cfg)
+    last = min(first + _part_size(cfg), cfg.n_games)
+    opening = make_opening(cfg.opening) if cfg.opening else None
+    seeds_B = game_seeds(cfg.seed, first, last)
+    played = play_games(load_game(cfg.game), _both(cfg), seeds_B, opening=opening, max_plies=cfg.max_plies)
+    record = played.record
     with writing(Path(path)) as temporary:
-        save_file({"moves": record.moves_M, "lengths": np.diff(record.offsets)}, temporary)
+        arrays = {"moves": record.moves_M, "lengths": record.lengths, "temperatures": played.temperatures_B2}
+        save_file(arrays, temporary)
     return last - first
 
 
-def _read_part(path: Path) -> MoveRecord:
+def _read_part(path: Path) -> Played:
     arrays = load_file(path)
-    return MoveRecord(arrays["moves"], np.concatenate([[0], np.cumsum(arrays["lengths"])]))
+    offsets = np.concatenate([[0], np.cumsum(arrays["lengths"])])
+    return Played(MoveRecord(arrays["moves"], offsets), arrays["temperatures"])
+
+
+def skill_columns(both: Sequence[Player], temperatures_B2: np.ndarray) -> dict[str, np.ndarray]:
+    """What a corpus keeps of its players' strength, per game and side; nothing where nothing is known.
+
+    `temperature_first`, `temperature_second`: float32 pawns. `rating_...`: float32, what `players.rating` says.
+    `skill_...`: int8 bins of the ratings.
+    """
+    ratings_B2 = np.stack(
+        [[rating(player, value) for value in column] for player, column in zip(both, temperatures_B2.T, strict=True)], 1
+    )
+    if not np.isfinite(ratings_B2).any():
+        return {}
+    columns = {}
+    for side, name in enumerate(("first", "second")):
+        columns[f"temperature_{name}"] = temperatures_B2[:, side].astype(np.float32)
+        columns[f"rating_{name}"] = ratings_B2[:, side].astype(np.float32)
+    columns["skill_first"], columns["skill_second"] = skill_bins(ratings_B2[:, 0], ratings_B2[:, 1])
+    return columns
 
 
 def generate_run(cfg: GenerateConfig, *, out: str | Path | None = None, workers: int = 1) -> Path:
     """Play a corpus into a run folder and return the folder; a finished one is reused, a killed one resumed.
 
-    Raises ConfigError for an unknown player, ValueError for an unknown game.
+    Raises ConfigError for an unknown player or opening, ValueError for an unknown game, RunError when an engine fails
+    again and again.
     """
-    load_game(cfg.game, passes=cfg.passes)
-    for text in cfg.players:
-        make_player(text)
+    game = load_game(cfg.game)
+    cfg = dataclasses.replace(
+        cfg,
+        game=game.spec,
+        tokenization=cfg.tokenization or game.default_tokenization,
+        players=tuple(map(settle_player, cfg.players)),
+    )
+    both, opening = _both(cfg), make_opening(cfg.opening) if cfg.opening else None
+    inputs = identities(game, both, opening)
     if workers < 1:
         raise ConfigError(f"workers must be at least 1, not {workers}")
-    with Run("corpus", cfg.game, to_mapping(cfg), out=out) as run:
+    with Run("corpus", game.name, to_mapping(cfg), inputs, out) as run:
         if run.done:
             return run.folder
-        began = time.perf_counter()
-        n_parts = -(-cfg.n_games // PART_SIZE)
-        paths = [run / f"parts/{part:06d}.safetensors" for part in range(n_parts)]
+        began, size = time.perf_counter(), _part_size(cfg)
+        paths = [run / f"parts/{part:06d}.safetensors" for part in range(-(-cfg.n_games // size))]
         jobs = [(cfg, part, str(path)) for part, path in enumerate(paths) if not path.exists()]
-        done = cfg.n_games - sum(min(PART_SIZE, cfg.n_games - part * PART_SIZE) for _, part, _ in jobs)
-        with progress(cfg.n_games, f"play {cfg.game}", "games", initial=done) as bar:
+        done = cfg.n_games - sum(min(size, cfg.n_games - part * size) for _, part, _ in jobs)
+        with progress(cfg.n_games, f"play {game.name}", "games", initial=done) as bar:
             for n_played in map_ordered(_play_part, jobs, workers):
                 bar.update(n_played)
-        record = MoveRecord.concatenate([_read_part(path) for path in paths])
+        played = Played.concatenate([_read_part(path) for path in paths])
         with writing(run / CORPUS_FILE) as temporary:
-            write_corpus(temporary, record, cfg, run.hash)
+            columns = skill_columns(both, played.temperatures_B2)
+            write_corpus(temporary, played.record, cfg, run.hash, columns)
         for path in paths:
             path.unlink()
         (run / "parts").rmdir()
         run.log_time("generate", time.perf_counter() - began, games=cfg.n_games)
-        run.finish(n_games=cfg.n_games, n_moves=len(record.moves_M))
+        run.finish(n_games=cfg.n_games, n_moves=len(played.record.moves_M))
         return run.folder
 
 

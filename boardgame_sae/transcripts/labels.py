@@ -1,7 +1,7 @@
 """Property labels at chosen positions: computed once, stored packed.
 
-A position is a token that completes a ply and that the GPT reads; its label is the board after that ply, stated for
-the player to move.
+A position is a token that the GPT reads: one that completes a ply or, if asked for, one that marks another place of
+the notation. Its label is the board after the plies complete there, stated for the player to move.
 """
 
 import math
@@ -13,6 +13,7 @@ from typing import Any
 import h5py
 import numpy as np
 
+from boardgame_sae.games import Game
 from boardgame_sae.runs import new_hdf5, writing
 from boardgame_sae.transcripts.corpus import Corpus, CorpusError
 
@@ -34,17 +35,40 @@ class Positions:
         return len(self.game_N)
 
 
-def positions(corpus: Corpus, games_B: np.ndarray) -> Positions:
-    """Every position of some games: the last token of each ply, as far as a GPT reads."""
-    plies_BL = corpus.rows(games_B)[1][:, :-1]
-    before_BL = np.concatenate([np.zeros_like(plies_BL[:, :1]), plies_BL[:, :-1]], axis=1)
-    game_N, token_N = np.nonzero(plies_BL > before_BL)
+def place_name(game: Game, tokenization: str, place: str | None = None) -> str:
+    """The name of the place where boards are read: the one asked for, or the game's default.
+
+    Raises ValueError, with those there are, for a place that the game's tokens do not show.
+    """
+    known = ("ply", *game.places) if tokenization == "char" else ("ply",)
+    if place is None:
+        return game.default_place if tokenization == "char" else "ply"
+    if place not in known:
+        raise ValueError(f"{game.name} has no positions '{place}'; with one token a {tokenization}: {', '.join(known)}")
+    return place
+
+
+def positions(corpus: Corpus, games_B: np.ndarray, place: str | None = None, n_ctx: int | None = None) -> Positions:
+    """Every position of some games, as far as a GPT of that context (default: the corpus's) reads.
+
+    place: `ply`, the last token of each ply, or one of the game's `places`, every token of its character; by default
+    the game's own. Raises ValueError, with those there are, for another.
+    """
+    place = place_name(corpus.game, corpus.tokenization, place)
+    tokens_BL, plies_BL = (part[:, :-1] for part in corpus.rows(games_B, n_ctx))
+    if place == "ply":
+        before_BL = np.concatenate([np.zeros_like(plies_BL[:, :1]), plies_BL[:, :-1]], axis=1)
+        here_BL = plies_BL > before_BL
+    else:
+        mark = corpus.alphabet.index(corpus.game.places[place])
+        here_BL = (tokens_BL == mark) & (plies_BL >= 0)
+    game_N, token_N = np.nonzero(here_BL)
     return Positions(np.asarray(games_B), game_N, token_N, plies_BL[game_N, token_N])
 
 
 def property_labels(corpus: Corpus, where: Positions, names: Sequence[str]) -> dict[str, np.ndarray]:
     """For each named property, its labels at some positions: bool (N, *shape)."""
-    boards = corpus.game.boards(corpus.record(where.games_B))
+    boards = corpus.boards(where.games_B)
     return corpus.game.property_labels(boards[boards.rows(where.game_N, where.ply_N)], names)
 
 

@@ -229,6 +229,9 @@ def test_alphabets():
 def test_options():
     assert load_game("othello", size=6) is load_game("othello6")
     assert load_game("classic", passes="implicit") is load_game("classic")
+    assert load_game("othello:size=4,passes=explicit") is load_game("othello4:passes=explicit")
+    assert load_game("othello:size=4", passes="explicit").spec == "othello4:passes=explicit"
+    assert load_game("classic:passes=implicit").spec == "classic"
     assert load_game("othello", size=4, passes="explicit").name == "othello4"
     with pytest.raises(ValueError, match="4, 6, 8 rows"):
         load_game("othello", size=5)

@@ -18,7 +18,7 @@ def model(request):
     with torch.no_grad():
         for weight in gpt.parameters():
             weight.copy_(torch.randn(weight.shape, generator=torch.Generator().manual_seed(weight.numel())) * 0.3)
-    return GameModel(gpt.eval(), {"game": "othello6", "passes": "implicit"})
+    return GameModel(gpt.eval(), {"game": "othello6"})
 
 
 @pytest.fixture

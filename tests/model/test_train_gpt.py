@@ -78,14 +78,28 @@ def test_the_loss_is_the_mean_over_tokens_that_are_no_padding():
         chances = gpt(torch.tensor([real[:-1]]))[0].softmax(-1)
         losses += [-math.log(chances[place, token].item()) for place, token in enumerate(real[1:])]
     assert len(losses) == 5 + 1 + 2
-    assert abs(next_token_loss(gpt, torch.tensor(games)).item() - sum(losses) / 8) < 1e-6
+    tokens_BL = torch.tensor(games)
+    assert abs(next_token_loss(gpt, tokens_BL, tokens_BL != 0).item() - sum(losses) / 8) < 1e-6
+
+
+def test_token_0_counts_where_it_is_present():
+    gpt = GPT(GPTConfig(n_layers=1, d_model=8, n_heads=2, d_vocab=6, n_ctx=5), seed=2)
+    games = [[0, 2, 0, 4], [0, 0]]
+    log_probs = [gpt(torch.tensor([game[:-1]]))[0].log_softmax(-1) for game in games]
+    losses = [
+        -logs[i, token].item() for game, logs in zip(games, log_probs, strict=True) for i, token in enumerate(game[1:])
+    ]
+    present_BL = torch.tensor([[True] * 4, [True, True, False, False]])
+    found = next_token_loss(gpt, torch.tensor([[0, 2, 0, 4], [0, 0, 0, 0]]), present_BL)
+    assert len(losses) == 4 and abs(found.item() - sum(losses) / 4) < 1e-6
 
 
 def test_more_padding_changes_no_gradient():
     gradients = []
     for n_pads in (0, 2):
         gpt = GPT(GPTConfig(n_layers=1, d_model=8, n_heads=2, d_vocab=6, n_ctx=5), seed=2)
-        next_token_loss(gpt, torch.tensor([[1, 2, 3, 4] + [0] * n_pads, [5, 4, 0, 0] + [0] * n_pads])).backward()
+        tokens_BL = torch.tensor([[1, 2, 3, 4] + [0] * n_pads, [5, 4, 0, 0] + [0] * n_pads])
+        next_token_loss(gpt, tokens_BL, tokens_BL != 0).backward()
         gradients.append([weight.grad for weight in gpt.blocks.parameters()])
     for a, b in zip(*gradients, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-7)
@@ -361,6 +375,7 @@ def test_a_loss_that_is_no_number_ends_the_run_with_the_mend(tiny_corpus, tmp_pa
         ({"log_every": 0}, "log_every must be at least 1"),
         ({"eval_every": -1}, "eval_every must be at least 1"),
         ({"batch_size": 0}, "batch_size must be at least 1"),
+        ({"n_ctx": 0}, "n_ctx must be at least 1"),
         ({"n_heads": 3}, "d_model 128 does not divide into 3 heads"),
         ({"n_step": 5}, "did you mean 'n_steps'"),
         ({"precision": "64"}, "precision"),
@@ -390,7 +405,7 @@ def test_expected_targets_are_the_mean_over_the_moves_that_could_have_been_playe
     logits_V = torch.randn(1, 3, 6)
     possible_BLV = torch.tensor([[[0, 1, 1, 0, 0, 0], [0, 0, 0, 1, 1, 1], [0, 0, 0, 0, 0, 0]]], dtype=torch.bool)
     tokens_BL = torch.tensor([[5, 2, 4, 0]])
-    found = next_token_loss(lambda _: logits_V, tokens_BL, possible_BLV)
+    found = next_token_loss(lambda _: logits_V, tokens_BL, tokens_BL != 0, possible_BLV)
     log_V = logits_V.double().log_softmax(-1)
     by_hand = [-(log_V[0, 0, 1] + log_V[0, 0, 2]) / 2, -(log_V[0, 1, 3] + log_V[0, 1, 4] + log_V[0, 1, 5]) / 3]
     assert abs(float(found) - float(sum(by_hand)) / 2) < 1e-6

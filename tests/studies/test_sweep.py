@@ -50,6 +50,8 @@ def test_a_grid_is_the_product_of_each_entrys_lists_one_entry_after_the_other():
         ({"corpus": {"game": "othello4", "n_games": "800"}}, "field 'corpus.n_games' is '800'"),
         ({"corpus": {"game": "othelo4"}}, "othelo4"),
         ({"training": {"lr": "fast"}}, "field 'training.lr' is 'fast'"),
+        ({"positions": "dot"}, "othello4 has no positions 'dot'; with one token a move: ply"),
+        ({"probes": {"positions": "dot"}}, "othello4 has no positions 'dot'"),
         ({"trainings": {}}, "unknown field 'trainings'; did you mean 'training'"),
         ({"preset": "huge"}, "unknown preset 'huge'"),
         ({"model": {"n_layer": 2}}, "unknown field 'n_layer'; did you mean 'n_layers'"),

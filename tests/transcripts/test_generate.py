@@ -24,11 +24,11 @@ DRIVER = """
     from boardgame_sae.runs import RunError
     from boardgame_sae.transcripts import generate as module
 
-    module.PART_SIZE = 100
+    module._part_size = lambda cfg: 100
     out, workers, wait, *limits = sys.argv[1:]
     if float(wait):
         play = module.play_games
-        module.play_games = lambda *args: (time.sleep(float(wait)), play(*args))[1]
+        module.play_games = lambda *args, **more: (time.sleep(float(wait)), play(*args, **more))[1]
 
     if __name__ == "__main__":
         hard = resource.getrlimit(resource.RLIMIT_FSIZE)[1]
@@ -90,10 +90,12 @@ def test_a_killed_run_resumes_to_the_same_bytes_without_playing_finished_parts_a
             time.sleep(0.005)
         player.kill()
     assert not (out / "DONE").exists() and not (out / "corpus.h5").exists()
-    monkeypatch.setattr(generate_module, "PART_SIZE", 100)
+    monkeypatch.setattr(generate_module, "_part_size", lambda cfg: 100)
     played, play = [], generate_module.play_games
     monkeypatch.setattr(
-        generate_module, "play_games", lambda game, both, seeds: (played.append(len(seeds)), play(game, both, seeds))[1]
+        generate_module,
+        "play_games",
+        lambda game, both, seeds, **more: (played.append(len(seeds)), play(game, both, seeds, **more))[1],
     )
     generate_run(cfg, out=out)
     assert same_bytes(out, whole)
@@ -101,7 +103,7 @@ def test_a_killed_run_resumes_to_the_same_bytes_without_playing_finished_parts_a
 
 
 def test_a_run_killed_while_it_binds_its_parts_resumes_to_the_same_bytes(whole, cfg, tmp_path, monkeypatch):
-    monkeypatch.setattr(generate_module, "PART_SIZE", 300)
+    monkeypatch.setattr(generate_module, "_part_size", lambda cfg: 300)
     real = Path.unlink
 
     def kill(path, *args, **more):
@@ -131,7 +133,7 @@ def test_a_full_disk_names_the_file_and_keeps_the_finished_parts(driver, whole, 
     assert "make room and run the same command again" in first and "make room" in second
     assert sorted(path.name for path in out.iterdir()) == ["parts", "run.json"]
     assert sorted(path.name for path in (out / "parts").iterdir()) == [f"{n:06}.safetensors" for n in range(10)]
-    monkeypatch.setattr(generate_module, "PART_SIZE", 100)
+    monkeypatch.setattr(generate_module, "_part_size", lambda cfg: 100)
     monkeypatch.setattr(generate_module, "play_games", None)
     assert same_bytes(generate_run(cfg, out=out), whole)
 
@@ -141,7 +143,7 @@ def texts(corpus: Corpus) -> list[str]:
 
 
 def test_game_i_is_the_same_however_many_are_played(tmp_path, tiny_corpus, monkeypatch):
-    monkeypatch.setattr(generate_module, "PART_SIZE", 7)
+    monkeypatch.setattr(generate_module, "_part_size", lambda cfg: 7)
     few = generate("othello4", n_games=50, validation_fraction=0.2, test_fraction=0.2, out=tmp_path / "few")
     assert texts(few) == texts(tiny_corpus)[:50]
     assert np.array_equal(few.arrays["split"], tiny_corpus.arrays["split"][:50])
@@ -208,9 +210,18 @@ def test_a_games_split_does_not_depend_on_the_games_around_it():
 
 
 def test_explicit_passes_are_moves_of_the_corpus(tmp_path):
-    corpus = generate("othello4", n_games=100, passes="explicit", out=tmp_path / "run")
+    corpus = generate("othello4:passes=explicit", n_games=100, out=tmp_path / "run")
     assert any("--" in text for text in texts(corpus)) and "--" in corpus.alphabet
     assert corpus.game is load_game("othello4", passes="explicit")
+    assert corpus.attributes["game"] == corpus.game.spec == "othello4:passes=explicit"
+
+
+def test_the_same_game_by_another_text_is_the_same_corpus_and_no_folder_has_a_colon(tmp_path, monkeypatch):
+    monkeypatch.setenv("BOARDGAME_SAE_RUNS", str(tmp_path))
+    specs = ("othello4", "othello4:passes=implicit", "othello:size=4", "othello4:passes=explicit")
+    plain, *same, other = (generate(spec, n_games=5).path.parent for spec in specs)
+    assert same == [plain, plain] and other.parent == plain.parent and other != plain
+    assert plain.name.startswith("othello4-") and other.name.startswith("othello4-")
 
 
 @pytest.mark.parametrize(
@@ -225,7 +236,8 @@ def test_explicit_passes_are_moves_of_the_corpus(tmp_path):
         ({"validation_fraction": 0.5, "test_fraction": 0.5}, "leave games to train on"),
         ({"test_fraction": -0.1}, "leave games to train on"),
         ({"tokenization": "word"}, "tokenization"),
-        ({"passes": "maybe"}, "passes"),
+        ({"passes": "explicit"}, "unknown field 'passes'"),
+        ({"game": "othello4:passes"}, "game 'othello4:passes': 'passes' is not setting=value"),
         ({"workers": 0}, "workers must be at least 1"),
         ({"n_gmaes": 3}, "did you mean 'n_games'"),
     ],
@@ -239,6 +251,12 @@ def test_bad_settings_are_refused_before_a_folder_is_made(tmp_path, settings, co
 def test_an_unknown_game_is_refused_with_the_closest_name_before_a_folder_is_made(tmp_path):
     with pytest.raises(ValueError, match=r"no game 'othelo'.*othello"):
         generate("othelo", n_games=5, out=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_bad_option_of_a_game_is_refused_and_named_before_a_folder_is_made(tmp_path):
+    with pytest.raises(ValueError, match="game 'othello4:passes=maybe': passes are 'implicit' or 'explicit'"):
+        generate("othello4:passes=maybe", n_games=5, out=tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 

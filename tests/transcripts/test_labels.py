@@ -14,7 +14,7 @@ NAMES = ("board", "legal_move", "flipped", "line")
 def passing_char(tmp_path_factory):
     """Characters, with passes written."""
     out = tmp_path_factory.mktemp("corpus") / "passing"
-    return generate("othello4", n_games=60, passes="explicit", tokenization="char", out=out)
+    return generate("othello4:passes=explicit", n_games=60, tokenization="char", out=out)
 
 
 @pytest.fixture(params=["tiny_corpus", "tiny_corpus_char", "passing_char"])

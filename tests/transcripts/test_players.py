@@ -6,7 +6,8 @@ import pytest
 from boardgame_sae.config import ConfigError
 from boardgame_sae.games import load_game
 from boardgame_sae.transcripts.generate import game_seeds
-from boardgame_sae.transcripts.players import make_player, play_games, players
+from boardgame_sae.transcripts.play import play_games
+from boardgame_sae.transcripts.players import make_player, players
 
 
 def test_the_players_are_listed():
@@ -30,11 +31,13 @@ def test_a_players_text_gives_its_share_of_random_moves(text, epsilon):
 @pytest.mark.parametrize(
     ("text", "complaint"),
     [
-        ("radnom", "unknown name 'radnom'; the players are epsilon_greedy, random"),
+        ("radnom", "unknown name 'radnom'; the players are epsilon_greedy, graded, random"),
         ("", "unknown name ''"),
         ("random:epsilon=0.2", "unknown field 'epsilon'"),
         ("epsilon_greedy:epsilom=0.2", "did you mean 'epsilon'?"),
         ("epsilon_greedy:epsilon", "'epsilon' is not setting=value"),
+        ("epsilon_greedy:=0.2", "'=0.2' is not setting=value"),
+        ("epsilon_greedy:epsilon=0.2,epsilon=0.3", "'epsilon' is set twice"),
         ("epsilon_greedy:epsilon=often", "'often'"),
         ("epsilon_greedy:epsilon=1.5", "a probability, 0 to 1, not 1.5"),
         ("epsilon_greedy:epsilon=-0.1", "a probability, 0 to 1, not -0.1"),
@@ -50,7 +53,7 @@ def test_a_bad_players_text_is_refused_and_named(text, complaint):
 def margins(first, second):
     """Discs of the first mover minus the second's at the end of 300 games."""
     game = load_game("othello6")
-    record = play_games(game, [make_player(first), make_player(second)], game_seeds(0, 0, 300))
+    record = play_games(game, [make_player(first), make_player(second)], game_seeds(0, 0, 300)).record
     return game.outcomes(record)["margin"].astype(int)
 
 

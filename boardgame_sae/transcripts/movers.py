@@ -1,0 +1,163 @@
+"""How a player picks its next move in a game that is under way, one move at a time."""
+
+from collections.abc import Sequence
+from functools import singledispatch
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+
+from boardgame_sae.config import ConfigError
+from boardgame_sae.games import Game, SplitMix64
+from boardgame_sae.games.chess_search import soft_pick
+from boardgame_sae.transcripts.players import EpsilonGreedyPlayer, Player, RandomPlayer, SearchPlayer, UciPlayer
+from boardgame_sae.transcripts.uci import UciEngine, find_engine
+
+
+@runtime_checkable
+class Searchable(Protocol):
+    """A game with a built-in player."""
+
+    def score_moves(self, position: Any, depth: int) -> tuple[np.ndarray, np.ndarray]:
+        """Codes of the legal moves, and the centipawns of each."""
+        ...
+
+
+@runtime_checkable
+class SpeaksUci(Protocol):
+    """A game that UCI engines play."""
+
+    def uci(self, move: int) -> str:
+        """A move's code in UCI's notation."""
+        ...
+
+    def from_uci(self, text: str) -> int:
+        """The code of a move in UCI's notation."""
+        ...
+
+
+class Mover(Protocol):
+    """A player at work."""
+
+    def new_game(self) -> None:
+        """A game begins."""
+        ...
+
+    def choose(self, position: Any, moves: Sequence[int], temperature: float, random: SplitMix64) -> int:
+        """The move to play after `moves`. temperature: pawns, NaN where the player has none."""
+        ...
+
+    def close(self) -> None:
+        """End what runs beside this program; the next game starts it again."""
+        ...
+
+
+class NativeMover:
+    """Random and greedy play."""
+
+    def __init__(self, game: Game, epsilon: float) -> None:
+        self.game, self.epsilon = game, epsilon
+
+    def new_game(self) -> None:
+        """Nothing to do."""
+
+    def choose(self, position: Any, moves: Sequence[int], temperature: float, random: SplitMix64) -> int:  # noqa: ARG002
+        """As `Game.play_games` does."""
+        return self.game.choose(position, self.game.legal_moves(position), random, (self.epsilon, self.epsilon))
+
+    def close(self) -> None:
+        """Nothing to do."""
+
+
+class SearchMover:
+    """The built-in player."""
+
+    def __init__(self, game: Game, player: SearchPlayer) -> None:
+        if not isinstance(game, Searchable):
+            raise ConfigError(f"player search: {game.name} has no built-in player; the chess game has")
+        self.game, self.depth = game, player.depth
+
+    def new_game(self) -> None:
+        """Nothing to do."""
+
+    def choose(self, position: Any, moves: Sequence[int], temperature: float, random: SplitMix64) -> int:  # noqa: ARG002
+        """A move drawn from the softmax over all scores; nothing is drawn where only one is legal."""
+        codes, scores = self.game.score_moves(position, self.depth)
+        return int(codes[draw_softly(scores, temperature, random)])
+
+    def close(self) -> None:
+        """Nothing to do."""
+
+
+class UciMover:
+    """An engine, started when it is first needed."""
+
+    def __init__(self, game: Game, player: UciPlayer) -> None:
+        if not isinstance(game, SpeaksUci):
+            raise ConfigError(f"player uci: engines that speak UCI do not play {game.name}")
+        self.game, self.player = game, player
+        self.path = find_engine(player.path)
+        self._engine: UciEngine | None = None
+        self._text, self._written = "", 0
+
+    @property
+    def engine(self) -> UciEngine:
+        """The running engine."""
+        if self._engine is None:
+            self._engine = UciEngine(self.path, self.player.options, timeout=self.player.timeout)
+        return self._engine
+
+    def new_game(self) -> None:
+        """Have the engine forget all games before, on which its scores would hang otherwise."""
+        self.engine.new_game()
+        self._text, self._written = "", 0
+
+    def choose(self, position: Any, moves: Sequence[int], temperature: float, random: SplitMix64) -> int:  # noqa: ARG002
+        """The engine's best move, or one drawn from the softmax over its scores."""
+        self._text = " ".join([self._text, *map(self.game.uci, moves[self._written :])]).lstrip()
+        self._written = len(moves)
+        if self.player.ladder:
+            lines = self.engine.lines(self._text, self.player.limit)
+            scores = np.array([line.centipawns for line in lines], np.int64)
+            return self.game.from_uci(lines[draw_softly(scores, temperature, random)].move)
+        best = self.engine.best(self._text, self.player.limit)
+        assert best is not None, "the game goes on, and the engine sees no move"
+        return self.game.from_uci(best)
+
+    def close(self) -> None:
+        """End the engine."""
+        if self._engine is not None:
+            self._engine.close()
+        self._engine = None
+
+
+def draw_softly(scores: np.ndarray, temperature: float, random: SplitMix64) -> int:
+    """The place of a score (centipawns), drawn from their softmax at a temperature in pawns."""
+    if len(scores) == 1:
+        return 0
+    return int(soft_pick(scores, len(scores), temperature, (random.draw() >> 11) * 2.0**-53))
+
+
+@singledispatch
+def make_mover(player: Player, game: Game) -> Mover:
+    """The player at work on a game. Raises ConfigError when it cannot play that game or its engine is missing."""
+    raise ConfigError(f"player {player}: nothing says how it plays {game.name}")
+
+
+@make_mover.register
+def _(player: RandomPlayer, game: Game) -> Mover:
+    return NativeMover(game, player.epsilon)
+
+
+@make_mover.register
+def _(player: EpsilonGreedyPlayer, game: Game) -> Mover:
+    return NativeMover(game, player.epsilon)
+
+
+@make_mover.register
+def _(player: SearchPlayer, game: Game) -> Mover:
+    return SearchMover(game, player)
+
+
+@make_mover.register
+def _(player: UciPlayer, game: Game) -> Mover:
+    return UciMover(game, player)
