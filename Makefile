@@ -9,10 +9,11 @@ TORCH ?= $(shell grep '^torch==' requirements.lock | cut -d+ -f1)
 SIZE ?= tiny
 WORKERS ?= 2
 BIN := $(VENV)/bin
+NO_STOCKFISH = echo "No Stockfish, so the built-in engine plays. To have it: sudo apt-get install stockfish, brew install stockfish, or stockfishchess.org; it must be in PATH."
 STUDY := experiments/demo/study.yaml
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint format types layers unit bench train-othello-gpt clean
+.PHONY: help install demo demo-chess test lint format types layers unit slow stockfish bench train-othello-gpt train-chess-gpt clean
 
 help: ## Show what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 22
@@ -32,8 +33,20 @@ demo: install ## Play, train, probe, decompose, score and report, on 6x6 Othello
 	$(BIN)/boardgame-sae sweep $(STUDY) --workers $(WORKERS) --out data/runs/demo
 	$(BIN)/boardgame-sae report data/runs/demo --out data/runs/demo-report
 
+demo-chess: install ## The same road on chess, in minutes; needs no chess engine
+	$(BIN)/boardgame-sae sweep experiments/demo_chess/study.yaml --workers $(WORKERS) --out data/runs/demo-chess
+	$(BIN)/boardgame-sae report data/runs/demo-chess --out data/runs/demo-chess-report
+
 train-othello-gpt: install ## Train an Othello GPT: SIZE=tiny (6x6, minutes), small (8x8, hours), paper (8x8, a GPU)
 	$(BIN)/boardgame-sae sweep experiments/othello_gpt/$(SIZE).yaml --workers $(WORKERS)
+
+train-chess-gpt: install stockfish ## Train a chess GPT: SIZE=tiny (minutes), small (hours), paper (a GPU)
+	$(BIN)/boardgame-sae sweep experiments/chess_gpt/$(SIZE).yaml --workers $(WORKERS)
+
+stockfish: ## Install Stockfish by apt where it is missing and may be; else say how (nothing needs it)
+	@if PATH="$$PATH:/usr/games" command -v stockfish > /dev/null; then echo "Stockfish is here."; \
+	elif command -v apt-get > /dev/null && [ "$$(id -u)" = 0 ]; then apt-get install --yes stockfish || $(NO_STOCKFISH); \
+	else $(NO_STOCKFISH); fi
 
 test: install lint types layers unit ## Check everything: lint, types, layers, tests
 
@@ -54,7 +67,10 @@ layers: install ## Check that each layer imports only those below it
 unit: install ## Run the tests
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 
-bench: demo ## Measure speed, side by side with peers
+slow: install ## Run the long checks: chess against python-chess on 50,000 positions, tournaments with an engine
+	$(BIN)/python -m pytest -m "slow or engine"
+
+bench: demo stockfish ## Measure speed, side by side with peers
 	$(BIN)/python -m pip install --quiet --constraint $(VENV)/constraints.txt --editable '.[bench]'
 	$(BIN)/python experiments/benchmarks/run.py
 

@@ -309,12 +309,17 @@ class ChessGame(Game):
 
     def outcomes(self, record: MoveRecord) -> dict[str, np.ndarray]:
         """`result`: 1 White won, 0 drawn, -1 Black won, 2 unfinished; `ending`: place in ENDINGS. Both int8."""
-        boards = self.boards(record)
-        last = boards[boards.rows(np.arange(len(record)), record.lengths)]
-        ending_B = chess_play.endings(last.state_N)
-        mated_B = np.where(last.mover_N, -1, 1)
+        parts = [self._last_boards(record[start : start + 4096]) for start in range(0, len(record), 4096)]
+        state_N = np.concatenate([np.empty((0, kernels.WIDTH), np.uint64), *(part.state_N for part in parts)])
+        ending_B = chess_play.endings(state_N)
+        mated_B = np.where(state_N[:, kernels.TURN] == 1, -1, 1)
         result_B = np.where(ending_B == kernels.CHECKMATE, mated_B, np.where(ending_B == kernels.ONGOING, UNKNOWN, 0))
         return {"result": result_B.astype(np.int8), "ending": ending_B}
+
+    def _last_boards(self, record: MoveRecord) -> ChessBoards:
+        """How each game stands at its end."""
+        boards = self.boards(record)
+        return boards[boards.rows(np.arange(len(record)), record.lengths)]
 
     def _read(self, position: Position, text: str) -> int:
         if not text.isascii():

@@ -23,6 +23,8 @@ from boardgame_sae.model.muon import Muon
 from boardgame_sae.runs import Run, RunError, pack_state, progress, unpack_state, write_json
 from boardgame_sae.transcripts.corpus import SPLITS, Corpus
 
+MEASURED_PLIES = 12
+"""Plies of a game at which a character GPT writes its own move, when its legality is measured."""
 ABSENT = -100
 """The target, to torch, of a prediction that does not count."""
 
@@ -262,8 +264,9 @@ def _finish(training: Training, run: Run) -> None:
     corpus = training.corpus
     model = GameModel(training.gpt.eval(), model_card(corpus, training.cfg, run.hash))
     model.save(run.folder)
-    seen = {split: to_mapping(legality(model, corpus, split=split)) for split in ("validation", "test")}
-    write_json(run / "legality.json", {**seen, "random_weights": to_mapping(legality(model.random_twin(), corpus))})
+    seen = {split: _measure(model, corpus, split, 1000) for split in ("validation", "test")}
+    random = _measure(model.random_twin(), corpus, "test", 1000 if corpus.tokenization == "move" else 100)
+    write_json(run / "legality.json", {**seen, "random_weights": random})
     run.finish(legal_rate=seen["test"]["legal_rate"], loss=seen["test"]["loss"])
 
 
@@ -310,11 +313,17 @@ def _look(training: Training) -> dict[str, float]:
     """Legality on a few validation games, for the learning curve."""
     training.gpt.eval()
     model = GameModel(training.gpt, model_card(training.corpus, training.cfg, ""))
-    n_games = min(256, len(training.corpus.games("validation")))
-    seen = legality(model, training.corpus, split="validation", n_games=n_games)
+    seen = _measure(model, training.corpus, "validation", 256)
     training.gpt.train()
-    floor = {} if seen.loss_floor is None else {"loss_floor": seen.loss_floor}
-    return {"validation_loss": seen.loss, **floor, "legal_rate": seen.legal_rate, "legal_mass": seen.legal_mass}
+    floor = {} if seen["loss_floor"] is None else {"loss_floor": seen["loss_floor"]}
+    return {"validation_loss": seen["loss"], **floor, **{name: seen[name] for name in ("legal_rate", "legal_mass")}}
+
+
+def _measure(model: GameModel, corpus: Corpus, split: str, most_games: int) -> dict[str, Any]:
+    """Legality on at most so many games, as plain data; of written moves, which are costly, at some plies a game."""
+    n_games = min(most_games, len(corpus.games(split)))
+    some = None if corpus.tokenization == "move" else MEASURED_PLIES
+    return to_mapping(legality(model, corpus, split=split, n_games=n_games, positions_a_game=some))
 
 
 def train_gpt(

@@ -10,7 +10,7 @@ from boardgame_sae.config import ConfigError
 from boardgame_sae.games import Game, SplitMix64
 from boardgame_sae.games.chess_search import soft_pick
 from boardgame_sae.transcripts.players import EpsilonGreedyPlayer, Player, RandomPlayer, SearchPlayer, UciPlayer
-from boardgame_sae.transcripts.uci import UciEngine, find_engine
+from boardgame_sae.transcripts.uci import EngineFailure, UciEngine, find_engine
 
 
 @runtime_checkable
@@ -118,10 +118,20 @@ class UciMover:
         if self.player.ladder:
             lines = self.engine.lines(self._text, self.player.limit)
             scores = np.array([line.centipawns for line in lines], np.int64)
-            return self.game.from_uci(lines[draw_softly(scores, temperature, random)].move)
-        best = self.engine.best(self._text, self.player.limit)
-        assert best is not None, "the game goes on, and the engine sees no move"
-        return self.game.from_uci(best)
+            chosen = lines[draw_softly(scores, temperature, random)].move if lines else None
+        else:
+            chosen = self.engine.best(self._text, self.player.limit)
+        return self._checked(position, chosen)
+
+    def _checked(self, position: Any, chosen: str | None) -> int:
+        """The code of a move that an engine chose. Raises EngineFailure when the rules do not have it."""
+        try:
+            code = self.game.from_uci(chosen or "")
+        except ValueError:
+            code = -1
+        if code not in self.game.legal_moves(position):
+            raise EngineFailure(f"engine '{self.path}': played {chosen or 'no move'} after '{self._text}'; it is not legal")
+        return code
 
     def close(self) -> None:
         """End the engine."""

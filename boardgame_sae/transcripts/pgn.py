@@ -356,7 +356,7 @@ def import_pgn_run(cfg: ImportPGNConfig, *, out: str | Path | None = None, worke
         tally, consumed = _Tally(run, cfg.n_games), 0
         with (
             progress(sum(source.size for source in sources), "import PGN", "B") as bar,
-            closing(map_ordered(_import_part, _jobs(cfg, sources, run), workers)) as parts,  # pyright: ignore
+            closing(map_ordered(_import_part, _jobs(cfg, sources, run), workers)) as parts,  # pyright: ignore[reportArgumentType] - a generator
         ):
             for part in parts:
                 bar.update(max(part.batch.consumed - consumed, 0))

@@ -71,10 +71,12 @@ def play_games(
     seeds_B: np.ndarray,
     *,
     opening: Opening | None = None,
+    opening_seeds_B: np.ndarray | None = None,
     max_plies: int | None = None,
 ) -> Played:
     """Play one game per seed: `both` are the first and the second mover.
 
+    opening_seeds_B: seeds of the openings, where games shall share them (default: each drawn from its game's seed).
     max_plies: longer games are broken off.
     Raises ConfigError when a player cannot play the game, RunError when an engine fails again and again.
     """
@@ -85,7 +87,8 @@ def play_games(
         record = game.play_games(np.asarray(seeds_B, np.uint64), epsilons).cut(most)
         return Played(record, np.full((len(record), 2), math.nan))
     begun = [_Begun.of(int(seed), both) for seed in seeds_B]
-    openings = (opening or make_opening(None)).play(game, [each.opening for each in begun]).cut(most)
+    opening_seeds = [each.opening for each in begun] if opening_seeds_B is None else opening_seeds_B.tolist()
+    openings = (opening or make_opening(None)).play(game, opening_seeds).cut(most)
     temperatures_B2 = np.array([each.temperatures for each in begun]).reshape(-1, 2)
     depths = _depth(first), _depth(second)
     if isinstance(game, SearchesInBulk) and depths[0] is not None and depths[1] is not None:

@@ -4,7 +4,7 @@ A pipe of bytes and one regular expression: the engine's own thinking at depth 1
 a general UCI client (python-chess's `SimpleEngine`) would take most of the time that a game takes.
 
 An engine is another program, and fails as one: it crashes, hangs or answers nonsense. Each is an `EngineFailure`, after
-which the process is gone; `Restarting` starts another and has the game played again.
+which the process is gone; `play` starts another and plays the game again.
 """
 
 import difflib

@@ -12,6 +12,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+import bench_chess
 import bench_counts
 import bench_demo
 import bench_games
@@ -19,6 +20,7 @@ import bench_gpt
 
 BENCHES: dict[str, Callable[[], list[dict[str, Any]]]] = {
     "games": bench_games.rows,
+    "chess": bench_chess.rows,
     "counts": bench_counts.rows,
     "GPT": bench_gpt.rows,
     "demo": bench_demo.rows,

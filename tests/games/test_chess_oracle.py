@@ -12,21 +12,17 @@ from boardgame_sae.games.chess import move_code
 SLOWEST = ("can_claim_draw", "mate_threat")
 
 
-def _sources():
-    yield "special", special_games()
-    yield "real", real_games()[:40]
-    yield "random", random_games(12, 1, 400)
-    yield "engine", engine_games(4, 1) if STOCKFISH else []
+SOURCES = {
+    "special": special_games,
+    "real": lambda: real_games()[:40],
+    "random": lambda: random_games(12, 1, 400),
+    "engine": lambda: engine_games(4, 1) if STOCKFISH.exists() else pytest.skip("no Stockfish here"),
+}
 
 
-@pytest.fixture(
-    scope="module", params=[name for name, _ in (("special", 0), ("real", 0), ("random", 0), ("engine", 0))]
-)
+@pytest.fixture(scope="module", params=SOURCES)
 def games_of(request):
-    games = dict(_sources())[request.param]
-    if not games:
-        pytest.skip("no Stockfish here")
-    return games
+    return SOURCES[request.param]()
 
 
 def check_games(games, properties, every=1):
@@ -106,3 +102,12 @@ def test_sans_that_are_wrong_are_judged_as_python_chess_does():
                 assert game.judge(position, word) == expected, (word, board.fen())
                 seen.add(expected)
     assert seen == {"legal", *names.values()}
+
+
+@pytest.mark.slow
+def test_fifty_thousand_positions_agree_in_everything():
+    """Every property on every position of special, real, random and engine games (`make slow`)."""
+    sources = [special_games(), real_games(), random_games(170, 7, 250)]
+    if STOCKFISH.exists():
+        sources.append(engine_games(60, 7))
+    assert sum(check_games(games, list(SLOW)) for games in sources) >= 50_000

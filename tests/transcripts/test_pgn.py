@@ -285,8 +285,8 @@ def test_filters_keep_exactly_the_games_they_say(take, real):
         "time control": ({"time_controls": ("300+0", "60+1")}, lambda g: g.headers["TimeControl"] in ("300+0", "60+1")),
         "base seconds": ({"min_base_seconds": 180, "max_base_seconds": 300}, lambda g: 180 <= (base(g) or 0) <= 300),
     }
-    for reason, (settings, wanted) in cases.items():
-        corpus, summary, told = take(LICHESS.read_bytes(), **settings)
+    for reason, (filters, wanted) in cases.items():
+        corpus, summary, told = take(LICHESS.read_bytes(), **filters)
         expected = [[move.uci() for move in game.mainline_moves()] for game in real if wanted(game)]
         assert moves_of(corpus) == expected and 0 < len(expected) < 100, reason
         assert summary["filtered"] == {reason: 100 - len(expected)} and not summary["skipped"] and not told

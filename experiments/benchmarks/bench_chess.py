@@ -1,0 +1,181 @@
+"""How fast chess is here, beside python-chess and beside Stockfish left alone. One core, unless a row says two.
+
+Run `python experiments/benchmarks/bench_chess.py`. Rates are the best of a few repeats, after a warm-up that compiles.
+"""
+
+import io
+import random
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import chess
+import chess.pgn
+import numpy as np
+
+from boardgame_sae.config import ConfigError
+from boardgame_sae.games import Boards, load_game
+from boardgame_sae.launch import keep_freed_memory
+from boardgame_sae.transcripts.generate import GenerateConfig, generate_run
+from boardgame_sae.transcripts.openings import make_opening
+from boardgame_sae.transcripts.play import play_games
+from boardgame_sae.transcripts.players import make_player
+from boardgame_sae.transcripts.uci import find_engine
+
+TESTS = Path(__file__).parents[2] / "tests"
+sys.path.insert(0, str(TESTS / "games"))
+from slow_chess import SLOW  # noqa: E402 - found by the path above
+
+N_GAMES, N_LABELLED, BATCH, N_SLOW, REPEATS = 2_000, 100_000, 10_000, 400, 3
+ENGINE = "stockfish:depth=1,temperature=8/4/2/1/0.5/0.25"
+ENGINE_GAMES = 48
+COPIES = 40
+
+
+def _seconds(act: Callable[[], Any], repeats: int = REPEATS) -> float:
+    """The shortest of a few timings."""
+    times = []
+    for _ in range(repeats):
+        begun = time.perf_counter()
+        act()
+        times.append(time.perf_counter() - begun)
+    return min(times)
+
+
+def random_games_with_text() -> tuple[float, float]:
+    """Positions a second of random games written as transcripts: ours, and python-chess's."""
+    game, seeds_B = load_game("chess"), np.arange(N_GAMES, dtype=np.uint64)
+    game.texts(game.play_games(seeds_B[:1]))
+    n_positions = len(game.play_games(seeds_B).moves_M)
+    ours = n_positions / _seconds(lambda: game.characters(game.play_games(seeds_B)))
+    choose, board, words = random.Random(0).choice, chess.Board(), []
+    begun = time.perf_counter()
+    while time.perf_counter() - begun < 2:
+        moves = list(board.legal_moves)
+        if not moves or board.ply() > 350:
+            board = chess.Board()
+            continue
+        move = choose(moves)
+        words.append(board.san(move))
+        board.push(move)
+    return ours, len(words) / (time.perf_counter() - begun)
+
+
+def labels(level: str) -> tuple[float, float]:
+    """Positions a second with every property of a level: ours, in batches, and the same definitions on python-chess."""
+    keep_freed_memory()
+    game = load_game("chess")
+    record = game.play_games(np.arange(N_LABELLED // 300, dtype=np.uint64))
+    boards, names = game.boards(record), [each.name for each in game.properties(level) if each.name in SLOW]
+
+    def all_batches(boards: Boards) -> None:
+        for start in range(0, len(boards), BATCH):
+            game.property_labels(boards[start : start + BATCH], names)
+
+    all_batches(boards)
+    ours = len(boards) / _seconds(lambda: all_batches(boards))
+    positions = game.replay(game.texts(record[:1])[0])[:N_SLOW]
+    slow = [position.board for position in positions]
+    seconds = _seconds(lambda: [SLOW[name](board) for board in slow for name in names], repeats=1)
+    return ours, len(slow) / seconds
+
+
+def engine_games() -> tuple[float, float] | None:
+    """Games a second of a softmax over Stockfish's scores, and of Stockfish fed the same searches from a file."""
+    try:
+        engine = find_engine("stockfish")
+    except ConfigError:
+        return None
+    game, player, opening = load_game("chess"), make_player(ENGINE), make_opening("random:plies=6")
+    seeds_B = np.arange(ENGINE_GAMES, dtype=np.uint64)
+    play_games(game, [player, player], seeds_B[:1], opening=opening)
+    ours, alone = [], []
+    for _ in range(REPEATS):
+        begun = time.perf_counter()
+        record = play_games(game, [player, player], seeds_B, opening=opening).record
+        ours.append(ENGINE_GAMES / (time.perf_counter() - begun))
+        script = _script(game, [moves.tolist() for moves in record])
+        begun = time.perf_counter()
+        subprocess.run([engine], input=script, stdout=subprocess.DEVNULL, check=True)
+        alone.append(ENGINE_GAMES / (time.perf_counter() - begun))
+    return max(ours), max(alone)
+
+
+def _script(game: Any, games: list[list[int]]) -> bytes:
+    """What an engine is told in the course of some games, the answers not waited for."""
+    lines = ["setoption name Threads value 1", "setoption name Hash value 1", "setoption name MultiPV value 256"]
+    for moves in games:
+        lines += ["ucinewgame", "isready"]
+        words = [game.uci(move) for move in moves]
+        for ply in range(6, len(moves)):
+            lines += [f"position startpos moves {' '.join(words[:ply])}", "go depth 1"]
+    return "\n".join([*lines, "quit", ""]).encode()
+
+
+def engine_games_by_workers() -> tuple[float, float] | None:
+    """Games a second of Stockfish's softmax play into a corpus with two workers, and with one."""
+    try:
+        find_engine("stockfish")
+    except ConfigError:
+        return None
+    cfg = GenerateConfig(game="chess", players=(ENGINE,), opening="random:plies=6", n_games=256)
+    rates = []
+    for workers in (2, 1):
+        with tempfile.TemporaryDirectory() as folder:
+            begun = time.perf_counter()
+            generate_run(cfg, out=Path(folder) / "corpus", workers=workers)
+            rates.append(cfg.n_games / (time.perf_counter() - begun))
+    return rates[0], rates[1]
+
+
+def pgn_games() -> tuple[float, float]:
+    """Games a second of PGN import, one process, from file to corpus; and of python-chess's reader."""
+    from boardgame_sae.transcripts.pgn import ImportPGNConfig, import_pgn_run
+
+    text = (TESTS / "data" / "lichess_100.pgn").read_text()
+    with tempfile.TemporaryDirectory() as folder:
+        few, many = Path(folder) / "few.pgn", Path(folder) / "many.pgn"
+        few.write_text(text)
+        many.write_text((text + "\n\n") * COPIES)
+        import_pgn_run(ImportPGNConfig(sources=(str(few),)), out=Path(folder) / "few")
+        begun = time.perf_counter()
+        import_pgn_run(ImportPGNConfig(sources=(str(many),)), out=Path(folder) / "many")
+        ours = 100 * COPIES / (time.perf_counter() - begun)
+    stream = io.StringIO(text)
+
+    def read_all() -> None:
+        stream.seek(0)
+        while chess.pgn.read_game(stream) is not None:
+            pass
+
+    return ours, 100 / _seconds(read_all)
+
+
+def rows() -> list[dict[str, Any]]:
+    """One row for each comparison."""
+    games, low, high, pgn = random_games_with_text(), labels("low"), labels("high"), pgn_games()
+    engine, workers = engine_games() or (None, None), engine_games_by_workers() or (None, None)
+    made = [
+        ("random chess with SAN text", *games, "positions/s", "python-chess", 150_000),
+        ("all low-level chess labels", *low, "positions/s", "the same on python-chess", 1_000_000),
+        ("all high-level chess labels", *high, "positions/s", "the same on python-chess", 100_000),
+        ("PGN import", *pgn, "games/s", "chess.pgn.read_game", "5 times the peer"),
+        ("Stockfish softmax play", *engine, "games/s", "the same searches, engine alone", "0.8 of the peer"),
+        ("Stockfish softmax play, two workers", *workers, "games/s", "one worker", "scales with workers"),
+    ]
+    keys = ("what", "ours", "peer_value", "unit", "peer", "target")
+    return [dict(zip(keys, row, strict=True)) for row in made]
+
+
+def main() -> None:
+    """Print the rows."""
+    for row in rows():
+        print(row["what"], row["ours"], row["unit"], f"({row['peer']}: {row['peer_value']})", "target:", row["target"])
+
+
+if __name__ == "__main__":
+    main()
