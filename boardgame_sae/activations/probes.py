@@ -1,7 +1,7 @@
 """All linear probes of a model in one pass: every hook point, every square, every class.
 
-A property with classes (mine, yours, empty) is read by one multinomial probe a square; a boolean one by a probe with
-the classes false and true. Inputs are whitened, so that one learning rate serves every layer; the whitening is folded
+A property whose classes exclude each other (mine, yours, empty) is read by one multinomial probe a square; others by
+probes with the classes false and true. Inputs are whitened, so that one learning rate serves every layer; the whitening is folded
 into the weights that are saved.
 """
 
@@ -18,13 +18,12 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from boardgame_sae.activations.hook_points import hook_width, read
+from boardgame_sae.activations.hook_points import hook_width
+from boardgame_sae.activations.probe_data import ProbeData, Reading, Targets, check_known
 from boardgame_sae.config import config, to_mapping
-from boardgame_sae.games import BoardProperty
 from boardgame_sae.model.game_model import GameModel
 from boardgame_sae.runs import Run, RunError, pack_state, progress, read_json, unpack_state, write_json, writing
 from boardgame_sae.transcripts.corpus import Corpus
-from boardgame_sae.transcripts.labels import Positions, place_name, positions, property_labels
 
 PROBES_FILE, RESULTS_FILE = "probes.safetensors", "probes.json"
 
@@ -33,12 +32,14 @@ PROBES_FILE, RESULTS_FILE = "probes.safetensors", "probes.json"
 class ProbeConfig:
     """What is probed, and how."""
 
-    property: str = "board"
-    """A registered property of the game."""
+    property: str | None = None
+    """A registered property of the game (default: what stands on every square)."""
     hook_names: tuple[str, ...] = ()
     """Hook points; none: the embedding and the residual stream after every block."""
     positions: str | None = None
     """Where boards are read: `ply`, the end of each ply, or a place of the game's notation (default: the game's)."""
+    min_ply: int = 0
+    """Positions with fewer plies played are left out, of training and of test games."""
     fit: Literal["minibatch", "closed_form"] = "minibatch"
     """Multinomial regression by AdamW, or ridge regression onto one-hots in closed form."""
     n_train_games: int = 10_000
@@ -52,6 +53,13 @@ class ProbeConfig:
     ridge: float = 1e-3
     """Added to the (whitened) covariance: ridge of the closed form, floor of the whitening."""
 
+    def __post_init__(self) -> None:
+        for name in ("n_train_games", "n_test_games", "games_a_step"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1")
+        if self.min_ply < 0:
+            raise ValueError("min_ply must not be negative")
+
 
 @dataclass(frozen=True, eq=False)
 class Probe:
@@ -61,7 +69,7 @@ class Probe:
     """Reads logits from raw activations: (width, squares, classes)."""
     bias_SC: Tensor
     """(squares, classes)."""
-    targets: "Targets"
+    targets: Targets
     """What its classes stand for."""
 
     def logits(self, acts_ND: Tensor) -> Tensor:
@@ -71,71 +79,6 @@ class Probe:
     def probabilities(self, acts_ND: Tensor) -> Tensor:
         """(N, squares, classes), summing to 1 over classes."""
         return self.logits(acts_ND).softmax(-1)
-
-
-@dataclass(frozen=True)
-class Targets:
-    """How a property's labels become classes to tell apart.
-
-    Labels that exclude each other (mine, yours) are one group with one probe; others are each read by themselves,
-    true against false.
-    """
-
-    group: int
-    """Labels in a group; 1 where each is by itself."""
-    none: bool
-    """Whether a group may have no true label: that is then class 0."""
-
-    @classmethod
-    def of(cls, prop: BoardProperty, labels: np.ndarray) -> "Targets":
-        """Decide from some of the labels, bool (N, *shape)."""
-        group = len(prop.classes) or 1
-        true_NS = labels.reshape(len(labels), -1, group).sum(-1)
-        if true_NS.max() > 1:
-            return cls(1, True)
-        return cls(group, bool(true_NS.min() == 0))
-
-    @property
-    def n_classes(self) -> int:
-        """Classes of a group."""
-        return self.group + self.none
-
-    def classes(self, labels: np.ndarray) -> Tensor:
-        """Labels (N, *shape) as the true class of each group, int64 (N, groups)."""
-        grouped_NSC = torch.from_numpy(labels.reshape(len(labels), -1, self.group))
-        return grouped_NSC.int().argmax(-1) + (grouped_NSC.any(-1).long() if self.none else 0)
-
-    def columns(self, probabilities_NSC: Tensor) -> Tensor:
-        """Class probabilities (N, groups, classes) as the probability of each label, (N, size)."""
-        return probabilities_NSC[..., int(self.none) :].flatten(1)
-
-
-class _Reader:
-    """Activations at all probed hook points, and the true classes, at every position of some games."""
-
-    def __init__(
-        self, model: GameModel, corpus: Corpus, prop: BoardProperty, names: Sequence[str], place: str | None = None
-    ) -> None:
-        self.model, self.corpus, self.prop, self.names, self.place = model, corpus, prop, names, place
-        self.targets = Targets.of(prop, self.labels(self.positions(corpus.games("train")[:256])))
-
-    def positions(self, games_B: np.ndarray) -> Positions:
-        """Every position of some games."""
-        return positions(self.corpus, games_B, self.place, self.model.gpt.cfg.n_ctx)
-
-    def labels(self, where: Positions) -> np.ndarray:
-        """The property's labels at some positions."""
-        return property_labels(self.corpus, where, [self.prop.name])[self.prop.name]
-
-    @torch.no_grad()
-    def __call__(self, games_B: np.ndarray) -> tuple[list[Tensor], Tensor]:
-        where = self.positions(games_B)
-        device = self.model.gpt.device
-        tokens_BL = torch.from_numpy(self.corpus.rows(games_B, self.model.gpt.cfg.n_ctx)[0][:, :-1]).to(device)
-        found = read(self.model.gpt, tokens_BL, self.names)
-        game_N, token_N = torch.from_numpy(where.game_N).to(device), torch.from_numpy(where.token_N).to(device)
-        classes_NS = self.targets.classes(self.labels(where)).to(device)
-        return [found[name][game_N, token_N].float() for name in self.names], classes_NS
 
 
 def whitening(acts_ND: Tensor, ridge: float) -> tuple[Tensor, Tensor]:
@@ -203,28 +146,42 @@ class _Fit:
 
 
 def probe_run(
-    model: GameModel, corpus: Corpus, cfg: ProbeConfig, *, name: str = "board", out: str | Path | None = None
+    model: GameModel,
+    corpus: Corpus,
+    cfg: ProbeConfig,
+    *,
+    name: str | None = None,
+    out: str | Path | None = None,
+    reading: Reading | None = None,
 ) -> Path:
-    """Fit and test all probes of a model into a run folder and return it; reused when done, resumed when killed."""
-    prop = corpus.game.property(cfg.property)
-    cfg = replace(cfg, positions=place_name(corpus.game, corpus.tokenization, cfg.positions))
+    """Fit and test all probes of a model into a run folder and return it; reused when done, resumed when killed.
+
+    reading: what several probes of the same model, games, hook points and positions share.
+    Raises ValueError for a property that the game has not or whose truth the corpus does not know, HookError for a bad
+    hook point.
+    """
+    prop = corpus.game.property(cfg.property or corpus.game.board_property)
+    check_known(prop, corpus)
     names = cfg.hook_names or ("blocks.0.hook_resid_pre", *residual_stream(model))
     for hook_name in names:
         hook_width(model.gpt, hook_name)
-    with Run("probes", name, to_mapping(cfg), {"model": model.hash, "corpus": corpus.hash}, out) as run:
+    reading = reading or Reading(model, corpus, names, cfg.positions)
+    cfg = replace(cfg, property=prop.name, positions=reading.place)
+    with Run("probes", name or prop.name, to_mapping(cfg), {"model": model.hash, "corpus": corpus.hash}, out) as run:
         if run.done:
             return run.folder
         began = time.perf_counter()
-        reader = _Reader(model, corpus, prop, names, cfg.positions)
-        probes = _fit(run, reader, cfg)
+        data = ProbeData(reading, prop, cfg.min_ply)
+        probes = _fit(run, data, cfg)
         tensors = {}
         for hook_name, probe in zip(names, probes, strict=True):
             tensors[f"{hook_name}/weight"], tensors[f"{hook_name}/bias"] = probe.weight_DSC.cpu(), probe.bias_SC.cpu()
         with writing(run / PROBES_FILE) as temporary:
             save_file({key: tensor.contiguous() for key, tensor in tensors.items()}, temporary)
         games_B = corpus.games("test")[: cfg.n_test_games]
-        results = dict(zip(names, _test(reader, probes, games_B), strict=True))
-        about = {"property": prop.name, "n_test_games": len(games_B), **asdict(reader.targets)}
+        results = dict(zip(names, _test(data, probes, games_B), strict=True))
+        about = {"property": prop.name, "positions": cfg.positions, "min_ply": cfg.min_ply}
+        about |= {"n_test_games": len(games_B), **asdict(data.targets)}
         write_json(run / RESULTS_FILE, {**about, "hook_points": results})
         run.log_time("probe", time.perf_counter() - began)
         best = max(results, key=lambda hook_name: results[hook_name]["accuracy"])
@@ -237,12 +194,12 @@ def residual_stream(model: GameModel) -> tuple[str, ...]:
     return tuple(f"blocks.{layer}.hook_resid_post" for layer in range(model.gpt.cfg.n_layers))
 
 
-def _fit(run: Run, reader: _Reader, cfg: ProbeConfig) -> list[Probe]:
-    games_B = reader.corpus.games("train")[: cfg.n_train_games]
+def _fit(run: Run, data: ProbeData, cfg: ProbeConfig) -> list[Probe]:
+    games_B = data.corpus.games("train")[: cfg.n_train_games]
     n_steps = -(-len(games_B) // cfg.games_a_step)
-    first, classes_NS = reader(games_B[: max(256, cfg.games_a_step)])
-    fit = _Fit(cfg, classes_NS.shape[1], reader.targets.n_classes, first)
-    saved, step = run.load_state(), 0
+    first, classes_NS = _first(data, games_B, max(256, cfg.games_a_step))
+    fit = _Fit(cfg, classes_NS.shape[1], data.targets.n_classes, first)
+    saved, step, loss = run.load_state(), 0, 0.0
     parts = {"weights": fit.weights, "grams": fit.grams, "moments": fit.moments}
     if saved is not None:
         state, step = unpack_state(saved[0], saved[1]["state"]), saved[1]["step"]
@@ -251,10 +208,12 @@ def _fit(run: Run, reader: _Reader, cfg: ProbeConfig) -> list[Probe]:
                 tensor.data.copy_(old)
         fit.optimizer.load_state_dict(state["optimizer"])
     saved_at = time.perf_counter()
-    with progress(n_steps, f"probe {reader.prop.name}", "steps", initial=step) as bar:
+    with progress(n_steps, f"probe {data.prop.name}", "steps", initial=step) as bar:
         while step < n_steps:
             part_B = games_B[step * cfg.games_a_step : (step + 1) * cfg.games_a_step]
-            loss = fit.step(*reader(part_B), rate=1 - step / n_steps)
+            acts, classes_NS = data(part_B)
+            if len(classes_NS):
+                loss = fit.step(acts, classes_NS, rate=1 - step / n_steps)
             step += 1
             bar.update(1)
             if step % 20 == 0 or step == n_steps:
@@ -263,25 +222,43 @@ def _fit(run: Run, reader: _Reader, cfg: ProbeConfig) -> list[Probe]:
                 tensors, plain = pack_state({**parts, "optimizer": fit.optimizer.state_dict()})
                 run.save_state(tensors, {"step": step, "state": plain})
                 saved_at = time.perf_counter()
-    return fit.probes(reader.targets)
+    return fit.probes(data.targets)
+
+
+def _first(data: ProbeData, games_B: np.ndarray, n_games: int) -> tuple[list[Tensor], Tensor]:
+    """The first games, so many of them that something can be probed: whitening is measured there."""
+    while True:
+        acts, classes_NS = data(games_B[:n_games])
+        if len(classes_NS):
+            return acts, classes_NS
+        if n_games >= len(games_B):
+            raise data.nothing_left("train")
+        n_games *= 2
 
 
 CHECKPOINT_SECONDS = 30.0
 
 
 @torch.no_grad()
-def _test(reader: _Reader, probes: list[Probe], games_B: np.ndarray) -> list[dict[str, Any]]:
+def _test(data: ProbeData, probes: list[Probe], games_B: np.ndarray) -> list[dict[str, Any]]:
     """Accuracy and F1 of every probe on held-out games, overall, by square and by class."""
-    counts: list[Tensor] = []
+    n_squares, n_kinds = probes[0].bias_SC.shape
+    counts = [torch.zeros(n_squares, n_kinds, n_kinds, dtype=torch.int64) for _ in probes]
+    beats = [torch.zeros(n_kinds, n_kinds, dtype=torch.int64) for _ in probes]
     for start in range(0, len(games_B), 256):
-        acts, classes_NS = reader(games_B[start : start + 256])
-        for place, (acts_ND, probe) in enumerate(zip(acts, probes, strict=True)):
-            table_SCC = _confusion(probe.logits(acts_ND).argmax(-1), classes_NS, reader.targets.n_classes).cpu()
-            if start == 0:
-                counts.append(table_SCC)
-            else:
-                counts[place] += table_SCC
-    return [_summary(table_SCC) for table_SCC in counts]
+        acts, classes_NS = data(games_B[start : start + 256])
+        for acts_ND, probe, table_SCC, beats_CC in zip(acts, probes, counts, beats, strict=True):
+            logits_NSC = probe.logits(acts_ND)
+            table_SCC += _confusion(logits_NSC.argmax(-1), classes_NS, n_kinds).cpu()
+            beats_CC += _beats(logits_NSC[:, 0], classes_NS[:, 0]).cpu()
+    if not counts[0].any():
+        raise data.nothing_left("test")
+    found = [_summary(table_SCC) for table_SCC in counts]
+    if data.prop.shape == (data.targets.group,) and data.targets.group > 1:
+        names = [*(["none"] if data.targets.none else []), *data.prop.labels]
+        for each, table_SCC, beats_CC in zip(found, counts, beats, strict=True):
+            each["extremes"] = _extremes(beats_CC, table_SCC[0].sum(1), names, int(data.targets.none))
+    return found
 
 
 def _confusion(predicted_NS: Tensor, true_NS: Tensor, classes: int) -> Tensor:
@@ -290,6 +267,31 @@ def _confusion(predicted_NS: Tensor, true_NS: Tensor, classes: int) -> Tensor:
     squares_S = torch.arange(n_squares, device=true_NS.device)
     cell_NS = (squares_S * classes + true_NS) * classes + predicted_NS
     return torch.bincount(cell_NS.flatten(), minlength=n_squares * classes**2).view(n_squares, classes, classes)
+
+
+def _beats(logits_NC: Tensor, true_N: Tensor) -> Tensor:
+    """How often the true class (rows) has a greater logit than each other one (columns): int64 (classes, classes)."""
+    above_NC = (logits_NC.gather(1, true_N[:, None]) > logits_NC).long()
+    return torch.zeros(2 * logits_NC.shape[1:], dtype=torch.int64, device=true_N.device).index_add_(0, true_N, above_NC)
+
+
+def _extremes(beats_CC: Tensor, true_C: Tensor, names: Sequence[str], first: int) -> dict[str, Any] | None:
+    """How well the lowest class that occurs is told from the highest, where one of them is true; None if one occurs.
+
+    first: the first class that stands for a label.
+    """
+    seen = [c for c in range(first, len(true_C)) if true_C[c]]
+    if len(seen) < 2:
+        return None
+    low, high = seen[0], seen[-1]
+    n = int(true_C[low] + true_C[high])
+    return {
+        "low": names[low],
+        "high": names[high],
+        "accuracy": float(beats_CC[low, high] + beats_CC[high, low]) / n,
+        "majority_accuracy": float(true_C[[low, high]].max()) / n,
+        "n_positions": n,
+    }
 
 
 def _summary(table_SCC: Tensor) -> dict[str, Any]:
@@ -301,6 +303,7 @@ def _summary(table_SCC: Tensor) -> dict[str, Any]:
         "accuracy": float(hit_SC.sum() / true_SC.sum()),
         "majority_accuracy": float(true_SC.max(1).values.sum().double() / true_SC.sum()),
         "f1": float(f1_SC[seen_SC].mean()),
+        "n_positions": int(true_SC[0].sum()),
         "accuracy_S": [round(value, 6) for value in accuracy_S.tolist()],
         "f1_SC": [[round(value, 6) for value in row] for row in f1_SC.tolist()],
     }

@@ -3,9 +3,10 @@
 from boardgame_sae.games import chess, chess_properties, othello, othello_properties
 from boardgame_sae.games.game import Game, SplitMix64, games, load_game, register
 from boardgame_sae.games.property import BoardProperty, board_property
-from boardgame_sae.games.record import Boards, IllegalMove, MoveRecord
+from boardgame_sae.games.record import UNKNOWN_EVALUATION, Boards, IllegalMove, MoveRecord
 
 __all__ = [
+    "UNKNOWN_EVALUATION",
     "BoardProperty",
     "Boards",
     "Game",

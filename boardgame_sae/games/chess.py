@@ -19,7 +19,7 @@ from boardgame_sae.games import chess_kernels as kernels
 from boardgame_sae.games import chess_movetext, chess_play, chess_search, chess_text, chess_truth
 from boardgame_sae.games.chess_picture import draw_board
 from boardgame_sae.games.game import Game, register
-from boardgame_sae.games.record import Boards, IllegalMove, MoveRecord
+from boardgame_sae.games.record import UNKNOWN_EVALUATION, Boards, IllegalMove, MoveRecord
 
 ALPHABET = " #+-.0123456789;=BKNOQRabcdefghx"
 """The published characters in the published order: a token id is a place in it."""
@@ -31,22 +31,31 @@ N_SKILLS = 6
 """Bins of playing strength, as published."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Position:
-    """A position with as much of its game as the draws need. The state's words are those of `chess_kernels`."""
+    """A position with as much of its game as the draws need. Positions are equal that came about by the same plies."""
 
-    state: tuple[int, ...]
+    words: np.ndarray
+    """The state, as `chess_kernels` has it: uint64 (WIDTH,), never written to."""
     ply: int
     """Plies played."""
     last: int
     """Code of the last move, -1 at the start."""
-    keys: tuple[int, ...]
-    """Keys of all positions of the game so far, this one last."""
+    keys: np.ndarray
+    """Keys of all positions of the game so far, this one last: uint64 (ply + 1,)."""
 
-    @property
-    def words(self) -> np.ndarray:
-        """The state as the kernels read it."""
-        return np.array(self.state, np.uint64)
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Position):
+            return NotImplemented
+        return self.last == other.last and np.array_equal(self.keys, other.keys)
+
+    def __hash__(self) -> int:
+        return hash((self.last, self.keys.tobytes()))
+
+    @cached_property
+    def state(self) -> tuple[int, ...]:
+        """The words as Python's integers."""
+        return tuple(self.words.tolist())
 
     @property
     def board(self) -> python_chess.Board:
@@ -72,6 +81,8 @@ class ChessBoards(Boards):
     """uint64 (N, WIDTH): the words of `chess_kernels`."""
     skill_N: np.ndarray
     """int8: bin of the mover's playing strength, 0 the weakest; -1 where nobody knows."""
+    evaluation_N: np.ndarray
+    """int16: centipawns for the player to move, as an engine thinks; UNKNOWN_EVALUATION where none was asked."""
 
     @cached_property
     def truth(self) -> tuple[np.ndarray, np.ndarray]:
@@ -126,8 +137,10 @@ class ChessGame(Game):
     default_place = "dot"
     max_written = 8
     move_end = " ;"
-    about = ("skill_first", "skill_second")
+    about = ("skill_first", "skill_second", "evaluation")
     first_row_on_top = False
+    glyphs: Mapping[str, str] = MappingProxyType(dict(zip("KQRBNPkqrbnp", 2 * "♚♛♜♝♞♟", strict=True)))
+    board_property = "piece"
     scored_properties = (
         "piece_moved",
         "threat",
@@ -150,6 +163,8 @@ class ChessGame(Game):
         self.options: Mapping[str, Any] = {}
         codes = _all_codes()
         self.alphabet = ("", *(python_move(code).uci() for code in codes))
+        self._code_of_uci = dict(zip(self.alphabet[1:], codes, strict=True))
+        self._uci_of_code = dict(zip(codes, self.alphabet[1:], strict=True))
         self._token_of_code = np.zeros(1 << 15, np.uint16)
         self._token_of_code[codes] = np.arange(1, len(codes) + 1)
 
@@ -157,7 +172,7 @@ class ChessGame(Game):
         return "load_game('chess')"
 
     def start(self) -> Position:
-        return Position(tuple(chess_play.START.tolist()), 0, -1, (int(chess_play.key_of(chess_play.START)),))
+        return Position(chess_play.START, 0, -1, np.array([chess_play.key_of(chess_play.START)]))
 
     def legal_moves(self, position: Position) -> list[int]:
         return chess_play.legal_moves(position.words).tolist()
@@ -166,12 +181,14 @@ class ChessGame(Game):
         return position.ply >= self.max_plies or chess_play.endings(position.words[None])[0] != kernels.ONGOING
 
     def play(self, position: Position, move: int) -> Position:
-        state, keys = position.words, np.array((*position.keys, 0), np.uint64)
-        chess_play.advance(state, keys, position.ply + 1, move)
-        return Position(tuple(state.tolist()), position.ply + 1, move, (*position.keys, int(keys[-1])))
+        ply = position.ply + 1
+        words, keys = position.words.copy(), np.empty(ply + 1, np.uint64)
+        keys[:ply] = position.keys
+        chess_play.advance(words, keys, ply, move)
+        return Position(words, ply, move, keys)
 
     def mover(self, position: Position) -> bool:
-        return bool(position.state[kernels.TURN])
+        return bool(position.words[kernels.TURN])
 
     def evaluate(self, position: Position) -> int:
         return int(chess_play.balance(position.words))
@@ -233,11 +250,11 @@ class ChessGame(Game):
         boards, bad = self._replay(record)
         if bad is not None:
             raise self._illegal(record, bad)
-        if about is None or not set(self.about) <= about.keys():
-            return boards
-        game_N = np.repeat(np.arange(len(record)), record.lengths + 1)
-        skill_N = np.where(boards.mover_N, about["skill_first"][game_N], about["skill_second"][game_N])
-        return with_changes(boards, skill_N=skill_N.astype(np.int8))
+        about, game_N = about or {}, np.repeat(np.arange(len(record)), record.lengths + 1)
+        unknown_B = np.full(len(record), -1, np.int8)
+        first_N, second_N = (about.get(name, unknown_B)[game_N] for name in ("skill_first", "skill_second"))
+        skill_N = np.where(boards.mover_N, first_N, second_N).astype(np.int8)
+        return with_changes(boards, skill_N=skill_N, evaluation_N=about.get("evaluation", boards.evaluation_N))
 
     def record(self, texts: Sequence[str]) -> MoveRecord:
         games, room = [], np.empty(self.max_plies, np.uint16)
@@ -293,13 +310,24 @@ class ChessGame(Game):
         n = chess_search.score_moves(position.words, depth, codes, scores, chess_search.make_room())
         return codes[:n], scores[:n]
 
+    def search_boards(self, boards: ChessBoards, depth: int) -> np.ndarray:
+        """Centipawns of every board for the player to move, after a search by the built-in player: int64 (N,)."""
+        return chess_search.search_states(boards.state_N, depth)
+
+    def final_value(self, position: Position) -> int | None:
+        """-1 where the player to move is mated, 0 where the game is drawn, None while it goes on."""
+        ending = chess_play.endings(position.words[None])[0]
+        return None if ending == kernels.ONGOING else -1 if ending == kernels.CHECKMATE else 0
+
     def uci(self, move: int) -> str:
         """A move's code in UCI's notation: `e2e4`, `e7e8q`."""
-        return self.alphabet[self._token_of_code[move]]
+        return self._uci_of_code[move]
 
     def from_uci(self, text: str) -> int:
         """The code of a move in UCI's notation. Raises ValueError when it is none."""
-        return move_code(python_chess.Move.from_uci(text))
+        if text not in self._code_of_uci:
+            raise ValueError(f"chess: {text!r} is no move in UCI's notation; those are like e2e4 and e7e8q")
+        return self._code_of_uci[text]
 
     def legal_tokens(self, boards: Boards) -> np.ndarray:
         assert isinstance(boards, ChessBoards)
@@ -331,8 +359,9 @@ class ChessGame(Game):
         n_rows = len(record.moves_M) + len(record)
         state_N, mover_N = np.empty((n_rows, kernels.WIDTH), np.uint64), np.empty(n_rows, bool)
         last_N, ply_N = np.empty(n_rows, np.int32), np.empty(n_rows, np.uint16)
+        unknown = np.full(n_rows, -1, np.int8), np.full(n_rows, UNKNOWN_EVALUATION, np.int16)
         bad = chess_play.replay(record.moves_M, record.offsets, state_N, mover_N, last_N, ply_N)
-        boards = ChessBoards(mover_N, last_N, ply_N, record.offsets, state_N, np.full(n_rows, -1, np.int8))
+        boards = ChessBoards(mover_N, last_N, ply_N, record.offsets, state_N, *unknown)
         return boards, None if bad < 0 else int(bad)
 
     def _illegal(self, record: MoveRecord, bad: int) -> IllegalMove:

@@ -30,19 +30,19 @@ def _set(boards: ChessBoards, column: int) -> np.ndarray:
     return labels_NS.reshape(-1, 8, 8)
 
 
-@board_property(family="chess", name="piece", classes=(*YOURS, "empty", *MINE), level="low")
+@board_property(family="chess", name="piece", classes=(*YOURS, "empty", *MINE), level="low", exclusive=True)
 def piece(game: ChessGame, boards: ChessBoards) -> np.ndarray:
     """Which piece stands on the square, and whose; or none."""
     return _pieces(boards, blank=True)
 
 
-@board_property(family="chess", name="piece_masked_blank", classes=(*YOURS, *MINE), level="low")
+@board_property(family="chess", name="piece_masked_blank", classes=(*YOURS, *MINE), level="low", exclusive=True)
 def piece_masked_blank(game: ChessGame, boards: ChessBoards) -> np.ndarray:
     """Which piece stands on the square, and whose; empty squares left out."""
     return _pieces(boards, blank=False)
 
 
-@board_property(family="chess", name="piece_moved", classes=(*YOURS, *MINE), level="low")
+@board_property(family="chess", name="piece_moved", classes=(*YOURS, *MINE), level="low", exclusive=True)
 def piece_moved(game: ChessGame, boards: ChessBoards) -> np.ndarray:
     """Which piece stands on the square, where it did not at the start: the published board state.
 
@@ -51,7 +51,7 @@ def piece_moved(game: ChessGame, boards: ChessBoards) -> np.ndarray:
     return _pieces(boards, blank=False, moved=True)
 
 
-@board_property(family="chess", name="color", classes=("yours", "empty", "mine"), level="low")
+@board_property(family="chess", name="color", classes=("yours", "empty", "mine"), level="low", exclusive=True)
 def color(game: ChessGame, boards: ChessBoards) -> np.ndarray:
     """Whose piece stands on the square."""
     labels_NSC = np.zeros((len(boards), 64, 3), bool)
@@ -156,6 +156,7 @@ def _amounts(game: Game) -> tuple[int, ...]:
     shape=_amounts,
     level="high",
     prefix="material",
+    exclusive=True,
 )
 def material(game: ChessGame, boards: ChessBoards) -> np.ndarray:
     """Material of the player to move: pawn 1, knight and bishop 3, rook 5, queen 9; 39 and more are one class."""
@@ -185,6 +186,8 @@ def _bins(game: Game) -> tuple[int, ...]:
     level="high",
     prefix="skill",
     needs="skill_first",
+    source="games by players of several temperatures (search:depth=1,temperature=4/1/0.25), or a PGN with Elo ratings",
+    exclusive=True,
 )
 def skill(game: ChessGame, boards: ChessBoards) -> np.ndarray:
     """How strong the player to move is: the bin of the known temperature or rating, 0 the weakest; none if unknown."""

@@ -177,6 +177,15 @@ def search(root: np.ndarray, depth: Int, room: Room) -> Int:
 
 
 @njit(cache=True)
+def search_states(states_NK: np.ndarray, depth: Int) -> np.ndarray:
+    """`search` of each of some states: int64 (N,)."""
+    found, room = np.empty(len(states_NK), np.int64), make_room()
+    for i in range(len(states_NK)):
+        found[i] = search(states_NK[i], depth, room)
+    return found
+
+
+@njit(cache=True)
 def score_moves(state: np.ndarray, depth: Int, moves: np.ndarray, scores: np.ndarray, room: Room) -> Int:
     """Write the legal moves and the centipawns of each after a search; at depth 0 all are 0. Returns how many."""
     n = generate(state, survey(state), moves)

@@ -69,9 +69,17 @@ class Game(ABC):
     default_place: str = "ply"
     """Where boards are read from a text unless something else is asked for: `ply`, or one of `places`."""
     about: tuple[str, ...] = ()
-    """Columns of a corpus's games that `boards` makes use of, where the corpus has them."""
+    """Columns of a corpus's games that `boards` makes use of, where the corpus has them; `evaluation` is none of them,
+    but what an engine thinks of each position."""
+    board_property: str
+    """The property that says what stands on every square: what is probed unless something else is asked for."""
     scored_properties: tuple[str, ...]
     """Properties an SAE is scored on; the first is the headline."""
+    first_row_on_top: bool = True
+    """Whether boards are drawn with the first row on top; else it is at the bottom."""
+    glyphs: Mapping[str, str] = {}
+    """The sign that a page draws for each character of `cells`, upper case those of the player who begins; none: discs,
+    `b` black and `w` white."""
 
     @abstractmethod
     def start(self) -> Any:
@@ -131,6 +139,7 @@ class Game(ABC):
         """Every position of every game. Raises IllegalMove at the first move that the rules forbid.
 
         about: what is known of the games, arrays (n_games,) by names of `Game.about`; any of them may be missing.
+        `evaluation` has an entry a row: centipawns for the player to move, or UNKNOWN_EVALUATION.
         """
 
     @abstractmethod

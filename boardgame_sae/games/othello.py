@@ -70,6 +70,7 @@ class OthelloGame(Game):
 
     family = "othello"
     max_written = 2
+    board_property = "board"
     scored_properties = ("mine_yours", "legal_move", "flipped")
 
     def __init__(self, name: str, rules: Rules) -> None:

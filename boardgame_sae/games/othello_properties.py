@@ -19,7 +19,7 @@ DIRECTIONS = {
 """Steps in (rows, columns): row 1 is drawn at the top, so north lowers the row number."""
 
 
-@board_property(family="othello", name="board", classes=("mine", "yours", "empty"), level="low")
+@board_property(family="othello", name="board", classes=("mine", "yours", "empty"), level="low", exclusive=True)
 def board(game: OthelloGame, boards: OthelloBoards) -> np.ndarray:
     """Whose disc stands on the square: of the player to move, of the other, or none.
 
@@ -29,7 +29,7 @@ def board(game: OthelloGame, boards: OthelloBoards) -> np.ndarray:
     return game.unpack(boards.mine_N, boards.yours_N, ~(boards.mine_N | boards.yours_N))
 
 
-@board_property(family="othello", name="mine_yours", classes=("mine", "yours"), level="low")
+@board_property(family="othello", name="mine_yours", classes=("mine", "yours"), level="low", exclusive=True)
 def mine_yours(game: OthelloGame, boards: OthelloBoards) -> np.ndarray:
     """Whose disc stands on the square, empty squares left out: the published headline.
 
@@ -58,7 +58,15 @@ def _line_shape(game: Game) -> tuple[int, ...]:
     return (*game.shape, len(DIRECTIONS), game.shape[0] - 2)
 
 
-@board_property(family="othello", name="line", level="high", classes=_line_classes, shape=_line_shape, prefix="line")
+@board_property(
+    family="othello",
+    name="line",
+    level="high",
+    classes=_line_classes,
+    shape=_line_shape,
+    prefix="line",
+    exclusive=False,
+)
 def line(game: OthelloGame, boards: OthelloBoards) -> np.ndarray:
     """From the empty square, in the direction, lie exactly so many discs of yours and then one of mine.
 

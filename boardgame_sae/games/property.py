@@ -41,7 +41,11 @@ class BoardProperty:
     prefix: str = ""
     """A word put before the class names in `labels`, where they do not speak for themselves."""
     needs: str = ""
-    """What the corpus must know of the games for it, e.g. `skill`; without that it is never true."""
+    """The column of games that the corpus must have for it; where that does not tell, no class is true."""
+    source: str = ""
+    """How a corpus comes by what the property needs, as advice."""
+    exclusive: bool | None = None
+    """Whether at most one of a square's (or the position's) classes is true; None where that is not declared."""
 
     @property
     def title(self) -> str:
@@ -76,12 +80,14 @@ class _Definition:
     shape: Callable[["Game"], tuple[int, ...]] | None
     prefix: str
     needs: str
+    source: str
+    exclusive: bool | None
 
     def bind(self, game: "Game", name: str) -> BoardProperty:
         classes = self.classes(game)
         shape = self.shape(game) if self.shape else (*game.shape, len(classes)) if classes else game.shape
         meaning = (self.function.__doc__ or name).strip().splitlines()[0]
-        own = (self.level, game, self.function, self.prefix, self.needs)
+        own = (self.level, game, self.function, self.prefix, self.needs, self.source, self.exclusive)
         return BoardProperty(name, meaning, tuple(shape), classes, *own)
 
 
@@ -97,11 +103,14 @@ def board_property(
     shape: Callable[["Game"], tuple[int, ...]] | None = None,
     prefix: str = "",
     needs: str = "",
+    source: str = "",
+    exclusive: bool | None = None,
 ) -> Callable[[Callable[[Any, Any], np.ndarray]], Callable[[Any, Any], np.ndarray]]:
     """Register a function `(game, boards) -> bool (len(boards), *shape)` as a property of every game of a family.
 
     shape: by default the board's, and a last axis for the classes if there are any.
-    classes: names, or a function of the game that gives them. needs: what the corpus must know of the games for it.
+    classes: names, or a function of the game that gives them. needs: the column of games that the corpus must have for
+    it; source: how it comes by that. exclusive: whether at most one class of a square (or of the position) is true.
     Raises ValueError when the family already has a property of that name, or the level is not `low` or `high`.
     """
     _check_level(level)
@@ -113,7 +122,7 @@ def board_property(
         known = _DEFINITIONS.setdefault(family, {})
         if name in known:
             raise ValueError(f"the {family} family already has a property {name!r}; choose another name")
-        known[name] = _Definition(function, level, named, shape, prefix, needs)
+        known[name] = _Definition(function, level, named, shape, prefix, needs, source, exclusive)
         return function
 
     return add

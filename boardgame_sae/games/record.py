@@ -7,6 +7,9 @@ from typing import Any, Self
 
 import numpy as np
 
+UNKNOWN_EVALUATION = -(1 << 15)
+"""Centipawns of a position that nobody evaluated."""
+
 
 class IllegalMove(ValueError):  # noqa: N818 - it is what happened, as in python-chess
     """A move that the rules forbid, or a text that is no move, with the game it stood in.

@@ -95,7 +95,7 @@ class UciMover:
         if not isinstance(game, SpeaksUci):
             raise ConfigError(f"player uci: engines that speak UCI do not play {game.name}")
         self.game, self.player = game, player
-        self.path = find_engine(player.path)
+        self.path, self.soft = find_engine(player.path), bool(player.ladder)
         self._engine: UciEngine | None = None
         self._text, self._written = "", 0
 
@@ -115,7 +115,7 @@ class UciMover:
         """The engine's best move, or one drawn from the softmax over its scores."""
         self._text = " ".join([self._text, *map(self.game.uci, moves[self._written :])]).lstrip()
         self._written = len(moves)
-        if self.player.ladder:
+        if self.soft:
             lines = self.engine.lines(self._text, self.player.limit)
             scores = np.array([line.centipawns for line in lines], np.int64)
             chosen = lines[draw_softly(scores, temperature, random)].move if lines else None
@@ -130,7 +130,9 @@ class UciMover:
         except ValueError:
             code = -1
         if code not in self.game.legal_moves(position):
-            raise EngineFailure(f"engine '{self.path}': played {chosen or 'no move'} after '{self._text}'; it is not legal")
+            raise EngineFailure(
+                f"engine '{self.path}': played {chosen or 'no move'} after '{self._text}'; it is not legal"
+            )
         return code
 
     def close(self) -> None:

@@ -10,15 +10,16 @@ run plays only the pieces that are missing.
 import dataclasses
 import itertools
 import math
+import shutil
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from boardgame_sae.config import ConfigError, config, seed_for, to_mapping
+from boardgame_sae.config import ConfigError, config, from_mapping, seed_for, to_mapping
 from boardgame_sae.games import Game, MoveRecord, load_game
 from boardgame_sae.launch import map_ordered
 from boardgame_sae.runs import Run, progress, read_json, write_bytes, write_json
@@ -28,6 +29,8 @@ from boardgame_sae.transcripts.play import identities, play_games
 from boardgame_sae.transcripts.players import make_player, settle_player
 
 STANDINGS_FILE, TABLE_FILE = "standings.json", "table.md"
+BROKEN_OFF = 2
+"""A game without a result."""
 SCALE = math.log(10) / 400
 """Logits in one point of Elo."""
 PRIOR_DRAWS = 1.0
@@ -55,7 +58,9 @@ class TournamentConfig:
         if len(self.players) < 2 or len(set(self.players)) < len(self.players):
             raise ValueError("players are two or more, each named once")
         if self.n_games < 2 or self.n_games % 2:
-            raise ValueError(f"n_games is even and at least 2, not {self.n_games}: half of them with each to move first")
+            raise ValueError(
+                f"n_games is even and at least 2, not {self.n_games}: half of them with each to move first"
+            )
         if self.max_plies is not None and self.max_plies < 1:
             raise ValueError("max_plies must be at least 1")
 
@@ -177,6 +182,11 @@ class _Piece:
     path: str | None = None
     """Where the results are written, if anywhere."""
 
+    @property
+    def written(self) -> bool:
+        """Whether it has been played."""
+        return self.path is not None and Path(self.path).exists()
+
     def play(self) -> list[int]:
         """Games that the first mover won, drew, lost; and those of the drawn that were broken off."""
         cfg, n = self.cfg, self.cfg.n_games // 2
@@ -203,11 +213,88 @@ def _play(piece: _Piece) -> list[int]:
 
 
 def first_results(game: Game, record: MoveRecord) -> np.ndarray:
-    """Results for the first mover by the board: 1 won, 0 drawn, -1 lost, 2 broken off. Raises ConfigError where none."""
+    """Results for the first mover by the board: 1 won, 0 drawn, -1 lost, 2 broken off; int8 (n_games,).
+
+    Raises ConfigError when the game's outcomes do not say who won.
+    """
     found = game.outcomes(record)
     if "result" in found:
         return found["result"]
     if "margin" not in found:
-        raise ConfigError(f"game {game.name}: its outcomes say nothing of who won; a tournament needs that")
-    ends = [load_end(game, moves) for moves in record]
-    return np.where(ends, np.sign(found["margin"]), 2)
+        raise ConfigError(f"game {game.name}: its outcomes do not say who won, so there are no tournaments of it")
+    over_B = [_is_over(game, moves.tolist()) for moves in record]
+    return np.where(over_B, np.sign(found["margin"]), BROKEN_OFF).astype(np.int8)
+
+
+def _is_over(game: Game, moves: Sequence[int]) -> bool:
+    position = game.start()
+    for move in moves:
+        position = game.play(position, move)
+    return game.is_over(position)
+
+
+def _standings(players: Sequence[str], pieces: Sequence[_Piece], results: Sequence[Sequence[int]]) -> Standings:
+    shape = (len(players), len(players))
+    wins_PP, draws_PP, unfinished_PP = (np.zeros(shape, np.int64) for _ in range(3))
+    for piece, (won, drawn, lost, broken_off) in zip(pieces, results, strict=True):
+        a, b = piece.first, piece.second
+        wins_PP[a, b] += won
+        wins_PP[b, a] += lost
+        for counts_PP, n in ((draws_PP, drawn), (unfinished_PP, broken_off)):
+            counts_PP[[a, b], [b, a]] += n
+    return Standings(tuple(players), wins_PP, draws_PP, unfinished_PP)
+
+
+def _settled(cfg: TournamentConfig) -> TournamentConfig:
+    """The config with what its names stand for here."""
+    players = tuple(map(settle_player, cfg.players))
+    return dataclasses.replace(cfg, game=load_game(cfg.game).spec, players=players)
+
+
+def _pieces(cfg: TournamentConfig, run: Run | None = None) -> list[_Piece]:
+    pairs = [pair for both in itertools.combinations(range(len(cfg.players)), 2) for pair in (both, both[::-1])]
+    return [_Piece(cfg, a, b, str(run / f"pairs/{a:03}-{b:03}.json") if run else None) for a, b in pairs]
+
+
+def tournament(
+    players: Sequence[str], *, game: str = "chess", n_games: int = 40, workers: int = 1, **settings: object
+) -> Standings:
+    """Have all players meet all others and rate them, the first at 0.
+
+    n_games: of every two players, half with each to move first. settings: any other field of TournamentConfig.
+    Results are those on the board; a game broken off at max_plies is a draw. The result is the same for any `workers`.
+    Raises ConfigError for an unknown player or opening, RunError when an engine fails again and again.
+    """
+    values = {"players": tuple(players), "game": game, "n_games": n_games, **settings}
+    cfg = _settled(from_mapping(TournamentConfig, values, "tournament"))
+    pieces = _pieces(cfg)
+    return _standings(cfg.players, pieces, list(map_ordered(_play, pieces, workers)))
+
+
+def tournament_run(cfg: TournamentConfig, *, out: str | Path | None = None, workers: int = 1) -> Path:
+    """`tournament` into a run folder, which is returned; a finished one is reused, a killed one resumed."""
+    cfg = _settled(cfg)
+    game, opening = load_game(cfg.game), make_opening(cfg.opening) if cfg.opening else None
+    inputs = {}
+    for place, name in enumerate(cfg.players):
+        found = identities(game, [make_player(name)], opening)
+        inputs |= {key.replace("engine 0", f"engine {place}"): value for key, value in found.items()}
+    if workers < 1:
+        raise ConfigError(f"workers must be at least 1, not {workers}")
+    with Run("tournament", game.name, to_mapping(cfg), inputs, out) as run:
+        if run.done:
+            return run.folder
+        began, pieces = time.perf_counter(), _pieces(cfg, run)
+        missing = [piece for piece in pieces if not piece.written]
+        n_done = (len(pieces) - len(missing)) * cfg.n_games // 2
+        with progress(len(pieces) * cfg.n_games // 2, f"play {game.name}", "games", initial=n_done) as bar:
+            for results in map_ordered(_play, missing, workers):
+                bar.update(sum(results[:3]))
+        standings = _standings(cfg.players, pieces, [read_json(Path(str(piece.path))) for piece in pieces])
+        write_json(run / STANDINGS_FILE, standings.to_json())
+        write_bytes(run / TABLE_FILE, (standings.table(markdown=True) + "\n").encode())
+        shutil.rmtree(run / "pairs")
+        run.log_time("tournament", time.perf_counter() - began, games=len(pieces) * cfg.n_games // 2)
+        best = int(np.argmax(standings.ratings_P))
+        run.finish(n_players=len(cfg.players), best=cfg.players[best], elo=float(standings.ratings_P[best]))
+        return run.folder

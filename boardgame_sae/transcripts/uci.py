@@ -42,6 +42,7 @@ _LINE = re.compile(
     rb" score (cp|mate) (-?\d++)(?! (?:lower|upper)bound)"
     rb"(?:.* multipv ([1-9]\d*+))?.* pv (" + _MOVE + rb")(?!\S).*+"
 )
+_INDICES = [str(index).encode() for index in range(1, 501)]
 _BEST = re.compile(rb"\nbestmove +(\(none\)|" + _MOVE + rb")(?!\S)")
 _NAME = re.compile(rb"\nid name +(.*)")
 _OPTION = re.compile(rb"\noption name +(.+?) +type +(\w+)(?=(?:.* min +(-?\d+))?)(?=(?:.* max +(-?\d+))?)")
@@ -260,10 +261,18 @@ def scored_lines(answer: bytes) -> list[Line]:
     of the answer. An engine stopped within a depth repeats there, of the depth before, the moves it has not come to.
     Scores that are mere bounds are left out. A line without a multipv is the first.
     """
+    rows = _LINE.findall(answer)
+    if [row[1] for row in rows] != _INDICES[: len(rows)] or len({row[0] for row in rows}) > 1:
+        rows = _deepest_set(rows)
+    return [Line(row[5].decode(), int(row[3]) if row[2] == b"cp" else _mate(int(row[3]))) for row in rows]
+
+
+def _deepest_set(rows: list[tuple[bytes, ...]]) -> list[tuple[bytes, ...]]:
+    """Of the lines found, the last complete set at the greatest depth."""
     sets: list[dict[int, tuple[bytes, ...]]] = []
     current: dict[int, tuple[bytes, ...]] = {}
     last, most = b"", 0
-    for row in _LINE.findall(answer):
+    for row in rows:
         index = int(row[1] or row[4] or 1)
         if row[0] != last or index in current:
             current, last = {}, row[0]
@@ -275,8 +284,7 @@ def scored_lines(answer: bytes) -> list[Line]:
     if not complete:
         return []
     chosen = max(complete, key=lambda found: int(found[1][0]))
-    rows = [chosen[index] for index in range(1, most + 1)]
-    return [Line(row[5].decode(), int(row[3]) if row[2] == b"cp" else _mate(int(row[3]))) for row in rows]
+    return [chosen[index] for index in range(1, most + 1)]
 
 
 def _mate(moves: int) -> int:

@@ -1,0 +1,157 @@
+"""What probes are fitted on: activations at the positions of games, and the true classes there."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from boardgame_sae.activations.hook_points import read
+from boardgame_sae.games import BoardProperty, Boards
+from boardgame_sae.model.game_model import GameModel
+from boardgame_sae.transcripts.corpus import Corpus
+from boardgame_sae.transcripts.labels import Positions, place_name, positions
+
+
+@dataclass(frozen=True)
+class Targets:
+    """How a property's labels become classes to tell apart.
+
+    Labels that exclude each other (mine, yours) are one group with one probe; others are each read by themselves,
+    true against false.
+    """
+
+    group: int
+    """Labels in a group; 1 where each is by itself."""
+    none: bool
+    """Whether a group may have no true label: that is then class 0."""
+
+    @classmethod
+    def of(cls, prop: BoardProperty, labels: np.ndarray) -> "Targets":
+        """Decide from what the property declares and, as far as it does not, from some labels, bool (N, *shape).
+
+        Of a property that needs something known of the games, positions where that is unknown are to be left out.
+        """
+        group = len(prop.classes) or 1
+        true_NS = labels.reshape(len(labels), -1, group).sum(-1)
+        exclusive = true_NS.max(initial=0) <= 1 if prop.exclusive is None else prop.exclusive
+        if group == 1 or not exclusive:
+            return cls(1, True)
+        return cls(group, not prop.needs and bool((true_NS == 0).any()))
+
+    @property
+    def n_classes(self) -> int:
+        """Classes of a group."""
+        return self.group + self.none
+
+    def classes(self, labels: np.ndarray) -> Tensor:
+        """Labels (N, *shape) as the true class of each group, int64 (N, groups).
+
+        Raises ValueError when a group has no true label and no class for that.
+        """
+        grouped_NSC = torch.from_numpy(labels.reshape(len(labels), -1, self.group))
+        if not self.none and not grouped_NSC.any(-1).all():
+            raise ValueError(f"none of {self.group} classes is true somewhere, though one of them was in other games")
+        return grouped_NSC.int().argmax(-1) + (grouped_NSC.any(-1).long() if self.none else 0)
+
+    def columns(self, probabilities_NSC: Tensor) -> Tensor:
+        """Class probabilities (N, groups, classes) as the probability of each label, (N, size)."""
+        return probabilities_NSC[..., int(self.none) :].flatten(1)
+
+
+class _Found(NamedTuple):
+    """What a model makes of every position of some games."""
+
+    where: Positions
+    boards: Boards
+    acts: list[Tensor]
+    """(N, width) at each hook point."""
+
+    @property
+    def n_bytes(self) -> int:
+        """Memory that it takes, roughly."""
+        return sum(acts_ND.nbytes for acts_ND in self.acts) + sum(
+            each.nbytes for each in vars(self.boards).values() if isinstance(each, np.ndarray)
+        )
+
+
+class Reading:
+    """Boards, and activations at some hook points, at every position of games.
+
+    What was read stays in memory, up to a limit, for the next probe that asks for the same games.
+    """
+
+    def __init__(
+        self, model: GameModel, corpus: Corpus, names: Sequence[str], place: str | None = None, kept_bytes: int = 0
+    ) -> None:
+        self.model, self.corpus, self.names = model, corpus, tuple(names)
+        self.place = place_name(corpus.game, corpus.tokenization, place)
+        self._room, self._kept = kept_bytes, dict[bytes, _Found]()
+
+    def __call__(self, games_B: np.ndarray) -> _Found:
+        key = games_B.tobytes()
+        if key in self._kept:
+            return self._kept[key]
+        found = self._read(games_B)
+        if found.n_bytes <= self._room:
+            self._kept[key], self._room = found, self._room - found.n_bytes
+        return found
+
+    def boards(self, games_B: np.ndarray) -> tuple[Positions, Boards]:
+        """The positions of some games, and their boards."""
+        where = positions(self.corpus, games_B, self.place, self.model.gpt.cfg.n_ctx)
+        boards = self.corpus.boards(games_B)
+        return where, boards[boards.rows(where.game_N, where.ply_N)]
+
+    @torch.no_grad()
+    def _read(self, games_B: np.ndarray) -> _Found:
+        gpt = self.model.gpt
+        where, boards = self.boards(games_B)
+        tokens_BL = torch.from_numpy(self.corpus.rows(games_B, gpt.cfg.n_ctx)[0][:, :-1]).to(gpt.device)
+        found = read(gpt, tokens_BL, self.names)
+        game_N, token_N = (torch.from_numpy(part).to(gpt.device) for part in (where.game_N, where.token_N))
+        return _Found(where, boards, [found[name][game_N, token_N].float() for name in self.names])
+
+
+class ProbeData:
+    """Activations at all probed hook points, and the true classes, at the probed positions of some games."""
+
+    def __init__(self, reading: Reading, prop: BoardProperty, min_ply: int = 0) -> None:
+        self.reading, self.corpus, self.prop, self.min_ply = reading, reading.corpus, prop, min_ply
+        self.targets = Targets.of(prop, self.labels(reading.boards(self.corpus.games("train")[:256])[1]))
+
+    def labels(self, boards: Boards) -> np.ndarray:
+        """The property's labels."""
+        return self.corpus.game.property_labels(boards, [self.prop.name])[self.prop.name]
+
+    def __call__(self, games_B: np.ndarray) -> tuple[list[Tensor], Tensor]:
+        where, boards, acts = self.reading(games_B)
+        labels = self.labels(boards)
+        keep_N = where.ply_N >= self.min_ply
+        if self.prop.needs:
+            keep_N &= labels.reshape(len(labels), -1).any(1)
+        classes_NS = self.targets.classes(labels[keep_N]).to(acts[0].device)
+        if keep_N.all():
+            return acts, classes_NS
+        kept_N = torch.from_numpy(keep_N).to(acts[0].device)
+        return [acts_ND[kept_N] for acts_ND in acts], classes_NS
+
+    def nothing_left(self, split: str) -> ValueError:
+        """What to raise when no position can be probed."""
+        fewer = f" with {self.min_ply} plies or more" if self.min_ply else ""
+        known = f" whose '{self.prop.needs}' is known ({self.prop.source})" if self.prop.needs else ""
+        return ValueError(
+            f"{self.corpus.path}: nothing to probe '{self.prop.name}' on: the {split} games that are read have no "
+            f"position{fewer}{known}"
+        )
+
+
+def check_known(prop: BoardProperty, corpus: Corpus) -> None:
+    """Raises ValueError, saying how to get it, when a corpus lacks what a property needs to know of its games."""
+    if prop.needs and f"games/{prop.needs}" not in corpus.arrays:
+        raise ValueError(
+            f"{corpus.path}: the property '{prop.name}' needs the column '{prop.needs}', which these games do not "
+            f"have; take {prop.source or 'a corpus that has it'}"
+        )
