@@ -111,6 +111,14 @@ class ReportInput:
 
 
 @config
+class CorpusInput:
+    """A corpus."""
+
+    corpus: str
+    """Folder of a corpus."""
+
+
+@config
 class FolderInput:
     """Folders to look at."""
 
@@ -171,15 +179,34 @@ def _import_pgn(argv: Sequence[str]) -> Path:
     return folder
 
 
+def _annotate(argv: Sequence[str]) -> Path:
+    from boardgame_sae.transcripts.annotate import AnnotateConfig, annotate_run
+
+    argv = _named(argv, "--corpus")
+    source, cfg, place, workers = _parse("annotate", argv, CorpusInput, AnnotateConfig, Place, Workers)
+    return annotate_run(source.corpus, cfg, out=place.out, workers=workers.workers)
+
+
+def _tournament(argv: Sequence[str]) -> Path:
+    from boardgame_sae.transcripts.tournament import Standings, TournamentConfig, tournament_run
+
+    cfg, place, workers = _parse("tournament", _named(argv, "--players"), TournamentConfig, Place, Workers)
+    folder = tournament_run(cfg, out=place.out, workers=workers.workers)
+    _say(Standings.from_json(folder).table())
+    return folder
+
+
 def _train_gpt(argv: Sequence[str]) -> Path:
-    from boardgame_sae.model.train import TrainGPTConfig, preset, train_gpt_run
+    from boardgame_sae.model.train import TrainGPTConfig, legality_text, preset, train_gpt_run
     from boardgame_sae.transcripts.corpus import Corpus
 
     of_preset = to_mapping(preset(_chosen(argv, "preset", "tiny")))
     groups = (TrainGPTInput, Flags(TrainGPTConfig, defaults=of_preset), Place, Machine)
     source, cfg, place, machine = _parse("train-gpt", argv, *groups)
     corpus = Corpus.open(source.corpus)
-    return train_gpt_run(corpus, cfg, out=place.out, device=machine.device, devices=source.devices)
+    folder = train_gpt_run(corpus, cfg, out=place.out, device=machine.device, devices=source.devices)
+    _say(legality_text(folder))
+    return folder
 
 
 def _testbed(argv: Sequence[str]) -> Path:
@@ -208,7 +235,9 @@ def _probe(argv: Sequence[str]) -> Path:
     folder = probe_run(testbed.model, testbed.corpus, cfg, out=place.out)
     _say(f"{'hook point':32}{'accuracy':>10}{'F1':>8}")
     for name, found in probe_results(folder)["hook_points"].items():
-        _say(f"{name:32}{found['accuracy']:10.4f}{found['f1']:8.4f}")
+        ends = found.get("extremes")
+        beside = f"    {ends['low']} against {ends['high']}: {ends['accuracy']:.4f}" if ends else ""
+        _say(f"{name:32}{found['accuracy']:10.4f}{found['f1']:8.4f}{beside}")
     return folder
 
 
@@ -301,6 +330,12 @@ VERBS: dict[str, tuple[str, str, Callable[[Sequence[str]], Path]]] = {
         "Read real games of chess into a corpus.",
         "games.pgn.zst --min-elo 1500 --workers 2 --out DIR",
         _import_pgn,
+    ),
+    "annotate": ("Have an engine evaluate a corpus's positions.", "DIR --engine stockfish:nodes=1000", _annotate),
+    "tournament": (
+        "Rate players in Elo: all meet all.",
+        "random search:depth=1,temperature=8 search:depth=1,temperature=1 --n-games 40 --workers 2",
+        _tournament,
     ),
     "train-gpt": ("Train a GPT on a corpus; a killed run resumes by itself.", "--corpus DIR --preset tiny", _train_gpt),
     "testbed": ("Bind a GPT, a hook point, games and truth together.", "--model DIR --corpus DIR", _testbed),

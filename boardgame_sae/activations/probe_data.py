@@ -1,5 +1,6 @@
 """What probes are fitted on: activations at the positions of games, and the true classes there."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -35,7 +36,7 @@ class Targets:
         Of a property that needs something known of the games, positions where that is unknown are to be left out.
         """
         group = len(prop.classes) or 1
-        true_NS = labels.reshape(len(labels), -1, group).sum(-1)
+        true_NS = _grouped(labels, group).sum(-1)
         exclusive = true_NS.max(initial=0) <= 1 if prop.exclusive is None else prop.exclusive
         if group == 1 or not exclusive:
             return cls(1, True)
@@ -51,7 +52,7 @@ class Targets:
 
         Raises ValueError when a group has no true label and no class for that.
         """
-        grouped_NSC = torch.from_numpy(labels.reshape(len(labels), -1, self.group))
+        grouped_NSC = torch.from_numpy(_grouped(labels, self.group))
         if not self.none and not grouped_NSC.any(-1).all():
             raise ValueError(f"none of {self.group} classes is true somewhere, though one of them was in other games")
         return grouped_NSC.int().argmax(-1) + (grouped_NSC.any(-1).long() if self.none else 0)
@@ -59,6 +60,11 @@ class Targets:
     def columns(self, probabilities_NSC: Tensor) -> Tensor:
         """Class probabilities (N, groups, classes) as the probability of each label, (N, size)."""
         return probabilities_NSC[..., int(self.none) :].flatten(1)
+
+
+def _grouped(labels: np.ndarray, group: int) -> np.ndarray:
+    """Labels (N, *shape), of any number of positions, as (N, groups, group)."""
+    return labels.reshape(len(labels), math.prod(labels.shape[1:]) // group, group)
 
 
 class _Found(NamedTuple):
@@ -131,7 +137,7 @@ class ProbeData:
         labels = self.labels(boards)
         keep_N = where.ply_N >= self.min_ply
         if self.prop.needs:
-            keep_N &= labels.reshape(len(labels), -1).any(1)
+            keep_N &= labels.any(axis=tuple(range(1, labels.ndim)))
         classes_NS = self.targets.classes(labels[keep_N]).to(acts[0].device)
         if keep_N.all():
             return acts, classes_NS
@@ -150,8 +156,8 @@ class ProbeData:
 
 def check_known(prop: BoardProperty, corpus: Corpus) -> None:
     """Raises ValueError, saying how to get it, when a corpus lacks what a property needs to know of its games."""
-    if prop.needs and f"games/{prop.needs}" not in corpus.arrays:
+    if prop.needs and not corpus.knows(prop.needs):
+        advice = f"; it comes from {prop.source}" if prop.source else ""
         raise ValueError(
-            f"{corpus.path}: the property '{prop.name}' needs the column '{prop.needs}', which these games do not "
-            f"have; take {prop.source or 'a corpus that has it'}"
+            f"{corpus.path}: the property '{prop.name}' needs '{prop.needs}', which is not known of these games{advice}"
         )

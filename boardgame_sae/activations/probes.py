@@ -1,8 +1,8 @@
 """All linear probes of a model in one pass: every hook point, every square, every class.
 
 A property whose classes exclude each other (mine, yours, empty) is read by one multinomial probe a square; others by
-probes with the classes false and true. Inputs are whitened, so that one learning rate serves every layer; the whitening is folded
-into the weights that are saved.
+probes with the classes false and true. Inputs are whitened, so that one learning rate serves every layer; the whitening
+is folded into the weights that are saved.
 """
 
 import time

@@ -43,6 +43,15 @@ class PropertyColumns:
     """A text for each column: `d3 mine`."""
     square_P: np.ndarray
     """The square each column is about; -1 where it is about the whole position."""
+    partial: bool = False
+    """Whether some positions' truth is unknown: those where no column is true. They do not count."""
+
+    def known(self, labels_NP: np.ndarray) -> np.ndarray:
+        """At which positions the truth is known, bool (N,), of the labels of all columns of the testbed."""
+        known_N = np.ones(len(labels_NP), bool)
+        if self.partial:
+            labels_NP[:, self.start : self.stop].any(axis=1, out=known_N)
+        return known_N
 
 
 def default_hook_name(model: GameModel) -> str:
@@ -113,7 +122,8 @@ class Testbed:
             on_board = prop.shape[:2] == self.corpus.game.shape
             square_P = np.arange(prop.size) * n_squares // prop.size if on_board else np.full(prop.size, -1)
             stop = start + prop.size
-            found.append(PropertyColumns(name, prop.level, start, stop, tuple(prop.labels), square_P))
+            labels = tuple(prop.labels)
+            found.append(PropertyColumns(name, prop.level, start, stop, labels, square_P, bool(prop.needs)))
             start = stop
         return tuple(found)
 
@@ -138,7 +148,11 @@ class Testbed:
         for split in SPLITS:
             labels_NP = self.labels(split)
             true_P = labels_NP.sum(0)
-            supported &= (true_P >= MIN_COUNT) & (len(labels_NP) - true_P >= MIN_COUNT)
+            known_P = np.repeat(
+                [each.known(labels_NP).sum() for each in self.columns],
+                [each.stop - each.start for each in self.columns],
+            )
+            supported &= (true_P >= MIN_COUNT) & (known_P - true_P >= MIN_COUNT)
         return supported
 
     @torch.no_grad()

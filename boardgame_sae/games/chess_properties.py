@@ -12,6 +12,7 @@ from boardgame_sae.games import chess_truth
 from boardgame_sae.games.chess import N_SKILLS, ChessBoards, ChessGame
 from boardgame_sae.games.game import Game
 from boardgame_sae.games.property import board_property
+from boardgame_sae.games.record import UNKNOWN_EVALUATION
 
 PIECES = ("pawn", "knight", "bishop", "rook", "queen", "king")
 YOURS, MINE = tuple(f"your {name}" for name in reversed(PIECES)), tuple(f"my {name}" for name in PIECES)
@@ -192,3 +193,31 @@ def _bins(game: Game) -> tuple[int, ...]:
 def skill(game: ChessGame, boards: ChessBoards) -> np.ndarray:
     """How strong the player to move is: the bin of the known temperature or rating, 0 the weakest; none if unknown."""
     return boards.skill_N[:, None] == np.arange(N_SKILLS)
+
+
+EVEN = 100
+"""Centipawns of advantage that are still called even, as published."""
+OUTLOOKS = ("losing", "even", "winning")
+
+
+def _outlooks(game: Game) -> tuple[int, ...]:
+    return (len(OUTLOOKS),)
+
+
+@board_property(
+    family="chess",
+    name="evaluation",
+    classes=OUTLOOKS,
+    shape=_outlooks,
+    level="high",
+    needs="evaluation",
+    source="boardgame-sae annotate CORPUS --engine stockfish:nodes=1000",
+    exclusive=True,
+)
+def evaluation(game: ChessGame, boards: ChessBoards) -> np.ndarray:
+    """An engine thinks the player to move is losing or winning, by more than a pawn; none where none was asked.
+
+    The published code knows White's view alone, which is the mover's at the dots.
+    """
+    place_N = 1 + (boards.evaluation_N > EVEN).astype(int) - (boards.evaluation_N < -EVEN)
+    return (place_N[:, None] == np.arange(len(OUTLOOKS))) & (boards.evaluation_N != UNKNOWN_EVALUATION)[:, None]

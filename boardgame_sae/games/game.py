@@ -16,6 +16,8 @@ from boardgame_sae.config import parse_spec, spec_of
 from boardgame_sae.games.property import BoardProperty, properties_of, property_of
 from boardgame_sae.games.record import Boards, IllegalMove, MoveRecord
 
+PHASES = ("opening", "middle", "end")
+"""Parts of a game, in order."""
 MAX_TRIES = 1000
 """Games that `play_games` throws away, for one kept, before it gives up."""
 
@@ -173,7 +175,7 @@ class Game(ABC):
 
     def phase(self, position: Any) -> str:
         """The part of the game a position is in: `opening`, `middle` or `end`, a third of `max_plies` each."""
-        return ("opening", "middle", "end")[min(3 * position.ply // self.max_plies, 2)]
+        return PHASES[min(3 * position.ply // self.max_plies, 2)]
 
     def is_over(self, position: Any) -> bool:
         """Whether there is nothing left to play."""

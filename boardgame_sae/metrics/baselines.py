@@ -3,7 +3,7 @@
 The SAE of a random-weights GPT, the other floor, is an SAE like any other: train it on `testbed.random_twin()`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch.nn.functional as F
@@ -21,13 +21,20 @@ class ProbeEncoder(nn.Module):
     reads_labels = True
     """Latent i is a readout of label i, so that a board is rebuilt from it as it is."""
 
-    def __init__(self, probes: list[Probe]) -> None:
+    def __init__(self, probes: Sequence[Probe | int]) -> None:
+        """probes: of each property; a number instead stands for so many columns that no probe reads."""
         super().__init__()
         self.probes = probes
 
     def encode(self, x_ND: Tensor) -> Tensor:
         """Probabilities (N, P)."""
-        return cat([probe.targets.columns(probe.probabilities(x_ND)) for probe in self.probes], dim=1)
+        return cat([_readout(probe, x_ND) for probe in self.probes], dim=1)
+
+
+def _readout(probe: Probe | int, x_ND: Tensor) -> Tensor:
+    if isinstance(probe, int):
+        return x_ND.new_zeros(len(x_ND), probe)
+    return probe.targets.columns(probe.probabilities(x_ND))
 
 
 class Neurons(nn.Module):
@@ -46,13 +53,20 @@ class Channels(nn.Module):
         return cat([F.relu(x_ND), F.relu(-x_ND)], dim=1)
 
 
-def baselines(testbed: Testbed, probe_folders: Sequence[str | Path], suite: str = "supervised") -> list[Scores]:
+def baselines(testbed: Testbed, probe_folders: Mapping[str, str | Path], suite: str = "supervised") -> list[Scores]:
     """Scores of the probes, of the same layer's MLP neurons and of the hook point's channels, on a testbed.
 
-    probe_folders: a probe run for each of the testbed's properties, in their order.
+    probe_folders: a probe run for each of the testbed's properties; those that have none are not read.
     """
     neurons = f"blocks.{layer_of(testbed.hook_name)}.mlp.hook_post"
-    probe = ProbeEncoder([load_probe(folder, testbed.hook_name) for folder in probe_folders])
+    probe = ProbeEncoder(
+        [
+            load_probe(probe_folders[each.name], testbed.hook_name)
+            if each.name in probe_folders
+            else each.stop - each.start
+            for each in testbed.columns
+        ]
+    )
     return [
         evaluate(probe, testbed, suite, name="linear probe", kind="probe"),
         evaluate(Neurons(), testbed.at(neurons), suite, name="MLP neurons", kind="neurons"),

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from boardgame_sae.activations.probe_data import Reading
 from boardgame_sae.activations.probes import ProbeConfig, probe_run
 from boardgame_sae.activations.testbed import Testbed, load_testbed
 from boardgame_sae.config import content_hash, from_mapping
@@ -19,6 +20,8 @@ from boardgame_sae.saes.sae import SAE, load_sae, sae_config
 from boardgame_sae.saes.train import TrainSAEConfig, testbed_metadata, train_saes_run
 
 SCORES_FILE, CORE_FILE = "scores.json", "core_eval_results.json"
+KEPT_BYTES = 2**30
+"""Activations that the baselines' probes share in memory; beyond that each reads them anew."""
 
 
 def score_saes(
@@ -68,16 +71,17 @@ def sae_fields(sae: SAE) -> dict[str, Any]:
 def score_baselines(testbed_folder: str | Path, *, suite: str = "supervised", device: str = "auto") -> Path:
     """Score linear probes, MLP neurons and residual channels of a testbed into one run folder.
 
-    The probes, one for each property of the testbed, are fitted first (or reused).
+    The probes, one for each property of the testbed that has a supported class, are fitted first (or reused).
     """
     testbed = load_testbed(testbed_folder, device)
     here = {"hook_names": (testbed.hook_name,), "positions": testbed.place}
-    configs = [ProbeConfig(property=name, **here) for name in testbed.properties]
-    probes = [probe_run(testbed.model, testbed.corpus, cfg, name=cfg.property) for cfg in configs]
-    made_of = {
-        "testbed": testbed.hash,
-        **{f"probe {cfg.property}": run_hash(p) for cfg, p in zip(configs, probes, strict=True)},
+    reading = Reading(testbed.model, testbed.corpus, here["hook_names"], testbed.place, KEPT_BYTES)
+    wanted = [each.name for each in testbed.columns if testbed.supported_P[each.start : each.stop].any()]
+    probes = {
+        name: probe_run(testbed.model, testbed.corpus, ProbeConfig(property=name, **here), reading=reading)
+        for name in wanted
     }
+    made_of = {"testbed": testbed.hash, **{f"probe {name}": run_hash(folder) for name, folder in probes.items()}}
     with Run("scores", "baselines", {"suite": suite}, made_of) as run:
         if not run.done:
             for scores in baselines(testbed, probes, suite):

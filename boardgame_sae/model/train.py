@@ -20,7 +20,7 @@ from boardgame_sae.model.game_model import GameModel, pick_device
 from boardgame_sae.model.gpt import GPT, GPTConfig
 from boardgame_sae.model.legality import continuations, legality
 from boardgame_sae.model.muon import Muon
-from boardgame_sae.runs import Run, RunError, pack_state, progress, unpack_state, write_json
+from boardgame_sae.runs import Run, RunError, pack_state, progress, read_json, unpack_state, write_json
 from boardgame_sae.transcripts.corpus import SPLITS, Corpus
 
 MEASURED_PLIES = 12
@@ -268,6 +268,19 @@ def _finish(training: Training, run: Run) -> None:
     random = _measure(model.random_twin(), corpus, "test", 1000 if corpus.tokenization == "move" else 100)
     write_json(run / "legality.json", {**seen, "random_weights": random})
     run.finish(legal_rate=seen["test"]["legal_rate"], loss=seen["test"]["loss"])
+
+
+def legality_text(folder: str | Path) -> str:
+    """What a finished GPT run found of its legality on test games, in a few lines."""
+    found = read_json(Path(folder) / "legality.json")["test"]
+    low, high = found["interval"]
+    lines = [
+        f"legal: {found['legal_rate']:.1%} of its most probable moves ({low:.1%} to {high:.1%}), "
+        f"{found['legal_mass']:.1%} at temperature 1; {found['n_positions']} moves of {found['n_games']} test games",
+        "most probable moves: " + ", ".join(f"{kind} {share:.2%}" for kind, share in found["kinds"]["greedy"].items()),
+        "legal by phase: " + ", ".join(f"{phase} {rate:.1%}" for phase, rate in found["legal_rate_phase"].items()),
+    ]
+    return "\n".join(lines)
 
 
 def _fabric(device: str, devices: int, cfg: TrainGPTConfig) -> Any:

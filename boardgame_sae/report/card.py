@@ -30,7 +30,9 @@ def latent_cards(
     n_boards: int = N_BOARDS,
     activations: Mapping[str, Tensor] | None = None,
 ) -> list[Card]:
-    """The n best latents of an SAE, by the highest test F1 that each reaches as the classifier of a property.
+    """The n best latents of an SAE, as the classifier of a property: by how far above chance the test F1 of each is.
+
+    Above chance is (F1 - F1_always) / (1 - F1_always): else what is nearly always true would come first.
 
     sae: what the scores are of; `encode` is all that is used. activations: those of the testbed's train and test
     positions, if already read. A card holds:
@@ -49,14 +51,14 @@ def latent_cards(
 
 
 def best_latents(scores: Scores, n: int) -> list[Card]:
-    """The n latents of highest test F1 over all properties, each once, with the class it stands for."""
+    """The n latents of test F1 farthest above chance over all properties, each once, with the class it stands for."""
     found = []
     for prop, value in scores["coverage"].details["by_property"].items():
         details = value["details"]
-        columns = zip(details["columns"], details["f1"], details["latent"], details["threshold"], strict=True)
-        for label, f1, latent, threshold in columns:
+        names = ("columns", "f1", "always_on", "latent", "threshold")
+        for label, f1, always_on, latent, threshold in zip(*(details[name] for name in names), strict=True):
             card = {"property": prop, "label": label, "latent": latent, "f1": f1, "threshold": threshold}
-            found.append((-f1, prop, label, card))
+            found.append((-(f1 - always_on) / max(1 - always_on, 1e-9), prop, label, card))
     found.sort(key=lambda entry: entry[:3])
     distinct: dict[int, Card] = {}
     for *_, card in found:
@@ -139,7 +141,7 @@ def mean_boards(testbed: Testbed, on_Z: np.ndarray) -> list[Card]:
     for the player to move. None where the latent is never on or the property is not about squares.
     """
     columns, n_squares = testbed.columns[0], len(testbed.corpus.game.squares)
-    if len(on_Z) == 0 or len(columns.square_P) % n_squares or len(columns.square_P) == 0:
+    if len(on_Z) == 0 or (columns.square_P < 0).any():
         return []
     labels_NP = testbed.labels("test")[:, columns.start : columns.stop]
     difference_SC = (labels_NP[on_Z].mean(0) - labels_NP.mean(0)).reshape(n_squares, -1)

@@ -1,11 +1,7 @@
-"""Figures of a study, as the papers draw them, with matplotlib: no display needed, the same bytes every time.
-
-An architecture has one colour and one marker in all of them (Okabe and Ito's colours, which colour-blind readers tell
-apart); random-GPT SAEs are grey, baselines are horizontal lines.
-"""
+"""Figures of a study, as the papers draw them, with matplotlib: no display needed, the same bytes every time."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,103 +11,45 @@ from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-from boardgame_sae.activations.hook_points import layer_of
 from boardgame_sae.activations.probes import RESULTS_FILE
 from boardgame_sae.games import Game
 from boardgame_sae.metrics.score import Scores
+from boardgame_sae.report.model_figures import learning_curve, legality_figure, probe_accuracy
+from boardgame_sae.report.style import (
+    COLOURS,
+    GREY,
+    INK,
+    STYLE,
+    Curve,
+    coordinates,
+    legend_below,
+    look,
+    plain_log,
+    points,
+)
 from boardgame_sae.report.table import Bed, Row, Study, recipe, rows_of, setting
 from boardgame_sae.runs import RunError, read_json, writing
-from boardgame_sae.saes.sae import CONFIG_FILE, architectures
+from boardgame_sae.saes.sae import CONFIG_FILE
 from boardgame_sae.transcripts.corpus import Corpus
 
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7A4FBF", "#8C6D1F")
-MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
-GREY, INK = "#8a8a8a", "#222222"
 BASELINE_LINES = {"probe": ("#111111", "-"), "neurons": ("#666666", "--"), "residual": ("#666666", ":")}
-STYLE: dict[Any, Any] = {
-    "font.family": "DejaVu Sans",
-    "font.size": 10,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "grid.alpha": 0.25,
-    "legend.frameon": False,
-    "savefig.dpi": 120,
+SIGNS = {
+    "probe": ("linear probe", "*", "#111111"),
+    "sae": ("best SAE", "o", COLOURS[0]),
+    "random_gpt_sae": ("random-GPT SAE", "o", "#bbbbbb"),
+    "neurons": ("MLP neurons", "s", "#888888"),
+    "residual": ("residual channels", "^", "#888888"),
 }
+"""What stands for each kind of subject where one number of each is shown."""
 Panel = tuple[str, np.ndarray]
 """A title, and the F1 of each square (S,), NaN where it is not measured."""
-Curve = Sequence[Mapping[str, float]]
-"""The lines of a metrics.jsonl."""
-
-
-def look(architecture: str) -> tuple[str, str]:
-    """The colour and the marker of an architecture, the same in every figure and on the page."""
-    known = architectures()
-    place = known.index(architecture) if architecture in known else len(known)
-    return COLOURS[place % len(COLOURS)], MARKERS[place % len(MARKERS)]
-
-
-def learning_curve(curve: Curve, legality: Mapping[str, Any]) -> Figure:
-    """Legal rate, and loss against the floor of perfect play of the rules, by training step.
-
-    curve: metrics of a GPT run. legality: its legality.json, whose random_weights is the floor of legality.
-    """
-    figure = Figure(figsize=(9, 4.2), layout="constrained")
-    legal, loss = figure.subplots(1, 2)
-    for name, text, line, colour in (
-        ("legal_rate", "most probable move is legal", "o-", COLOURS[0]),
-        ("legal_mass", "probability on legal moves", "^--", COLOURS[5]),
-    ):
-        legal.plot(*_points(curve, name), line, color=colour, markersize=4, label=text)
-    floor = legality["random_weights"]["legal_rate"]
-    legal.axhline(floor, color=GREY, linestyle=":", label="random weights: most probable move is legal")
-    legal.set(ylim=(0, 1.02), xlabel="training step", ylabel="share of validation positions", title="Legality")
-    legal.legend(loc="upper center", bbox_to_anchor=(0.5, -0.17), fontsize=8)
-    loss.plot(*_points(curve, "train_loss"), color=COLOURS[5], label="train")
-    loss.plot(*_points(curve, "validation_loss"), "o-", color=COLOURS[0], markersize=4, label="validation")
-    if any("loss_floor" in line for line in curve):
-        loss.plot(*_points(curve, "loss_floor"), "--", color=INK, label="floor: the rules known, nothing else")
-    loss.set(xlabel="training step", ylabel="cross-entropy a token (nats)", title="Loss")
-    loss.legend(loc="upper center", bbox_to_anchor=(0.5, -0.17), fontsize=8)
-    return figure
-
-
-def probe_accuracy(trained: Mapping[str, Any], random: Mapping[str, Any], marked: Sequence[str] = ()) -> Figure:
-    """Accuracy of linear probes by hook point, on the trained and the random-weights GPT, beside always the majority.
-
-    trained, random: probes.json of both. marked: hook points where SAEs are trained.
-    """
-    names = sorted(trained["hook_points"], key=_depth)
-    figure = Figure(figsize=(7, 3.6), layout="constrained")
-    axes = figure.subplots()
-    for found, text, line, colour in (
-        (trained, "trained GPT", "o-", COLOURS[0]),
-        (random, "random-weights GPT", "s--", GREY),
-    ):
-        known = [
-            (place, found["hook_points"][name]) for place, name in enumerate(names) if name in found["hook_points"]
-        ]
-        axes.plot(
-            [place for place, _ in known], [each["accuracy"] for _, each in known], line, color=colour, label=text
-        )
-    majority = [trained["hook_points"][name]["majority_accuracy"] for name in names]
-    axes.plot(range(len(names)), majority, ":", color=INK, label="always the majority class")
-    for place, name in enumerate(names):
-        if name in marked:
-            axes.axvline(place, color=COLOURS[4], alpha=0.35, linewidth=8, zorder=0)
-            axes.annotate("SAEs here", (place, 0.02), xycoords=("data", "axes fraction"), ha="center", fontsize=8)
-    axes.set_xticks(range(len(names)), [hook_title(name) for name in names])
-    axes.set_ylim(min(majority) - 0.08, 1.01)
-    axes.set(xlabel="hook point", ylabel="accuracy a square", title=f"Linear probes of `{trained['property']}`")
-    _legend_below(figure, [axes])
-    return figure
 
 
 def board_heat_maps(groups: Sequence[Sequence[Panel]], game: Game) -> Figure:
     """F1 by square, one board a panel, each group of panels on rows of its own. Grey: not measured."""
-    columns = min(6, max(map(len, groups)))
+    most = max(map(len, groups))
+    columns = min((min(6, most), min(7, most)), key=lambda n: sum(-(-len(group) // n) for group in groups))
     places = [[*group, *[None] * (-len(group) % columns)] for group in groups]
     panels = [panel for group in places for panel in group]
     n_rows = len(panels) // columns
@@ -140,9 +78,11 @@ def _heat_map(axes: Axes, panel: Panel, game: Game) -> None:
         if np.isfinite(value):
             ink = "white" if value < 0.6 else "black"
             axes.text(column, row, f"{100 * value:.0f}", ha="center", va="center", fontsize=6.5, color=ink)
-    names = np.reshape(np.array(game.squares, dtype=object), game.shape)
-    axes.set_xticks(range(game.shape[1]), [_shared(column, front=True) for column in names.T.tolist()])
-    axes.set_yticks(range(game.shape[0]), [_shared(row, front=False) for row in names.tolist()])
+    columns, rows = coordinates(game)
+    axes.set_xticks(range(len(columns)), columns)
+    axes.set_yticks(range(len(rows)), rows)
+    if not game.first_row_on_top:
+        axes.invert_yaxis()
     axes.tick_params(length=0, labelsize=7)
     axes.grid(visible=False)
     axes.set_title(title, fontsize=9)
@@ -166,8 +106,37 @@ def coverage_against_l0(rows: Sequence[Row]) -> Figure:
             )
         each.set(ylabel="F1 on test", title=text)
         each.set_ylim(bottom=min(0.0, each.get_ylim()[0]))
-    _legend_below(figure, axes)
+    legend_below(figure, axes)
     return figure
+
+
+def coverage_by_property(bed: Bed) -> Figure:
+    """Coverage of each property: of the best SAE, beside the baselines, the best random-GPT SAE and always on."""
+    known = [found for found in bed.scored if "coverage" in found]
+    best = {kind: max((f for f in known if f.subject["kind"] == kind), key=_coverage, default=None) for kind in SIGNS}
+    first = next(found for found in best.values() if found is not None)
+    measured = first["coverage"].details["by_property"]
+    names = [name for name in first.subject["testbed"]["properties"] if name in measured]
+    figure = Figure(figsize=(7.5, 1.5 + 0.33 * len(names)), layout="constrained")
+    axes = figure.subplots()
+    for kind, (text, sign, colour) in SIGNS.items():
+        found = best[kind]
+        if found is not None:
+            by_property = found["coverage"].details["by_property"]
+            places = [(by_property[name]["value"], y) for y, name in enumerate(names) if name in by_property]
+            axes.plot(*zip(*places, strict=True), sign, color=colour, markersize=6, label=text)
+    chance = [measured[name]["parts"]["always_on"] for name in names]
+    axes.plot(chance, range(len(names)), "|", color=INK, markersize=14, label="always on (chance)")
+    high = first["coverage"].details["high"]
+    axes.set_yticks(range(len(names)), [name.replace("_", " ") + (" ·" if name in high else "") for name in names])
+    axes.invert_yaxis()
+    axes.set(xlim=(-0.02, 1.02), xlabel="mean F1 on test", title="Coverage by property (·: high level)")
+    legend_below(figure, [axes], columns=3)
+    return figure
+
+
+def _coverage(found: Scores) -> float:
+    return found["coverage"].value
 
 
 def loss_against_l0(rows: Sequence[Row]) -> Figure:
@@ -180,7 +149,7 @@ def loss_against_l0(rows: Sequence[Row]) -> Figure:
         _against_l0(each, trained, column)
         each.axhline(1, color=INK, linestyle=":", linewidth=1)
         each.set(ylabel="share", title=text)
-    _legend_below(figure, axes)
+    legend_below(figure, axes)
     return figure
 
 
@@ -197,13 +166,13 @@ def training_curves(curves: Sequence[tuple[str, str, Curve]]) -> Figure:
         line = lines[seen[architecture] % len(lines)]
         seen[architecture] += 1
         for axes, name in ((variance, "explained_variance"), (l0, "l0")):
-            steps, values = _points(curve, name)
+            steps, values = points(curve, name)
             few = marker if len(steps) < 25 else ""
             axes.plot(steps, values, color=colour, linestyle=line, marker=few, markersize=4, label=label)
     variance.set(xlabel="training step", ylabel="explained variance of a batch", title="Reconstruction")
     l0.set(xlabel="training step", ylabel="L0 of a batch", title="Sparsity", yscale="log")
-    _plain_log(l0.yaxis, [value for _, _, curve in curves for value in _points(curve, "l0")[1]], l0.set_ylim)
-    _legend_below(figure, (variance, l0))
+    plain_log(l0.yaxis, [value for _, _, curve in curves for value in points(curve, "l0")[1]], l0.set_ylim)
+    legend_below(figure, (variance, l0))
     return figure
 
 
@@ -212,10 +181,11 @@ def write_figures(study: Study, folder: str | Path) -> list[Path]:
     made: list[tuple[str, Figure]] = []
     with matplotlib.rc_context(STYLE):
         curve = read_curve(study.model / "metrics.jsonl")
-        made.append(("learning_curve", learning_curve(curve, read_json(study.model / "legality.json"))))
-        if study.probes and study.random_probes:
-            both = (read_json(path / RESULTS_FILE) for path in (study.probes, study.random_probes))
-            made.append(("probe_accuracy", probe_accuracy(*both, marked=[bed.hook_name for bed in study.beds])))
+        legality = read_json(study.model / "legality.json")
+        made += [("learning_curve", learning_curve(curve, legality))]
+        made += [("legality", legality_figure(legality, first_predicted_ply(study)))]
+        if study.probes:
+            made += [("probe_accuracy", probe_accuracy(probe_pairs(study), [bed.hook_name for bed in study.beds]))]
         for bed in study.beds:
             ending = f".{bed.hook_name}" if len(study.beds) > 1 else ""
             made += [(f"{name}{ending}", figure) for name, figure in _bed_figures(study, bed)]
@@ -234,12 +204,26 @@ def _bed_figures(study: Study, bed: Bed) -> list[tuple[str, Figure]]:
     groups = [_probe_panels(study, bed, game), _headline_panels(best, game) if best else []]
     groups = [group for group in groups if group]
     made = [("f1_by_square", board_heat_maps(groups, game))] if groups else []
+    if any("coverage" in found for found in bed.scored):
+        made += [("coverage_by_property", coverage_by_property(bed))]
     if any(row.get("coverage") is not None for row in rows):
         made += [("coverage_vs_l0", coverage_against_l0(rows))]
     if any(row["l0"] is not None for row in rows):
         made += [("loss_vs_l0", loss_against_l0(rows))]
     curves = [(card["architecture"], text, curve) for card, text, curve in map(_sae_curve, bed.saes) if curve]
     return [*made, ("sae_training", training_curves(curves))] if curves else made
+
+
+def probe_pairs(study: Study) -> list[tuple[dict[str, Any], dict[str, Any]]]:
+    """What each of a study's probes found, on the trained and on the random-weights GPT."""
+    both = zip(study.probes, study.random_probes, strict=True)
+    return [(read_json(trained / RESULTS_FILE), read_json(random / RESULTS_FILE)) for trained, random in both]
+
+
+def first_predicted_ply(study: Study) -> int:
+    """The first ply that the GPT predicts: the first of all only where text comes before it."""
+    corpus = Corpus.open(study.corpus)
+    return 1 if corpus.tokenization == "char" and corpus.game.text_start else 2
 
 
 def best_sae(bed: Bed) -> Scores | None:
@@ -265,13 +249,14 @@ def _sae_curve(folder: Path) -> tuple[dict[str, Any], str, list[dict[str, float]
 
 
 def _probe_panels(study: Study, bed: Bed, game: Game) -> list[Panel]:
-    if study.probes is None:
+    if not study.probes:
         return []
-    results = read_json(study.probes / RESULTS_FILE)
+    results = read_json(study.probes[0] / RESULTS_FILE)
     found = results["hook_points"].get(bed.hook_name)
     if found is None:
         return []
-    classes = game.property(results["property"]).classes or ("false", "true")
+    none = ("none",) if results["none"] else ()
+    classes = (*none, *game.property(results["property"]).classes) if results["group"] > 1 else ("false", "true")
     f1_SC = np.array(found["f1_SC"])
     f1_SC[f1_SC == 0] = np.nan  # a class that the square never has, or that its probe never says
     return [
@@ -280,13 +265,16 @@ def _probe_panels(study: Study, bed: Bed, game: Game) -> list[Panel]:
 
 
 def _headline_panels(best: Scores, game: Game) -> list[Panel]:
-    """The best SAE's F1 by square, one board a class of the headline property."""
-    details = best["coverage"].details["by_property"][best.subject["testbed"]["properties"][0]]["details"]
+    """The best SAE's F1 by square, one board a class of the headline property; none if that is not about squares."""
+    details = best["coverage"].details["by_property"][best["coverage"].details["headline"]]["details"]
+    if min(details["square"]) < 0:
+        return []
     boards: dict[str, np.ndarray] = {}
     for column, square, f1 in zip(details["columns"], details["square"], details["f1"], strict=True):
         name = column.removeprefix(game.squares[square]).strip()
         boards.setdefault(name, np.full(len(game.squares), np.nan))[square] = f1
-    return [(f"best SAE: {name}", f1_S) for name, f1_S in boards.items()]
+    order = game.property(best["coverage"].details["headline"]).classes or tuple(boards)
+    return [(f"best SAE: {name}", boards[name]) for name in order if name in boards]
 
 
 def _against_l0(axes: Axes, rows: Sequence[Row], column: str) -> None:
@@ -307,7 +295,7 @@ def _against_l0(axes: Axes, rows: Sequence[Row], column: str) -> None:
             bars = _with_bars([row], column)
             axes.errorbar(*bars, color=GREY, marker=look(row["architecture"])[1], linestyle="", label="random-GPT SAE")
     axes.set(xscale="log", xlabel="L0: latents on at a token")
-    _plain_log(axes.xaxis, [row["l0"] for row in known], axes.set_xlim)
+    plain_log(axes.xaxis, [row["l0"] for row in known], axes.set_xlim)
 
 
 def _with_bars(rows: Sequence[Row], column: str) -> tuple[list[float], list[float], np.ndarray | None]:
@@ -319,56 +307,3 @@ def _with_bars(rows: Sequence[Row], column: str) -> tuple[list[float], list[floa
         above = [row[f"{column}_high"] - value for row, value in zip(rows, values, strict=True)]
         bars = np.maximum(np.array([below, above]), 0)
     return [row["l0"] for row in rows], values, bars
-
-
-def _plain_log(axis: Any, values: Sequence[float], set_limits: Any) -> None:
-    """Tick labels 5, 10, 20, 50 in place of powers of ten, and limits that leave room."""
-    positive = [value for value in values if value > 0]
-    if positive:
-        set_limits(min(positive) / 1.35, max(positive) * 1.35)
-    axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
-    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    axis.set_minor_formatter(NullFormatter())
-
-
-def _legend_below(figure: Figure, axes: Sequence[Axes]) -> None:
-    """One legend under the figure, each label once."""
-    known: dict[str, Any] = {}
-    for each in axes:
-        for handle, text in zip(*each.get_legend_handles_labels(), strict=True):
-            known.setdefault(text, handle)
-    if known:
-        figure.legend(known.values(), known.keys(), loc="outside lower center", ncols=min(4, len(known)), fontsize=8)
-
-
-def _points(curve: Curve, name: str) -> tuple[list[float], list[float]]:
-    """Steps and values of one logged number."""
-    known = [line for line in curve if name in line]
-    return [line["step"] for line in known], [line[name] for line in known]
-
-
-def _depth(hook_name: str) -> tuple[int, int, str]:
-    """Sort hook points as a forward pass meets them."""
-    inside = hook_name.startswith("blocks.")
-    layer = layer_of(hook_name) if inside else -1 if "embed" in hook_name else 10**6
-    place = 0 if hook_name.endswith("resid_pre") else 2 if hook_name.endswith("resid_post") else 1
-    return layer, place, hook_name
-
-
-def hook_title(hook_name: str) -> str:
-    """What figures call a hook point: `block 2` for the residual stream after it."""
-    if hook_name == "blocks.0.hook_resid_pre":
-        return "embedding"
-    if hook_name.endswith(".hook_resid_post"):
-        return f"block {layer_of(hook_name)}"
-    return hook_name.removeprefix("blocks.")
-
-
-def _shared(names: Sequence[str], *, front: bool) -> str:
-    """What the names of a column's squares (front) or of a row's (back) share: `a`, `1`."""
-    first, *others = names
-    for size in range(len(first), 0, -1):
-        part = first[:size] if front else first[-size:]
-        if all(name.startswith(part) if front else name.endswith(part) for name in others):
-            return part
-    return ""

@@ -20,10 +20,9 @@ const TABLE = [
   ["core_frac_alive", "alive"],
   ["coverage", "coverage"],
   ["coverage_above_chance", "above chance"],
+  ["coverage.high", "coverage, high level"],
   ["board_reconstruction", "reconstruction"],
-  ...data.columns
-    .filter((key) => key.startsWith("coverage.") && data.columns.includes(`${key}_low`))
-    .map((key) => [key, `cov. ${key.slice(9).replaceAll("_", " ")}`]),
+  ["board_reconstruction.high", "reconstr., high level"],
 ].filter(([key], place) => place < 2 || has(key));
 if (beds.length > 1) TABLE.splice(1, 0, ["sweep", "sweep"], ["hook_name", "hook point"]);
 
@@ -216,30 +215,35 @@ function drawDetails() {
 
 // ---- boards -----------------------------------------------------------------------------------------------------
 
-const PIECES = { k: "♚", q: "♛", r: "♜", b: "♝", n: "♞", p: "♟" };
-
-// A board of b, w and . alone has discs; any other has pieces, upper case for White.
+// Cells are given row by row. A game with glyphs has them on squares of two colours, others have discs on green.
 function boardSvg(found, { cells = "", last = [], heat = null, scale = 1, label = "" }) {
   const [height, width] = found.shape;
-  const discs = /^[bw.]*$/.test(cells);
+  const top = (row) => (found.first_row_on_top ? row : height - 1 - row);
+  const pieces = Object.keys(found.glyphs).length > 0;
   const parts = [];
   for (let s = 0; s < height * width; s++) {
-    const x = s % width, y = Math.floor(s / width), cell = cells[s] || ".";
-    const dark = (x + y) % 2 ? "#b58863" : "#f0d9b5";
-    const ground = heat ? "#f4f4f2" : discs ? "#3a8f5c" : dark;
-    parts.push(`<rect x="${x}" y="${y}" width="1" height="1" fill="${ground}" stroke="#00000040" stroke-width="0.03"/>`);
+    const x = s % width, y = top(Math.floor(s / width)), cell = cells[s] || ".";
+    const ground = heat ? "#f4f4f2" : !pieces ? "#3a8f5c" : (x + y) % 2 ? "#b58863" : "#f0d9b5";
+    const lit = pieces && !heat && last.includes(s) ? "#e8c547" : ground;
+    parts.push(`<rect x="${x}" y="${y}" width="1" height="1" fill="${lit}" stroke="#00000040" stroke-width="0.03"/>`);
     if (heat) parts.push(heatSquare(x, y, heat[s], scale, found.squares[s]));
-    else if (discs && cell !== ".")
+    else if (pieces && found.glyphs[cell]) parts.push(glyph(x, y, found.glyphs[cell], cell !== cell.toLowerCase()));
+    else if (!pieces && cell !== ".")
       parts.push(`<circle cx="${x + 0.5}" cy="${y + 0.5}" r="0.4" fill="${cell === "b" ? "#111" : "#fff"}"/>`);
-    else if (!discs && PIECES[cell.toLowerCase()]) {
-      const white = cell !== cell.toLowerCase();
-      parts.push(`<text x="${x + 0.5}" y="${y + 0.53}" font-size="0.86" text-anchor="middle" dominant-baseline="central" ` +
-        `fill="${white ? "#fff" : "#111"}" stroke="${white ? "#333" : "none"}" stroke-width="0.02">${PIECES[cell.toLowerCase()]}\uFE0E</text>`);
-    }
   }
-  for (const s of last)
-    parts.push(`<circle cx="${(s % width) + 0.5}" cy="${Math.floor(s / width) + 0.5}" r="0.13" fill="#e4572e"/>`);
-  return `<svg viewBox="-0.05 -0.05 ${width + 0.1} ${height + 0.1}" role="img" aria-label="${escaped(label)}">${parts.join("")}</svg>`;
+  for (const s of pieces ? [] : last)
+    parts.push(`<circle cx="${(s % width) + 0.5}" cy="${top(Math.floor(s / width)) + 0.5}" r="0.13" fill="#e4572e"/>`);
+  const name = (x, y, text) =>
+    `<text x="${x}" y="${y}" font-size="0.4" text-anchor="middle" dominant-baseline="central" fill="currentColor" fill-opacity="0.7">${escaped(text)}</text>`;
+  found.columns.forEach((text, column) => parts.push(name(column + 0.5, height + 0.3, text)));
+  found.rows.forEach((text, row) => parts.push(name(-0.3, top(row) + 0.5, text)));
+  return `<svg viewBox="-0.6 -0.05 ${width + 0.65} ${height + 0.65}" role="img" aria-label="${escaped(label)}">${parts.join("")}</svg>`;
+}
+
+// The same filled sign for both players: white with a dark rim, black with a light one.
+function glyph(x, y, sign, first) {
+  return `<text x="${x + 0.5}" y="${y + 0.53}" font-size="0.88" text-anchor="middle" dominant-baseline="central" paint-order="stroke" ` +
+    `fill="${first ? "#fff" : "#111"}" stroke="${first ? "#111" : "#ffffff90"}" stroke-width="${first ? 0.11 : 0.05}" stroke-linejoin="round">${escaped(sign)}\uFE0E</text>`;
 }
 
 function heatSquare(x, y, value, scale, square) {

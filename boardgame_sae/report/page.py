@@ -10,16 +10,17 @@ import html
 import json
 import re
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from boardgame_sae.activations.probes import RESULTS_FILE
 from boardgame_sae.activations.testbed import load_testbed
 from boardgame_sae.metrics.score import Scores, scores
 from boardgame_sae.report.card import N_BOARDS, latent_cards
-from boardgame_sae.report.figures import hook_title, look, write_figures
+from boardgame_sae.report.figures import probe_pairs, write_figures
+from boardgame_sae.report.model_figures import move_kinds, phase_rates, probe_title
+from boardgame_sae.report.style import coordinates, hook_title, look
 from boardgame_sae.report.table import (
     MARKDOWN_FILE,
     Bed,
@@ -53,9 +54,14 @@ SYMBOLS = {
 """Plotly's words for matplotlib's markers."""
 CAPTIONS = {
     "learning_curve": "Left: how often the GPT's most probable next move is legal, and how much probability it puts on "
-    "legal moves. Right: its loss, and the floor that perfect knowledge of the rules would reach.",
-    "probe_accuracy": "Accuracy of a linear probe of every square at each hook point. What the trained GPT's line has "
-    "above the random-weights GPT's, training put there.",
+    "legal moves. Right: its loss; and, where all players moved at random, the floor that perfect knowledge of the "
+    "rules would reach.",
+    "legality": "How often the GPT's moves are legal on test games: by ply, by phase of the game, and what its moves "
+    "are, the most probable ones (greedy) and ones drawn from its probabilities (sampled).",
+    "probe_accuracy": "Accuracy of linear probes at each hook point. What the trained GPT's line has above the "
+    "random-weights GPT's, training put there.",
+    "coverage_by_property": "Coverage of every property, each a mean over its classes. What is nearly always true has "
+    "a high F1 by chance: what counts is how far a sign stands to the right of the bar.",
     "f1_by_square": "F1 by square, in hundredths: the linear probe at the SAEs' hook point above, the best SAE's best "
     "single latent for each class of the headline property below. Grey: the square never shows the class (or too "
     "rarely to score), or the probe never says it.",
@@ -63,6 +69,10 @@ CAPTIONS = {
     "loss_vs_l0": "Loss recovered and explained variance against L0.",
     "sae_training": "Explained variance and L0 of the SAEs while they were trained.",
 }
+
+
+OWN_PLACE = ("learning_curve", "legality", "probe_accuracy", "f1_by_square", "coverage_by_property")
+"""Figures that stand in a section of the page by themselves."""
 
 
 def report_run(sweep_folders: Sequence[str | Path], *, out: str | Path | None = None, device: str = "auto") -> Path:
@@ -89,7 +99,7 @@ def report_run(sweep_folders: Sequence[str | Path], *, out: str | Path | None = 
 
 
 def study_cards(studies: Sequence[Study], device: str = "auto") -> list[dict[str, Any]]:
-    """Latent cards of the best SAEs of every testbed: sweep, hook_name, name, shape, squares, cards."""
+    """Latent cards of the best SAEs of every testbed: sweep, hook_name, name, how to draw a board, cards."""
     wanted = [(study, bed, found) for study in studies for bed in study.beds for found in _best(bed)]
     made, opened, testbed, activations = [], None, None, None
     with progress(len(wanted), "latent cards", "SAEs", disable=not wanted) as bar:
@@ -100,7 +110,9 @@ def study_cards(studies: Sequence[Study], device: str = "auto") -> list[dict[str
             sae = load_sae(_sae_folder(bed, found)).to(testbed.model.gpt.device)
             game = testbed.corpus.game
             about = {"sweep": study.label, "hook_name": bed.hook_name, "name": found.subject["name"]}
-            board = {"shape": list(game.shape), "squares": list(game.squares)}
+            columns, ranks = coordinates(game)
+            board = {"shape": list(game.shape), "squares": list(game.squares), "columns": columns, "rows": ranks}
+            board |= {"first_row_on_top": game.first_row_on_top, "glyphs": dict(game.glyphs)}
             cards = latent_cards(testbed, sae, found, N_LATENTS, activations=activations)
             made.append({**about, **board, "cards": cards})
             bar.update(1)
@@ -138,7 +150,9 @@ def page(
             f"<small>{html.escape(each.source)}</small></dd>"
             for each in scores().values()
         ),
-        **{name: _figures(studies, figures, (name,)) for name in ("learning_curve", "probe_accuracy", "f1_by_square")},
+        "legality_table": "\n".join(_legality_table(study) for study in studies),
+        "probe_table": "\n".join(_probe_table(study) for study in studies),
+        **{name: _figures(studies, figures, (name,)) for name in OWN_PLACE},
         "more_figures": _figures(studies, figures, ("coverage_vs_l0", "loss_vs_l0", "sae_training")),
         "data": embedded(_data(rows, cards)),
         "plotly": get_plotlyjs(),
@@ -204,9 +218,7 @@ def _figures(studies: Sequence[Study], figures: Sequence[Sequence[Path]], kinds:
 
 def _summary(study: Study, rows: Sequence[Row]) -> str:
     """The headline numbers of a study: a paragraph, and for each testbed a small table."""
-    said = " ".join(
-        [_model_sentence(study), *([_probe_sentence(study)] if study.probes and study.random_probes else [])]
-    )
+    said = " ".join([_model_sentence(study), *([_probe_sentence(study)] if study.probes else [])])
     tables = []
     for bed in study.beds:
         here = [row for row in rows if (row["sweep"], row["hook_name"]) == (study.label, bed.hook_name)]
@@ -218,29 +230,72 @@ def _summary(study: Study, rows: Sequence[Row]) -> str:
 
 def _model_sentence(study: Study) -> str:
     card, legality = read_json(study.model / "cfg.json"), read_json(study.model / "legality.json")
-    test, gpt, game = legality["test"], card["gpt"], Corpus.open(study.corpus).game
+    test, gpt, corpus = legality["test"], card["gpt"], Corpus.open(study.corpus)
     floor = test["loss_floor"]
     beside = "" if floor is None else f", where the rules alone would give {floor:.3f}"
+    low, high = test.get("interval") or (None, None)
+    interval = "" if low is None else f" [{low:.2%}, {high:.2%}]"
     return (
-        f"{study.label}: a GPT of {gpt['n_layers']} layers and width {gpt['d_model']} learned {game.name} from "
-        f"{card['corpus'].get('n_games', 0):,} games. Its most probable move is legal at {test['legal_rate']:.2%} of "
+        f"{study.label}: a GPT of {gpt['n_layers']} layers and width {gpt['d_model']} learned {corpus.game.name} from "
+        f"{len(corpus):,} games. Its most probable move is legal at {test['legal_rate']:.2%}{interval} of "
         f"test positions ({legality['random_weights']['legal_rate']:.1%} with random weights); its loss is "
         f"{test['loss']:.3f} nats{beside}."
     )
 
 
 def _probe_sentence(study: Study) -> str:
-    assert study.probes is not None
-    assert study.random_probes is not None
-    trained, random = (read_json(path / RESULTS_FILE) for path in (study.probes, study.random_probes))
+    trained, random = probe_pairs(study)[0]
     found = trained["hook_points"]
     best = max(found, key=lambda name: found[name]["accuracy"])
     untrained = max(each["accuracy"] for each in random["hook_points"].values())
     return (
         f"Linear probes read the {trained['property'].replace('_', ' ')} best at {hook_title(best)}: "
-        f"{found[best]['accuracy']:.1%} of squares right ({untrained:.1%} on a random-weights GPT, "
+        f"{found[best]['accuracy']:.1%} of {_asked(found[best])} right ({untrained:.1%} on a random-weights GPT, "
         f"{found[best]['majority_accuracy']:.1%} for always the majority class)."
     )
+
+
+def _asked(found: Mapping[str, Any]) -> str:
+    return "positions" if len(found["accuracy_S"]) == 1 else "squares"
+
+
+def _legality_table(study: Study) -> str:
+    """What kinds of moves the GPT makes, where its file has them."""
+    legality = read_json(study.model / "legality.json")
+    named = (("trained", legality["test"]), ("random weights", legality["random_weights"]))
+    moves = {f"{name}, {how}": shares for name, found in named for how, shares in move_kinds(found).items()}
+    kinds = list(next(iter(moves.values()), {}))
+    body = [[name, *(f"{share:.2%}" for share in shares.values())] for name, shares in moves.items()]
+    test = legality["test"]
+    phases = ", ".join(f"{phase} {rate:.1%}" for phase, rate in phase_rates(test).items())
+    caption = f"{study.label}: moves at {test['n_positions']:,} positions of {test['n_games']:,} test games"
+    caption += f"; the most probable move is legal by phase: {phases}" if phases else ""
+    return _table(caption, ["moves", *kinds], body) if body else ""
+
+
+def _probe_table(study: Study) -> str:
+    """Every probe of the study at its best hook point."""
+    body = []
+    for trained, random in probe_pairs(study) if study.probes else []:
+        found = trained["hook_points"]
+        asked = f"{trained['property'].replace('_', ' ')}: {_asked(next(iter(found.values())))}"
+        body.append([probe_title(trained), asked, *_best_of(found, random["hook_points"], lambda each: each)])
+        ends = next((each["extremes"] for each in found.values() if each.get("extremes")), None)
+        if ends:
+            asked = f"{ends['low']} or {ends['high']}"
+            by_extremes = _best_of(found, random["hook_points"], lambda each: each.get("extremes"))
+            body.append([probe_title(trained), asked, *by_extremes])
+    heads = ("probe", "what is told", "best hook point", "trained", "random weights", "majority")
+    return _table(f"{study.label}: linear probes, share right on test games", heads, body) if body else ""
+
+
+def _best_of(trained: Mapping[str, Any], random: Mapping[str, Any], part: Callable[[Any], Any]) -> list[str]:
+    """The best hook point on the trained GPT, then accuracies: there, the best of the random GPT, the majority's."""
+    known = {name: part(each) for name, each in trained.items() if part(each)}
+    best = max(known, key=lambda name: known[name]["accuracy"])
+    untrained = max((part(each)["accuracy"] for each in random.values() if part(each)), default=0.0)
+    accuracies = known[best]["accuracy"], untrained, known[best]["majority_accuracy"]
+    return [hook_title(best), *(f"{value:.2%}" for value in accuracies)]
 
 
 def _bed_summary(bed: Bed, rows: Sequence[Row]) -> tuple[str, list[tuple[str, Row]]]:
@@ -250,7 +305,7 @@ def _bed_summary(bed: Bed, rows: Sequence[Row]) -> tuple[str, list[tuple[str, Ro
     best = max(saes, key=lambda row: row["coverage"], default=None)
     if best is None:
         return f"No SAE was scored at {bed.hook_name}.", []
-    rebuilt = max(saes, key=lambda row: row.get("board_reconstruction") or 0.0)
+    rebuilt = max((best, *saes), key=lambda row: row.get("board_reconstruction") or 0.0)
     random = max((r for r in known if r["kind"] == "random_gpt_sae"), key=lambda r: r["coverage"], default=None)
     lines = [("best SAE by coverage", best)]
     lines += [("best SAE by reconstruction", rebuilt)] if rebuilt is not best else []
@@ -276,16 +331,23 @@ def _summary_table(bed: Bed, lines: Sequence[tuple[str, Row]]) -> str:
     for role, row in lines:
         what = recipe(row) if row["kind"] != "random_gpt_sae" else f"{recipe(row)}, on a random-weights GPT"
         cells = [role, what, "" if row["l0"] is None else f"{row['l0']:.1f}"]
-        cells += [_interval(row, "coverage"), _interval(row, "board_reconstruction")]
+        cells += [_interval(row, name + end) for name in ("coverage", "board_reconstruction") for end in ("", ".high")]
         body.append(cells)
     chance = lines[0][1].get("coverage_always_on")
     if chance is not None:
-        body.append(["chance", "a latent that is always on", "", f"{chance:.3f}", ""])
-    heads = ("", "what", "L0", "coverage", "board reconstruction")
-    head = "".join(f'<th scope="col">{name}</th>' for name in heads)
+        body.append(["chance", "a latent that is always on", "", f"{chance:.3f}", "", "", ""])
+    heads = ("", "what", "L0", "coverage", "coverage, high level", "board reconstruction", "reconstruction, high level")
+    headline = str(lines[0][1]["headline"]).replace("_", " ")
+    about = (
+        f"Headline numbers at {bed.hook_name}, of “{headline}” [95% intervals over games]; high level: the mean over"
+    )
+    return _table(f"{about} all high-level properties", heads, body)
+
+
+def _table(caption: str, heads: Sequence[str], body: Sequence[Sequence[str]]) -> str:
+    head = "".join(f'<th scope="col">{html.escape(name)}</th>' for name in heads)
     text = "\n".join("<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in cells) + "</tr>" for cells in body)
-    caption = f"Headline numbers at <code>{html.escape(bed.hook_name)}</code> [95% intervals over games]"
-    table = f"<caption>{caption}</caption><thead><tr>{head}</tr></thead>\n<tbody>{text}</tbody>"
+    table = f"<caption>{html.escape(caption)}</caption><thead><tr>{head}</tr></thead>\n<tbody>{text}</tbody>"
     return f'<div class="wide"><table>{table}</table></div>'
 
 

@@ -63,8 +63,10 @@ class Study:
     folder: Path
     corpus: Path
     model: Path
-    probes: Path | None
-    random_probes: Path | None
+    probes: tuple[Path, ...]
+    """Probe runs on the trained GPT, the headline first."""
+    random_probes: tuple[Path, ...]
+    """Those on the random-weights GPT, in the same order."""
     beds: tuple[Bed, ...]
 
 
@@ -79,8 +81,8 @@ def read_study(folder: str | Path) -> Study:
             folder=folder,
             corpus=find_run(listed["corpus"], folder),
             model=find_run(listed["model"], folder),
-            probes=find_run(listed["probes"], folder) if listed.get("probes") else None,
-            random_probes=find_run(listed["random_probes"], folder) if listed.get("random_probes") else None,
+            probes=tuple(find_run(path, folder) for path in listed.get("probes", [])),
+            random_probes=tuple(find_run(path, folder) for path in listed.get("random_probes", [])),
             beds=tuple(_bed(bed, folder) for bed in listed.get("testbeds", [])),
         )
     except KeyError as error:
@@ -130,7 +132,8 @@ def collect(sweep_folders: Sequence[str | Path]) -> list[Row]:
     """One row for each scored subject of some sweeps: what it is, then every number of every score as a flat column.
 
     A score `s` gives the columns `s`, `s_low` and `s_high` (its interval) and `s_<part>`; what it says of a property
-    beside the headline one stands under `s.<property>`, with the same endings.
+    beside the headline one stands under `s.<property>`, with the same endings; `s.high` is the mean over the high-level
+    properties (`s_high` the upper end of an interval).
     Raises RunError naming a folder or file that is missing or damaged.
     """
     return rows_of(read_studies(sweep_folders))
@@ -157,17 +160,25 @@ def _row(study: Study, bed: Bed, found: Scores) -> Row:
         **{name: sae.get(name) for name in SETTINGS},
         "seed": sae.get("seed"),
         "l0": found["core"].parts.get("l0") if "core" in found else None,
-        "headline": (subject["testbed"]["properties"] or [None])[0],
+        "headline": _headline(found),
     }
     known = [name for name in scores() if name in found]
     for name in [*known, *(name for name in found if name not in known)]:
-        row |= _numbers(name, found[name]._asdict())
+        parts = dict(found[name].parts)
+        group = {f"{name}.high": parts.pop("high")} if "high" in parts else {}
+        row |= _numbers(name, {**found[name]._asdict(), "parts": parts}) | group
         by_property = found[name].details.get("by_property", {})
         for prop, value in by_property.items():
             if prop != row["headline"]:
                 row.pop(f"{name}_{prop}", None)
                 row |= _numbers(f"{name}.{prop}", value)
     return row
+
+
+def _headline(found: Scores) -> str:
+    """The property that the scores' main numbers are about."""
+    named = (found[name].details["headline"] for name in found if "headline" in found[name].details)
+    return next(named, found.subject["testbed"]["properties"][0])
 
 
 def _numbers(name: str, value: dict[str, Any]) -> Row:
@@ -242,19 +253,22 @@ def _sql_type(column: str, rows: Sequence[Row]) -> str:
 
 
 def markdown(rows: Sequence[Row]) -> str:
-    """The main columns as a Markdown table, SAEs from the sparsest on, baselines after them."""
+    """The main columns as a Markdown table, SAEs from the sparsest on, baselines after them.
+
+    `high`: the plain mean over the high-level properties. Every property has its own columns in the other tables.
+    """
     several = len({(row["sweep"], row["hook_name"]) for row in rows}) > 1
-    extra = [c for c in (rows[0] if rows else ()) if c.startswith("coverage.") and f"{c}_low" in rows[0]]
     heads = [*(("sweep", "hook point") if several else ()), "name", "kind", "L0", "loss recovered"]
-    heads += ["explained variance", "alive", "coverage [95% interval]", "above chance", "reconstruction [95% interval]"]
-    heads += [f"coverage of {column.removeprefix('coverage.')}" for column in extra]
+    heads += ["explained variance", "alive", "coverage [95% interval]", "above chance", "coverage, high"]
+    heads += ["reconstruction [95% interval]", "reconstruction, high"]
     lines = ["| " + " | ".join(heads) + " |", "|" + "|".join(" --- " for _ in heads) + "|"]
     for row in sorted(rows, key=_order):
         cells = [row["sweep"], f"`{row['hook_name']}`"] if several else []
         cells += [recipe(row), kind_title(row["kind"]), _shown(row["l0"], 1)]
         cells += [_shown(row.get(c), 3) for c in ("core", "core_explained_variance", "core_frac_alive")]
         cells += [_with_interval(row, "coverage"), _shown(row.get("coverage_above_chance"), 3)]
-        cells += [_with_interval(row, "board_reconstruction"), *(_shown(row.get(column), 3) for column in extra)]
+        cells += [_shown(row.get("coverage.high"), 3), _with_interval(row, "board_reconstruction")]
+        cells += [_shown(row.get("board_reconstruction.high"), 3)]
         lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
     return "\n".join(lines) + "\n"
 

@@ -11,6 +11,7 @@ from dataclasses import field, replace
 from pathlib import Path
 from typing import Any
 
+from boardgame_sae.activations.probe_data import check_known
 from boardgame_sae.activations.probes import ProbeConfig, probe_run
 from boardgame_sae.activations.testbed import Testbed, load_testbed, testbed_run
 from boardgame_sae.config import ConfigError, config, from_mapping, to_mapping
@@ -41,8 +42,8 @@ class SweepConfig:
     """The GPT's preset: tiny, small or paper."""
     model: dict[str, Any] = field(default_factory=dict)
     """Fields of TrainGPTConfig that differ from the preset."""
-    probes: ProbeConfig = ProbeConfig()
-    """The probes, of the trained GPT and of its random-weights twin."""
+    probes: tuple[ProbeConfig, ...] = (ProbeConfig(),)
+    """Probes of the trained GPT and of its random-weights twin; the first is the headline."""
     hook_names: tuple[str, ...] = ()
     """Hook points to train SAEs at; none: two thirds up the residual stream."""
     n_games: int = 1000
@@ -82,14 +83,14 @@ def sweep_run(cfg: SweepConfig, *, out: str | Path | None = None, workers: int =
     settings = model_settings(cfg)
     corpus_folder = generate_run(cfg.corpus, workers=workers)
     corpus = Corpus.open(corpus_folder)
+    probed = _probes(cfg, corpus)
     model_folder = train_gpt_run(corpus, settings, name=cfg.name, device=device)
     folders: dict[str, Any] = {"name": cfg.name, "corpus": str(corpus_folder), "model": str(model_folder)}
     if cfg.saes:
         model = GameModel.load(model_folder, device)
         names = cfg.hook_names or (None,)
-        probes = replace(cfg.probes, positions=cfg.probes.positions or cfg.positions)
-        folders["probes"] = str(probe_run(model, corpus, probes, name="trained"))
-        folders["random_probes"] = str(probe_run(model.random_twin(), corpus, probes, name="random-weights"))
+        for listed, made, name in (("probes", model, "trained"), ("random_probes", model.random_twin(), "random")):
+            folders[listed] = [str(probe_run(made, corpus, each, name=f"{each.property}-{name}")) for each in probed]
         folders["testbeds"] = [
             _testbed_runs(cfg, hook_name, corpus_folder, model_folder, device) for hook_name in names
         ]
@@ -99,6 +100,17 @@ def sweep_run(cfg: SweepConfig, *, out: str | Path | None = None, workers: int =
             run.log_time("sweep", time.perf_counter() - began)
             run.finish()
         return run.folder
+
+
+def _probes(cfg: SweepConfig, corpus: Corpus) -> list[ProbeConfig]:
+    """The study's probes, with nothing left to default. Raises ValueError when the corpus lacks what one needs."""
+    game, probed = corpus.game, []
+    for each in cfg.probes:
+        prop = game.property(each.property or game.board_property)
+        check_known(prop, corpus)
+        place = place_name(game, corpus.tokenization, each.positions or cfg.positions)
+        probed.append(replace(each, property=prop.name, positions=place))
+    return probed
 
 
 def model_settings(cfg: SweepConfig) -> Any:
@@ -138,8 +150,9 @@ def sweep_config(values: Mapping[str, Any], source: str) -> SweepConfig:
     if cfg.suite not in SUITES:
         raise ConfigError(f"{source}: unknown suite '{cfg.suite}'; the suites are {', '.join(SUITES)}")
     game = load_game(cfg.corpus.game)
-    game.property(cfg.probes.property)
-    for place in (cfg.positions, cfg.probes.positions):
+    for each in cfg.probes:
+        game.property(each.property or game.board_property)
+    for place in (cfg.positions, *(each.positions for each in cfg.probes)):
         place_name(game, cfg.corpus.tokenization or game.default_tokenization, place)
     d_model = model_settings(cfg).d_model
     expand(cfg.saes, d_model, f"{source}: saes")

@@ -12,7 +12,7 @@ The arrays are contiguous, so that they are memory-mapped and a corpus opens at 
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ import numpy as np
 from boardgame_sae.config import canonical_json, seed_for, to_mapping
 from boardgame_sae.games import Boards, Game, MoveRecord, load_game
 from boardgame_sae.runs import new_hdf5
+from boardgame_sae.transcripts.evaluations import EVALUATIONS_FILE, EVALUATIONS_FOLDER, Evaluations
 from boardgame_sae.transcripts.packing import Packing
 
 CORPUS_FILE = "corpus.h5"
@@ -121,6 +122,8 @@ class Corpus:
     path: Path
     attributes: dict[str, Any]
     arrays: dict[str, np.ndarray]
+    evaluated_at: Path | None = None
+    """Where evaluations of its positions are; by default beside it, if there are any."""
 
     @classmethod
     def open(cls, path: str | Path) -> "Corpus":
@@ -229,11 +232,33 @@ class Corpus:
         """The moves of some games."""
         return MoveRecord(self.arrays["moves"], self.arrays["move_offsets"])[np.asarray(games_B)]
 
+    @cached_property
+    def evaluations(self) -> Evaluations | None:
+        """What an engine thinks of its positions, where `annotate` has asked one; read when it is first needed.
+
+        Raises EvaluationsError when they are damaged or of another corpus.
+        """
+        beside = [self.path.parent / EVALUATIONS_FILE, self.path.parent / EVALUATIONS_FOLDER / EVALUATIONS_FILE]
+        found = self.evaluated_at or next((path for path in beside if path.exists()), None)
+        return Evaluations.open(found, self.hash) if found else None
+
+    def with_evaluations(self, path: str | Path) -> "Corpus":
+        """This corpus with the evaluations in a run folder or file. Raises EvaluationsError when they are not its."""
+        found = replace(self, evaluated_at=Path(path))
+        assert found.evaluations is not None
+        return found
+
+    def knows(self, name: str) -> bool:
+        """Whether it has what a property `needs`: a column of its games, or (`evaluation`) evaluations."""
+        return f"games/{name}" in self.arrays or (name == "evaluation" and self.evaluations is not None)
+
     def boards(self, games_B: np.ndarray) -> Boards:
         """Every position of some games, with what the corpus knows of them that the game makes use of."""
         known = [name for name in self.game.about if f"games/{name}" in self.arrays]
         about = {name: self.arrays[f"games/{name}"][np.asarray(games_B)] for name in known}
         record = self.record(games_B)
+        if "evaluation" in self.game.about and self.evaluations:
+            about["evaluation"] = self.evaluations.rows(np.asarray(games_B), record.lengths + 1)
         return self.game.boards(record, about=about) if about else self.game.boards(record)
 
     @property

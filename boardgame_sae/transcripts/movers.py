@@ -111,10 +111,9 @@ class UciMover:
         self.engine.new_game()
         self._text, self._written = "", 0
 
-    def choose(self, position: Any, moves: Sequence[int], temperature: float, random: SplitMix64) -> int:  # noqa: ARG002
+    def choose(self, position: Any, moves: Sequence[int], temperature: float, random: SplitMix64) -> int:
         """The engine's best move, or one drawn from the softmax over its scores."""
-        self._text = " ".join([self._text, *map(self.game.uci, moves[self._written :])]).lstrip()
-        self._written = len(moves)
+        self._tell(moves)
         if self.soft:
             lines = self.engine.lines(self._text, self.player.limit)
             scores = np.array([line.centipawns for line in lines], np.int64)
@@ -122,6 +121,19 @@ class UciMover:
         else:
             chosen = self.engine.best(self._text, self.player.limit)
         return self._checked(position, chosen)
+
+    def value(self, moves: Sequence[int]) -> int:
+        """Centipawns for the player to move after `moves`, when the engine plays its best."""
+        self._tell(moves)
+        lines = self.engine.lines(self._text, self.player.limit)
+        if not lines:
+            raise EngineFailure(f"engine '{self.path}': sees no move after '{self._text}', and the game goes on")
+        return lines[0].centipawns
+
+    def _tell(self, moves: Sequence[int]) -> None:
+        """Write down what has been played since the last call."""
+        self._text = " ".join([self._text, *map(self.game.uci, moves[self._written :])]).lstrip()
+        self._written = len(moves)
 
     def _checked(self, position: Any, chosen: str | None) -> int:
         """The code of a move that an engine chose. Raises EngineFailure when the rules do not have it."""

@@ -34,7 +34,8 @@ BROKEN_OFF = 2
 SCALE = math.log(10) / 400
 """Logits in one point of Elo."""
 PRIOR_DRAWS = 1.0
-"""Virtual draws between every two players that met. Without them a player that never loses has no finite rating."""
+"""Draws that each player is given, spread evenly over all others: else one that never loses had no finite rating. A
+whole one against each would draw a long ladder together, as most of its players never lose to most."""
 
 
 @config
@@ -149,27 +150,28 @@ class Standings:
 def _fit(points_PP: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Bradley-Terry ratings of greatest likelihood in Elo, the first 0, and their covariance (the inverse Hessian's).
 
-    A draw is half a win, and every two that met have drawn `PRIOR_DRAWS` games more. As draws vary less than wins and
-    losses do, the errors are a little too large where many games are drawn.
+    A draw is half a win, and each player has `PRIOR_DRAWS` more of them. As draws vary less than wins and losses do,
+    the errors are a little too large where many games are drawn.
     """
-    met_PP = points_PP + points_PP.T > 0
-    points_PP = points_PP + met_PP * (PRIOR_DRAWS / 2)
+    others_PP = 1 - np.eye(len(points_PP))
+    points_PP = points_PP + others_PP * PRIOR_DRAWS / 2 / (len(points_PP) - 1)
     games_PP, logits_P = points_PP + points_PP.T, np.zeros(len(points_PP))
-
-    def expected(logits_P: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        chance_PP = 1 / (1 + np.exp(np.clip(logits_P[None] - logits_P[:, None], -500, 500)))
-        weight_PP = games_PP * chance_PP * (1 - chance_PP)
-        return (points_PP - games_PP * chance_PP).sum(1), np.diag(weight_PP.sum(1)) - weight_PP
-
     for _ in range(200):
-        slope_P, hessian_PP = expected(logits_P)
-        step = np.linalg.solve(hessian_PP[1:, 1:], slope_P[1:])
-        logits_P[1:] += step * min(1.0, 2.0 / max(np.abs(step).max(), 1e-300))  # far steps would overshoot
-        if np.abs(step).max() < 1e-12:
+        slope_P, hessian_PP = _likelihood(points_PP, games_PP, logits_P)
+        step_P = np.linalg.solve(hessian_PP[1:, 1:], slope_P[1:])
+        logits_P[1:] += step_P * min(1.0, 2.0 / max(np.abs(step_P).max(), 1e-300))  # far steps would overshoot
+        if np.abs(step_P).max() < 1e-12:
             break
-    covariance_PP = np.zeros_like(hessian_PP)
-    covariance_PP[1:, 1:] = np.linalg.inv(expected(logits_P)[1][1:, 1:])
+    covariance_PP = np.zeros_like(games_PP)
+    covariance_PP[1:, 1:] = np.linalg.inv(_likelihood(points_PP, games_PP, logits_P)[1][1:, 1:])
     return logits_P / SCALE, covariance_PP / SCALE**2
+
+
+def _likelihood(points_PP: np.ndarray, games_PP: np.ndarray, logits_P: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Slope of the log likelihood, and minus its second derivatives."""
+    chance_PP = 1 / (1 + np.exp(np.clip(logits_P[None] - logits_P[:, None], -500, 500)))
+    weight_PP = games_PP * chance_PP * (1 - chance_PP)
+    return (points_PP - games_PP * chance_PP).sum(1), np.diag(weight_PP.sum(1)) - weight_PP
 
 
 @dataclass(frozen=True)

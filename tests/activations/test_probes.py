@@ -13,6 +13,7 @@ from sklearn.metrics import accuracy_score, f1_score
 
 from boardgame_sae.activations import probes as module
 from boardgame_sae.activations.hook_points import HookError, read
+from boardgame_sae.activations.probe_data import Reading
 from boardgame_sae.activations.probes import (
     Probe,
     ProbeConfig,
@@ -22,7 +23,11 @@ from boardgame_sae.activations.probes import (
     probe_run,
     whitening,
 )
+from boardgame_sae.games import load_game
+from boardgame_sae.model.game_model import GameModel
+from boardgame_sae.model.gpt import GPT, GPTConfig
 from boardgame_sae.runs import RunError, file_hash, read_json
+from boardgame_sae.transcripts.generate import generate
 
 FAST = ProbeConfig(n_train_games=320, n_test_games=60, games_a_step=8, lr=0.05)
 RESIDUAL = ("blocks.0.hook_resid_pre", "blocks.0.hook_resid_post", "blocks.1.hook_resid_post")
@@ -161,7 +166,7 @@ def test_labels_that_exclude_each_other_are_one_group_and_others_stand_alone(
     tiny_corpus, labels, names, target, classes
 ):
     labels = np.array(labels, dtype=bool)
-    prop = replace(tiny_corpus.game.property("board"), classes=names, shape=labels.shape[1:])
+    prop = replace(tiny_corpus.game.property("board"), classes=names, shape=labels.shape[1:], exclusive=None)
     found = Targets.of(prop, labels)
     assert found == Targets(*target)
     assert found.classes(labels).tolist() == classes
@@ -189,7 +194,7 @@ def test_a_probe_run_reports_every_hook_point_square_and_class(probed, tiny_corp
     assert (results["n_test_games"], results["group"], results["none"]) == (60, 3, False)
     assert tuple(results["hook_points"]) == tuple(sorted(RESIDUAL))
     for found in results["hook_points"].values():
-        assert set(found) == {"accuracy", "majority_accuracy", "f1", "accuracy_S", "f1_SC"}
+        assert set(found) == {"accuracy", "majority_accuracy", "f1", "n_positions", "accuracy_S", "f1_SC"}
         assert len(found["accuracy_S"]) == len(found["f1_SC"]) == 16
         assert found["accuracy"] == pytest.approx(np.mean(found["accuracy_S"]), abs=1e-6)
     best = read_json(probed / "DONE")["summary"]
@@ -327,3 +332,124 @@ def test_probabilities_are_the_softmax_of_the_logits_over_classes():
         logits = [float(x_ND[n] @ probe.weight_DSC[:, s, c] + probe.bias_SC[s, c]) for c in range(3)]
         share = np.exp(logits) / np.exp(logits).sum()
         np.testing.assert_allclose(probe.probabilities(x_ND)[n, s], share, rtol=1e-5)
+
+
+def test_a_declaration_decides_and_not_the_luck_of_the_first_games():
+    chess, othello = load_game("chess"), load_game("othello")
+    nothing = np.zeros((5, 6), bool)
+    assert Targets.of(chess.property("skill"), nothing) == Targets(6, False), "the unknown are left out"
+    assert Targets.of(chess.property("has_queen"), np.ones(5, bool)) == Targets(1, True), "always true so far"
+    line = othello.property("line")
+    assert Targets.of(line, np.zeros((5, *line.shape), bool)) == Targets(1, True), "declared to overlap"
+    assert Targets.of(chess.property("piece_moved"), np.zeros((5, 8, 8, 12), bool)) == Targets(12, True)
+    start = chess.property("piece").evaluate(chess.boards(chess.record(["e4"])))
+    assert Targets.of(chess.property("piece"), start) == Targets(13, False)
+
+
+def test_a_group_that_turns_out_to_have_no_class_is_an_error_and_not_class_0():
+    with pytest.raises(ValueError, match="none of 3 classes is true somewhere"):
+        Targets(3, False).classes(np.array([[0, 1, 0], [0, 0, 0]], bool))
+
+
+@pytest.fixture(scope="module")
+def graded(tmp_path_factory):
+    """Chess by players of three temperatures, and the same games with half of White's skills forgotten."""
+    fields = {"game": "chess", "players": ["search:depth=1,temperature=8/1/0.25"], "max_plies": 16, "n_games": 160}
+    corpus = generate(**fields, test_fraction=0.3, out=tmp_path_factory.mktemp("chess") / "graded")
+    known = np.array(corpus.arrays["games/skill_first"])
+    half = replace(corpus, arrays={**corpus.arrays, "games/skill_first": np.where(np.arange(160) % 2, known, -1)})
+    return corpus, half
+
+
+@pytest.fixture(scope="module")
+def writer(graded):
+    """An untrained GPT of characters."""
+    cfg = GPTConfig(n_layers=1, d_model=16, n_heads=2, n_ctx=63, d_vocab=32)
+    card = {"game": "chess", "tokenization": "char", "alphabet": list(graded[0].alphabet), "hash": "writer"}
+    return GameModel(GPT(cfg, seed=0).eval(), card)
+
+
+SKILL = ProbeConfig(property="skill", fit="closed_form", hook_names=("blocks.0.hook_resid_post",), games_a_step=16)
+
+
+def skill_results(writer, corpus, out, **changes):
+    folder = probe_run(writer, corpus, replace(SKILL, **changes), out=out)
+    return folder, probe_results(folder), probe_results(folder)["hook_points"]["blocks.0.hook_resid_post"]
+
+
+@torch.no_grad()
+def test_extremes_are_the_lowest_and_the_highest_class_told_apart_by_their_logits(writer, graded, tmp_path):
+    corpus, _ = graded
+    folder, about, found = skill_results(writer, corpus, tmp_path / "run")
+    assert (about["group"], about["none"], about["positions"]) == (6, False, "dot")
+    reading = Reading(writer, corpus, SKILL.hook_names)
+    where, _, (acts_ND,) = reading(corpus.games("test"))
+    skill_N = np.array(corpus.arrays["games/skill_first"])[where.games_B][where.game_N]  # at the dots White moves
+    logits_NC = load_probe(folder, SKILL.hook_names[0]).logits(acts_ND)[:, 0].numpy()
+    assert logits_NC.shape == (len(skill_N), 6)
+    assert set(skill_N) == {0, 1, 2}
+    ends_N = skill_N != 1
+    right_N = np.where(logits_NC[:, 2] > logits_NC[:, 0], 2, 0)[ends_N] == skill_N[ends_N]
+    ends = found["extremes"]
+    assert (ends["low"], ends["high"], ends["n_positions"]) == ("skill 0", "skill 2", ends_N.sum())
+    assert ends["accuracy"] == pytest.approx(right_N.mean(), abs=2 / len(right_N))
+    low = (skill_N[ends_N] == 0).mean()
+    assert ends["majority_accuracy"] == pytest.approx(max(low, 1 - low), abs=1e-9)
+    assert found["accuracy"] == pytest.approx((logits_NC.argmax(1) == skill_N).mean(), abs=2 / len(skill_N))
+
+
+def test_a_class_alone_has_no_extremes():
+    beats = torch.tensor([[0, 3, 3], [0, 0, 0], [0, 0, 0]])
+    assert module._extremes(beats, torch.tensor([3, 0, 0]), ("a", "b", "c"), 0) is None
+    assert module._extremes(beats, torch.tensor([3, 4, 0]), ("none", "b", "c"), 1) is None, "none is no class"
+
+
+def test_positions_of_unknown_skill_are_neither_fitted_nor_scored(writer, graded, tmp_path):
+    corpus, half = graded
+    all_of_them = skill_results(writer, corpus, tmp_path / "all")[2]["n_positions"]
+    games = half.games("test")
+    where = Reading(writer, half, SKILL.hook_names).boards(games)[0]
+    known = int((np.array(half.arrays["games/skill_first"])[games][where.game_N] >= 0).sum())
+    folder, about, found = skill_results(writer, half, tmp_path / "half")
+    assert 0 < found["n_positions"] == known < all_of_them == len(where)
+    assert about["none"] is False
+    assert load_probe(folder, SKILL.hook_names[0]).bias_SC.shape == (1, 6)
+
+
+def test_min_ply_leaves_out_the_positions_before_it(writer, graded, tmp_path):
+    corpus, _ = graded
+    where = Reading(writer, corpus, SKILL.hook_names).boards(corpus.games("test"))[0]
+    for min_ply in (0, 6):
+        _, about, found = skill_results(writer, corpus, tmp_path / str(min_ply), min_ply=min_ply)
+        assert about["min_ply"] == min_ply
+        assert 0 < found["n_positions"] == (where.ply_N >= min_ply).sum()
+    with pytest.raises(ValueError, match=r"nothing to probe 'skill' on: .*17 plies or more.*'skill_first' is known"):
+        skill_results(writer, corpus, tmp_path / "late", min_ply=17)
+
+
+def test_skill_that_nobody_knows_is_an_error_that_says_how_to_get_it(writer, graded, tmp_path):
+    corpus, _ = graded
+    without = {name: values for name, values in corpus.arrays.items() if not name.startswith("games/skill")}
+    with pytest.raises(ValueError, match=r"'skill' needs 'skill_first', .*temperatures.*PGN with Elo"):
+        skill_results(writer, replace(corpus, arrays=without), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+    unknown = {**corpus.arrays, "games/skill_first": np.full(160, -1, np.int8)}
+    with pytest.raises(ValueError, match=r"nothing to probe 'skill' on: .*temperatures"):
+        skill_results(writer, replace(corpus, arrays=unknown), tmp_path / "none")
+
+
+def test_probes_that_share_a_reading_are_those_that_do_not(writer, graded, tmp_path):
+    corpus, _ = graded
+    reading = Reading(writer, corpus, SKILL.hook_names, kept_bytes=2**24)
+    for name in ("skill", "piece"):
+        cfg = replace(SKILL, property=name)
+        shared = probe_run(writer, corpus, cfg, out=tmp_path / f"{name}-shared", reading=reading)
+        alone = probe_run(writer, corpus, cfg, out=tmp_path / name)
+        assert file_hash(shared / "probes.safetensors") == file_hash(alone / "probes.safetensors")
+        assert probe_results(shared) == probe_results(alone)
+
+
+def test_what_is_probed_by_default_is_the_games_own_board(writer, graded, tmp_path):
+    cfg = replace(SKILL, property=None, n_train_games=16, n_test_games=16)
+    folder = probe_run(writer, graded[0], cfg, out=tmp_path / "run")
+    assert probe_results(folder)["property"] == "piece" == read_json(folder / "run.json")["config"]["property"]

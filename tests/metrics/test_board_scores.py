@@ -196,7 +196,7 @@ def test_coverages_interval_equals_a_bootstrap_over_games_by_hand(bed, subject):
 
 def test_too_few_games_to_support_the_headline_is_an_error(tiny_model, tiny_corpus):
     small = Testbed(tiny_model, tiny_corpus, HOOK, n_games=1)
-    with pytest.raises(ValueError, match=r"no class of mine_yours .* score more games"):
+    with pytest.raises(ValueError, match=r"no class of mine_yours, legal_move, flipped .* score more games"):
         coverage_score(Subject("x", "sae", make_sae("relu", d_model=16, n_latents=8), small))
 
 
@@ -226,14 +226,14 @@ def test_channels_and_neurons_are_the_signed_parts_of_the_activations():
 def probe_folders(bed, tmp_path_factory):
     root = tmp_path_factory.mktemp("probes")
     shared = {"hook_names": (HOOK,), "fit": "closed_form", "n_train_games": 200, "n_test_games": 20}
-    return [
-        probe_run(bed.model, bed.corpus, ProbeConfig(property=name, **shared), out=root / name)
+    return {
+        name: probe_run(bed.model, bed.corpus, ProbeConfig(property=name, **shared), out=root / name)
         for name in bed.properties
-    ]
+    }
 
 
 def test_probes_as_an_encoder_give_the_probability_of_every_column_of_the_labels(bed, probe_folders):
-    probes = [load_probe(folder, HOOK) for folder in probe_folders]
+    probes = [load_probe(folder, HOOK) for folder in probe_folders.values()]
     acts_ND = bed.activations("test")
     found_NP = ProbeEncoder(probes).encode(acts_ND)
     assert found_NP.shape == bed.labels("test").shape

@@ -19,7 +19,7 @@ STUDY = {
         "log_every": 4,
         "eval_every": 6,
     },
-    "probes": {"n_train_games": 128, "n_test_games": 64},
+    "probes": [{"n_train_games": 128, "n_test_games": 64}],
     "n_games": 60,
     "training": {"n_activations": 4000, "n_harvested": 4000, "batch_size": 256, "log_every": 5},
     "saes": [

@@ -5,17 +5,15 @@ from matplotlib.colors import to_hex
 
 from boardgame_sae.games import load_game
 from boardgame_sae.report.figures import (
-    GREY,
     best_sae,
     board_heat_maps,
     coverage_against_l0,
-    hook_title,
-    learning_curve,
-    look,
-    probe_accuracy,
+    coverage_by_property,
     training_curves,
     write_figures,
 )
+from boardgame_sae.report.model_figures import learning_curve, legality_figure, probe_accuracy
+from boardgame_sae.report.style import GREY, hook_title, look
 from boardgame_sae.report.table import rows_of
 from boardgame_sae.runs import read_json
 from boardgame_sae.saes.sae import architectures
@@ -23,7 +21,8 @@ from boardgame_sae.saes.sae import architectures
 
 def test_every_figure_is_written_and_the_same_twice(study, tmp_path):
     first = write_figures(study, tmp_path / "a")
-    names = ["learning_curve", "probe_accuracy", "f1_by_square", "coverage_vs_l0", "loss_vs_l0", "sae_training"]
+    names = ["learning_curve", "legality", "probe_accuracy", "f1_by_square", "coverage_by_property", "coverage_vs_l0"]
+    names += ["loss_vs_l0", "sae_training"]
     assert [path.stem for path in first] == names
     second = write_figures(study, tmp_path / "b")
     for one, other in zip(first, second, strict=True):
@@ -41,6 +40,40 @@ def test_learning_curve_draws_what_was_logged():
     assert legal.lines[0].get_xydata().tolist() == [[10, 0.5], [20, 0.9]]
     assert legal.lines[2].get_ydata()[0] == 0.1
     assert [line.get_ydata()[-1] for line in loss.lines] == [3.0, 2.0, 1.5]
+    unknown = [{name: value for name, value in line.items() if name != "loss_floor"} for line in curve]
+    _, loss = learning_curve(unknown, {"random_weights": {"legal_rate": 0.1}}).axes
+    assert [line.get_ydata()[-1] for line in loss.lines] == [3.0, 2.0]
+
+
+LEGALITY = {
+    "legal_rate": 0.5,
+    "interval": [0.4, 0.6],
+    "legal_rate_ply": [1.0, None, 0.25],
+    "legal_rate_phase": {"end": 0.1, "middle": 0.2, "opening": 0.7},
+    "kinds": {
+        "greedy": {"ambiguous": 0.1, "illegal": 0.2, "legal": 0.5, "unparsable": 0.2},
+        "sampled": {"ambiguous": 0.0, "illegal": 0.3, "legal": 0.3, "unparsable": 0.4},
+    },
+}
+
+
+def test_legality_is_shown_by_ply_by_phase_and_by_kind():
+    by_ply, by_phase, kinds = legality_figure({"test": LEGALITY, "random_weights": LEGALITY}, first_ply=1).axes
+    assert by_ply.lines[0].get_xydata().tolist() == [[1, 1.0], [3, 0.25]]
+    assert by_ply.lines[2].get_ydata()[0] == 0.5
+    assert [tick.get_text() for tick in by_phase.get_xticklabels()] == ["opening", "middle", "end"]
+    assert [bar.get_height() for bar in by_phase.patches[::2]] == [0.7, 0.2, 0.1]
+    assert kinds.get_legend_handles_labels()[1][:4] == ["legal", "ambiguous", "illegal", "unparsable"]
+    assert np.allclose([bar.get_width() for bar in kinds.patches[:8]], [0.5, 0.1, 0.2, 0.2, 0.3, 0.0, 0.3, 0.4])
+    assert np.allclose([bar.get_x() for bar in kinds.patches[:4]], [0, 0.5, 0.6, 0.8])
+    names = [tick.get_text().replace("\n", " ") for tick in kinds.get_yticklabels()]
+    assert names == ["trained, greedy", "trained, sampled", "random, greedy", "random, sampled"]
+
+
+def test_legality_of_an_older_model_is_shown_as_far_as_it_is_known():
+    old = {"legal_rate": 0.5, "legal_rate_ply": [1.0, 0.25]}
+    by_ply, _ = legality_figure({"test": old, "random_weights": old}).axes
+    assert by_ply.lines[0].get_xydata().tolist() == [[2, 1.0], [3, 0.25]]
 
 
 def test_probes_stand_in_the_order_of_the_forward_pass():
@@ -49,10 +82,29 @@ def test_probes_stand_in_the_order_of_the_forward_pass():
         points = {name: {"accuracy": low + i / 10, "majority_accuracy": 0.5} for i, name in enumerate(names)}
         return {"property": "board", "hook_points": points}
 
-    (axes,) = probe_accuracy(results(0.7), results(0.5)).axes
+    (axes,) = probe_accuracy([(results(0.7), results(0.5))]).axes
     assert [tick.get_text() for tick in axes.get_xticklabels()] == ["embedding", "block 2", "block 10"]
     assert np.allclose(axes.lines[0].get_ydata(), [0.9, 0.8, 0.7])
     assert hook_title("blocks.3.mlp.hook_post") == "3.mlp.hook_post"
+
+
+def test_every_probe_of_a_study_has_a_panel_and_one_of_ordered_classes_a_second():
+    def results(name, accuracy, ends=None, squares=64, **about):
+        found = {"accuracy": accuracy, "majority_accuracy": 0.2, "accuracy_S": [accuracy] * squares}
+        found |= {"extremes": {"low": "skill 0", "high": "skill 5", "accuracy": ends, "majority_accuracy": 0.5}}
+        found["extremes"] = found["extremes"] if ends else None
+        return {"property": name, "positions": "dot", "hook_points": {"blocks.0.hook_resid_post": found}, **about}
+
+    skill = [results("skill", 0.4, 0.9, 1, min_ply=48), results("skill", 0.3, 0.6, 1, min_ply=48)]
+    figure = probe_accuracy([(results("piece", 0.8), results("piece", 0.5)), (skill[0], skill[1])])
+    shown = {axes.get_title(): [line.get_ydata()[0] for line in axes.lines] for axes in figure.axes}
+    assert shown == {
+        "piece, at each dot": [0.8, 0.5, 0.2],
+        "skill, at each dot, from ply 48": [0.4, 0.3, 0.2],
+        "skill, at each dot, from ply 48: skill 0 or skill 5": [0.9, 0.6, 0.5],
+    }
+    labels = [axes.get_ylabel() for axes in figure.axes]
+    assert labels == ["accuracy a square", "accuracy a position", "accuracy"]
 
 
 def test_heat_maps_lie_as_the_board_lies():
@@ -68,6 +120,34 @@ def test_heat_maps_lie_as_the_board_lies():
     assert drawn.mask[1, 1]
     titles = [axes.get_title() for axes in figure.axes]
     assert titles[:4] == ["one", "two", "three", ""]
+    assert first.yaxis_inverted(), "row 1 on top"
+
+
+def test_a_chess_board_lies_with_a1_below_on_the_left():
+    f1_S = np.full(64, 0.5)
+    f1_S[:2] = 0.1, 0.9
+    axes = board_heat_maps([[("one", f1_S)]], load_game("chess")).axes[0]
+    assert [tick.get_text() for tick in axes.get_yticklabels()] == list("12345678")
+    assert [tick.get_text() for tick in axes.get_xticklabels()] == list("abcdefgh")
+    assert not axes.yaxis_inverted()
+    place = axes.transData.transform
+    a1, b1, a8 = place((0, 0)), place((1, 0)), place((0, 7))
+    assert a1[0] < b1[0] and a1[1] == b1[1] < a8[1]
+    texts = {text.get_position(): text.get_text() for text in axes.texts}
+    assert (texts[0, 0], texts[1, 0], texts[0, 1]) == ("10", "90", "50")
+
+
+def test_coverage_by_property_has_a_sign_a_subject_in_the_testbeds_order(study):
+    bed = study.beds[0]
+    (axes,) = coverage_by_property(bed).axes
+    assert [tick.get_text() for tick in axes.get_yticklabels()] == ["mine yours", "legal move ·", "flipped ·"]
+    drawn = {line.get_label(): line.get_xydata().tolist() for line in axes.lines}
+    best = best_sae(bed)
+    assert best is not None
+    by_property = best["coverage"].details["by_property"]
+    names = ("mine_yours", "legal_move", "flipped")
+    assert drawn["best SAE"] == [[by_property[name]["value"], y] for y, name in enumerate(names)]
+    assert {"linear probe", "random-GPT SAE", "MLP neurons", "residual channels"} < set(drawn)
 
 
 def test_coverage_has_a_series_an_architecture_bars_and_baselines(study):

@@ -68,7 +68,7 @@ def test_a_name_cannot_break_out_of_the_data():
 
 def test_figures_are_inside_with_a_text_for_those_who_cannot_see_them(page):
     images = re.findall(r"<img [^>]*>", page.replace(get_plotlyjs(), ""))
-    assert len(images) == 6
+    assert len(images) == 8
     assert all('src="data:image/png;base64,' in image and 'alt="' in image for image in images)
 
 
@@ -79,6 +79,26 @@ def test_the_summary_has_the_headline_numbers(page, study):
     assert f"{legality['test']['legal_rate']:.2%}" in summary
     assert f"{best:.3f}" in summary
     assert "always on" in summary
+    low, high = legality["test"]["interval"]
+    assert f"[{low:.2%}, {high:.2%}]" in summary
+
+
+def test_legality_and_every_probe_stand_in_tables(page, study):
+    legality = read_json(study.model / "legality.json")
+    learning = page.split('id="learning"')[1].split("</section>")[0]
+    assert '<th scope="col">legal</th><th scope="col">illegal</th>' in learning
+    for moves in legality["test"]["kinds"].values():
+        assert f"<td>{moves['legal']:.2%}</td><td>{moves['illegal']:.2%}</td>" in learning
+    probes = page.split('id="probes"')[1].split("</section>")[0]
+    found = read_json(study.probes[0] / "probes.json")["hook_points"]
+    assert f"<td>{max(each['accuracy'] for each in found.values()):.2%}</td>" in probes
+    assert "board, at each ply" in probes
+
+
+def test_boards_say_how_they_lie(page):
+    for each in data_of(page)["cards"]:
+        assert (each["columns"], each["rows"]) == (list("abcd"), list("1234"))
+        assert (each["first_row_on_top"], each["glyphs"]) == (True, {})
 
 
 def test_the_axes_are_the_registered_scores_and_what_stands_beside_them(sweep):
@@ -102,7 +122,7 @@ def test_a_study_of_a_model_alone_has_a_report(sweep, tmp_path):
     (tmp_path / "sweep" / "run.json").write_text('{"hash": "0"}')
     (tmp_path / "sweep" / "sweep.json").write_text(json.dumps({k: listed[k] for k in ("name", "corpus", "model")}))
     folder = report_run([tmp_path / "sweep"], out=tmp_path / "r")
-    assert [path.name for path in (folder / "figures").iterdir()] == ["learning_curve.png"]
+    assert {path.name for path in (folder / "figures").iterdir()} == {"learning_curve.png", "legality.png"}
     assert data_of((folder / "index.html").read_text(encoding="utf-8"))["rows"] == []
 
 

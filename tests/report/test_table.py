@@ -38,7 +38,7 @@ def test_every_number_is_that_of_the_json(sweep, study):
                 assert [row[f"{name}_low"], row[f"{name}_high"]] == value["interval"]
             by_property = value["details"].get("by_property", {})
             for part, number in value["parts"].items():
-                column = f"{name}.{part}" if part in by_property else f"{name}_{part}"
+                column = f"{name}.{part}" if part in (*by_property, "high") else f"{name}_{part}"
                 assert row[column] == number, column
             for prop in ("legal_move", "flipped"):
                 if prop in by_property:
@@ -75,6 +75,9 @@ def test_markdown_has_a_line_a_row_and_its_numbers(sweep):
     best = max((row for row in rows if row["kind"] == "sae"), key=lambda row: row["coverage"])
     line = next(line for line in lines if recipe(best) in line and "random" not in line)
     assert f"{best['coverage']:.3f} [{best['coverage_low']:.3f}, {best['coverage_high']:.3f}]" in line
+    high = [best[f"{score}.high"] for score in ("coverage", "board_reconstruction")]
+    assert best["coverage.high"] == pytest.approx((best["coverage.legal_move"] + best["coverage.flipped"]) / 2)
+    assert [cell.strip() for cell in line.split("|")][9::2] == [f"{value:.3f}" for value in high]
 
 
 def test_titles_of_columns(sweep):

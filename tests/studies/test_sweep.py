@@ -8,8 +8,10 @@ from pathlib import Path
 import pytest
 import yaml
 
+from boardgame_sae.activations.probes import probe_results
 from boardgame_sae.config import ConfigError, read_yaml, to_mapping
 from boardgame_sae.metrics.score import Scores
+from boardgame_sae.report.page import report_run
 from boardgame_sae.runs import damaged_files, file_hash, read_json
 from boardgame_sae.saes.sae import load_sae, sae_config
 from boardgame_sae.studies.sweep import SweepConfig, expand, sweep_config, sweep_run
@@ -18,7 +20,10 @@ STUDY = {
     "name": "tiny",
     "corpus": {"game": "othello4", "n_games": 800, "validation_fraction": 0.2, "test_fraction": 0.2},
     "model": {"n_layers": 2, "d_model": 16, "n_heads": 2, "n_steps": 10, "batch_size": 16},
-    "probes": {"n_train_games": 64, "n_test_games": 20, "games_a_step": 16},
+    "probes": [
+        {"n_train_games": 64, "n_test_games": 20, "games_a_step": 16},
+        {"property": "legal_move", "n_train_games": 32, "n_test_games": 20, "games_a_step": 16},
+    ],
     "n_games": 30,
     "training": {"n_activations": 640, "n_harvested": 500, "batch_size": 64},
     "saes": [
@@ -51,7 +56,9 @@ def test_a_grid_is_the_product_of_each_entrys_lists_one_entry_after_the_other():
         ({"corpus": {"game": "othelo4"}}, "othelo4"),
         ({"training": {"lr": "fast"}}, "field 'training.lr' is 'fast'"),
         ({"positions": "dot"}, "othello4 has no positions 'dot'; with one token a move: ply"),
-        ({"probes": {"positions": "dot"}}, "othello4 has no positions 'dot'"),
+        ({"probes": [{}, {"positions": "dot"}]}, "othello4 has no positions 'dot'"),
+        ({"probes": {"property": "board"}}, "field 'probes' is .*: input should be a valid array"),
+        ({"probes": [{"min_ply": -1}]}, "min_ply must not be negative"),
         ({"trainings": {}}, "unknown field 'trainings'; did you mean 'training'"),
         ({"preset": "huge"}, "unknown preset 'huge'"),
         ({"model": {"n_layer": 2}}, "unknown field 'n_layer'; did you mean 'n_layers'"),
@@ -61,7 +68,7 @@ def test_a_grid_is_the_product_of_each_entrys_lists_one_entry_after_the_other():
         ({"saes": [{"architecture": "relu", "n_latents": "16"}]}, "field 'n_latents' is '16'"),
         ({"random_saes": [{"architecture": "relu", "n_latent": 4}]}, r"(?s)random_saes\.0: .*unknown field 'n_latent'"),
         ({"suite": "superviced"}, "unknown suite 'superviced'; the suites are quick"),
-        ({"probes": {"property": "bord"}}, "no property 'bord'; did you mean board"),
+        ({"probes": [{}, {"property": "bord"}]}, "no property 'bord'; did you mean board"),
     ],
 )
 def test_a_bad_study_is_an_error_before_anything_runs(tmp_path, monkeypatch, change, message):
@@ -106,7 +113,10 @@ def test_a_study_lists_every_run_and_all_are_whole(study):
     (bed,) = listed["testbeds"]
     assert bed["hook_name"] == "blocks.1.hook_resid_post"
     assert (len(bed["saes"]), len(bed["random_saes"]), len(bed["scores"])) == (3, 1, 4)
-    runs = [listed[name] for name in ("corpus", "model", "probes", "random_probes")]
+    probes = [[probe_results(folder) for folder in listed[name]] for name in ("probes", "random_probes")]
+    assert [[found["property"] for found in each] for each in probes] == [["board", "legal_move"]] * 2
+    assert probes[0] != probes[1]
+    runs = [listed["corpus"], listed["model"], *listed["probes"], *listed["random_probes"]]
     runs += [bed["testbed"], bed["baselines"], *bed["saes"], *bed["random_saes"], *bed["scores"], folder]
     for run in runs:
         assert (Path(run) / "DONE").exists(), run
@@ -146,6 +156,77 @@ def test_a_changed_study_reuses_all_that_the_change_does_not_touch(study, monkey
     new = {name.parts[0] + "/" + name.parts[1].rsplit("-", 1)[0] for name in after.keys() - before.keys()}
     assert {name.split("/")[0] for name in new} == {"sae", "scores", "sweep"}
     assert len(read_json(other / "sweep.json")["testbeds"][0]["saes"]) == 4
+
+
+CHESS = {
+    "name": "tiny-chess",
+    "corpus": {
+        "game": "chess",
+        "players": ["search:depth=1,temperature=4/0.25"],
+        "max_plies": 16,
+        "n_games": 120,
+        "validation_fraction": 0.25,
+        "test_fraction": 0.25,
+    },
+    "model": {"n_layers": 1, "d_model": 16, "n_heads": 2, "n_ctx": 63, "n_steps": 4, "batch_size": 4},
+    "probes": [{"property": "piece"}, {"positions": "ply"}, {"property": "skill", "min_ply": 4}],
+    "n_games": 25,
+    "training": {"n_activations": 640, "n_harvested": 500, "batch_size": 64},
+    "saes": [{"architecture": "topk", "n_latents": 16, "k": 4}],
+    "suite": "quick",
+}
+
+
+@pytest.fixture(scope="module")
+def chess(tmp_path_factory):
+    """What a study of chess lists, and its report."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("BOARDGAME_SAE_RUNS", str(tmp_path_factory.mktemp("chess") / "runs"))
+        folder = sweep_run(sweep_config(CHESS, "study"), device="cpu")
+        return read_json(folder / "sweep.json"), report_run([folder], device="cpu")
+
+
+def test_a_study_of_chess_has_probes_of_pieces_at_both_places_and_of_skill(chess):
+    for name in ("probes", "random_probes"):
+        found = [probe_results(folder) for folder in chess[0][name]]
+        asked = [(each["property"], each["positions"], each["min_ply"]) for each in found]
+        assert asked == [("piece", "dot", 0), ("piece", "ply", 0), ("skill", "dot", 4)]
+        sizes = [len(each["hook_points"]["blocks.0.hook_resid_post"]["accuracy_S"]) for each in found]
+        assert sizes == [64, 64, 1]
+        ends = found[2]["hook_points"]["blocks.0.hook_resid_post"]["extremes"]
+        assert (ends["low"], ends["high"]) == ("skill 0", "skill 1")
+        assert all("extremes" not in each for each in found[0]["hook_points"].values())
+
+
+def test_chess_is_scored_on_boards_and_on_the_mean_of_strategy(chess):
+    (bed,) = chess[0]["testbeds"]
+    for folder in (*bed["scores"], f"{bed['baselines']}/probe", f"{bed['baselines']}/neurons"):
+        scores = Scores.from_json(Path(folder) / "scores.json")
+        for name in ("coverage", "board_reconstruction"):
+            details = scores[name].details
+            assert details["headline"] == "piece_moved"
+            assert {"threat", "legal_move"} <= set(details["high"])
+            assert "en_passant" in details["unsupported"]
+            high = [details["by_property"][prop]["value"] for prop in details["high"]]
+            assert scores[name].parts["high"] == pytest.approx(sum(high) / len(high))
+
+
+def test_the_report_of_chess_says_how_its_board_lies(chess):
+    page = (chess[1] / "index.html").read_text(encoding="utf-8")
+    (found,) = json.loads(page.split('id="data">')[1].split("</script>")[0])["cards"]
+    assert (found["columns"][0], found["rows"][0], found["first_row_on_top"]) == ("a", "1", False)
+    assert found["glyphs"]["K"] == found["glyphs"]["k"] == "♚"
+    assert all(len(board["cells"]) == 64 for card in found["cards"] for board in card["boards"])
+    assert "skill 0 or skill 1" in page
+    assert "unparsable" in page
+
+
+def test_a_probe_of_what_the_games_do_not_tell_fails_before_a_gpt_is_trained(tmp_path, monkeypatch):
+    monkeypatch.setenv("BOARDGAME_SAE_RUNS", str(tmp_path / "runs"))
+    corpus = {**CHESS["corpus"], "players": ["random"], "n_games": 20}
+    with pytest.raises(ValueError, match=r"'skill' needs 'skill_first', .*temperatures.*Elo"):
+        sweep_run(sweep_config({**CHESS, "corpus": corpus}, "study"), device="cpu")
+    assert not (tmp_path / "runs/gpt").exists()
 
 
 KILLED = """
