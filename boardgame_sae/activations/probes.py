@@ -167,7 +167,8 @@ def probe_run(
         hook_width(model.gpt, hook_name)
     reading = reading or Reading(model, corpus, names, cfg.positions)
     cfg = replace(cfg, property=prop.name, positions=reading.place)
-    with Run("probes", name or prop.name, to_mapping(cfg), {"model": model.hash, "corpus": corpus.hash}, out) as run:
+    inputs = {"model": model.hash, "corpus": corpus.hash_for([prop.name])}
+    with Run("probes", name or prop.name, to_mapping(cfg), inputs, out) as run:
         if run.done:
             return run.folder
         began = time.perf_counter()

@@ -100,7 +100,7 @@ class Testbed:
         """What the testbed is made of, as plain data."""
         return {
             "model": self.model.hash,
-            "corpus": self.corpus.hash,
+            "corpus": self.corpus.hash_for(self.properties),
             "hook_name": self.hook_name,
             "properties": list(self.properties),
             "n_games": self.n_games,
@@ -236,7 +236,7 @@ def testbed_run(
     model, corpus = GameModel.load(model_folder, device), Corpus.open(corpus_folder)
     testbed = Testbed(model, corpus, hook_name, properties=properties, n_games=n_games, positions=positions)
     config = {key: value for key, value in testbed.identity.items() if key not in ("model", "corpus")}
-    inputs = {"model": model.hash, "corpus": corpus.hash}
+    inputs = {"model": model.hash, "corpus": corpus.hash_for(testbed.properties)}
     with Run("testbed", name or corpus.game.name, config, inputs, out) as run:
         if not run.done:
             for split in SPLITS:

@@ -11,7 +11,7 @@ The arrays are contiguous, so that they are memory-mapped and a corpus opens at 
 """
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -20,7 +20,7 @@ from typing import Any
 import h5py
 import numpy as np
 
-from boardgame_sae.config import canonical_json, seed_for, to_mapping
+from boardgame_sae.config import canonical_json, content_hash, seed_for, to_mapping
 from boardgame_sae.games import Boards, Game, MoveRecord, load_game
 from boardgame_sae.runs import new_hdf5
 from boardgame_sae.transcripts.evaluations import EVALUATIONS_FILE, EVALUATIONS_FOLDER, Evaluations
@@ -251,6 +251,13 @@ class Corpus:
     def knows(self, name: str) -> bool:
         """Whether it has what a property `needs`: a column of its games, or (`evaluation`) evaluations."""
         return f"games/{name}" in self.arrays or (name == "evaluation" and self.evaluations is not None)
+
+    def hash_for(self, names: Sequence[str]) -> str:
+        """Hash of all that some properties' labels depend on: its own, and of evaluations where one needs them."""
+        needed = {self.game.property(name).needs for name in names}
+        if "evaluation" not in needed or self.evaluations is None:
+            return self.hash
+        return content_hash([self.hash, self.evaluations.hash])
 
     def boards(self, games_B: np.ndarray) -> Boards:
         """Every position of some games, with what the corpus knows of them that the game makes use of."""

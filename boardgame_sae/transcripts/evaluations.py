@@ -6,13 +6,16 @@ evaluations.h5   attributes: format, version, corpus (its hash), engine
     centipawns   int16, clipped
 """
 
+import hashlib
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import h5py
 import numpy as np
 
+from boardgame_sae.config import content_hash
 from boardgame_sae.games import UNKNOWN_EVALUATION
 from boardgame_sae.runs import new_hdf5, writing
 
@@ -40,6 +43,12 @@ class Evaluations:
     """int64 (B + 1): game b has `centipawns[offsets[b]:offsets[b + 1]]`, the start first."""
     centipawns: np.ndarray
     """int16, for the player to move."""
+
+    @cached_property
+    def hash(self) -> str:
+        """Hash of what was evaluated, by whom, and how it came out."""
+        digest = hashlib.sha256(self.games_B.tobytes() + self.offsets.tobytes() + self.centipawns.tobytes())
+        return content_hash([self.corpus, self.engine, digest.hexdigest()])
 
     @classmethod
     def open(cls, path: str | Path, corpus: str) -> "Evaluations":

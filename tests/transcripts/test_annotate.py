@@ -106,6 +106,11 @@ def test_without_evaluations_nothing_is_known(original):
 # The file
 
 
+def test_what_hangs_on_evaluations_has_another_hash(corpus, original):
+    assert corpus.hash == original.hash == corpus.hash_for(["piece"]) == original.hash_for(["evaluation"])
+    assert corpus.hash_for(["piece", "evaluation"]) not in (corpus.hash, corpus.hash_for(["piece"]))
+
+
 def test_evaluations_elsewhere_are_given_by_hand_and_beside_the_corpus_found(corpus, tmp_path):
     folder = annotate_run(corpus.path, "search:depth=1", out=tmp_path / "elsewhere")
     assert reopened(corpus).evaluations is None
