@@ -14,18 +14,12 @@ from typing import NamedTuple, TypeAlias
 import numpy as np
 from numba import njit
 
-Squares: TypeAlias = np.uint64
+from boardgame_sae.games.bits import ONE, ZERO, Squares, below, count, draw, fraction, lowest
+
 State: TypeAlias = tuple[Squares, Squares, bool, int, int, Squares]
 
 FLANKING, ADJACENT = 0, 1
 FLIP_ALL, FLIP_ENDS, REMOVE = 0, 1, 2
-
-ZERO, ONE, TWO, FOUR = np.uint64(0), np.uint64(1), np.uint64(2), np.uint64(4)
-TOP_BYTE, GOLDEN = np.uint64(56), np.uint64(0x9E3779B97F4A7C15)
-MIX_1, MIX_2 = np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)
-PAIRS, NIBBLES = np.uint64(0x5555555555555555), np.uint64(0x3333333333333333)
-BYTES, ONES = np.uint64(0x0F0F0F0F0F0F0F0F), np.uint64(0x0101010101010101)
-S11, S27, S30, S31, S32 = np.uint64(11), np.uint64(27), np.uint64(30), np.uint64(31), np.uint64(32)
 
 
 class Setup(NamedTuple):
@@ -47,20 +41,6 @@ class Setup(NamedTuple):
     """Two passes in a row end the game; otherwise it ends as soon as nobody can move."""
     limit: int
     """Steps, passes counted, after which the game is over."""
-
-
-@njit(cache=True, forceinline=True)
-def count(bits: Squares) -> int:
-    """Squares in a set."""
-    bits = bits - ((bits >> ONE) & PAIRS)
-    bits = (bits & NIBBLES) + ((bits >> TWO) & NIBBLES)
-    return int(np.int64((((bits + (bits >> FOUR)) & BYTES) * ONES) >> TOP_BYTE))
-
-
-@njit(cache=True, forceinline=True)
-def lowest(bits: Squares) -> int:
-    """Index of the first square of a set that is not empty."""
-    return count((bits & (~bits + ONE)) - ONE)
 
 
 @njit(cache=True, forceinline=True)
@@ -158,15 +138,6 @@ def put(setup: Setup, state: State, square: int) -> tuple[State, Squares]:
     return _settle(setup, other & ~taken, own, not first, steps + 1, 0), taken
 
 
-@njit(cache=True, forceinline=True)
-def _draw(seed: np.uint64) -> tuple[np.uint64, np.uint64]:
-    """Next word and random bits of SplitMix64."""
-    seed = seed + GOLDEN
-    bits = (seed ^ (seed >> S30)) * MIX_1
-    bits = (bits ^ (bits >> S27)) * MIX_2
-    return seed, bits ^ (bits >> S31)
-
-
 @njit(cache=True)
 def _greediest(setup: Setup, own: Squares, other: Squares, legal: Squares) -> Squares:
     """The legal squares that capture most: all of them leave the mover the same, greatest disc difference."""
@@ -189,11 +160,11 @@ def _choose(setup: Setup, state: State, epsilon: float, seed: np.uint64) -> tupl
     if legal & (legal - ONE) == ZERO:
         return lowest(legal), seed
     if epsilon < 1.0:
-        seed, bits = _draw(seed)
-        if np.float64(bits >> S11) * 2.0**-53 >= epsilon:
+        seed, bits = draw(seed)
+        if fraction(bits) >= epsilon:
             legal = _greediest(setup, own, other, legal)
-    seed, bits = _draw(seed)
-    for _ in range(np.int64(((bits >> S32) * np.uint64(count(legal))) >> S32)):
+    seed, bits = draw(seed)
+    for _ in range(below(bits, count(legal))):
         legal &= legal - ONE
     return lowest(legal), seed
 

@@ -251,7 +251,7 @@ def test_unknown_names():
         load_game("otello")
     with pytest.raises(ValueError, match="colour"):
         load_game("othello", colour="red")
-    assert games()[:3] == ("othello", "othello6", "othello4")
+    assert {"othello", "othello6", "othello4"} <= set(games())
 
 
 def test_picture_shows_what_it_is_given():
