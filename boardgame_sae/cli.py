@@ -276,11 +276,15 @@ def _score(argv: Sequence[str]) -> Path:
 
 
 def _sweep(argv: Sequence[str]) -> Path:
-    from boardgame_sae.studies.sweep import sweep_config, sweep_run
+    from boardgame_sae.model.train import legality_text
+    from boardgame_sae.runs import read_json
+    from boardgame_sae.studies.sweep import SWEEP_FILE, sweep_config, sweep_run
 
     source, place, workers, machine = _parse("sweep", _named(argv, "--study"), StudyInput, Place, Workers, Machine)
     cfg = sweep_config(read_yaml(source.study), source.study)
-    return sweep_run(cfg, out=place.out, workers=workers.workers, device=machine.device)
+    folder = sweep_run(cfg, out=place.out, workers=workers.workers, device=machine.device)
+    _say(legality_text(read_json(folder / SWEEP_FILE)["model"]))
+    return folder
 
 
 def _report(argv: Sequence[str]) -> Path:

@@ -15,10 +15,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from boardgame_sae.config import ConfigError, config, from_mapping, seed_for, to_mapping
+from boardgame_sae.games.game import PHASES
 from boardgame_sae.launch import keep_freed_memory
 from boardgame_sae.model.game_model import GameModel, pick_device
 from boardgame_sae.model.gpt import GPT, GPTConfig
-from boardgame_sae.model.legality import continuations, legality
+from boardgame_sae.model.legality import KINDS, continuations, legality
 from boardgame_sae.model.muon import Muon
 from boardgame_sae.runs import Run, RunError, pack_state, progress, read_json, unpack_state, write_json
 from boardgame_sae.transcripts.corpus import SPLITS, Corpus
@@ -274,11 +275,12 @@ def legality_text(folder: str | Path) -> str:
     """What a finished GPT run found of its legality on test games, in a few lines."""
     found = read_json(Path(folder) / "legality.json")["test"]
     low, high = found["interval"]
+    greedy, by_phase = found["kinds"]["greedy"], found["legal_rate_phase"]
     lines = [
         f"legal: {found['legal_rate']:.1%} of its most probable moves ({low:.1%} to {high:.1%}), "
         f"{found['legal_mass']:.1%} at temperature 1; {found['n_positions']} moves of {found['n_games']} test games",
-        "most probable moves: " + ", ".join(f"{kind} {share:.2%}" for kind, share in found["kinds"]["greedy"].items()),
-        "legal by phase: " + ", ".join(f"{phase} {rate:.1%}" for phase, rate in found["legal_rate_phase"].items()),
+        "most probable moves: " + ", ".join(f"{kind} {greedy[kind]:.2%}" for kind in KINDS if kind in greedy),
+        "legal by phase: " + ", ".join(f"{phase} {by_phase[phase]:.1%}" for phase in PHASES if phase in by_phase),
     ]
     return "\n".join(lines)
 
