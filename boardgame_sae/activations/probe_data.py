@@ -15,6 +15,9 @@ from boardgame_sae.model.game_model import GameModel
 from boardgame_sae.transcripts.corpus import Corpus
 from boardgame_sae.transcripts.labels import Positions, place_name, positions
 
+KEPT_BYTES = 2**30
+"""Activations that stay in memory for probes that ask for them again; beyond that they are read anew."""
+
 
 @dataclass(frozen=True)
 class Targets:

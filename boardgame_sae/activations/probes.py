@@ -19,7 +19,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from boardgame_sae.activations.hook_points import hook_width
-from boardgame_sae.activations.probe_data import ProbeData, Reading, Targets, check_known
+from boardgame_sae.activations.probe_data import KEPT_BYTES, ProbeData, Reading, Targets, check_known
 from boardgame_sae.config import config, to_mapping
 from boardgame_sae.model.game_model import GameModel
 from boardgame_sae.runs import Run, RunError, pack_state, progress, read_json, unpack_state, write_json, writing
@@ -43,7 +43,9 @@ class ProbeConfig:
     fit: Literal["minibatch", "closed_form"] = "minibatch"
     """Multinomial regression by AdamW, or ridge regression onto one-hots in closed form."""
     n_train_games: int = 10_000
-    """Training games, each seen once."""
+    """Training games."""
+    epochs: int = 1
+    """Times each is seen; what was read of them stays in memory, as far as it goes, from the first time on."""
     n_test_games: int = 1000
     """Test games that the report is on."""
     games_a_step: int = 64
@@ -54,7 +56,7 @@ class ProbeConfig:
     """Added to the (whitened) covariance: ridge of the closed form, floor of the whitening."""
 
     def __post_init__(self) -> None:
-        for name in ("n_train_games", "n_test_games", "games_a_step"):
+        for name in ("n_train_games", "n_test_games", "games_a_step", "epochs"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1")
         if self.min_ply < 0:
@@ -165,7 +167,7 @@ def probe_run(
     names = cfg.hook_names or ("blocks.0.hook_resid_pre", *residual_stream(model))
     for hook_name in names:
         hook_width(model.gpt, hook_name)
-    reading = reading or Reading(model, corpus, names, cfg.positions)
+    reading = reading or Reading(model, corpus, names, cfg.positions, KEPT_BYTES if cfg.epochs > 1 else 0)
     cfg = replace(cfg, property=prop.name, positions=reading.place)
     inputs = {"model": model.hash, "corpus": corpus.hash_for([prop.name])}
     with Run("probes", name or prop.name, to_mapping(cfg), inputs, out) as run:
@@ -197,7 +199,8 @@ def residual_stream(model: GameModel) -> tuple[str, ...]:
 
 def _fit(run: Run, data: ProbeData, cfg: ProbeConfig) -> list[Probe]:
     games_B = data.corpus.games("train")[: cfg.n_train_games]
-    n_steps = -(-len(games_B) // cfg.games_a_step)
+    n_batches = -(-len(games_B) // cfg.games_a_step)
+    n_steps = n_batches * cfg.epochs
     first, classes_NS = _first(data, games_B, max(256, cfg.games_a_step))
     fit = _Fit(cfg, classes_NS.shape[1], data.targets.n_classes, first)
     saved, step, loss = run.load_state(), 0, 0.0
@@ -211,7 +214,8 @@ def _fit(run: Run, data: ProbeData, cfg: ProbeConfig) -> list[Probe]:
     saved_at = time.perf_counter()
     with progress(n_steps, f"probe {data.prop.name}", "steps", initial=step) as bar:
         while step < n_steps:
-            part_B = games_B[step * cfg.games_a_step : (step + 1) * cfg.games_a_step]
+            first_game = step % n_batches * cfg.games_a_step
+            part_B = games_B[first_game : first_game + cfg.games_a_step]
             acts, classes_NS = data(part_B)
             if len(classes_NS):
                 loss = fit.step(acts, classes_NS, rate=1 - step / n_steps)

@@ -6,10 +6,11 @@ timings.jsonl                how long each took
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from boardgame_sae.activations.probe_data import Reading
+from boardgame_sae.activations.probe_data import KEPT_BYTES, Reading
 from boardgame_sae.activations.probes import ProbeConfig, probe_run
 from boardgame_sae.activations.testbed import Testbed, load_testbed
 from boardgame_sae.config import content_hash, from_mapping
@@ -20,8 +21,6 @@ from boardgame_sae.saes.sae import SAE, load_sae, sae_config
 from boardgame_sae.saes.train import TrainSAEConfig, testbed_metadata, train_saes_run
 
 SCORES_FILE, CORE_FILE = "scores.json", "core_eval_results.json"
-KEPT_BYTES = 2**30
-"""Activations that the baselines' probes share in memory; beyond that each reads them anew."""
 
 
 def score_saes(
@@ -68,23 +67,29 @@ def sae_fields(sae: SAE) -> dict[str, Any]:
     return to_mapping(sae.cfg)
 
 
-def score_baselines(testbed_folder: str | Path, *, suite: str = "supervised", device: str = "auto") -> Path:
+def score_baselines(
+    testbed_folder: str | Path,
+    *,
+    suite: str = "supervised",
+    probes: ProbeConfig | None = None,
+    device: str = "auto",
+) -> Path:
     """Score linear probes, MLP neurons and residual channels of a testbed into one run folder.
 
-    The probes, one for each property of the testbed that has a supported class, are fitted first (or reused).
+    The probes, one for each property of the testbed that has a supported class, are fitted first (or reused), as
+    `probes` says (default: as `ProbeConfig` does), but for the property, hook points and positions.
     """
     testbed = load_testbed(testbed_folder, device)
-    here = {"hook_names": (testbed.hook_name,), "positions": testbed.place}
-    reading = Reading(testbed.model, testbed.corpus, here["hook_names"], testbed.place, KEPT_BYTES)
+    here = replace(probes or ProbeConfig(), hook_names=(testbed.hook_name,), positions=testbed.place, min_ply=0)
+    reading = Reading(testbed.model, testbed.corpus, here.hook_names, testbed.place, KEPT_BYTES)
     wanted = [each.name for each in testbed.columns if testbed.supported_P[each.start : each.stop].any()]
-    probes = {
-        name: probe_run(testbed.model, testbed.corpus, ProbeConfig(property=name, **here), reading=reading)
-        for name in wanted
+    fitted = {
+        name: probe_run(testbed.model, testbed.corpus, replace(here, property=name), reading=reading) for name in wanted
     }
-    made_of = {"testbed": testbed.hash, **{f"probe {name}": run_hash(folder) for name, folder in probes.items()}}
+    made_of = {"testbed": testbed.hash, **{f"probe {name}": run_hash(folder) for name, folder in fitted.items()}}
     with Run("scores", "baselines", {"suite": suite}, made_of) as run:
         if not run.done:
-            for scores in baselines(testbed, probes, suite):
+            for scores in baselines(testbed, fitted, suite):
                 scores.to_json(run / f"{scores.subject['kind']}/{SCORES_FILE}")
                 for name, seconds in scores.seconds.items():
                     run.log_time(f"{scores.subject['kind']} {name}", seconds)

@@ -43,7 +43,8 @@ class SweepConfig:
     model: dict[str, Any] = field(default_factory=dict)
     """Fields of TrainGPTConfig that differ from the preset."""
     probes: tuple[ProbeConfig, ...] = (ProbeConfig(),)
-    """Probes of the trained GPT and of its random-weights twin; the first is the headline."""
+    """Probes of the trained GPT and of its random-weights twin; the first is the headline, and says how the probes are
+    fitted that SAEs are scored beside."""
     hook_names: tuple[str, ...] = ()
     """Hook points to train SAEs at; none: two thirds up the residual stream."""
     n_games: int = 1000
@@ -126,7 +127,7 @@ def _testbed_runs(cfg: SweepConfig, hook_name: str | None, corpus: Path, model: 
     trained = _train(testbed, cfg.saes, cfg.training, device)
     random = _train(testbed.random_twin(), cfg.random_saes, cfg.training, device)
     scored = score_saes([*trained, *random], folder, suite=cfg.suite, device=device)
-    baselines = score_baselines(folder, suite=cfg.suite, device=device)
+    baselines = score_baselines(folder, suite=cfg.suite, probes=cfg.probes[0], device=device)
     return {
         "testbed": str(folder),
         "hook_name": testbed.hook_name,
@@ -149,6 +150,8 @@ def sweep_config(values: Mapping[str, Any], source: str) -> SweepConfig:
     cfg = from_mapping(SweepConfig, values, source)
     if cfg.suite not in SUITES:
         raise ConfigError(f"{source}: unknown suite '{cfg.suite}'; the suites are {', '.join(SUITES)}")
+    if not cfg.probes:
+        raise ConfigError(f"{source}: probes: give one at least; SAEs are scored beside it")
     game = load_game(cfg.corpus.game)
     for each in cfg.probes:
         game.property(each.property or game.board_property)

@@ -11,6 +11,7 @@ import torch
 from sklearn.linear_model import LinearRegression, Ridge
 from sklearn.metrics import accuracy_score, f1_score
 
+from boardgame_sae.activations import probe_data
 from boardgame_sae.activations import probes as module
 from boardgame_sae.activations.hook_points import HookError, read
 from boardgame_sae.activations.probe_data import Reading
@@ -453,3 +454,16 @@ def test_what_is_probed_by_default_is_the_games_own_board(writer, graded, tmp_pa
     cfg = replace(SKILL, property=None, n_train_games=16, n_test_games=16)
     folder = probe_run(writer, graded[0], cfg, out=tmp_path / "run")
     assert probe_results(folder)["property"] == "piece" == read_json(folder / "run.json")["config"]["property"]
+
+
+def test_a_second_pass_is_read_from_memory_and_fits_better(tiny_model, tiny_corpus, tmp_path, monkeypatch):
+    read, times = probe_data.read, []
+    monkeypatch.setattr(probe_data, "read", lambda *args: times.append(1) or read(*args))
+    found = {}
+    for epochs in (1, 5):
+        cfg = ProbeConfig(n_train_games=256, games_a_step=64, epochs=epochs, n_test_games=60)
+        times.clear()
+        folder = probe_run(tiny_model, tiny_corpus, cfg, out=tmp_path / str(epochs))
+        found[epochs] = (len(times), probe_results(folder)["hook_points"]["blocks.1.hook_resid_post"]["accuracy"])
+    assert found[5][0] == found[1][0]
+    assert found[5][1] > found[1][1]
