@@ -6,6 +6,7 @@ then one for each side that has several temperatures; after them the players' ow
 
 import math
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
@@ -15,7 +16,7 @@ from boardgame_sae.games import Game, MoveRecord, SplitMix64
 from boardgame_sae.runs import RunError, file_hash
 from boardgame_sae.transcripts.movers import Mover, UciMover, make_mover
 from boardgame_sae.transcripts.openings import Opening, make_opening
-from boardgame_sae.transcripts.players import Player, RandomPlayer, SearchPlayer
+from boardgame_sae.transcripts.players import Player, RandomPlayer, SearchPlayer, UciPlayer
 from boardgame_sae.transcripts.uci import EngineFailure
 
 RETRIES = 3
@@ -95,11 +96,25 @@ def play_games(
         words_B = np.array([each.random.state for each in begun], np.uint64)
         record = game.search_games(words_B, (depths[0], depths[1]), temperatures_B2, openings, most)
         return Played(record, temperatures_B2)
-    games = []
-    with _Table(game, both) as table:
-        for each, moves in zip(begun, openings, strict=True):
-            games.append(table.play(each, moves.tolist(), most))
-    return Played(MoveRecord.of(games), temperatures_B2)
+    jobs = [(each, moves.tolist()) for each, moves in zip(begun, openings, strict=True)]
+    return Played(MoveRecord.of(_play_at_tables(game, both, jobs, most)), temperatures_B2)
+
+
+def _play_at_tables(
+    game: Game, both: Sequence[Player], jobs: Sequence[tuple["_Begun", list[int]]], max_plies: int
+) -> list[list[int]]:
+    """Games move by move; with engines at two tables at once, so that one thinks while the other's answer is read."""
+    n_tables = 2 if any(isinstance(player, UciPlayer) for player in both) else 1
+
+    def play_every_other(first: int) -> list[list[int]]:
+        with _Table(game, both) as table:
+            return [table.play(begun, opening, max_plies) for begun, opening in jobs[first::n_tables]]
+
+    games: list[list[int]] = [[] for _ in jobs]
+    with ThreadPoolExecutor(n_tables) as pool:
+        for first, played in enumerate(pool.map(play_every_other, range(n_tables))):
+            games[first::n_tables] = played
+    return games
 
 
 def _depth(player: Player) -> int | None:

@@ -366,12 +366,18 @@ def test_an_engine_that_cannot_play_is_a_clear_error(tmp_path, capsys, player, g
     assert err.startswith("error: ") and complaint in err and "Traceback" not in err and not out.exists()
 
 
-def test_equal_players_share_one_engine_and_others_do_not(tmp_path):
+def test_equal_players_share_one_engine_at_each_of_two_tables_and_others_do_not(tmp_path):
     path = fake_engine.write(tmp_path / "engine", "open(FOLDER / 'starts', 'a').write('x')")
-    play([f"uci:path={path}"] * 2, SEEDS[:2], max_plies=4)
-    assert (tmp_path / "starts").read_text() == "x"
-    play([f"uci:path={path}", f"uci:path={path},nodes=5"], SEEDS[:2], max_plies=4)
-    assert (tmp_path / "starts").read_text() == "xxx"
+    play([f"uci:path={path}"] * 2, SEEDS[:4], max_plies=4)
+    assert (tmp_path / "starts").read_text() == "xx"
+    play([f"uci:path={path}", f"uci:path={path},nodes=5"], SEEDS[:4], max_plies=4)
+    assert (tmp_path / "starts").read_text() == "xxxxxx"
+
+
+def test_games_at_two_tables_are_those_of_one(tmp_path):
+    path = fake_engine.write(tmp_path / "engine")
+    alone = [games(play(f"uci:path={path},temperature=1", SEEDS[n : n + 1], max_plies=8))[0] for n in range(5)]
+    assert games(play(f"uci:path={path},temperature=1", SEEDS[:5], max_plies=8)) == alone
 
 
 def test_an_engine_without_temperature_plays_its_best_move(tmp_path):
