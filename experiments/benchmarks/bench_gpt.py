@@ -61,7 +61,7 @@ def _time(pairs: Pairs) -> float:
 
 
 def _step(gpt: GPT, optimizers: list[torch.optim.Optimizer], tokens_BL: torch.Tensor) -> None:
-    next_token_loss(gpt, tokens_BL).backward()
+    next_token_loss(gpt, tokens_BL, torch.ones_like(tokens_BL, dtype=torch.bool)).backward()
     torch.nn.utils.clip_grad_norm_(gpt.parameters(), 1.0)
     for optimizer in optimizers:
         optimizer.step()
