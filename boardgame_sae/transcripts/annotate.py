@@ -15,13 +15,13 @@ import numpy as np
 from boardgame_sae.config import ConfigError, config, to_mapping
 from boardgame_sae.games import Boards, Game, MoveRecord
 from boardgame_sae.launch import map_ordered
-from boardgame_sae.runs import Run, RunError, progress, writing
+from boardgame_sae.runs import Run, progress, writing
 from boardgame_sae.transcripts.corpus import SPLITS, Corpus
 from boardgame_sae.transcripts.evaluations import EVALUATIONS_FILE, EVALUATIONS_FOLDER, Evaluations, clip
-from boardgame_sae.transcripts.movers import UciMover, make_mover
-from boardgame_sae.transcripts.play import RETRIES, identities
+from boardgame_sae.transcripts.movers import UciMover, make_mover, with_new_engines
+from boardgame_sae.transcripts.play import identities
 from boardgame_sae.transcripts.players import Player, SearchPlayer, UciPlayer, make_player, settle_player
-from boardgame_sae.transcripts.uci import MATE, EngineFailure
+from boardgame_sae.transcripts.uci import MATE
 
 
 @runtime_checkable
@@ -95,17 +95,7 @@ def evaluate_games(game: Game, player: Player, record: MoveRecord) -> np.ndarray
 
 def _evaluate_game(game: KnowsResults, mover: UciMover, moves: Sequence[int]) -> np.ndarray:
     """One game; begun again, with a new engine, when the engine fails."""
-    for left in reversed(range(RETRIES + 1)):
-        try:
-            return _ask(game, mover, moves)
-        except EngineFailure as error:
-            mover.close()
-            if not left:
-                raise RunError(
-                    f"the engine failed {RETRIES + 1} times in a row on one game, the last time: {error}; "
-                    "try another version of it, or evaluate with the built-in engine: --engine search:depth=2"
-                ) from error
-    raise AssertionError("unreachable")
+    return with_new_engines(lambda: _ask(game, mover, moves), mover.close, "--engine search:depth=2")
 
 
 def _ask(game: Any, mover: UciMover, moves: Sequence[int]) -> np.ndarray:

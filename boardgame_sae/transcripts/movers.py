@@ -1,16 +1,21 @@
 """How a player picks its next move in a game that is under way, one move at a time."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import singledispatch
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 
 from boardgame_sae.config import ConfigError
 from boardgame_sae.games import Game, SplitMix64
 from boardgame_sae.games.chess_search import soft_pick
+from boardgame_sae.runs import RunError
 from boardgame_sae.transcripts.players import EpsilonGreedyPlayer, Player, RandomPlayer, SearchPlayer, UciPlayer
 from boardgame_sae.transcripts.uci import EngineFailure, UciEngine, find_engine
+
+RETRIES = 3
+"""How often a game is begun again, with new engines, before a failing engine is given up."""
+T = TypeVar("T")
 
 
 @runtime_checkable
@@ -152,6 +157,24 @@ class UciMover:
         if self._engine is not None:
             self._engine.close()
         self._engine = None
+
+
+def with_new_engines(play: Callable[[], T], close: Callable[[], None], instead: str) -> T:
+    """What `play` returns; when an engine fails it is called again, from its beginning, after `close` ended them all.
+
+    instead: what else could be asked for. Raises RunError with the last reason when one fails each time.
+    """
+    for left in reversed(range(RETRIES + 1)):
+        try:
+            return play()
+        except EngineFailure as error:
+            close()
+            if not left:
+                raise RunError(
+                    f"the engine failed {RETRIES + 1} times in a row on one game, the last time: {error}; "
+                    f"try another version of it, or the built-in engine: {instead}"
+                ) from error
+    raise AssertionError("unreachable")
 
 
 def draw_softly(scores: np.ndarray, temperature: float, random: SplitMix64) -> int:

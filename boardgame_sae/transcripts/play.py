@@ -1,7 +1,8 @@
 """Play games between players: in bulk where the game itself can, else move by move. A game depends on its seed alone.
 
-Draws of a game's `SplitMix64(seed)`: with players that have a ladder, or an opening, first one for the opening's seed,
-then one for each side that has several temperatures; after them the players' own. Without, the players' own alone.
+Draws of a game's `SplitMix64(seed)`: random and epsilon-greedy players without an opening draw as `Game.play_games`
+states. All others: first one for the opening's seed, then one for each side that has several temperatures; after them
+the players' own.
 """
 
 import math
@@ -13,14 +14,10 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 
 from boardgame_sae.games import Game, MoveRecord, SplitMix64
-from boardgame_sae.runs import RunError, file_hash
-from boardgame_sae.transcripts.movers import Mover, UciMover, make_mover
+from boardgame_sae.runs import file_hash
+from boardgame_sae.transcripts.movers import Mover, UciMover, make_mover, with_new_engines
 from boardgame_sae.transcripts.openings import Opening, make_opening
 from boardgame_sae.transcripts.players import Player, RandomPlayer, SearchPlayer, UciPlayer
-from boardgame_sae.transcripts.uci import EngineFailure
-
-RETRIES = 3
-"""How often a game is played again, with new engines, before a failing engine is given up."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -155,17 +152,9 @@ class _Table:
 
     def play(self, begun: _Begun, opening: list[int], max_plies: int) -> list[int]:
         """One game; played again from its beginning, with new engines, when an engine fails."""
-        for left in reversed(range(RETRIES + 1)):
-            try:
-                return self._play(begun, list(opening), max_plies)
-            except EngineFailure as error:
-                self.close()
-                if not left:
-                    raise RunError(
-                        f"the engine failed {RETRIES + 1} times in a row on one game, the last time: {error}; "
-                        "try another version of it, or play with the built-in engine: players search:depth=1"
-                    ) from error
-        raise AssertionError("unreachable")
+        return with_new_engines(
+            lambda: self._play(begun, list(opening), max_plies), self.close, "players search:depth=1"
+        )
 
     def _play(self, begun: _Begun, moves: list[int], max_plies: int) -> list[int]:
         random = SplitMix64(begun.random.state)

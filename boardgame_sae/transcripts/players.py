@@ -13,24 +13,24 @@ A temperature is in pawns. Of several, each game draws one for each side: a know
 
 import math
 from collections.abc import Callable
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 from boardgame_sae.config import ConfigError, config, from_mapping, parse_spec, spec_of
 from boardgame_sae.transcripts.uci import find_engine
 
 
-class Player(Protocol):
+class Player:
     """A player is a config. How it plays is for `movers` and, in bulk, for the game to know."""
 
     @property
     def ladder(self) -> tuple[float, ...]:
         """Temperatures in pawns of which each game draws one; none where it has no such thing."""
-        ...
+        return ()
 
     @property
     def games_a_part(self) -> int:
         """Games that it is worth playing in one piece, a minute or less of work."""
-        ...
+        return 8192
 
 
 P = TypeVar("P", bound=type)
@@ -54,7 +54,7 @@ def players() -> tuple[str, ...]:
 
 @register("random")
 @config
-class RandomPlayer:
+class RandomPlayer(Player):
     """Plays every legal move with equal probability."""
 
     @property
@@ -62,20 +62,10 @@ class RandomPlayer:
         """All its moves are random."""
         return 1.0
 
-    @property
-    def ladder(self) -> tuple[float, ...]:
-        """None."""
-        return ()
-
-    @property
-    def games_a_part(self) -> int:
-        """Thousands of games a second."""
-        return 8192
-
 
 @register("epsilon_greedy")
 @config
-class EpsilonGreedyPlayer:
+class EpsilonGreedyPlayer(Player):
     """Plays the move with the best evaluation one ply ahead (ties at random), or sometimes a random one."""
 
     epsilon: float = 0.1
@@ -85,20 +75,10 @@ class EpsilonGreedyPlayer:
         if not 0 <= self.epsilon <= 1:
             raise ValueError(f"epsilon is a probability, 0 to 1, not {self.epsilon}")
 
-    @property
-    def ladder(self) -> tuple[float, ...]:
-        """None."""
-        return ()
-
-    @property
-    def games_a_part(self) -> int:
-        """Thousands of games a second."""
-        return 8192
-
 
 @register("search")
 @config
-class SearchPlayer:
+class SearchPlayer(Player):
     """The built-in player: looks a few plies ahead, and draws its move from a softmax over the scores."""
 
     depth: int = 1
@@ -124,7 +104,7 @@ class SearchPlayer:
 
 @register("uci")
 @config
-class UciPlayer:
+class UciPlayer(Player):
     """Any engine that speaks UCI. Without a temperature it plays its own best move."""
 
     path: str = "stockfish"

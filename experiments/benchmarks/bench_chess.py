@@ -10,7 +10,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -30,8 +29,9 @@ from boardgame_sae.transcripts.players import make_player
 from boardgame_sae.transcripts.uci import find_engine
 
 TESTS = Path(__file__).parents[2] / "tests"
-sys.path.insert(0, str(TESTS / "games"))
-from slow_chess import SLOW  # noqa: E402 - found by the path above
+sys.path[:0] = [str(TESTS / "games"), str(Path(__file__).parent)]
+from bench_games import seconds_of  # noqa: E402 - beside this file, and found by the path above
+from slow_chess import SLOW  # noqa: E402
 
 N_GAMES, N_LABELLED, BATCH, N_SLOW, REPEATS = 2_000, 100_000, 10_000, 400, 3
 ENGINE = "stockfish:depth=1,temperature=8/4/2/1/0.5/0.25"
@@ -39,22 +39,12 @@ ENGINE_GAMES = 48
 COPIES = 40
 
 
-def _seconds(act: Callable[[], Any], repeats: int = REPEATS) -> float:
-    """The shortest of a few timings."""
-    times = []
-    for _ in range(repeats):
-        begun = time.perf_counter()
-        act()
-        times.append(time.perf_counter() - begun)
-    return min(times)
-
-
 def random_games_with_text() -> tuple[float, float]:
     """Positions a second of random games written as transcripts: ours, and python-chess's."""
     game, seeds_B = load_game("chess"), np.arange(N_GAMES, dtype=np.uint64)
     game.texts(game.play_games(seeds_B[:1]))
     n_positions = len(game.play_games(seeds_B).moves_M)
-    ours = n_positions / _seconds(lambda: game.characters(game.play_games(seeds_B)))
+    ours = n_positions / seconds_of(lambda: game.characters(game.play_games(seeds_B)))
     choose, board, words = random.Random(0).choice, chess.Board(), []
     begun = time.perf_counter()
     while time.perf_counter() - begun < 2:
@@ -80,10 +70,10 @@ def labels(level: str) -> tuple[float, float]:
             game.property_labels(boards[start : start + BATCH], names)
 
     all_batches(boards)
-    ours = len(boards) / _seconds(lambda: all_batches(boards))
+    ours = len(boards) / seconds_of(lambda: all_batches(boards))
     positions = game.replay(game.texts(record[:1])[0])[:N_SLOW]
     slow = [position.board for position in positions]
-    seconds = _seconds(lambda: [SLOW[name](board) for board in slow for name in names], repeats=1)
+    seconds = seconds_of(lambda: [SLOW[name](board) for board in slow for name in names], repeats=1)
     return ours, len(slow) / seconds
 
 
@@ -167,7 +157,7 @@ def pgn_games() -> tuple[float, float]:
         while chess.pgn.read_game(stream) is not None:
             pass
 
-    return ours, 100 / _seconds(read_all)
+    return ours, 100 / seconds_of(read_all)
 
 
 def rows() -> list[dict[str, Any]]:

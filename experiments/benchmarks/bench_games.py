@@ -19,7 +19,7 @@ N_GAMES, N_LABELLED, N_SLOW, REPEATS = 20_000, 2_000, 3, 5
 NAMES = ("board", "legal_move", "flipped")
 
 
-def _seconds(act: Callable[[], Any], repeats: int = REPEATS) -> float:
+def seconds_of(act: Callable[[], Any], repeats: int = REPEATS) -> float:
     """The shortest of a few timings."""
     times = []
     for _ in range(repeats):
@@ -34,7 +34,7 @@ def games_per_second() -> float:
     game = load_game("othello")
     seeds_B = np.arange(N_GAMES, dtype=np.uint64)
     game.play_games(seeds_B[:1])
-    return N_GAMES / _seconds(lambda: game.play_games(seeds_B))
+    return N_GAMES / seconds_of(lambda: game.play_games(seeds_B))
 
 
 def positions_per_second() -> float:
@@ -43,7 +43,7 @@ def positions_per_second() -> float:
     record = game.play_games(np.arange(N_LABELLED, dtype=np.uint64))
     game.property_labels(game.boards(record[:1]), NAMES)
     n_positions = len(record.moves_M) + len(record)
-    return n_positions / _seconds(lambda: game.property_labels(game.boards(record), NAMES))
+    return n_positions / seconds_of(lambda: game.property_labels(game.boards(record), NAMES))
 
 
 def slow_games_per_second() -> tuple[float, float]:
@@ -60,7 +60,7 @@ def slow_games_per_second() -> tuple[float, float]:
                 state = slow.play(state, choose(moves))
                 n_positions += 1
 
-    seconds = _seconds(play, repeats=1)
+    seconds = seconds_of(play, repeats=1)
     return N_SLOW / seconds, n_positions / seconds
 
 
@@ -80,7 +80,7 @@ def rust_reversi_games_per_second() -> float | None:
                 else:
                     board.do_move(board.get_random_move())
 
-    return 2_000 / _seconds(play)
+    return 2_000 / seconds_of(play)
 
 
 def rows() -> list[dict[str, Any]]:

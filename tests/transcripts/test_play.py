@@ -14,6 +14,7 @@ from boardgame_sae.config import ConfigError
 from boardgame_sae.games import load_game
 from boardgame_sae.games.chess import UNKNOWN
 from boardgame_sae.runs import RunError
+from boardgame_sae.transcripts import movers as movers_module
 from boardgame_sae.transcripts import play as play_module
 from boardgame_sae.transcripts import players as players_module
 from boardgame_sae.transcripts.corpus import Corpus
@@ -339,7 +340,7 @@ def test_an_engine_that_always_fails_ends_the_run_and_is_named(tmp_path, special
 
 
 def test_an_engine_that_hangs_is_given_up_in_time(tmp_path, monkeypatch):
-    monkeypatch.setattr(play_module, "RETRIES", 0)
+    monkeypatch.setattr(movers_module, "RETRIES", 0)
     path = fake_engine.write(tmp_path / "engine", "def before_go(board): time.sleep(60)")
     with pytest.raises(RunError, match=r"gave no 'bestmove' within 3 s"):
         corpus_of(path, tmp_path / "run", "timeout=3")
