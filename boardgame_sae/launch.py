@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from typing import TypeVar
 
 from boardgame_sae.runs import RunError
@@ -67,3 +68,29 @@ def keep_freed_memory() -> None:
     m_trim_threshold, m_mmap_threshold = -1, -3
     mallopt(m_mmap_threshold, 1 << 25)
     mallopt(m_trim_threshold, (1 << 31) - 1)
+
+
+def _most_threads() -> int:
+    from numba.core import config
+
+    return config.NUMBA_NUM_THREADS  # pyright: ignore[reportAttributeAccessIssue]
+
+
+@contextmanager
+def numba_threads(most: int | None = None) -> Iterator[None]:
+    """Give numba's parallel loops as many threads as torch has, or `most` if fewer; results do not depend on it.
+
+    Starting numba's threads, which the first question about them does, would also reset torch's number of threads, and
+    with it the rounding of whatever torch computes next: it is put back.
+    """
+    import numba  # imported late: the command line's help needs neither
+    import torch
+
+    torch_before, before = torch.get_num_threads(), numba.get_num_threads()
+    wanted = torch_before if most is None else min(most, torch_before)
+    numba.set_num_threads(max(1, min(wanted, _most_threads())))
+    try:
+        yield
+    finally:
+        numba.set_num_threads(before)
+        torch.set_num_threads(torch_before)

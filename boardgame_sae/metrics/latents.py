@@ -5,16 +5,17 @@ active positions instead of a dense (positions, latents) table. Thresholds are n
 above its threshold, so an entry that is zero or negative can never be on: such entries may come in, and are dropped.
 """
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-import numba
 import numpy as np
 import scipy.sparse
 import torch
 from numba import njit, prange
+
+from boardgame_sae.launch import numba_threads
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -168,21 +169,11 @@ def to_numpy(x: Any) -> np.ndarray:
     return np.asarray(x)
 
 
-@contextmanager
-def threads_for(n_steps: int) -> Iterator[None]:
+def threads_for(n_steps: int) -> AbstractContextManager[None]:
     """Run numba's parallel loops on one thread where they have few steps to take: on busy cores, waiting for a second
     thread can take longer than a million of them. Results do not depend on it.
-
-    Starting numba's threads, which the first question about them does, would also reset torch's number of threads, and
-    with it the rounding of whatever torch computes next: it is put back.
     """
-    torch_before, before = torch.get_num_threads(), numba.get_num_threads()
-    numba.set_num_threads(1 if n_steps < _STEPS_WORTH_A_THREAD else before)
-    try:
-        yield
-    finally:
-        numba.set_num_threads(before)
-        torch.set_num_threads(torch_before)
+    return numba_threads(1 if n_steps < _STEPS_WORTH_A_THREAD else None)
 
 
 _STEPS_WORTH_A_THREAD = 2**22

@@ -3,14 +3,16 @@
     latents z = encode(x)      (..., d_model) -> (..., n_latents), non-negative, mostly zero
     x_hat     = decode(z)      back again: z @ W_dec + b_dec, the rows of W_dec of norm 1
 
-A new architecture is one file: a config class, a subclass of `SAE` with `encode` and `loss`, and `@architecture`.
+A new architecture is one file: a config class, a subclass of `SAE` that says which latents are on (`rule`), what their
+activations are (`latents`) and what is minimised (`reconstruct`, `sparsity`, `auxiliary`), and `@architecture`. `loss`
+puts these together, on all latents or on the active ones alone (see `active`).
 """
 
 import difflib
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple, Self, TypeVar
+from typing import Any, ClassVar, Literal, NamedTuple, Self, TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -20,23 +22,29 @@ from torch import Tensor, nn
 
 from boardgame_sae.config import ConfigError, config, from_mapping, to_mapping
 from boardgame_sae.runs import RunError, read_json, write_json, writing
+from boardgame_sae.saes.active import Active, Rule, Way, activate
+from boardgame_sae.saes.sparse import drop_parallel, normalize_rows
 
 WEIGHTS_FILE, CONFIG_FILE = "sae.safetensors", "cfg.json"
 
 
 class Loss(NamedTuple):
-    """A training loss and its parts, each a scalar tensor."""
+    """A training loss and its parts, each a scalar tensor, and what they were computed from."""
 
     total: Tensor
     """What is minimised."""
     reconstruction: Tensor
-    """Mean over the batch of the squared error, summed over dimensions."""
+    """Mean over the batch of the squared error, summed over dimensions (of prefixes: the mean over them)."""
     sparsity: Tensor
     """The sparsity penalty, coefficient and warm-up included."""
     auxiliary: Tensor
     """Any further term, coefficient included."""
-    latents_NF: Tensor
-    """The latents of the batch."""
+    active: Active
+    """Where latents may be on in the batch."""
+    z: Tensor
+    """Their activations there."""
+    x_hat_ND: Tensor
+    """The reconstruction."""
 
 
 @config
@@ -51,6 +59,8 @@ class SAEConfig:
     """Latents of the dictionary."""
     seed: int = 0
     """Seed of the initial weights."""
+    subtract_b_dec: bool = True
+    """Whether b_dec is taken from the activations before they are encoded."""
 
     def __post_init__(self) -> None:
         if self.d_model < 1 or self.n_latents < 1:
@@ -68,36 +78,64 @@ class SAEConfig:
 
 
 class SAE(nn.Module, ABC):
-    """A sparse autoencoder. Subclasses say how latents are chosen and what is minimised."""
+    """A sparse autoencoder. A subclass says which latents are on, what their activations are, and what is minimised."""
 
     Config: ClassVar[type[SAEConfig]]
+    trains: ClassVar[bool] = True
+    """Whether there is anything to train."""
     grad_clip: ClassVar[float | None] = None
     """Greatest norm of the gradient, or None."""
+    betas: ClassVar[tuple[float, float]] = (0.9, 0.999)
+    """Adam's."""
+    unit_decoder: ClassVar[bool] = True
+    """Whether training holds the decoder's rows at norm 1."""
+    encoder_scale: ClassVar[float] = 1.0
+    """Norm of the encoder's columns at first."""
+    decoder_scale: ClassVar[float] = 1.0
+    """Norm of the decoder's rows at first."""
+    start: ClassVar[Literal["zeros", "geometric_median"]] = "zeros"
+    """Where b_dec begins: at zero, or in the middle of the first batch."""
+    tokens_since_fired_F: Tensor
 
     def __init__(self, cfg: SAEConfig) -> None:
-        """Unit decoder rows in random directions; the encoder is `encoder_scale` times their transpose."""
+        """Decoder rows in random directions; the encoder's columns are the same directions."""
         super().__init__()
         self.cfg: Any = cfg
         self.metadata: dict[str, Any] = {}
+        self.way: Way = "auto"
         generator = torch.Generator().manual_seed(cfg.seed)
         directions_FD = F.normalize(torch.randn(cfg.n_latents, cfg.d_model, generator=generator), dim=1)
-        self.W_dec = nn.Parameter(directions_FD)
-        self.W_enc = nn.Parameter(directions_FD.T.contiguous() * self.encoder_scale)
+        self.W_dec = nn.Parameter(directions_FD * self.decoder_scale)
+        # (d_model, n_latents), but stored latent by latent, as gradients of few active latents are written
+        self.W_enc = nn.Parameter((directions_FD * self.encoder_scale).T)
         self.b_enc = nn.Parameter(torch.zeros(cfg.n_latents))
         self.b_dec = nn.Parameter(torch.zeros(cfg.d_model))
         self.register_buffer("tokens_since_fired_F", torch.zeros(cfg.n_latents, dtype=torch.int64))
         self.n_steps = 0
 
-    encoder_scale: ClassVar[float] = 1.0
-    tokens_since_fired_F: Tensor
-
     @abstractmethod
-    def encode(self, x: Tensor) -> Tensor:
-        """Latents (..., n_latents) of activations (..., d_model)."""
+    def rule(self) -> Rule:
+        """Which latents are on at inference, by their pre-activations."""
 
-    def project(self, x: Tensor) -> Tensor:
-        """(x - b_dec) W_enc + b_enc, with b_dec taken through W_enc first: x then needs no gradient of its own."""
-        return F.linear(x, self.W_enc.T, self.b_enc - self.b_dec @ self.W_enc)
+    def training_rule(self, step: int) -> Rule:  # noqa: ARG002 (for architectures with a schedule)
+        """Which latents the loss sees."""
+        return self.rule()
+
+    def latents(self, active: Active) -> Tensor:
+        """Activations of the latents that may be on."""
+        return active.pre
+
+    def activate(self, x_ND: Tensor, rule: Rule) -> Active:
+        """The latents that a rule turns on among (x - b_dec) W_enc + b_enc."""
+        self._check_width(x_ND)
+        shift = self.b_dec if self.cfg.subtract_b_dec else None
+        return activate(x_ND, self.W_enc, self.b_enc, shift, rule, self.way)
+
+    def encode(self, x: Tensor) -> Tensor:
+        """Latents (..., n_latents) of activations (..., d_model). Raises ValueError for another width."""
+        self._check_width(x)
+        active = self.activate(x.reshape(-1, x.shape[-1]), self.rule())
+        return active.to_dense(self.latents(active)).view(*x.shape[:-1], self.cfg.n_latents)
 
     def decode(self, z: Tensor) -> Tensor:
         """Activations (..., d_model) that latents (..., n_latents) stand for."""
@@ -107,38 +145,78 @@ class SAE(nn.Module, ABC):
         """The reconstruction of x."""
         return self.decode(self.encode(x))
 
-    @abstractmethod
     def loss(self, x_ND: Tensor, step: int = 0) -> Loss:
         """The training loss of a batch (N, d_model) at a step; changes nothing but gradients."""
+        active = self.activate(x_ND, self.training_rule(step))
+        z = self.latents(active)
+        x_hat_ND, reconstruction = self.reconstruct(x_ND, active, z)
+        sparsity = self.sparsity(active, z, step)
+        auxiliary = self.auxiliary(x_ND, active, x_hat_ND.detach(), step)
+        return Loss(reconstruction + sparsity + auxiliary, reconstruction, sparsity, auxiliary, active, z, x_hat_ND)
 
+    def reconstruct(self, x_ND: Tensor, active: Active, z: Tensor) -> tuple[Tensor, Tensor]:
+        """The reconstruction (N, d_model), and the error to minimise."""
+        x_hat_ND = active.decode(z, self.W_dec, self.b_dec)
+        return x_hat_ND, squared_error(x_hat_ND, x_ND)
+
+    def sparsity(self, active: Active, z: Tensor, step: int) -> Tensor:  # noqa: ARG002 (TopK has none)
+        """The sparsity penalty."""
+        return self.b_dec.new_zeros(())
+
+    def auxiliary(self, x_ND: Tensor, active: Active, x_hat_ND: Tensor, step: int) -> Tensor:  # noqa: ARG002
+        """Any further term; x_hat_ND comes without gradient."""
+        return self.b_dec.new_zeros(())
+
+    @torch.no_grad()
     def begin_training(self, n_steps: int, first_ND: Tensor) -> None:
         """Told once, before step 0 (and again before a resume): how many steps, and the first batch."""
-        self.n_steps = n_steps
         self._check_width(first_ND)
+        self.n_steps = n_steps
+        if self.start == "geometric_median":
+            self.b_dec.copy_(geometric_median(first_ND))
 
+    @torch.no_grad()
     def after_step(self, step: int, loss: Loss) -> None:  # noqa: ARG002 (for architectures with a schedule)
         """Told after each optimiser step."""
-        fired_F = (loss.latents_NF.detach() > 0).any(0)
-        self.tokens_since_fired_F += len(loss.latents_NF)
+        fired_F = loss.active.counts_F(loss.z) > 0
+        self.tokens_since_fired_F += loss.active.shape[0]
         self.tokens_since_fired_F.masked_fill_(fired_F, 0)
 
     @torch.no_grad()
     def constrain_gradient(self) -> None:
         """Drop the part of the decoder's gradient that would change the norm of its rows."""
-        if self.W_dec.grad is not None:
-            along_F1 = (self.W_dec.grad * self.W_dec).sum(1, keepdim=True)
-            self.W_dec.grad -= along_F1 * self.W_dec
+        if self.unit_decoder and self.W_dec.grad is not None:
+            drop_parallel(self.W_dec.grad, self.W_dec)
 
     @torch.no_grad()
-    def normalize_decoder(self) -> None:
-        """Give every decoder row norm 1 again."""
-        self.W_dec /= self.W_dec.norm(dim=1, keepdim=True).clamp(min=1e-8)
+    def constrain(self) -> None:
+        """Bring the parameters back to where they must lie, after an optimiser step."""
+        if self.unit_decoder:
+            normalize_rows(self.W_dec)
+
+    def refresh(self, step: int, x_ND: Tensor, optimizer: torch.optim.Optimizer) -> None:
+        """Called after each step: the time to give dead latents new weights."""
+
+    def calibrate(self, batches: Sequence[Tensor]) -> None:
+        """Settle, after training, what only data can tell about inference (BatchTopK's threshold)."""
+
+    def inference(self) -> "SAE":
+        """The simplest SAE with the same latents, decoder rows of norm 1; what `save` writes."""
+        return self
 
     @torch.no_grad()
     def fold_scale(self, scale: float) -> None:
         """Turn an SAE of activations divided by `scale` into one of raw activations; latents grow by `scale`."""
         self.b_enc *= scale
         self.b_dec *= scale
+
+    @torch.no_grad()
+    def fold_norms(self) -> None:
+        """Give every decoder row norm 1 and its latent the norm as a factor; the reconstruction stays."""
+        norms_F = self.W_dec.norm(dim=1).clamp(min=1e-8)
+        self.W_dec /= norms_F[:, None]
+        self.W_enc *= norms_F
+        self.b_enc *= norms_F
 
     def dead_F(self, window: int) -> Tensor:
         """bool (n_latents,): has not fired in the last `window` tokens of training."""
@@ -161,14 +239,19 @@ class SAE(nn.Module, ABC):
         """Number format of the weights."""
         return self.W_dec.dtype
 
+    @property
+    def trained_as(self) -> dict[str, Any]:
+        """The config it was trained with, as plain data: `cfg` may be that of its simpler inference form."""
+        return self.metadata.get("trained_as", to_mapping(self.cfg))
+
     def save(self, folder: str | Path) -> None:
-        """Write `sae.safetensors` and `cfg.json` (config and metadata) into a folder."""
-        folder = Path(folder)
+        """Write the inference form as `sae.safetensors` and `cfg.json` (config and metadata) into a folder."""
+        folder, simple = Path(folder), self.inference()
+        tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in simple.state_dict().items()}
         with writing(folder / WEIGHTS_FILE) as temporary:
-            save_file(
-                {name: tensor.detach().cpu().contiguous() for name, tensor in self.state_dict().items()}, temporary
-            )
-        write_json(folder / CONFIG_FILE, {**to_mapping(self.cfg), "metadata": self.metadata})
+            save_file(tensors, temporary)
+        metadata = {**self.metadata, "trained_as": self.trained_as}
+        write_json(folder / CONFIG_FILE, {**to_mapping(simple.cfg), "metadata": metadata})
 
     @classmethod
     def load(cls, folder: str | Path) -> Self:
@@ -188,6 +271,34 @@ class SAE(nn.Module, ABC):
             ) from error
         sae.metadata = metadata
         return sae.eval()  # pyright: ignore[reportReturnType]
+
+
+@torch.no_grad()
+def as_inference(sae: SAE, architecture: str, **fields: Any) -> SAE:
+    """A new SAE of a simpler architecture with the parameters it shares with another; fields: its own config fields."""
+    shared = {name: getattr(sae.cfg, name) for name in SAEConfig.__dataclass_fields__ if name != "architecture"}  # pyright: ignore[reportAttributeAccessIssue]
+    simple = make_sae(architecture, **shared, **fields).to(sae.device, sae.dtype)
+    own = sae.state_dict()
+    simple.load_state_dict({name: own.get(name, tensor) for name, tensor in simple.state_dict().items()})
+    simple.metadata = {**sae.metadata, "trained_as": sae.trained_as}
+    return simple.train(sae.training)
+
+
+def squared_error(x_hat: Tensor, x: Tensor) -> Tensor:
+    """Mean over all leading axes of the squared error, summed over the last."""
+    return F.mse_loss(x_hat, x, reduction="sum") / max(1, x.numel() // x.shape[-1])
+
+
+def geometric_median(x_ND: Tensor, n_iterations: int = 100, tolerance: float = 1e-5) -> Tensor:
+    """The point (D,) with the least summed distance to some points (N, D), by Weiszfeld's iteration."""
+    point_D = x_ND.mean(0)
+    for _ in range(n_iterations):
+        weights_N1 = 1 / (x_ND - point_D).norm(dim=1, keepdim=True).clamp(min=1e-8)
+        moved_D = (x_ND * weights_N1).sum(0) / weights_N1.sum()
+        if (moved_D - point_D).norm() < tolerance:
+            return moved_D
+        point_D = moved_D
+    return point_D
 
 
 T = TypeVar("T", bound=type[SAE])

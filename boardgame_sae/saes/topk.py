@@ -1,13 +1,32 @@
-"""TopK: the k largest latents of each activation stay, and no penalty is needed."""
+"""TopK SAEs: the number of latents is chosen, not coaxed by a penalty.
 
+`topk` keeps the k largest of ReLU((x - b_dec) W_enc + b_enc) at every position and minimises
+
+    E|x - x_hat|^2 + coefficient AuxK.
+
+Nothing shrinks latents any more, but one that is never among the largest gets no gradient and dies. AuxK asks the dead
+ones (silent for `dead_after` tokens) for what is missing: their d_model / 2 largest activations try to rebuild the
+error e = x - x_hat, as a share of its variance, E|e - e_hat|^2 / E|e - mean e|^2.
+Source: Gao et al. 2024 (arXiv 2406.04093), sections 2.3 and A.2, AuxK in the form of dictionary_learning.
+
+`batch_topk` keeps the k N largest of a batch of N together, so that positions that need more latents get more. That
+rule depends on the company a position is in: after training one threshold for all latents is set on data, at which k
+are on in the mean, and the SAE is saved as a JumpReLU. Source: Bussmann et al. 2024 (arXiv 2412.06410). (Peers keep
+a running mean of the threshold while training; a short training leaves it where it began, and the SAE dense.)
+
+`k_start` begins with more latents on and comes down to k over the first part of training.
+"""
+
+from collections.abc import Sequence
 from typing import ClassVar, Literal
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from boardgame_sae.config import config
-from boardgame_sae.saes.sae import SAE, Loss, SAEConfig, architecture
+from boardgame_sae.saes.active import Above, Active, LargestOfBatch, LargestOfEach, Rule, activate
+from boardgame_sae.saes.calibration import threshold_for
+from boardgame_sae.saes.sae import SAE, SAEConfig, architecture, as_inference
 
 
 @config
@@ -17,6 +36,10 @@ class TopKConfig(SAEConfig):
     architecture: Literal["topk"] = "topk"  # pyright: ignore[reportIncompatibleVariableOverride]
     k: int = 32
     """Latents that stay."""
+    k_start: int = 0
+    """Latents that stay at first, if more than k."""
+    k_anneal: float = 0.0
+    """Share of training in which k_start comes down to k."""
     auxiliary_coefficient: float = 1 / 32
     """Weight of the loss that gives dead latents a gradient."""
     dead_after: int = 10_000_000
@@ -26,66 +49,101 @@ class TopKConfig(SAEConfig):
         super().__post_init__()
         if not 1 <= self.k <= self.n_latents:
             raise ValueError(f"k must lie between 1 and n_latents ({self.n_latents}), not {self.k}")
+        if self.k_start and not self.k <= self.k_start <= self.n_latents:
+            raise ValueError(f"k_start must lie between k and n_latents ({self.n_latents}), not {self.k_start}")
+        if not 0 <= self.k_anneal <= 1 or self.auxiliary_coefficient < 0 or self.dead_after < 1:
+            raise ValueError("k_anneal lies in 0..1, auxiliary_coefficient is not negative, dead_after at least 1")
 
 
 @architecture(TopKConfig)
 class TopKSAE(SAE):
     """z = the k largest of ReLU((x - b_dec) W_enc + b_enc), minimising E|x - x_hat|^2 + coefficient AuxK.
 
-    AuxK: the dead latents' largest d_model / 2 activations try to rebuild the error that is left, as a share of the
-    error's variance. Source: Gao et al. 2024 (arXiv 2406.04093), in the form of dictionary_learning.
+    Source: Gao et al. 2024 (arXiv 2406.04093), in the form of dictionary_learning.
     """
 
     grad_clip: ClassVar[float | None] = 1.0
+    start: ClassVar[Literal["zeros", "geometric_median"]] = "geometric_median"
 
-    def activate(self, x: Tensor) -> Tensor:
-        """All latents (..., n_latents) before the choice of k."""
-        self._check_width(x)
-        return F.relu(self.project(x))
+    def rule(self) -> Rule:
+        """On where among the k largest of its position."""
+        return LargestOfEach(self.cfg.k)
 
-    def encode(self, x: Tensor) -> Tensor:
-        """Latents (..., n_latents) of activations (..., d_model), at most k of them above 0."""
-        return keep_largest(self.activate(x), self.cfg.k)
+    def training_rule(self, step: int) -> Rule:
+        """The k of this step."""
+        return LargestOfEach(self.k_at(step))
 
-    def loss(self, x_ND: Tensor, step: int = 0) -> Loss:  # noqa: ARG002 (the base class's signature)
-        """The training loss of a batch (N, d_model)."""
-        all_NF = self.activate(x_ND)
-        z_NF = keep_largest(all_NF, self.cfg.k)
-        error_ND = x_ND - self.decode(z_NF)
-        reconstruction = error_ND.pow(2).sum(1).mean()
-        auxiliary = self.cfg.auxiliary_coefficient * self._auxiliary(error_ND.detach(), all_NF)
-        return Loss(reconstruction + auxiliary, reconstruction, reconstruction.new_zeros(()), auxiliary, z_NF)
+    def k_at(self, step: int) -> int:
+        """How many latents stay at a step of training."""
+        falling = self.cfg.k_anneal * self.n_steps
+        left = max(0.0, 1 - step / falling) if falling > 0 else 0.0
+        return round(self.cfg.k + left * max(0, self.cfg.k_start - self.cfg.k))
 
-    def _auxiliary(self, error_ND: Tensor, all_NF: Tensor) -> Tensor:
-        dead_F = self.dead_F(self.cfg.dead_after)
-        n_dead = int(dead_F.sum())
-        if n_dead == 0:
-            return error_ND.new_zeros(())
-        z_NF = keep_largest(all_NF * dead_F, max(1, min(self.cfg.d_model // 2, n_dead)))
-        missed = (error_ND - z_NF @ self.W_dec).pow(2).sum(1).mean()
-        spread = (error_ND - error_ND.mean(0)).pow(2).sum(1).mean()
-        return missed / spread.clamp(min=1e-12)
+    def auxiliary(self, x_ND: Tensor, active: Active, x_hat_ND: Tensor, step: int) -> Tensor:  # noqa: ARG002
+        """AuxK, coefficient included."""
+        dead = self.dead_F(self.cfg.dead_after).nonzero()[:, 0]
+        if not len(dead):
+            return x_ND.new_zeros(())
+        error_ND = x_ND - x_hat_ND
+        k = max(1, min(self.cfg.d_model // 2, len(dead)))
+        columns_FD, rows_FD = self.W_enc.T[dead], self.W_dec[dead]
+        shift = self.b_dec if self.cfg.subtract_b_dec else None
+        revived = activate(x_ND, columns_FD.T, self.b_enc[dead], shift, LargestOfEach(k), self.way)
+        rebuilt_ND = revived.decode(revived.pre, rows_FD, torch.zeros_like(self.b_dec))
+        missed = (error_ND - rebuilt_ND).pow(2).sum()
+        spread = (error_ND - error_ND.mean(0)).pow(2).sum()
+        return self.cfg.auxiliary_coefficient * missed / spread.clamp(min=1e-12)
+
+
+@config
+class BatchTopKConfig(TopKConfig):
+    """BatchTopK."""
+
+    architecture: Literal["batch_topk"] = "batch_topk"  # pyright: ignore[reportIncompatibleVariableOverride]
+
+
+@architecture(BatchTopKConfig)
+class BatchTopKSAE(TopKSAE):
+    """z = the k N largest of ReLU((x - b_dec) W_enc + b_enc) of a batch of N; a threshold at inference.
+
+    `threshold` is NaN until `calibrate`; till then `encode` takes the largest of what it is given.
+    Source: Bussmann et al. 2024 (arXiv 2412.06410).
+    """
+
+    threshold: Tensor
+
+    def __init__(self, cfg: BatchTopKConfig) -> None:
+        super().__init__(cfg)
+        self.register_buffer("threshold", torch.tensor(torch.nan))
+
+    @property
+    def calibrated(self) -> bool:
+        """Whether the threshold is set."""
+        return not bool(self.threshold.isnan())
+
+    def rule(self) -> Rule:
+        """On above the threshold."""
+        return Above(self.threshold) if self.calibrated else LargestOfBatch(self.cfg.k)
+
+    def training_rule(self, step: int) -> Rule:
+        """On where among the k N largest of the batch, with the k of this step."""
+        return LargestOfBatch(self.k_at(step))
+
+    def calibrate(self, batches: Sequence[Tensor]) -> None:
+        """Set the threshold at which k latents are on at a position, in the mean over some activations."""
+        self.threshold.fill_(threshold_for(self, batches, self.cfg.k))
 
     @torch.no_grad()
-    def begin_training(self, n_steps: int, first_ND: Tensor) -> None:
-        """Start b_dec at the geometric median of the first batch."""
-        super().begin_training(n_steps, first_ND)
-        self.b_dec.copy_(geometric_median(first_ND))
+    def fold_scale(self, scale: float) -> None:
+        """Turn an SAE of activations divided by `scale` into one of raw activations."""
+        super().fold_scale(scale)
+        self.threshold *= scale
 
-
-def keep_largest(values: Tensor, k: int) -> Tensor:
-    """The k largest values along the last axis, zeros elsewhere."""
-    largest = values.topk(k, dim=-1, sorted=False)
-    return torch.zeros_like(values).scatter(-1, largest.indices, largest.values)
-
-
-def geometric_median(x_ND: Tensor, n_iterations: int = 100, tolerance: float = 1e-5) -> Tensor:
-    """The point (D,) with the least summed distance to some points (N, D), by Weiszfeld's iteration."""
-    point_D = x_ND.mean(0)
-    for _ in range(n_iterations):
-        weights_N1 = 1 / (x_ND - point_D).norm(dim=1, keepdim=True).clamp(min=1e-8)
-        moved_D = (x_ND * weights_N1).sum(0) / weights_N1.sum()
-        if (moved_D - point_D).norm() < tolerance:
-            return moved_D
-        point_D = moved_D
-    return point_D
+    def inference(self) -> SAE:
+        """A JumpReLU SAE with the one threshold; without a threshold, this SAE."""
+        if not self.calibrated:
+            return self
+        simple = as_inference(self, "jumprelu", bandwidth=1e-3)
+        with torch.no_grad():
+            simple.get_parameter("threshold").fill_(self.threshold)
+        return simple

@@ -41,6 +41,8 @@ class TrainSAEConfig:
     """Share of the steps, the last, in which it falls to zero."""
     normalize_activations: bool = True
     """Divide activations by the root of their mean squared norm while training; the saved SAE takes raw ones."""
+    n_calibration: int = 65_536
+    """Activations on which thresholds are set after training, and L0 at inference is measured."""
     dead_window: int = 100_000
     """Tokens without firing after which a latent is reported as dead."""
     log_every: int = 50
@@ -67,42 +69,32 @@ class _Trainee:
         self.cfg, self.run = cfg, run
         self.sae = sae_from_config(sae_cfg).to(first_ND.device)
         self.sae.begin_training(cfg.n_steps, first_ND)
-        self.optimizer = torch.optim.Adam(self.sae.parameters(), lr=cfg.lr, fused=True)
+        self.optimizer = adam(self.sae, cfg.lr)
         self.step = 0
         saved = run.load_state()
         if saved is not None:
             state = unpack_state(saved[0], saved[1]["state"])
             self.sae.load_state_dict(state["sae"])
-            self.optimizer.load_state_dict(state["optimizer"])
+            load_adam(self.optimizer, state["optimizer"])
             self.step = saved[1]["step"]
 
     def advance(self, x_ND: Tensor) -> None:
         """One optimiser step."""
-        loss = self.sae.loss(x_ND, self.step)
-        loss.total.backward()
-        self.sae.constrain_gradient()
-        if self.sae.grad_clip is not None:
-            torch.nn.utils.clip_grad_norm_(self.sae.parameters(), self.sae.grad_clip)
-        self.optimizer.param_groups[0]["lr"] = self.cfg.lr * rate_factor(self.step, self.cfg)
-        self.optimizer.step()
-        self.optimizer.zero_grad(set_to_none=True)
-        self.sae.normalize_decoder()
-        self.sae.after_step(self.step, loss)
+        loss = training_step(self.sae, self.optimizer, x_ND, self.step, self.cfg.lr * rate_factor(self.step, self.cfg))
         self.step += 1
         if self.step % self.cfg.log_every == 0 or self.step == self.cfg.n_steps:
             self._log(x_ND, loss)
 
     def _log(self, x_ND: Tensor, loss: Loss) -> None:
-        loss = Loss(*(part.detach() for part in loss))
-        spread = (x_ND - x_ND.mean(0)).pow(2).sum(1).mean()
+        spread = (x_ND - x_ND.mean(0)).pow(2).sum()
         self.run.log(
             step=self.step,
-            loss=float(loss.total),
-            reconstruction=float(loss.reconstruction),
-            sparsity=float(loss.sparsity),
-            auxiliary=float(loss.auxiliary),
-            explained_variance=float(1 - loss.reconstruction / spread),
-            l0=float((loss.latents_NF > 0).sum(1).float().mean()),
+            loss=float(loss.total.detach()),
+            reconstruction=float(loss.reconstruction.detach()),
+            sparsity=float(loss.sparsity.detach()),
+            auxiliary=float(loss.auxiliary.detach()),
+            explained_variance=float(1 - (x_ND - loss.x_hat_ND.detach()).pow(2).sum() / spread),
+            l0=loss.active.l0(loss.z),
             dead=float(self.sae.dead_F(self.cfg.dead_window).float().mean()),
         )
 
@@ -111,13 +103,68 @@ class _Trainee:
         tensors, plain = pack_state({"sae": self.sae.state_dict(), "optimizer": self.optimizer.state_dict()})
         self.run.save_state(tensors, {"step": self.step, "state": plain})
 
-    def finish(self, scale: float, metadata: dict[str, Any]) -> None:
-        """Save the SAE for raw activations and mark its run done."""
+    def finish(self, scale: float, metadata: dict[str, Any], batches: list[Tensor]) -> None:
+        """Calibrate, save the inference form for raw activations, and mark the run done.
+
+        batches: raw activations to calibrate on, and to measure on what the saved SAE does.
+        """
+        self.sae.calibrate([x_ND / scale for x_ND in batches])
         self.sae.fold_scale(scale)
-        self.sae.metadata = {**metadata, "activation_scale": scale, "training": to_mapping(self.cfg)}
+        seen = measure(self.sae.inference(), batches)
+        self.sae.metadata = {
+            **metadata, "activation_scale": scale, "training": to_mapping(self.cfg), "inference": seen
+        }  # fmt: skip
         self.sae.save(self.run.folder)
         dead = float(self.sae.dead_F(self.cfg.dead_window).float().mean())
-        self.run.finish(n_steps=self.step, dead=dead)
+        self.run.finish(n_steps=self.step, dead=dead, **seen)
+
+
+def adam(sae: SAE, lr: float) -> torch.optim.Adam:
+    """The optimiser of an SAE, in one fused pass over weights, gradients and moments."""
+    return torch.optim.Adam(sae.parameters(), lr=lr, betas=sae.betas, fused=True)
+
+
+def load_adam(optimizer: torch.optim.Adam, state: dict[str, Any]) -> None:
+    """Load an optimiser's state; the moments take their weight's layout in memory, as the fused pass needs them."""
+    optimizer.load_state_dict(state)
+    for weight, kept in optimizer.state.items():
+        for name in ("exp_avg", "exp_avg_sq"):
+            kept[name] = torch.empty_like(weight).copy_(kept[name])
+
+
+def training_step(sae: SAE, optimizer: torch.optim.Optimizer, x_ND: Tensor, step: int, lr: float) -> Loss:
+    """One optimiser step of an SAE on a batch, at a given rate; returns the loss before it."""
+    loss = sae.loss(x_ND, step)
+    loss.total.backward()
+    sae.constrain_gradient()
+    if sae.grad_clip is not None:
+        torch.nn.utils.clip_grad_norm_(sae.parameters(), sae.grad_clip)
+    optimizer.param_groups[0]["lr"] = lr
+    optimizer.step()
+    optimizer.zero_grad(set_to_none=True)
+    sae.constrain()
+    sae.after_step(step, loss)
+    sae.refresh(step, x_ND, optimizer)
+    return loss
+
+
+@torch.no_grad()
+def measure(sae: SAE, batches: Sequence[Tensor]) -> dict[str, float]:
+    """What an SAE does at inference: `l0`, `explained_variance`, `alive` (share of latents that fire)."""
+    mean_D = torch.cat(list(batches)).mean(0)
+    n = sum(len(x_ND) for x_ND in batches)
+    counts_F, missed, spread = torch.zeros(sae.cfg.n_latents, device=sae.device), 0.0, 0.0
+    for x_ND in batches:
+        active = sae.activate(x_ND, sae.rule())
+        z = sae.latents(active)
+        counts_F += active.counts_F(z)
+        missed += float((x_ND - active.decode(z, sae.W_dec, sae.b_dec)).pow(2).sum(dtype=torch.float64))
+        spread += float((x_ND - mean_D).pow(2).sum(dtype=torch.float64))
+    return {
+        "l0": float(counts_F.sum()) / n,
+        "explained_variance": 1 - missed / spread if spread else 0.0,
+        "alive": float((counts_F > 0).float().mean()),
+    }
 
 
 def train_saes_run(
@@ -186,9 +233,12 @@ def _train(
                 trainee.save_state()
             saved_at = time.perf_counter()
     bar.close()
+    fresh = store.stream(cfg.batch_size, seed_for(cfg.seed, "calibration"))
+    n_batches = max(1, min(cfg.n_calibration // cfg.batch_size, fresh.batches_a_pass))
+    batches = [fresh.batch(number).to(device) for number in range(n_batches)]
     for trainee in trainees:
         trainee.run.log_time("train", time.perf_counter() - began, beside=len(trainees) - 1)
-        trainee.finish(scale, metadata)
+        trainee.finish(scale, metadata, batches)
 
 
 def train_sae(testbed: Testbed, architecture: str = "topk", *, out: str | Path | None = None, **fields: Any) -> SAE:

@@ -1,0 +1,294 @@
+"""Loops over the latents that are on, compiled; `sparse` gives them to autograd.
+
+Places are compressed rows: the latents of position n are cols_Z[indptr_N1[n] : indptr_N1[n + 1]]. The same entries in
+latent order are `ptr_F1`, `row_Z` (their positions) and `entry_Z` (where they stand in row order). Every loop over
+positions or latents is parallel, and each output is summed in one order, so that results do not depend on threads.
+"""
+
+from typing import Any
+
+import numpy as np
+from numba import njit, prange
+
+_SUMS: Any = {"reassoc", "contract", "nsz", "arcp"}
+"""Sums in any order (vectorised, fused multiply-add); NaN and infinity keep their meaning."""
+BLOCK = 16
+"""Values looked at together when searching for the few that are large."""
+
+
+@njit(cache=True, parallel=True)
+def count_above(pre_NF: np.ndarray, floor_F: np.ndarray) -> np.ndarray:
+    """(N,) int64: how many values of each row exceed their column's floor."""
+    n_rows, n_cols = pre_NF.shape
+    counts_N = np.zeros(n_rows, np.int64)
+    for n in prange(n_rows):
+        count = np.int32(0)
+        for f in range(n_cols):
+            count += np.int32(pre_NF[n, f] > floor_F[f])
+        counts_N[n] = count
+    return counts_N
+
+
+@njit(cache=True, parallel=True)
+def fill_above(
+    pre_NF: np.ndarray, floor_F: np.ndarray, indptr_N1: np.ndarray, cols_Z: np.ndarray, values_Z: np.ndarray
+) -> None:
+    """Write the columns and values that `count_above` counted."""
+    n_rows, n_cols = pre_NF.shape
+    whole = n_cols // BLOCK * BLOCK
+    for n in prange(n_rows):
+        z = indptr_N1[n]
+        for start in range(0, whole, BLOCK):
+            some = np.int32(0)
+            for f in range(start, start + BLOCK):
+                some += np.int32(pre_NF[n, f] > floor_F[f])
+            if some > 0:
+                for f in range(start, start + BLOCK):
+                    if pre_NF[n, f] > floor_F[f]:
+                        cols_Z[z] = f
+                        values_Z[z] = pre_NF[n, f]
+                        z += 1
+        for f in range(whole, n_cols):
+            if pre_NF[n, f] > floor_F[f]:
+                cols_Z[z] = f
+                values_Z[z] = pre_NF[n, f]
+                z += 1
+
+
+@njit(cache=True)
+def _kth_largest(values: np.ndarray, n: int, k: int) -> Any:
+    """The k-th largest (from 1) of values[:n], which are reordered (Hoare's selection)."""
+    low, high, goal = 0, n - 1, k - 1
+    while low < high:
+        pivot = values[(low + high) // 2]
+        i, j = low, high
+        while i <= j:
+            while values[i] > pivot:
+                i += 1
+            while values[j] < pivot:
+                j -= 1
+            if i <= j:
+                values[i], values[j] = values[j], values[i]
+                i += 1
+                j -= 1
+        if goal <= j:
+            high = j
+        elif goal >= i:
+            low = i
+        else:
+            break
+    return values[goal]
+
+
+@njit(cache=True, parallel=True)
+def row_largest(pre_NF: np.ndarray, k: int, cols_NK: np.ndarray, values_NK: np.ndarray) -> np.ndarray:
+    """Write each row's k largest values above zero, columns ascending; of equal ones at the floor the first.
+
+    Returns (N,) int64: how many there are. Columns are dealt into about 2k groups and the k-th largest of the groups'
+    maxima found first: at least k values are as large as that, and few more, so that only those need be sorted out.
+    """
+    n_rows, n_cols = pre_NF.shape
+    n_groups = n_cols
+    while n_groups >= 4 * k and n_groups % 2 == 0:
+        n_groups //= 2
+    counts_N = np.zeros(n_rows, np.int64)
+    zero = pre_NF.dtype.type(0)
+    for n in prange(n_rows):
+        row_F = pre_NF[n]
+        maxima = np.zeros(n_groups, pre_NF.dtype)
+        for start in range(0, n_cols, n_groups):
+            part = row_F[start : start + n_groups]
+            for g in range(n_groups):
+                maxima[g] = max(part[g], maxima[g])
+        bound = _kth_largest(maxima, n_groups, k)
+        found, candidates, places = 0, np.empty(n_cols + 1, pre_NF.dtype), np.empty(n_cols + 1, np.int32)
+        for f in range(n_cols):  # without a branch: each is written, and kept if it counts
+            candidates[found], places[found] = row_F[f], f
+            found += np.int64(row_F[f] >= bound) & np.int64(row_F[f] > zero)
+        counts_N[n] = _keep_largest(candidates[:found], places[:found], k, cols_NK[n], values_NK[n])
+    return counts_N
+
+
+@njit(cache=True)
+def _keep_largest(values: np.ndarray, cols: np.ndarray, k: int, cols_K: np.ndarray, values_K: np.ndarray) -> int:
+    """Copy the k largest of some positive values, in their order; of equal ones at the floor the first."""
+    floor, equal = values.dtype.type(0), 0
+    if len(values) > k:
+        floor = _kth_largest(values.copy(), len(values), k)
+        equal = k
+        for value in values:
+            equal -= np.int64(value > floor)
+    z = 0
+    for c in range(len(values)):
+        keep = values[c] > floor
+        if values[c] == floor and equal > 0:
+            keep, equal = True, equal - 1
+        if keep:
+            cols_K[z], values_K[z] = cols[c], values[c]
+            z += 1
+    return z
+
+
+@njit(cache=True)
+def latent_order(cols_Z: np.ndarray, indptr_N1: np.ndarray, n_latents: int) -> tuple[np.ndarray, ...]:
+    """The entries in latent order: ptr_F1, row_Z, entry_Z."""
+    ptr_F1 = np.zeros(n_latents + 1, np.int64)
+    for z in range(len(cols_Z)):
+        ptr_F1[cols_Z[z] + 1] += 1
+    for f in range(n_latents):
+        ptr_F1[f + 1] += ptr_F1[f]
+    next_F = ptr_F1[:-1].copy()
+    row_Z, entry_Z = np.empty(len(cols_Z), np.int32), np.empty(len(cols_Z), np.int32)
+    for n in range(len(indptr_N1) - 1):
+        for z in range(indptr_N1[n], indptr_N1[n + 1]):
+            place = next_F[cols_Z[z]]
+            row_Z[place], entry_Z[place] = n, z
+            next_F[cols_Z[z]] = place + 1
+    return ptr_F1, row_Z, entry_Z
+
+
+@njit(cache=True)
+def even_shares(ptr_F1: np.ndarray, n_shares: int) -> np.ndarray:
+    """(n_shares + 1,) first latents of stretches with about as many entries each."""
+    bounds = np.searchsorted(ptr_F1, np.linspace(ptr_F1[0], ptr_F1[-1], n_shares + 1))
+    bounds[0], bounds[-1] = 0, len(ptr_F1) - 1
+    return bounds
+
+
+@njit(cache=True, parallel=True, fastmath=_SUMS)
+def weighted_rows(
+    indptr_N1: np.ndarray, cols_Z: np.ndarray, values_Z: np.ndarray, rows_FD: np.ndarray, out_ND: np.ndarray
+) -> None:
+    """out_ND[n] += sum over the entries of position n of its value times rows_FD[its latent]."""
+    width = rows_FD.shape[1]
+    for n in prange(len(indptr_N1) - 1):
+        end = indptr_N1[n + 1]
+        z = indptr_N1[n]
+        out_D = out_ND[n]
+        while z + 4 <= end:
+            a, b, c, d = rows_FD[cols_Z[z]], rows_FD[cols_Z[z + 1]], rows_FD[cols_Z[z + 2]], rows_FD[cols_Z[z + 3]]
+            p, q, r, s = values_Z[z], values_Z[z + 1], values_Z[z + 2], values_Z[z + 3]
+            for i in range(width):
+                out_D[i] += p * a[i] + q * b[i] + r * c[i] + s * d[i]
+            z += 4
+        while z < end:
+            a, p = rows_FD[cols_Z[z]], values_Z[z]
+            for i in range(width):
+                out_D[i] += p * a[i]
+            z += 1
+
+
+@njit(cache=True, parallel=True, fastmath=_SUMS)
+def weighted_prefixes(
+    indptr_N1: np.ndarray, cols_Z: np.ndarray, values_Z: np.ndarray, rows_FD: np.ndarray, first_D: np.ndarray,
+    ends: np.ndarray, out_GND: np.ndarray,
+) -> None:  # fmt: skip
+    """out_GND[g, n] = first_D + the weighted rows of the entries of position n whose latent comes before ends[g]."""
+    width = rows_FD.shape[1]
+    for n in prange(len(indptr_N1) - 1):
+        z, last = indptr_N1[n], indptr_N1[n + 1]
+        before_D = first_D
+        for g in range(len(ends)):
+            out_D = out_GND[g, n]
+            for i in range(width):
+                out_D[i] = before_D[i]
+            while z < last and cols_Z[z] < ends[g]:
+                atom_D, value = rows_FD[cols_Z[z]], values_Z[z]
+                for i in range(width):
+                    out_D[i] += value * atom_D[i]
+                z += 1
+            before_D = out_D
+
+
+@njit(cache=True, parallel=True, fastmath=_SUMS)
+def decode_gradients(
+    ptr_F1: np.ndarray, row_Z: np.ndarray, entry_Z: np.ndarray, bounds: np.ndarray,
+    values_Z: np.ndarray, grad_ND: np.ndarray, W_dec: np.ndarray, grad_values_Z: np.ndarray, grad_W_dec: np.ndarray,
+) -> None:  # fmt: skip
+    """Of out = values W_dec: every value's gradient and the gradient of W_dec, which is overwritten."""
+    width = W_dec.shape[1]
+    for share in prange(len(bounds) - 1):
+        for f in range(bounds[share], bounds[share + 1]):
+            atom_D, sum_D = W_dec[f], grad_W_dec[f]
+            for i in range(width):
+                sum_D[i] = 0
+            for place in range(ptr_F1[f], ptr_F1[f + 1]):
+                grad_D, entry = grad_ND[row_Z[place]], entry_Z[place]
+                value = values_Z[entry]
+                dot = W_dec.dtype.type(0)
+                for i in range(width):
+                    dot += grad_D[i] * atom_D[i]
+                    sum_D[i] += value * grad_D[i]
+                grad_values_Z[entry] = dot
+
+
+@njit(cache=True, parallel=True, fastmath=_SUMS)
+def products_at(
+    indptr_N1: np.ndarray, cols_Z: np.ndarray, rows_ND: np.ndarray, columns_FD: np.ndarray, out_Z: np.ndarray
+) -> None:
+    """out_Z: the product of rows_ND[position] and columns_FD[latent] at every place."""
+    width = rows_ND.shape[1]
+    for n in prange(len(indptr_N1) - 1):
+        row_D = rows_ND[n]
+        for z in range(indptr_N1[n], indptr_N1[n + 1]):
+            column_D = columns_FD[cols_Z[z]]
+            dot = rows_ND.dtype.type(0)
+            for i in range(width):
+                dot += row_D[i] * column_D[i]
+            out_Z[z] = dot
+
+
+@njit(cache=True, parallel=True, fastmath=_SUMS)
+def encode_gradients(
+    ptr_F1: np.ndarray, row_Z: np.ndarray, entry_Z: np.ndarray, bounds: np.ndarray,
+    grad_Z: np.ndarray, x_ND: np.ndarray, shift_D: np.ndarray, grad_W_FD: np.ndarray, grad_b_F: np.ndarray,
+) -> None:  # fmt: skip
+    """Of pre = (x - shift) W + b at the places: the gradients of W (latent by latent) and b, both overwritten."""
+    width = x_ND.shape[1]
+    for share in prange(len(bounds) - 1):
+        for f in range(bounds[share], bounds[share + 1]):
+            sum_D = grad_W_FD[f]
+            total = x_ND.dtype.type(0)
+            for i in range(width):
+                sum_D[i] = 0
+            for place in range(ptr_F1[f], ptr_F1[f + 1]):
+                x_D, grad = x_ND[row_Z[place]], grad_Z[entry_Z[place]]
+                total += grad
+                for i in range(width):
+                    sum_D[i] += grad * x_D[i]
+            for i in range(width):
+                sum_D[i] -= total * shift_D[i]
+            grad_b_F[f] = total
+
+
+@njit(cache=True)
+def sums_by_latent(ptr_F1: np.ndarray, entry_Z: np.ndarray, values_Z: np.ndarray) -> np.ndarray:
+    """(F,) the sum of the values at each latent's places."""
+    out_F = np.zeros(len(ptr_F1) - 1, values_Z.dtype)
+    for f in range(len(out_F)):
+        for place in range(ptr_F1[f], ptr_F1[f + 1]):
+            out_F[f] += values_Z[entry_Z[place]]
+    return out_F
+
+
+@njit(cache=True, parallel=True, fastmath=_SUMS)
+def drop_parallel(grad_FD: np.ndarray, unit_FD: np.ndarray) -> None:
+    """Take from each row of a gradient its part along a row of norm 1."""
+    for f in prange(len(unit_FD)):
+        along = grad_FD.dtype.type(0)
+        for i in range(unit_FD.shape[1]):
+            along += grad_FD[f, i] * unit_FD[f, i]
+        for i in range(unit_FD.shape[1]):
+            grad_FD[f, i] -= along * unit_FD[f, i]
+
+
+@njit(cache=True, parallel=True, fastmath=_SUMS)
+def normalize_rows(rows_FD: np.ndarray) -> None:
+    """Give every row norm 1 (rows of norm below 1e-8 stay short)."""
+    for f in prange(len(rows_FD)):
+        square = rows_FD.dtype.type(0)
+        for i in range(rows_FD.shape[1]):
+            square += rows_FD[f, i] * rows_FD[f, i]
+        scale = rows_FD.dtype.type(1 / max(np.sqrt(square), 1e-8))
+        for i in range(rows_FD.shape[1]):
+            rows_FD[f, i] *= scale
