@@ -209,6 +209,7 @@ class ActivationStream:
         sweep, place = divmod(step, self.batches_a_pass)
         buffer, place = divmod(place, self.batches_a_buffer)
         if self._loaded is None or self._loaded[0] != (sweep, buffer):
+            self._loaded = None  # before the next is read, so that memory holds one
             self._loaded = ((sweep, buffer), self._load(sweep, buffer))
         rows = self._loaded[1][place * self.batch_size : (place + 1) * self.batch_size]
         return torch.from_numpy(rows)

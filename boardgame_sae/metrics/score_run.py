@@ -13,10 +13,10 @@ from typing import Any
 from boardgame_sae.activations.probe_data import KEPT_BYTES, Reading
 from boardgame_sae.activations.probes import ProbeConfig, probe_run
 from boardgame_sae.activations.testbed import Testbed, load_testbed
-from boardgame_sae.config import content_hash, from_mapping
+from boardgame_sae.config import content_hash, from_mapping, to_mapping
 from boardgame_sae.metrics.baselines import baselines
 from boardgame_sae.metrics.score import Scores, evaluate
-from boardgame_sae.runs import Run, progress, run_hash, write_json
+from boardgame_sae.runs import Run, file_hash, progress, run_hash, write_json
 from boardgame_sae.saes.sae import SAE, load_sae, sae_config
 from boardgame_sae.saes.train import TrainSAEConfig, testbed_metadata, train_saes_run
 
@@ -51,20 +51,21 @@ def score_saes(
 
 def _score_sae(sae: SAE, folder: Path, testbed: Testbed, suite: str, random: bool) -> Path:
     name = folder.name + ("-random-gpt" if random else "")
-    inputs = {"sae": run_hash(folder), "testbed": testbed.hash}
+    inputs = {"sae": _sae_hash(folder), "testbed": testbed.hash}
     with Run("scores", name, {"suite": suite}, inputs) as run:
         if not run.done:
-            config = {**sae_fields(sae), "sae_folder": folder.name}
+            config = {**sae.trained_as, "sae_folder": folder.name}
             kind = "random_gpt_sae" if random else "sae"
             _write(run, evaluate(sae, testbed, suite, name=name, kind=kind, facts={"sae": config}))
         return run.folder
 
 
-def sae_fields(sae: SAE) -> dict[str, Any]:
-    """An SAE's config as plain data."""
-    from boardgame_sae.config import to_mapping
-
-    return to_mapping(sae.cfg)
+def _sae_hash(folder: Path) -> str:
+    """The hash of the run that trained an SAE; of an SAE from elsewhere, that of its files."""
+    if (folder / "run.json").exists():
+        return run_hash(folder)
+    files = sorted(path for path in folder.iterdir() if path.is_file()) if folder.is_dir() else [folder]
+    return content_hash({path.name: file_hash(path) for path in files})
 
 
 def score_baselines(
@@ -98,13 +99,15 @@ def score_baselines(
 
 
 def random_gpt_twin(sae_folder: str | Path, testbed_folder: str | Path, *, device: str = "auto") -> Path:
-    """Train the SAE's twin, same config and training, on the random-weights GPT; reused when done."""
+    """Train the SAE's twin, same config and training, on the random-weights GPT; reused when done.
+
+    An SAE from elsewhere, of whose training little is known, gets a twin of its own form, trained with our defaults.
+    """
     sae, testbed = load_sae(sae_folder), load_testbed(testbed_folder, device).random_twin()
     cfg = from_mapping(TrainSAEConfig, sae.metadata.get("training", {}), f"{sae_folder}")
     store = testbed.harvest(cfg.n_harvested, cfg.harvest_dtype)
-    (folder,) = train_saes_run(
-        store, [sae_config(**sae_fields(sae))], cfg, metadata=testbed_metadata(testbed), device=device
-    )
+    same = sae_config(**(sae.trained_as if "training" in sae.metadata else to_mapping(sae.cfg)))
+    (folder,) = train_saes_run(store, [same], cfg, metadata=testbed_metadata(testbed), device=device)
     return folder
 
 

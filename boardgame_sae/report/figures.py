@@ -244,6 +244,7 @@ def read_curve(path: Path) -> list[dict[str, float]]:
 
 def _sae_curve(folder: Path) -> tuple[dict[str, Any], str, list[dict[str, float]]]:
     card = read_json(folder / CONFIG_FILE)
+    card = card["metadata"].get("trained_as", card)
     row = {"name": folder.name, "setting": setting(card), **card}
     return card, recipe(row), read_curve(folder / "metrics.jsonl")
 

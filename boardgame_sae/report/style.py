@@ -36,7 +36,8 @@ def look(architecture: str) -> tuple[str, str]:
     """The colour and the marker of an architecture, the same in every figure and on the page."""
     known = architectures()
     place = known.index(architecture) if architecture in known else len(known)
-    return COLOURS[place % len(COLOURS)], MARKERS[place % len(MARKERS)]
+    turns, place = divmod(place, len(COLOURS))
+    return COLOURS[place], MARKERS[(place + 3 * turns) % len(MARKERS)]  # a colour's second time, with another marker
 
 
 def plain_log(axis: Any, values: Sequence[float], set_limits: Any) -> None:

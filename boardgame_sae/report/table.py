@@ -18,7 +18,7 @@ from boardgame_sae.runs import RunError, read_json, writing
 SCORES_FILE, SWEEP_FILE = "scores.json", "sweep.json"
 PARQUET_FILE, CSV_FILE, MARKDOWN_FILE = "table.parquet", "table.csv", "table.md"
 BASELINES = ("probe", "neurons", "residual")
-SETTINGS = ("k", "sparsity_coefficient")
+SETTINGS = ("k", "target_l0", "sparsity_coefficient")
 """Fields of an SAE's config that set how sparse it is."""
 TEXTS = ("sweep", "hook_name", "name", "kind", "architecture", "setting", "headline")
 """Columns of words; all others hold numbers."""
@@ -191,7 +191,8 @@ def _numbers(name: str, value: dict[str, Any]) -> Row:
 
 def setting(sae: Mapping[str, Any]) -> str:
     """How sparse an SAE's config makes it, in words: `k = 32`."""
-    return ", ".join(f"{name} = {sae[name]:g}" for name in SETTINGS if name in sae)
+    unused = {"l0_target": "sparsity_coefficient"}.get(sae.get("sparsity_loss", ""), "target_l0")
+    return ", ".join(f"{name} = {sae[name]:g}" for name in SETTINGS if name in sae and name != unused)
 
 
 def recipe(row: Mapping[str, Any]) -> str:

@@ -279,7 +279,12 @@ def as_inference(sae: SAE, architecture: str, **fields: Any) -> SAE:
     shared = {name: getattr(sae.cfg, name) for name in SAEConfig.__dataclass_fields__ if name != "architecture"}  # pyright: ignore[reportAttributeAccessIssue]
     simple = make_sae(architecture, **shared, **fields).to(sae.device, sae.dtype)
     own = sae.state_dict()
-    simple.load_state_dict({name: own.get(name, tensor) for name, tensor in simple.state_dict().items()})
+    simple.load_state_dict(
+        {
+            name: own[name] if name in own and own[name].shape == tensor.shape else tensor
+            for name, tensor in simple.state_dict().items()
+        }
+    )
     simple.metadata = {**sae.metadata, "trained_as": sae.trained_as}
     return simple.train(sae.training)
 

@@ -139,7 +139,8 @@ class _PreActivations(Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> Any:
         x_ND, W_enc, b_enc, shift = ctx.saved_tensors
-        places, grad_Z = ctx.places, grads[0].contiguous()
+        places: Places = ctx.places
+        grad_Z = grads[0].contiguous()
         columns_FD, shift_D = W_enc.T.contiguous(), x_ND.new_zeros(x_ND.shape[1]) if shift is None else shift
         grad_W_FD, grad_b_F = torch.empty_like(columns_FD), torch.empty_like(b_enc)
         with numba_threads():

@@ -70,7 +70,7 @@ class _Trainee:
         self.sae = sae_from_config(sae_cfg).to(first_ND.device)
         self.sae.begin_training(cfg.n_steps, first_ND)
         self.optimizer = adam(self.sae, cfg.lr)
-        self.step = 0
+        self.step = 0 if self.sae.trains else cfg.n_steps
         saved = run.load_state()
         if saved is not None:
             state = unpack_state(saved[0], saved[1]["state"])
@@ -233,9 +233,9 @@ def _train(
                 trainee.save_state()
             saved_at = time.perf_counter()
     bar.close()
-    fresh = store.stream(cfg.batch_size, seed_for(cfg.seed, "calibration"))
-    n_batches = max(1, min(cfg.n_calibration // cfg.batch_size, fresh.batches_a_pass))
-    batches = [fresh.batch(number).to(device) for number in range(n_batches)]
+    stream = store.stream(cfg.batch_size, seed_for(cfg.seed, "calibration"))
+    n_batches = max(1, min(cfg.n_calibration // cfg.batch_size, stream.batches_a_pass))
+    batches = [stream.batch(number).to(device) for number in range(n_batches)]
     for trainee in trainees:
         trainee.run.log_time("train", time.perf_counter() - began, beside=len(trainees) - 1)
         trainee.finish(scale, metadata, batches)

@@ -125,7 +125,7 @@ def test_a_study_lists_every_run_and_all_are_whole(study):
 
 def test_every_sae_of_the_grid_is_trained_and_scored_with_the_baselines_beside(study):
     (bed,) = read_json(study[1] / "sweep.json")["testbeds"]
-    sizes = [(sae.cfg.architecture, sae.cfg.n_latents) for sae in map(load_sae, bed["saes"])]
+    sizes = [(sae.trained_as["architecture"], sae.cfg.n_latents) for sae in map(load_sae, bed["saes"])]
     assert sizes == [("topk", 16), ("topk", 24), ("p_anneal", 16)]
     subjects = [Scores.from_json(Path(folder) / "scores.json").subject for folder in bed["scores"]]
     assert [subject["kind"] for subject in subjects] == ["sae", "sae", "sae", "random_gpt_sae"]

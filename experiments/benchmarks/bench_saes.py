@@ -1,0 +1,526 @@
+"""A whole training step of each SAE beside dictionary_learning's and SAELens's: same weights, data, settings, process.
+
+Needs an environment that holds both peers: `make bench-saes` (.venv-peers). A full run writes saes.md beside this file.
+    --quick          d 512, 4,096 latents, one thread, few repetitions
+    --only A[,B]     some of the cases (architectures, `eight`, `memory`)
+    --threads 1,2    with how many threads
+
+A repetition is one step of each contestant in turn and one bare encoder product, so that all meet the same state of the
+machine; ratios are of medians (and, beside them, of minima). Before anything is timed, losses are compared where the
+definitions agree. The floor of a step is its arithmetic, 2 B d F for the encoder and 8 B k d for the active latents, at
+the rate of that encoder product.
+"""
+
+import argparse
+import gc
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import time
+import warnings
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from boardgame_sae.launch import keep_freed_memory
+from boardgame_sae.saes.sae import SAE, make_sae
+from boardgame_sae.saes.train import adam, training_step
+
+BATCH, L0, LR, COEFFICIENT = 2048, 64, 1e-7, 0.02
+N_STEPS, STEP = 100_000, 60_000
+"""Every step is this one of so many: warm-ups over, dictionary_learning's thresholds kept, p-annealing under way."""
+TARGET_SIZE = (512, 4096)
+SIZES = (TARGET_SIZE, (512, 1024), (128, 4096), (128, 1024))
+TOPK = ("topk", "batch_topk", "matryoshka_batch_topk")
+PENALISED = ("relu", "relu_april", "p_anneal", "gated", "jumprelu")
+DICTIONARY_LEARNING, SAELENS = "dictionary_learning", "SAELens"
+
+
+class Case(NamedTuple):
+    """What is trained."""
+
+    architecture: str
+    d: int
+    n_latents: int
+    k: int
+    dead: bool = False
+    """Whether a tenth of the latents is dead, so that AuxK runs."""
+
+    @property
+    def target(self) -> tuple[float, float] | None:
+        """How many times faster than dictionary_learning and than SAELens we must be."""
+        if (self.d, self.n_latents) != TARGET_SIZE or self.architecture == "relu_april":
+            return None
+        if self.architecture in TOPK:
+            return (4.0, 4.0) if self.dead else (4.0, 3.0)
+        return (2.5, 2.5)
+
+    @property
+    def name(self) -> str:
+        """For the table."""
+        return f"{self.architecture}{', 10% dead' if self.dead else ''}"
+
+
+class Contestant(NamedTuple):
+    """One implementation: a whole step, and the part of its loss that must equal ours, with ours."""
+
+    name: str
+    step: Callable[[], Any]
+    losses: Callable[[], tuple[float, float]]
+
+
+class Row(NamedTuple):
+    """What was measured of a case: seconds by contestant."""
+
+    case: Case
+    threads: int
+    medians: dict[str, float]
+    minima: dict[str, float]
+    mode: str
+    """SAELens's fastest."""
+    rate: float
+    """Floating point operations a second of the encoder product."""
+    l0: float
+    repeats: int
+
+    @property
+    def floor(self) -> float:
+        """Seconds that the arithmetic of a step takes."""
+        d, width = self.case.d, self.case.n_latents
+        return (2 * BATCH * d * width + 8 * BATCH * self.l0 * d) / self.rate
+
+    def times(self, peer: str, of: str = "medians") -> float | None:
+        """How many times faster than a peer we are."""
+        seconds = getattr(self, of)
+        return seconds[peer] / seconds["ours"] if peer in seconds else None
+
+    @property
+    def met(self) -> bool | None:
+        """Whether the targets are met; None where there are none."""
+        if self.case.target is None:
+            return None
+        pairs = zip((DICTIONARY_LEARNING, SAELENS), self.case.target, strict=True)
+        return all((times := self.times(peer)) is None or times >= target for peer, target in pairs)
+
+
+def cases(sizes: Sequence[tuple[int, int]], only: Sequence[str]) -> list[Case]:
+    """All cases at some sizes."""
+    made = []
+    for size in sizes:
+        made += [Case(each, *size, k, dead) for dead in (False, True) for each in TOPK for k in (32, 64)]
+        made += [Case(each, *size, L0) for each in PENALISED]
+    return [case for case in made if not only or case.architecture in only]
+
+
+def directions(d: int, n_latents: int) -> Tensor:
+    """(F, D) the directions that every SAE of this size begins with."""
+    return make_sae("topk", d_model=d, n_latents=n_latents, k=1).W_dec.detach()
+
+
+def planted(directions_FD: Tensor, n_features: int = 24) -> Tensor:
+    """(B, D) rows of norm 1: some of the directions, a few of them often, and noise."""
+    generator = torch.Generator().manual_seed(1)
+    n_latents, d = directions_FD.shape
+    often_F = (torch.arange(n_latents) + 20.0) ** -0.8
+    chosen_BK = torch.multinomial(often_F, BATCH * n_features, replacement=True, generator=generator)
+    strength_BK = torch.empty(BATCH, n_features).exponential_(generator=generator)
+    x_BD = torch.randn(BATCH, d, generator=generator) * (n_features / d) ** 0.5
+    for chosen_B, strength_B in zip(chosen_BK.view(BATCH, -1).T, strength_BK.T, strict=True):
+        x_BD += strength_B[:, None] * directions_FD[chosen_B]
+    return x_BD / x_BD.norm(dim=1, keepdim=True)
+
+
+@torch.no_grad()
+def sae_of(case: Case, x_BD: Tensor) -> SAE:
+    """Our SAE in the middle of training: with a penalty L0 of the latents are on; dead ones read weakly, stay silent."""
+    fields: dict[str, Any] = {"k": case.k} if case.architecture in TOPK else {"sparsity_coefficient": COEFFICIENT}
+    if case.architecture == "jumprelu":
+        fields = {"sparsity_coefficient": 1.0, "target_l0": float(L0)}
+    if case.architecture == "p_anneal":
+        fields["penalty_norm"] = "lp_p"
+    sae = make_sae(case.architecture, d_model=case.d, n_latents=case.n_latents, **fields)
+    if sae.start == "zeros":
+        sae.begin_training(N_STEPS, x_BD)
+    sae.n_steps = N_STEPS
+    sae.b_dec.copy_(x_BD.mean(0))
+    if case.architecture in PENALISED:
+        some_BD = x_BD[:512] - sae.b_dec if sae.cfg.subtract_b_dec else x_BD[:512]
+        pre = (some_BD @ sae.W_enc).flatten()
+        floor = pre.kthvalue(len(pre) - L0 * len(some_BD)).values
+        if case.architecture == "jumprelu":
+            sae.get_parameter("threshold").fill_(floor)
+        else:
+            sae.b_enc.fill_(-floor)
+        if case.architecture == "gated":
+            sae.get_parameter("b_mag").fill_(-floor)
+    if case.architecture == "p_anneal":
+        sae.get_buffer("stage").fill_(sum(step <= STEP for step in sae.update_steps) - 1)  # pyright: ignore
+    if case.dead:
+        dead = dead_latents(case)
+        sae.W_enc[:, dead] *= 0.1
+        sae.tokens_since_fired_F[dead] = sae.cfg.dead_after
+    return sae
+
+
+def dead_latents(case: Case) -> Tensor:
+    """Which latents are dead."""
+    order = torch.randperm(case.n_latents, generator=torch.Generator().manual_seed(2))
+    return order[: case.n_latents // 10].sort().values
+
+
+@torch.no_grad()
+def copy_weights(sae: SAE, peer: torch.nn.Module) -> None:
+    """Give a peer's SAE our weights, in its own layout."""
+    ours = dict(sae.named_parameters())
+    ours |= {"encoder.weight": sae.W_enc.T, "encoder.bias": sae.b_enc, "decoder.weight": sae.W_dec.T}
+    ours |= {"bias": sae.b_dec, "decoder_bias": sae.b_dec, "gate_bias": sae.b_enc, "b_gate": sae.b_enc}
+    ours["mag_bias"] = ours.get("b_mag", sae.b_enc)
+    for name, weight in peer.named_parameters():
+        weight.copy_(ours[name])
+
+
+def ours(sae: SAE, x_BD: Tensor) -> Contestant:
+    """Our step."""
+    optimizer = adam(sae, LR)
+    return Contestant("ours", lambda: training_step(sae, optimizer, x_BD, STEP, LR), lambda: (0.0, 0.0))
+
+
+def dictionary_learnings(case: Case, sae: SAE, x_BD: Tensor) -> Contestant:
+    """dictionary_learning's step, the trainer's `update`."""
+    from dictionary_learning.trainers import batch_top_k, gdm, jumprelu, matryoshka_batch_top_k, p_anneal, top_k
+    from dictionary_learning.trainers import standard as relu
+
+    cfg = sae.cfg
+    common = {
+        "steps": N_STEPS, "activation_dim": case.d, "dict_size": case.n_latents, "layer": 0, "lm_name": "none",
+        "lr": LR, "warmup_steps": 0, "decay_start": None, "device": "cpu",
+    }  # fmt: skip
+    penalty = {**common, "l1_penalty": COEFFICIENT, "sparsity_warmup_steps": None}
+    made: dict[str, Callable[[], Any]] = {
+        "topk": lambda: top_k.TopKTrainer(**common, k=case.k),
+        "batch_topk": lambda: batch_top_k.BatchTopKTrainer(**common, k=case.k),
+        "matryoshka_batch_topk": lambda: matryoshka_batch_top_k.MatryoshkaBatchTopKTrainer(
+            **common, k=case.k, group_fractions=list(cfg.group_fractions), group_weights=[1.0] * len(cfg.ends)
+        ),
+        "relu": lambda: relu.StandardTrainer(**penalty),
+        "relu_april": lambda: relu.StandardTrainerAprilUpdate(**penalty),
+        "p_anneal": lambda: p_anneal.PAnnealTrainer(
+            **common, sparsity_warmup_steps=None, sparsity_function="Lp^p", initial_sparsity_penalty=COEFFICIENT,
+            anneal_start=int(cfg.anneal_start * N_STEPS), anneal_end=int(cfg.anneal_end * N_STEPS), p_end=cfg.p_end,
+        ),
+        "gated": lambda: gdm.GatedSAETrainer(**penalty),
+        "jumprelu": lambda: jumprelu.JumpReluTrainer(
+            **common, sparsity_warmup_steps=None, bandwidth=cfg.bandwidth, target_l0=cfg.target_l0
+        ),
+    }  # fmt: skip
+    trainer = made[case.architecture]()
+    copy_weights(sae, trainer.ae)
+    if case.architecture == "p_anneal":
+        trainer.p, trainer.next_p = sae.p, sae.next_p  # pyright: ignore[reportAttributeAccessIssue]
+    if case.dead:
+        trainer.num_tokens_since_fired[dead_latents(case)] = trainer.dead_feature_threshold
+    return Contestant(
+        DICTIONARY_LEARNING,
+        lambda: trainer.update(STEP, x_BD),
+        lambda: (float(trainer.loss(x_BD, step=STEP).detach()), float(sae.loss(x_BD, STEP).total.detach())),
+    )
+
+
+def saelens_modes(case: Case, sae: SAE, x_BD: Tensor) -> list[Contestant]:
+    """SAELens's step, in each of its ways to do the same work that may be fastest; none where it has no such SAE."""
+    import sae_lens
+    from sae_lens.config import SAETrainerConfig
+    from sae_lens.saes.sae import TrainStepInput
+    from sae_lens.training.sae_trainer import SAETrainer
+
+    families = {
+        "topk": "TopK", "batch_topk": "BatchTopK", "matryoshka_batch_topk": "MatryoshkaBatchTopK",
+        "relu": "Standard", "relu_april": "Standard", "gated": "Gated", "jumprelu": "JumpReLU",
+    }  # fmt: skip
+    if case.architecture not in families:
+        return []
+    family, cfg = families[case.architecture], sae.cfg
+    fields: dict[str, Any] = {"d_in": case.d, "d_sae": case.n_latents, "apply_b_dec_to_input": cfg.subtract_b_dec}
+    modes: dict[str, dict[str, Any]] = {"default": {}}
+    if case.architecture in TOPK:
+        fields["k"] = case.k
+        modes["rescale off"] = {"rescale_acts_by_decoder_norm": False}
+    elif case.architecture == "jumprelu":
+        fields |= {"jumprelu_bandwidth": cfg.bandwidth}
+    else:
+        fields["l1_coefficient"] = COEFFICIENT
+    if case.architecture == "topk":
+        modes["sparse, rescale off"] = {**modes.pop("rescale off"), "use_sparse_activations": True}
+    if case.architecture == "matryoshka_batch_topk":
+        fields["matryoshka_widths"] = list(cfg.ends)
+
+    def contestant(mode: str, more: dict[str, Any]) -> Contestant:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            config = getattr(sae_lens, f"{family}TrainingSAEConfig")(**fields, **more)
+        peer = getattr(sae_lens, f"{family}TrainingSAE")(config)
+        copy_weights(sae, peer)
+        settings = SAETrainerConfig(
+            total_training_samples=N_STEPS * BATCH, train_batch_size_samples=BATCH, lr=LR, lr_end=LR
+        )
+        trainer = SAETrainer(settings, peer, iter(()))
+        if case.dead:
+            trainer.n_forward_passes_since_fired[dead_latents(case)] = settings.dead_feature_window + 1
+
+        def losses() -> tuple[float, float]:
+            given = TrainStepInput(
+                sae_in=x_BD, dead_neuron_mask=trainer.dead_neurons, coefficients=trainer.get_coefficients(),
+                n_training_steps=STEP, is_logging_step=False,
+            )  # fmt: skip
+            theirs, own = peer.training_forward_pass(given), sae.loss(x_BD, STEP)
+            if case.architecture in ("relu", "relu_april", "gated"):
+                return float(theirs.loss.detach()), float(own.total.detach())
+            errors = [float(value.detach()) for name, value in theirs.losses.items() if "mse_loss" in name]
+            return sum(errors) / len(errors), float(own.reconstruction.detach())
+
+        def step() -> None:
+            trainer.step(x_BD)
+            trainer.n_training_steps += 1
+
+        return Contestant(mode, step, losses)
+
+    return [contestant(mode, more) for mode, more in modes.items()]
+
+
+def check_same_work(case: Case, peers: Sequence[Contestant]) -> None:
+    """Raise AssertionError where a peer's loss is not ours."""
+    for peer in peers:
+        theirs, own = peer.losses()
+        if not abs(theirs - own) <= 1e-4 * abs(own):
+            raise AssertionError(f"{case}, {peer.name}: the peer's loss is {theirs}, ours {own}")
+
+
+def seconds_of_one(act: Callable[[], Any]) -> float:
+    """Seconds of one call."""
+    begun = time.perf_counter()
+    act()
+    return time.perf_counter() - begun
+
+
+def measure(case: Case, threads: int, seconds: float, repeats: tuple[int, int]) -> Row:
+    """Measure a case for about so long, between a least and a greatest number of repetitions."""
+    gc.collect()
+    x_BD = planted(directions(case.d, case.n_latents))
+    sae = sae_of(case, x_BD)
+    mine, modes = ours(sae, x_BD), saelens_modes(case, sae, x_BD)
+    peers = [dictionary_learnings(case, sae, x_BD)]
+    check_same_work(case, [*peers, *modes])
+    mode = ""
+    if modes:
+        warm = [(min(seconds_of_one(each.step) for _ in range(2)), each) for each in modes]
+        fastest = min(warm, key=lambda pair: pair[0])[1]
+        mode = fastest.name
+        peers.append(fastest._replace(name=SAELENS))
+    del modes
+    columns_DF, pre_BF = sae.W_enc.detach().contiguous(), torch.empty(BATCH, case.n_latents)
+    product = Contestant("product", lambda: torch.mm(x_BD, columns_DF, out=pre_BF), lambda: (0.0, 0.0))
+    contestants = [mine, *peers, product]
+    for each in contestants:
+        each.step()
+        each.step()
+    times: dict[str, list[float]] = {each.name: [] for each in contestants}
+    begun = time.perf_counter()
+    while (n := len(times["ours"])) < repeats[0] or (n < repeats[1] and time.perf_counter() - begun < seconds):
+        for each in contestants:
+            times[each.name].append(seconds_of_one(each.step))
+    loss = sae.loss(x_BD, STEP)
+    l0 = loss.active.l0(loss.z)
+    if l0 > 100 or (case.dead and not torch.equal(sae.dead_F(sae.cfg.dead_after).nonzero()[:, 0], dead_latents(case))):
+        raise AssertionError(f"{case}: the regime was left (L0 {l0:.1f})")
+    medians = {name: statistics.median(each) for name, each in times.items()}
+    rate = 2 * BATCH * case.d * case.n_latents / medians["product"]
+    minima = {name: min(each) for name, each in times.items()}
+    return Row(case, threads, medians, minima, mode, rate, l0, len(times["ours"]))
+
+
+HEADER = (
+    "| SAE | k or L0 | d, latents | threads | ours ms | dictionary_learning | SAELens | its mode "
+    "| x d_l (minima) | x SAELens (minima) | share of floor | target | |",
+    "| --- | ---: | ---: | ---: | ---: | ---: | ---: | --- | ---: | ---: | ---: | --- | --- |",
+)
+
+
+def shown(row: Row) -> str:
+    """A line of the table."""
+    case = row.case
+
+    def times(peer: str) -> str:
+        ratio, least = row.times(peer), row.times(peer, "minima")
+        return "–" if ratio is None else f"{ratio:.2f} ({least:.2f})"
+
+    def milliseconds(name: str) -> str:
+        return f"{1e3 * row.medians[name]:.1f}" if name in row.medians else "–"
+
+    target = "" if case.target is None else ", ".join(f">= {each:g}" for each in case.target)
+    cells = [
+        case.name, f"{row.l0:.0f}", f"{case.d}, {case.n_latents:,}", str(row.threads), milliseconds("ours"),
+        milliseconds(DICTIONARY_LEARNING), milliseconds(SAELENS), row.mode or "–", times(DICTIONARY_LEARNING),
+        times(SAELENS), f"{row.floor / row.medians['ours']:.2f}", target, {None: "", True: "met", False: "MISSED"}[row.met],
+    ]  # fmt: skip
+    return "| " + " | ".join(cells) + " |"
+
+
+def eight_cases(d: int, n_latents: int) -> list[Case]:
+    """Eight SAEs of eight architectures."""
+    return [Case(each, d, n_latents, L0) for each in (*TOPK, *PENALISED)]
+
+
+def eight_together(d: int, n_latents: int, repeats: int) -> tuple[float, float]:
+    """Seconds of a step of eight SAEs in turn on one batch, and the sum of eight single runs' steps (medians)."""
+    x_BD = planted(directions(d, n_latents))
+    steps = [ours(sae_of(case, x_BD), x_BD).step for case in eight_cases(d, n_latents)]
+    for step in (*steps, *steps):
+        step()
+    together: list[float] = []
+    alone: list[list[float]] = [[] for _ in steps]
+    for _ in range(repeats):
+        for step, seconds in zip(steps, alone, strict=True):
+            step()  # as in a run of its own, where the step before was this SAE's too
+            seconds.append(seconds_of_one(step))
+        together.append(seconds_of_one(lambda: [step() for step in steps]))
+    return statistics.median(together), sum(statistics.median(seconds) for seconds in alone)
+
+
+def memory_of(some: Sequence[Case]) -> dict[str, int]:
+    """Bytes by which this process grows at most while SAEs train together, and what of it is theirs to keep."""
+    tiny = torch.randn(64, 32)
+    for case in eight_cases(32, 64):  # loads the compiled loops
+        sae = make_sae(case.architecture, d_model=32, n_latents=64)
+        training_step(sae, adam(sae, LR), tiny, STEP, LR)
+    x_BD = planted(directions(some[0].d, some[0].n_latents))
+    gc.collect()
+    keep_freed_memory()
+    Path("/proc/self/clear_refs").write_text("5")  # the high-water mark begins anew
+    before = _status("VmHWM")
+    x_BD = x_BD.clone()
+    saes = [sae_of(case, x_BD) for case in some]
+    steps = [ours(sae, x_BD).step for sae in saes]
+    for step in (*steps, *steps, *steps):
+        step()
+    kept = 3 * sum(weight.nbytes for sae in saes for weight in sae.parameters())
+    return {"growth": _status("VmHWM") - before, "kept": kept, "batch": x_BD.nbytes}
+
+
+def _status(field: str) -> int:
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return 1024 * next(int(line.split()[1]) for line in lines if line.startswith(field))
+
+
+def memory_report(d: int, n_latents: int) -> None:
+    """Print as JSON `memory_of` eight SAEs together, then of each alone: each in a process that has done nothing else."""
+    torch.set_num_threads(1)
+    some = eight_cases(d, n_latents)
+    for group in (some, *([case] for case in some)):
+        sys.stdout.flush()
+        child = os.fork()
+        if not child:
+            print(json.dumps(memory_of(group)), flush=True)
+            os._exit(0)
+        os.waitpid(child, 0)
+
+
+def memory_lines(d: int, n_latents: int) -> list[str]:
+    """What eight SAEs take, in words."""
+    command = [sys.executable, __file__, "--memory", f"{d},{n_latents}"]
+    printed = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    together, *alone = [json.loads(line) for line in printed.splitlines()]
+    working = max(each["growth"] - each["kept"] - each["batch"] for each in alone)
+    expected = together["kept"] + together["batch"] + working
+    mib = {name: f"{size / 2**20:,.1f} MiB" for name, size in {**together, "working": working}.items()}
+    return [
+        f"Memory of eight at d {d}, {n_latents:,} latents: the process grows by {mib['growth']} at most; parameters and "
+        f"moments {mib['kept']}, one batch {mib['batch']}, working memory of the greatest single step {mib['working']} "
+        f"(gradients and pre-activations): {together['growth'] / expected:.2f} of their sum."
+    ]
+
+
+def verdict(rows: Sequence[Row]) -> list[str]:
+    """Which targets are met."""
+    judged = [row for row in rows if row.met is not None]
+    missed = [f"{row.case.name} (k {row.case.k}, threads {row.threads})" for row in judged if not row.met]
+    if not judged:
+        return []
+    return [
+        f"Targets: {len(judged) - len(missed)} of {len(judged)} met" + (f"; MISSED: {', '.join(missed)}" * bool(missed))
+    ]
+
+
+def options() -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="d 512, 4,096 latents, one thread, few repetitions")
+    parser.add_argument("--only", default="", help="architectures, `eight`, `memory`, comma-separated")
+    parser.add_argument("--threads", default="", help="numbers of threads, comma-separated")
+    parser.add_argument("--memory", help=argparse.SUPPRESS)
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Measure, print, and write the table where everything was measured."""
+    asked = options()
+    keep_freed_memory()
+    if asked.memory:
+        memory_report(*(int(number) for number in asked.memory.split(",")))
+        return
+    only = asked.only.split(",") if asked.only else []
+    threads = [int(number) for number in (asked.threads or ("1" if asked.quick else "1,2")).split(",")]
+    lines, rows = list(HEADER), []
+
+    def say(*new: str) -> None:
+        lines.extend(new)
+        print("\n".join(new), flush=True)
+
+    print("\n".join(lines))
+    for n_threads in threads:
+        torch.set_num_threads(n_threads)
+        for case in cases([TARGET_SIZE] if asked.quick else SIZES, only):
+            judged = case.target is not None and not asked.quick
+            rows.append(measure(case, n_threads, *((8.0, (5, 25)) if judged else (1.5, (3, 25)))))
+            say(shown(rows[-1]))
+    say("")
+    for size in (TARGET_SIZE,) if asked.quick else (TARGET_SIZE, (128, 1024)):
+        for n_threads in threads if not only or "eight" in only else ():
+            torch.set_num_threads(n_threads)
+            together, alone = eight_together(*size, repeats=3 if asked.quick else 7)
+            say(
+                f"Eight SAEs of eight architectures on one batch, d {size[0]}, {size[1]:,} latents, threads {n_threads}: "
+                f"{1e3 * together:.0f} ms a step together, {1e3 * alone:.0f} ms as eight single runs: "
+                f"{together / alone:.2f} of it (target <= 1, but for noise)."
+            )
+        if not only or "memory" in only:
+            say(*memory_lines(*size))
+    say("", *verdict(rows))
+    if not (asked.quick or asked.only or asked.threads):
+        write(lines)
+
+
+def write(lines: Sequence[str]) -> None:
+    """Write the page."""
+    from importlib.metadata import version
+
+    peers = ", ".join(f"{name} {version(name)}" for name in ("dictionary-learning", "sae-lens", "torch"))
+    machine = f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}; {peers}"
+    about = (
+        f"Whole training steps of {BATCH:,} activations, float32, made by `make bench-saes`. The same weights, data and "
+        "settings for all three, one step of each in turn; milliseconds are medians, ratios are of medians (of minima in "
+        "brackets), SAELens in its fastest mode. Share of floor: what the encoder product and the active latents' "
+        f"arithmetic would take at the encoder product's rate, over our step. With a penalty, about {L0} latents are on."
+    )
+    Path(__file__).with_name("saes.md").write_text(
+        f"# SAE training steps\n\n{about}\n\n" + "\n".join(lines) + f"\n\n{machine}\n"
+    )
+
+
+if __name__ == "__main__":
+    main()
