@@ -5,6 +5,7 @@
 
 PYTHON ?= python3
 VENV ?= .venv
+PEERS ?= .venv-peers
 TORCH ?= $(shell grep '^torch==' requirements.lock | cut -d+ -f1)
 SIZE ?= tiny
 WORKERS ?= 2
@@ -13,7 +14,7 @@ NO_STOCKFISH = echo "No Stockfish, so the built-in engine plays. To have it: sud
 STUDY := experiments/demo/study.yaml
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo demo-chess test lint format types layers unit slow stockfish bench train-othello-gpt train-chess-gpt clean
+.PHONY: help install demo demo-chess test lint format types layers unit slow peers stockfish bench bench-saes train-othello-gpt train-chess-gpt clean
 
 help: ## Show what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 22
@@ -70,9 +71,24 @@ unit: install ## Run the tests
 slow: install ## Run the long checks: chess against python-chess on 50,000 positions, tournaments with an engine
 	$(BIN)/python -m pytest -m "slow or engine"
 
+peers: $(PEERS)/.installed ## Check against SAELens and dictionary_learning, in an environment of their own (2.4 GB)
+	$(PEERS)/bin/python -m pytest -m "" tests/interop
+
+# They need TransformerLens 3, the lock has 4. The torchvision that they bring is of another torch, and breaks imports.
+$(PEERS)/.installed: pyproject.toml
+	$(PYTHON) -m venv $(PEERS)
+	$(PEERS)/bin/python -m pip install --quiet $(TORCH)
+	$(PEERS)/bin/python -c 'from importlib.metadata import version; print("torch==" + version("torch"))' > $(PEERS)/constraints.txt
+	$(PEERS)/bin/python -m pip install --quiet --constraint $(PEERS)/constraints.txt --editable '.[peers]'
+	$(PEERS)/bin/python -m pip uninstall --quiet --yes torchvision
+	touch $@
+
 bench: demo stockfish ## Measure speed, side by side with peers
 	$(BIN)/python -m pip install --quiet --constraint $(VENV)/constraints.txt --editable '.[bench]'
 	$(BIN)/python experiments/benchmarks/run.py
+
+bench-saes: $(PEERS)/.installed ## Measure training steps of SAEs, side by side with SAELens and dictionary_learning
+	$(PEERS)/bin/python experiments/benchmarks/bench_saes.py
 
 clean: ## Remove the virtual environment (runs stay)
 	rm -rf $(VENV)

@@ -10,120 +10,24 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from boardgame_sae.config import ConfigError, Flags, config, read_flags, read_yaml, to_mapping
+from boardgame_sae.config import ConfigError, Flags, read_flags, read_yaml, to_mapping
+from boardgame_sae.inputs import (
+    CorpusInput,
+    ExportInput,
+    FolderInput,
+    ImportInput,
+    Machine,
+    ModelInput,
+    Place,
+    ReportInput,
+    ScoreInput,
+    StudyInput,
+    TestbedChoice,
+    TestbedInput,
+    TrainGPTInput,
+    Workers,
+)
 from boardgame_sae.runs import RunError
-
-
-@config
-class Place:
-    """Where a verb's folder goes."""
-
-    out: str | None = None
-    """Folder to write into (default: a hashed one under data/runs)."""
-
-
-@config
-class Machine:
-    """What a verb runs on."""
-
-    device: str = "auto"
-    """cpu, cuda, mps or auto."""
-
-
-@config
-class Workers:
-    """How many processes."""
-
-    workers: int = 1
-    """Worker processes; the result is the same for any number."""
-
-
-@config
-class TrainGPTInput:
-    """What a GPT is trained on."""
-
-    corpus: str
-    """Folder of a corpus."""
-    preset: str = "tiny"
-    """tiny, small or paper; other flags change its fields."""
-    devices: int = 1
-    """How many of the device to train on."""
-
-
-@config
-class ModelInput:
-    """A model and the corpus to look at it with."""
-
-    model: str
-    """Folder of a trained GPT."""
-    corpus: str
-    """Folder of a corpus of the same game."""
-
-
-@config
-class TestbedChoice:
-    """What a testbed reads and scores."""
-
-    hook_name: str | None = None
-    """Hook point (default: two thirds up the residual stream)."""
-    properties: tuple[str, ...] = ()
-    """Properties to score (default: those of the game)."""
-    n_games: int = 1000
-    """Games a split."""
-    positions: str | None = None
-    """Where boards are read: `ply`, the end of each ply, or a place of the game's notation (default: the game's)."""
-
-
-@config
-class TestbedInput:
-    """A testbed."""
-
-    testbed: str
-    """Folder of a testbed, or the name of a shipped one."""
-
-
-@config
-class ScoreInput:
-    """What is scored, on what."""
-
-    saes: tuple[str, ...]
-    """Folders of SAEs."""
-    testbed: str
-    """Folder of a testbed, or the name of a shipped one."""
-    suite: str = "supervised"
-    """quick, supervised, saebench, causal or all."""
-
-
-@config
-class StudyInput:
-    """A study."""
-
-    study: str
-    """Its YAML file: corpus, model, probes, training, saes, random_saes, suite."""
-
-
-@config
-class ReportInput:
-    """What a report shows."""
-
-    runs: tuple[str, ...]
-    """Folders of sweeps."""
-
-
-@config
-class CorpusInput:
-    """A corpus."""
-
-    corpus: str
-    """Folder of a corpus."""
-
-
-@config
-class FolderInput:
-    """Folders to look at."""
-
-    folders: tuple[str, ...]
-    """Run folders, or corpora."""
 
 
 def _parse(verb: str, argv: Sequence[str], *groups: type | Flags) -> list[Any]:
@@ -297,6 +201,33 @@ def _report(argv: Sequence[str]) -> Path:
     return folder
 
 
+def _export(argv: Sequence[str]) -> Path:
+    from boardgame_sae.runs import Run, content_of
+    from boardgame_sae.saes import exchange
+    from boardgame_sae.saes.sae import load_sae
+
+    source, place = _parse("export", _named(argv, "--sae"), ExportInput, Place)
+    sae = load_sae(source.sae)
+    with Run("export", source.to, {"to": source.to}, {"sae": content_of(source.sae)}, place.out) as run:
+        if not run.done:
+            getattr(exchange, f"to_{source.to}")(sae, run.folder)
+            run.finish()
+        return run.folder
+
+
+def _import(argv: Sequence[str]) -> Path:
+    from boardgame_sae.runs import Run, content_of
+    from boardgame_sae.saes.sae import load_sae
+
+    source, place = _parse("import", _named(argv, "--source"), ImportInput, Place)
+    sae = load_sae(source.source)
+    with Run("sae", "imported", {"from": source.source}, {"sae": content_of(source.source)}, place.out) as run:
+        if not run.done:
+            sae.save(run.folder)
+            run.finish()
+        return run.folder
+
+
 def _ls(argv: Sequence[str]) -> Path:
     from boardgame_sae.runs import read_json, runs_root
 
@@ -348,6 +279,8 @@ VERBS: dict[str, tuple[str, str, Callable[[Sequence[str]], Path]]] = {
     "score": ("Score SAEs beside every baseline.", "SAE_DIR ... --testbed DIR --suite supervised", _score),
     "sweep": ("Run a whole study from a YAML file.", "experiments/demo/study.yaml --workers 2", _sweep),
     "report": ("Tables, figures and the page of some sweeps.", "SWEEP_DIR ...", _report),
+    "export": ("Give an SAE to another library.", "SAE_DIR --to sae_lens --out DIR", _export),
+    "import": ("Bring in an SAE of SAELens or dictionary_learning.", "FOREIGN_DIR --out DIR", _import),
     "ls": ("List the runs here.", "", _ls),
     "check": ("Verify run folders: hashes, shapes, replayed moves.", "DIR ...", _check),
 }

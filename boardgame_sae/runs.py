@@ -351,6 +351,15 @@ def run_hash(folder: str | Path) -> str:
     return card["hash"]
 
 
+def content_of(path: str | Path) -> str:
+    """The hash of the run in a folder; of any other folder, or of a file, that of its bytes."""
+    path = Path(path)
+    if (path / "run.json").exists():
+        return run_hash(path)
+    files = sorted(each for each in path.iterdir() if each.is_file()) if path.is_dir() else [path]
+    return hashlib.sha256("".join(f"{each.name} {file_hash(each)}\n" for each in files).encode()).hexdigest()
+
+
 def damaged_files(folder: str | Path) -> list[str]:
     """Names of a finished run's files that are missing or whose bytes changed since."""
     folder = Path(folder)

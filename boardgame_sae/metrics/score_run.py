@@ -16,7 +16,7 @@ from boardgame_sae.activations.testbed import Testbed, load_testbed
 from boardgame_sae.config import content_hash, from_mapping, to_mapping
 from boardgame_sae.metrics.baselines import baselines
 from boardgame_sae.metrics.score import Scores, evaluate
-from boardgame_sae.runs import Run, file_hash, progress, run_hash, write_json
+from boardgame_sae.runs import Run, content_of, progress, run_hash, write_json
 from boardgame_sae.saes.sae import SAE, load_sae, sae_config
 from boardgame_sae.saes.train import TrainSAEConfig, testbed_metadata, train_saes_run
 
@@ -51,21 +51,13 @@ def score_saes(
 
 def _score_sae(sae: SAE, folder: Path, testbed: Testbed, suite: str, random: bool) -> Path:
     name = folder.name + ("-random-gpt" if random else "")
-    inputs = {"sae": _sae_hash(folder), "testbed": testbed.hash}
+    inputs = {"sae": content_of(folder), "testbed": testbed.hash}
     with Run("scores", name, {"suite": suite}, inputs) as run:
         if not run.done:
             config = {**sae.trained_as, "sae_folder": folder.name}
             kind = "random_gpt_sae" if random else "sae"
             _write(run, evaluate(sae, testbed, suite, name=name, kind=kind, facts={"sae": config}))
         return run.folder
-
-
-def _sae_hash(folder: Path) -> str:
-    """The hash of the run that trained an SAE; of an SAE from elsewhere, that of its files."""
-    if (folder / "run.json").exists():
-        return run_hash(folder)
-    files = sorted(path for path in folder.iterdir() if path.is_file()) if folder.is_dir() else [folder]
-    return content_hash({path.name: file_hash(path) for path in files})
 
 
 def score_baselines(

@@ -75,8 +75,11 @@ class Rule(ABC):
         """bool (N, F): on."""
 
     @abstractmethod
-    def places(self, pre_NF: Tensor, most: float) -> tuple[Places, Tensor] | None:
-        """The same as places and the pre-activations there; None if more than a share `most` of all is on."""
+    def places(self, product_NF: Tensor, offset_F: Tensor, most: float) -> tuple[Places, Tensor] | None:
+        """The same for product_NF + offset_F, as places and the pre-activations there.
+
+        None if more than a share `most` of all is on.
+        """
 
 
 class Above(Rule):
@@ -89,10 +92,10 @@ class Above(Rule):
         """bool (N, F): on."""
         return pre_NF > self.floor
 
-    def places(self, pre_NF: Tensor, most: float) -> tuple[Places, Tensor] | None:
+    def places(self, product_NF: Tensor, offset_F: Tensor, most: float) -> tuple[Places, Tensor] | None:
         """Places and pre-activations of those that are on; None if they are too many."""
-        floor_F = torch.as_tensor(self.floor, dtype=pre_NF.dtype).expand(pre_NF.shape[1]).contiguous()
-        return sparse.places_above(pre_NF, floor_F, most)
+        floor_F = torch.as_tensor(self.floor, dtype=offset_F.dtype).expand_as(offset_F).contiguous()
+        return sparse.places_above(product_NF, offset_F, floor_F, most)
 
 
 class LargestOfEach(Rule):
@@ -103,12 +106,14 @@ class LargestOfEach(Rule):
 
     def mask(self, pre_NF: Tensor) -> Tensor:
         """bool (N, F): on."""
-        kept = torch.zeros_like(pre_NF, dtype=torch.bool)
-        return kept.scatter(-1, pre_NF.topk(self.k, sorted=False).indices, True) & (pre_NF > 0)
+        positive = pre_NF > 0
+        if 2 * self.k >= pre_NF.shape[1] and bool((positive.sum(1) <= self.k).all()):
+            return positive  # none is too many, and nothing need be sorted
+        return positive & torch.zeros_like(positive).scatter(-1, pre_NF.topk(self.k, sorted=False).indices, True)
 
-    def places(self, pre_NF: Tensor, most: float) -> tuple[Places, Tensor] | None:
+    def places(self, product_NF: Tensor, offset_F: Tensor, most: float) -> tuple[Places, Tensor] | None:
         """Places and pre-activations of those that are on; None if they are too many."""
-        return sparse.places_of_row_largest(pre_NF, self.k) if self.k <= most * pre_NF.shape[1] else None
+        return sparse.places_of_row_largest(product_NF, offset_F, self.k) if self.k <= most * len(offset_F) else None
 
 
 class LargestOfBatch(Rule):
@@ -123,10 +128,10 @@ class LargestOfBatch(Rule):
         kept[pre_NF.flatten().topk(self._n_kept(pre_NF), sorted=False).indices] = True
         return kept.view_as(pre_NF) & (pre_NF > 0)
 
-    def places(self, pre_NF: Tensor, most: float) -> tuple[Places, Tensor] | None:
+    def places(self, product_NF: Tensor, offset_F: Tensor, most: float) -> tuple[Places, Tensor] | None:
         """Places and pre-activations of those that are on; None if they are too many."""
-        n = self._n_kept(pre_NF)
-        return sparse.places_of_batch_largest(pre_NF, n) if n <= most * pre_NF.numel() else None
+        n = self._n_kept(product_NF)
+        return sparse.places_of_batch_largest(product_NF, offset_F, n) if n <= most * product_NF.numel() else None
 
     def _n_kept(self, pre_NF: Tensor) -> int:
         return min(pre_NF.numel(), int(self.k * len(pre_NF)))
@@ -141,12 +146,15 @@ def activate(x_ND: Tensor, W_enc: Tensor, b_enc: Tensor, shift: Tensor | None, r
     possible = x_ND.device.type == "cpu" and x_ND.dtype == W_enc.dtype and x_ND.dtype in (torch.float32, torch.float64)
     if way == "sparse" and not possible:
         raise ValueError(f"the sparse path takes float32 or float64 on the CPU, not {x_ND.dtype} on {x_ND.device}")
-    offset = b_enc if shift is None else b_enc - shift @ W_enc  # so that x itself needs no gradient
-    pre_NF = torch.nn.functional.linear(x_ND, W_enc.T, offset)
+    offset_F = b_enc if shift is None else b_enc - shift @ W_enc  # so that x itself needs no gradient
     if possible and way != "dense":
-        found = rule.places(pre_NF.detach(), 1.0 if way == "sparse" else MOST_SPARSE)
+        product_NF = sparse.product(x_ND, W_enc)
+        found = rule.places(product_NF, offset_F.detach(), 1.0 if way == "sparse" else MOST_SPARSE)
         if found is not None:
             return SparseActive(sparse.pre_activations(x_ND, W_enc, b_enc, shift, *found), found[0])
+        pre_NF = sparse.plus(x_ND, W_enc, offset_F, product_NF)
+    else:
+        pre_NF = torch.nn.functional.linear(x_ND, W_enc.T, offset_F)
     return DenseActive(pre_NF, rule.mask(pre_NF.detach()))
 
 
@@ -217,7 +225,7 @@ class SparseActive(Active):
 
     def counts_F(self, values: Tensor) -> Tensor:
         """(F,) int64: at how many positions a latent's value is above zero."""
-        return torch.bincount(self.places.cols_Z[values > 0], minlength=self.shape[1])
+        return self.places.counts_F(values)
 
     def to_dense(self, values: Tensor) -> Tensor:
         """(N, F) the values, zero elsewhere."""

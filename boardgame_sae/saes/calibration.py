@@ -23,7 +23,7 @@ def threshold_for(sae: "SAE", batches: Sequence[Tensor], k: float) -> float:
     n_positions = sum(len(x_ND) for x_ND in batches)
     if not n_positions:
         raise ValueError("a threshold is set on activations; give at least one batch")
-    wanted = int(k * n_positions)
+    wanted = max(1, int(k * n_positions))
     share = 2.0
     while True:
         kept, floor = [], 0.0
@@ -31,11 +31,9 @@ def threshold_for(sae: "SAE", batches: Sequence[Tensor], k: float) -> float:
             values = _largest(sae, x_ND, min(share * k, sae.cfg.n_latents))
             kept.append(values)
             if share * k < sae.cfg.n_latents and len(values) == int(share * k * len(x_ND)):  # there may be more
-                floor = max(floor, float(values.min()))
+                floor = max(floor, float(values.min()) if len(values) else torch.inf if len(x_ND) else 0.0)
         values = torch.cat(kept)
-        if len(values) < wanted:
-            return 0.0
-        least = values.topk(wanted, sorted=False).values.min() if wanted else values.max()
+        least = values.topk(wanted, sorted=False).values.min() if len(values) >= wanted else values.new_zeros(())
         if float(least) >= floor:
             return max(0.0, float(torch.nextafter(least, least.new_tensor(-torch.inf))))
         share *= 2

@@ -12,7 +12,8 @@ wanted L0; `l0` coefficient L0, as in the paper; `tanh` coefficient E sum_f tanh
 gradient reaches the encoder too (Anthropic, January 2025).
 
 Source: Rajamanoharan et al. 2024 (arXiv 2407.14435), sections 3 and 4. dictionary_learning steps the latents after the
-jump, so that only the upper half of the rectangle counts and thresholds move half as much; and lets them go below zero.
+jump, so that only the upper half of the rectangle counts and thresholds move half as much (below epsilon / 2 every
+latent that is off counts as near, and they move far too much); and lets them go below zero.
 """
 
 from typing import Any, ClassVar, Literal

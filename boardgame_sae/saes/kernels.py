@@ -1,8 +1,10 @@
 """Loops over the latents that are on, compiled; `sparse` gives them to autograd.
 
-Places are compressed rows: the latents of position n are cols_Z[indptr_N1[n] : indptr_N1[n + 1]]. The same entries in
-latent order are `ptr_F1`, `row_Z` (their positions) and `entry_Z` (where they stand in row order). Every loop over
-positions or latents is parallel, and each output is summed in one order, so that results do not depend on threads.
+Pre-activations come as a product and an offset, pre_NF = product_NF + offset_F: adding is free in passing, a second
+matrix is not. Places are compressed rows: the latents of position n are cols_Z[indptr_N1[n] : indptr_N1[n + 1]]. The
+same entries in latent order are `ptr_F1`, `row_Z` (their positions) and `entry_Z` (where they stand in row order).
+Every loop over positions or latents is parallel, and each output is summed in one order, so that results do not depend
+on threads.
 """
 
 from typing import Any
@@ -17,42 +19,38 @@ BLOCK = 16
 
 
 @njit(cache=True, parallel=True)
-def count_above(pre_NF: np.ndarray, floor_F: np.ndarray) -> np.ndarray:
-    """(N,) int64: how many values of each row exceed their column's floor."""
-    n_rows, n_cols = pre_NF.shape
+def count_above(product_NF: np.ndarray, offset_F: np.ndarray, floor_F: np.ndarray) -> np.ndarray:
+    """(N,) int64: how many pre-activations of each row exceed their column's floor."""
+    n_rows, n_cols = product_NF.shape
     counts_N = np.zeros(n_rows, np.int64)
     for n in prange(n_rows):
         count = np.int32(0)
         for f in range(n_cols):
-            count += np.int32(pre_NF[n, f] > floor_F[f])
+            count += np.int32(product_NF[n, f] + offset_F[f] > floor_F[f])
         counts_N[n] = count
     return counts_N
 
 
 @njit(cache=True, parallel=True)
 def fill_above(
-    pre_NF: np.ndarray, floor_F: np.ndarray, indptr_N1: np.ndarray, cols_Z: np.ndarray, values_Z: np.ndarray
-) -> None:
+    product_NF: np.ndarray, offset_F: np.ndarray, floor_F: np.ndarray, indptr_N1: np.ndarray, cols_Z: np.ndarray,
+    values_Z: np.ndarray,
+) -> None:  # fmt: skip
     """Write the columns and values that `count_above` counted."""
-    n_rows, n_cols = pre_NF.shape
-    whole = n_cols // BLOCK * BLOCK
+    n_rows, n_cols = product_NF.shape
     for n in prange(n_rows):
-        z = indptr_N1[n]
-        for start in range(0, whole, BLOCK):
+        z, row_F = indptr_N1[n], product_NF[n]
+        for start in range(0, n_cols, BLOCK):
+            stop = min(start + BLOCK, n_cols)
             some = np.int32(0)
-            for f in range(start, start + BLOCK):
-                some += np.int32(pre_NF[n, f] > floor_F[f])
+            for f in range(start, stop):
+                some += np.int32(row_F[f] + offset_F[f] > floor_F[f])
             if some > 0:
-                for f in range(start, start + BLOCK):
-                    if pre_NF[n, f] > floor_F[f]:
-                        cols_Z[z] = f
-                        values_Z[z] = pre_NF[n, f]
+                for f in range(start, stop):
+                    value = row_F[f] + offset_F[f]
+                    if value > floor_F[f]:
+                        cols_Z[z], values_Z[z] = f, value
                         z += 1
-        for f in range(whole, n_cols):
-            if pre_NF[n, f] > floor_F[f]:
-                cols_Z[z] = f
-                values_Z[z] = pre_NF[n, f]
-                z += 1
 
 
 @njit(cache=True)
@@ -81,30 +79,33 @@ def _kth_largest(values: np.ndarray, n: int, k: int) -> Any:
 
 
 @njit(cache=True, parallel=True)
-def row_largest(pre_NF: np.ndarray, k: int, cols_NK: np.ndarray, values_NK: np.ndarray) -> np.ndarray:
+def row_largest(
+    product_NF: np.ndarray, offset_F: np.ndarray, k: int, cols_NK: np.ndarray, values_NK: np.ndarray
+) -> np.ndarray:
     """Write each row's k largest values above zero, columns ascending; of equal ones at the floor the first.
 
     Returns (N,) int64: how many there are. Columns are dealt into about 2k groups and the k-th largest of the groups'
     maxima found first: at least k values are as large as that, and few more, so that only those need be sorted out.
     """
-    n_rows, n_cols = pre_NF.shape
+    n_rows, n_cols = product_NF.shape
     n_groups = n_cols
     while n_groups >= 4 * k and n_groups % 2 == 0:
         n_groups //= 2
     counts_N = np.zeros(n_rows, np.int64)
-    zero = pre_NF.dtype.type(0)
+    zero = product_NF.dtype.type(0)
     for n in prange(n_rows):
-        row_F = pre_NF[n]
-        maxima = np.zeros(n_groups, pre_NF.dtype)
+        row_F = product_NF[n]
+        maxima = np.zeros(n_groups, product_NF.dtype)
         for start in range(0, n_cols, n_groups):
-            part = row_F[start : start + n_groups]
+            part, offset = row_F[start : start + n_groups], offset_F[start : start + n_groups]
             for g in range(n_groups):
-                maxima[g] = max(part[g], maxima[g])
+                maxima[g] = max(part[g] + offset[g], maxima[g])
         bound = _kth_largest(maxima, n_groups, k)
-        found, candidates, places = 0, np.empty(n_cols + 1, pre_NF.dtype), np.empty(n_cols + 1, np.int32)
+        found, candidates, places = 0, np.empty(n_cols + 1, product_NF.dtype), np.empty(n_cols + 1, np.int32)
         for f in range(n_cols):  # without a branch: each is written, and kept if it counts
-            candidates[found], places[found] = row_F[f], f
-            found += np.int64(row_F[f] >= bound) & np.int64(row_F[f] > zero)
+            value = row_F[f] + offset_F[f]
+            candidates[found], places[found] = value, f
+            found += np.int64(value >= bound) & np.int64(value > zero)
         counts_N[n] = _keep_largest(candidates[:found], places[:found], k, cols_NK[n], values_NK[n])
     return counts_N
 
@@ -259,6 +260,15 @@ def encode_gradients(
             for i in range(width):
                 sum_D[i] -= total * shift_D[i]
             grad_b_F[f] = total
+
+
+@njit(cache=True)
+def counts_by_latent(cols_Z: np.ndarray, values_Z: np.ndarray, n_latents: int) -> np.ndarray:
+    """(F,) int64: at how many places each latent's value is above zero."""
+    counts_F = np.zeros(n_latents, np.int64)
+    for z in range(len(cols_Z)):
+        counts_F[cols_Z[z]] += values_Z[z] > 0
+    return counts_F
 
 
 @njit(cache=True)

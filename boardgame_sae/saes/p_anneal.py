@@ -100,7 +100,7 @@ class Annealing(ReLUSAE):
         super().begin_training(n_steps, first_ND)
         start, end = self.cfg.anneal_start, self.cfg.anneal_end
         places = torch.linspace(start, end, len(self.exponents), dtype=torch.float64)
-        self.update_steps = [int(place * n_steps) for place in places.tolist()]
+        self.update_steps = [int(place * n_steps + 1e-9) for place in places.tolist()]
 
     def penalty(self, active: Active, z: Tensor) -> Tensor:
         """The penalty with the exponent in force."""

@@ -20,11 +20,11 @@ Conerly et al. 2024, "Update on how we train SAEs" (Transformer Circuits, April 
 from abc import abstractmethod
 from typing import ClassVar, Literal
 
-import torch
 from torch import Tensor
 
 from boardgame_sae.config import config
 from boardgame_sae.saes.active import Above, Active, Rule
+from boardgame_sae.saes.adam import Adam
 from boardgame_sae.saes.resample import resample_dead
 from boardgame_sae.saes.sae import SAE, SAEConfig, architecture, as_inference
 
@@ -96,7 +96,7 @@ class ReLUSAE(PenaltySAE):
         """The L1 penalty, coefficient included."""
         return self.cfg.sparsity_coefficient * self.penalised(active, z).sum() / max(1, active.shape[0])
 
-    def refresh(self, step: int, x_ND: Tensor, optimizer: torch.optim.Optimizer) -> None:
+    def refresh(self, step: int, x_ND: Tensor, optimizer: Adam) -> None:
         """Resample dead latents where that is due."""
         every = self.cfg.resample_every
         if every and step and step % every == 0:

@@ -6,6 +6,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from boardgame_sae.saes.adam import Adam
+
 if TYPE_CHECKING:
     from boardgame_sae.saes.sae import SAE
 
@@ -14,9 +16,7 @@ ENCODER_SHARE = 0.2
 
 
 @torch.no_grad()
-def resample_dead(
-    sae: "SAE", dead_F: Tensor, x_ND: Tensor, optimizer: torch.optim.Optimizer, *, seed: tuple[int, int]
-) -> int:
+def resample_dead(sae: "SAE", dead_F: Tensor, x_ND: Tensor, optimizer: Adam, *, seed: tuple[int, int]) -> int:
     """Point dead latents at badly explained activations and forget their Adam moments; returns how many.
 
     Activations of the batch x_ND (N, D) are drawn, without repeat, with chances in proportion to their squared error.
@@ -44,8 +44,7 @@ def resample_dead(
         if name not in ("W_dec", "W_enc", "b_dec"):
             weight[dead] = 0  # every other parameter has one number a latent
         if name != "b_dec":
-            for moment in (optimizer.state.get(weight, {}).get(key) for key in ("exp_avg", "exp_avg_sq")):
-                if moment is not None:
-                    moment.index_fill_(1 if name == "W_enc" else 0, dead, 0)
+            for moment in optimizer.moments(weight):
+                moment.index_fill_(1 if name == "W_enc" else 0, dead, 0)
     sae.tokens_since_fired_F[dead] = 0
     return n

@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from boardgame_sae.config import ConfigError, config, from_mapping, to_mapping
 from boardgame_sae.runs import RunError, read_json, write_json, writing
 from boardgame_sae.saes.active import Active, Rule, Way, activate
+from boardgame_sae.saes.adam import Adam
 from boardgame_sae.saes.sparse import drop_parallel, normalize_rows
 
 WEIGHTS_FILE, CONFIG_FILE = "sae.safetensors", "cfg.json"
@@ -194,7 +195,7 @@ class SAE(nn.Module, ABC):
         if self.unit_decoder:
             normalize_rows(self.W_dec)
 
-    def refresh(self, step: int, x_ND: Tensor, optimizer: torch.optim.Optimizer) -> None:
+    def refresh(self, step: int, x_ND: Tensor, optimizer: Adam) -> None:
         """Called after each step: the time to give dead latents new weights."""
 
     def calibrate(self, batches: Sequence[Tensor]) -> None:
@@ -358,5 +359,10 @@ def make_sae(architecture: str, **fields: Any) -> SAE:
 
 
 def load_sae(folder: str | Path) -> SAE:
-    """Open a saved SAE."""
-    return SAE.load(folder)
+    """Open a saved SAE of ours, of SAELens or of dictionary_learning (also its `.pt` file), recognised by content.
+
+    Raises RunError when there is none, or when it cannot be read.
+    """
+    from boardgame_sae.saes.exchange import open_sae
+
+    return open_sae(folder)

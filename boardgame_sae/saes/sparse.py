@@ -7,6 +7,7 @@ loops are in `kernels`; here they are given to torch's autograd, so that losses 
 same sums as the dense products, in another order.
 """
 
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -58,47 +59,53 @@ class Places:
         """(Z,) int64: the position of each entry."""
         return torch.repeat_interleave(self.counts_N)
 
+    def counts_F(self, values_Z: Tensor) -> Tensor:
+        """(F,) int64: at how many places each latent's value is above zero."""
+        return torch.from_numpy(kernels.counts_by_latent(self.cols, _array(values_Z), self.shape[1]))
+
     def keep(self, keep_Z: np.ndarray) -> "Places":
         """Some of the entries, by a bool (Z,)."""
         before = np.concatenate([[0], np.cumsum(keep_Z)])
         return Places(before[self.indptr_N1], self.cols[keep_Z], self.shape)
 
 
-def places_above(pre_NF: Tensor, floor_F: Tensor, most: float) -> tuple[Places, Tensor] | None:
-    """Places where a pre-activation exceeds its latent's floor, and those values; None if more than a share `most`."""
-    pre, floor = pre_NF.numpy(), floor_F.numpy()
+def places_above(product_NF: Tensor, offset_F: Tensor, floor_F: Tensor, most: float) -> tuple[Places, Tensor] | None:
+    """Places where a pre-activation, product plus offset, exceeds its latent's floor, and those pre-activations.
+
+    None if they are more than a share `most` of all.
+    """
+    product, offset, floor = product_NF.numpy(), offset_F.numpy(), floor_F.numpy()
     with numba_threads():
-        indptr_N1 = _ends(kernels.count_above(pre, floor))
-        if indptr_N1[-1] > most * pre.size:
+        indptr_N1 = _ends(kernels.count_above(product, offset, floor))
+        if indptr_N1[-1] > most * product.size:
             return None
-        cols, values = np.empty(indptr_N1[-1], np.int32), np.empty(indptr_N1[-1], pre.dtype)
-        kernels.fill_above(pre, floor, indptr_N1, cols, values)
-    return Places(indptr_N1, cols, pre.shape), torch.from_numpy(values)
+        cols, values = np.empty(indptr_N1[-1], np.int32), np.empty(indptr_N1[-1], product.dtype)
+        kernels.fill_above(product, offset, floor, indptr_N1, cols, values)
+    return Places(indptr_N1, cols, product.shape), torch.from_numpy(values)
 
 
-def places_of_row_largest(pre_NF: Tensor, k: int) -> tuple[Places, Tensor]:
-    """Places of each row's k largest values above zero, and those values; of equal ones the first."""
-    pre = pre_NF.numpy()
-    cols_NK, values_NK = np.empty((len(pre), k), np.int32), np.empty((len(pre), k), pre.dtype)
+def places_of_row_largest(product_NF: Tensor, offset_F: Tensor, k: int) -> tuple[Places, Tensor]:
+    """Places of each row's k largest pre-activations above zero, and those values; of equal ones the first."""
+    product = product_NF.numpy()
+    cols_NK, values_NK = np.empty((len(product), k), np.int32), np.empty((len(product), k), product.dtype)
     with numba_threads():
-        counts_N = kernels.row_largest(pre, k, cols_NK, values_NK)
+        counts_N = kernels.row_largest(product, offset_F.numpy(), k, cols_NK, values_NK)
     indptr_N1 = _ends(counts_N)
     if indptr_N1[-1] == cols_NK.size:
-        return Places(indptr_N1, cols_NK.ravel(), pre.shape), torch.from_numpy(values_NK.ravel())
+        return Places(indptr_N1, cols_NK.ravel(), product.shape), torch.from_numpy(values_NK.ravel())
     written_NK = np.arange(k) < counts_N[:, None]
-    return Places(indptr_N1, cols_NK[written_NK], pre.shape), torch.from_numpy(values_NK[written_NK])
+    return Places(indptr_N1, cols_NK[written_NK], product.shape), torch.from_numpy(values_NK[written_NK])
 
 
-def places_of_batch_largest(pre_NF: Tensor, n: int) -> tuple[Places, Tensor]:
-    """Places of a batch's n largest values above zero, and those values; of equal ones the first.
+def places_of_batch_largest(product_NF: Tensor, offset_F: Tensor, n: int) -> tuple[Places, Tensor]:
+    """Places of a batch's n largest pre-activations above zero, and those values; of equal ones the first.
 
     A sample tells a floor that a few more than n values exceed; only those are sorted out. Where the guess was too
     high it is lowered until enough are found, so that the result is exact.
     """
-    flat = pre_NF.numpy().ravel()
-    floor = _guess_floor(flat, n)
+    floor = _guess_floor(product_NF.numpy(), offset_F.numpy(), n)
     while True:
-        found = places_above(pre_NF, pre_NF.new_full((pre_NF.shape[1],), floor), 1.0)
+        found = places_above(product_NF, offset_F, torch.full_like(offset_F, floor), 1.0)
         assert found is not None
         places, values = found
         if len(values) >= n or floor <= 0:
@@ -114,10 +121,11 @@ def places_of_batch_largest(pre_NF: Tensor, n: int) -> tuple[Places, Tensor]:
     return places.keep(keep_Z), torch.from_numpy(ranked[keep_Z])
 
 
-def _guess_floor(flat: np.ndarray, n: int) -> float:
-    stride = max(1, len(flat) // _SAMPLE) | 1  # odd, so that a sample meets all latents
-    sample = flat[::stride]
-    wanted = n * len(sample) / max(1, len(flat))
+def _guess_floor(product_NF: np.ndarray, offset_F: np.ndarray, n: int) -> float:
+    size, n_latents = product_NF.size, product_NF.shape[1]
+    stride = max(1, size // _SAMPLE) | 1  # odd, so that a sample meets all latents
+    sample = product_NF.ravel()[::stride] + offset_F[np.arange(0, size, stride) % n_latents]
+    wanted = n * len(sample) / max(1, size)
     rank = int(1.05 * wanted + 4 * wanted**0.5) + 1
     return max(0.0, float(np.partition(sample, len(sample) - rank)[len(sample) - rank])) if rank < len(sample) else 0.0
 
@@ -126,6 +134,40 @@ def _ends(counts_N: np.ndarray) -> np.ndarray:
     indptr_N1 = np.zeros(len(counts_N) + 1, np.int64)
     np.cumsum(counts_N, out=indptr_N1[1:])
     return indptr_N1
+
+
+_kept = threading.local()
+"""Where products are written: mapping 32 MiB afresh costs a fifteenth of a step, so that each thread keeps its own."""
+
+
+@torch.no_grad()
+def product(x_ND: Tensor, W_enc: Tensor) -> Tensor:
+    """x W_enc (N, F) without gradient; good until this thread's next call."""
+    size = len(x_ND) * W_enc.shape[1]
+    room: dict[torch.dtype, Tensor] = _kept.__dict__.setdefault("room", {})
+    if room.get(x_ND.dtype, x_ND.new_empty(0)).numel() < size:
+        room[x_ND.dtype] = x_ND.new_empty(size)
+    return torch.mm(x_ND, W_enc, out=room[x_ND.dtype][:size].view(len(x_ND), W_enc.shape[1]))
+
+
+class _Plus(Function):
+    """product + offset, where product is x W."""
+
+    @staticmethod
+    def forward(ctx: Any, x_ND: Tensor, W_enc: Tensor, offset_F: Tensor, product_NF: Tensor) -> Tensor:
+        ctx.save_for_backward(x_ND, W_enc)
+        return product_NF + offset_F
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Any:
+        x_ND, W_enc = ctx.saved_tensors
+        grad_x = grads[0] @ W_enc.T if ctx.needs_input_grad[0] else None
+        return grad_x, (grads[0].T @ x_ND).T, grads[0].sum(0), None
+
+
+def plus(x_ND: Tensor, W_enc: Tensor, offset_F: Tensor, product_NF: Tensor) -> Tensor:
+    """The dense x W_enc + offset, of whose product `product` has been made already, with its gradient."""
+    return _Plus.apply(x_ND, W_enc, offset_F, product_NF)  # pyright: ignore[reportReturnType]
 
 
 class _PreActivations(Function):
@@ -141,17 +183,18 @@ class _PreActivations(Function):
         x_ND, W_enc, b_enc, shift = ctx.saved_tensors
         places: Places = ctx.places
         grad_Z = grads[0].contiguous()
-        columns_FD, shift_D = W_enc.T.contiguous(), x_ND.new_zeros(x_ND.shape[1]) if shift is None else shift
-        grad_W_FD, grad_b_F = torch.empty_like(columns_FD), torch.empty_like(b_enc)
+        shift_D = x_ND.new_zeros(x_ND.shape[1]) if shift is None else shift
+        (d_model, n_latents), grad_b_F = W_enc.shape, torch.empty_like(b_enc)
+        grad_W = torch.empty_strided((d_model, n_latents), (1, d_model), dtype=W_enc.dtype)  # latent by latent
         with numba_threads():
-            given, grad = (grad_Z.numpy(), _array(x_ND), _array(shift_D)), (grad_W_FD.numpy(), grad_b_F.numpy())
+            given, grad = (grad_Z.numpy(), _array(x_ND), _array(shift_D)), (grad_W.T.numpy(), grad_b_F.numpy())
             kernels.encode_gradients(*places.by_latent, *given, *grad)
             grad_x = None
             if ctx.needs_input_grad[0]:
                 grad_x = torch.zeros_like(x_ND, memory_format=torch.contiguous_format)
-                kernels.weighted_rows(places.indptr_N1, places.cols, grad_Z.numpy(), columns_FD.numpy(), grad_x.numpy())
+                kernels.weighted_rows(places.indptr_N1, places.cols, grad_Z.numpy(), _array(W_enc.T), grad_x.numpy())
         grad_shift = None if shift is None else -(W_enc @ grad_b_F)
-        return grad_x, grad_W_FD.T, grad_b_F, grad_shift, None, None
+        return grad_x, grad_W, grad_b_F, grad_shift, None, None
 
 
 def pre_activations(

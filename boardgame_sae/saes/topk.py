@@ -81,7 +81,8 @@ class TopKSAE(SAE):
 
     def auxiliary(self, x_ND: Tensor, active: Active, x_hat_ND: Tensor, step: int) -> Tensor:  # noqa: ARG002
         """AuxK, coefficient included."""
-        dead = self.dead_F(self.cfg.dead_after).nonzero()[:, 0]
+        asleep_F = active.counts_F(active.pre) == 0  # a latent that fires in this batch is not dead
+        dead = (self.dead_F(self.cfg.dead_after) & asleep_F).nonzero()[:, 0]
         if not len(dead):
             return x_ND.new_zeros(())
         error_ND = x_ND - x_hat_ND

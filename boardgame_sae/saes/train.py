@@ -18,6 +18,7 @@ from boardgame_sae.config import config, from_mapping, seed_for, to_mapping
 from boardgame_sae.launch import keep_freed_memory
 from boardgame_sae.model.game_model import pick_device
 from boardgame_sae.runs import Run, pack_state, progress, unpack_state
+from boardgame_sae.saes.adam import Adam
 from boardgame_sae.saes.sae import SAE, Loss, SAEConfig, load_sae, sae_config, sae_from_config
 
 
@@ -75,7 +76,7 @@ class _Trainee:
         if saved is not None:
             state = unpack_state(saved[0], saved[1]["state"])
             self.sae.load_state_dict(state["sae"])
-            load_adam(self.optimizer, state["optimizer"])
+            self.optimizer.load_state_dict(state["optimizer"])
             self.step = saved[1]["step"]
 
     def advance(self, x_ND: Tensor) -> None:
@@ -119,30 +120,23 @@ class _Trainee:
         self.run.finish(n_steps=self.step, dead=dead, **seen)
 
 
-def adam(sae: SAE, lr: float) -> torch.optim.Adam:
-    """The optimiser of an SAE, in one fused pass over weights, gradients and moments."""
-    return torch.optim.Adam(sae.parameters(), lr=lr, betas=sae.betas, fused=True)
+def adam(sae: SAE, lr: float) -> Adam:
+    """The optimiser of an SAE."""
+    return Adam(sae.parameters(), lr, sae.betas)
 
 
-def load_adam(optimizer: torch.optim.Adam, state: dict[str, Any]) -> None:
-    """Load an optimiser's state; the moments take their weight's layout in memory, as the fused pass needs them."""
-    optimizer.load_state_dict(state)
-    for weight, kept in optimizer.state.items():
-        for name in ("exp_avg", "exp_avg_sq"):
-            kept[name] = torch.empty_like(weight).copy_(kept[name])
-
-
-def training_step(sae: SAE, optimizer: torch.optim.Optimizer, x_ND: Tensor, step: int, lr: float) -> Loss:
+def training_step(sae: SAE, optimizer: Adam, x_ND: Tensor, step: int, lr: float) -> Loss:
     """One optimiser step of an SAE on a batch, at a given rate; returns the loss before it."""
     loss = sae.loss(x_ND, step)
-    loss.total.backward()
-    sae.constrain_gradient()
-    if sae.grad_clip is not None:
-        torch.nn.utils.clip_grad_norm_(sae.parameters(), sae.grad_clip)
-    optimizer.param_groups[0]["lr"] = lr
-    optimizer.step()
-    optimizer.zero_grad(set_to_none=True)
-    sae.constrain()
+    if sae.trains:
+        loss.total.backward()
+        sae.constrain_gradient()
+        if sae.grad_clip is not None:
+            torch.nn.utils.clip_grad_norm_(sae.parameters(), sae.grad_clip)
+        optimizer.param_groups[0]["lr"] = lr
+        optimizer.step()
+        optimizer.zero_grad()
+        sae.constrain()
     sae.after_step(step, loss)
     sae.refresh(step, x_ND, optimizer)
     return loss

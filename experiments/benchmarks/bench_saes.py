@@ -138,7 +138,7 @@ def planted(directions_FD: Tensor, n_features: int = 24) -> Tensor:
 
 @torch.no_grad()
 def sae_of(case: Case, x_BD: Tensor) -> SAE:
-    """Our SAE in the middle of training: with a penalty L0 of the latents are on; dead ones read weakly, stay silent."""
+    """Our SAE in the middle of training: of those with a penalty L0 latents are on; dead ones read weakly."""
     fields: dict[str, Any] = {"k": case.k} if case.architecture in TOPK else {"sparsity_coefficient": COEFFICIENT}
     if case.architecture == "jumprelu":
         fields = {"sparsity_coefficient": 1.0, "target_l0": float(L0)}
@@ -232,65 +232,64 @@ def dictionary_learnings(case: Case, sae: SAE, x_BD: Tensor) -> Contestant:
     )
 
 
-def saelens_modes(case: Case, sae: SAE, x_BD: Tensor) -> list[Contestant]:
-    """SAELens's step, in each of its ways to do the same work that may be fastest; none where it has no such SAE."""
+SAELENS_FAMILIES = {
+    "topk": "TopK", "batch_topk": "BatchTopK", "matryoshka_batch_topk": "MatryoshkaBatchTopK",
+    "relu": "Standard", "relu_april": "Standard", "gated": "Gated", "jumprelu": "JumpReLU",
+}  # fmt: skip
+
+
+def saelens_fields(case: Case, sae: SAE) -> dict[str, dict[str, Any]]:
+    """SAELens's config for a case, in each of its ways to do the same work that may be the fastest."""
+    cfg = sae.cfg
+    fields: dict[str, Any] = {"d_in": case.d, "d_sae": case.n_latents, "apply_b_dec_to_input": cfg.subtract_b_dec}
+    if case.architecture == "jumprelu":
+        return {"default": {**fields, "jumprelu_bandwidth": cfg.bandwidth}}
+    if case.architecture not in TOPK:
+        return {"default": {**fields, "l1_coefficient": COEFFICIENT}}
+    # by default it also multiplies and divides by the decoder's norms, which are 1
+    fields |= {"k": case.k, "rescale_acts_by_decoder_norm": False}
+    if case.architecture == "matryoshka_batch_topk":
+        fields["matryoshka_widths"] = list(cfg.ends)
+    modes = {"no rescaling": fields}
+    if case.architecture == "topk":
+        modes["no rescaling, sparse"] = {**fields, "use_sparse_activations": True}
+    return modes
+
+
+def saelens(case: Case, sae: SAE, x_BD: Tensor, mode: str, fields: dict[str, Any]) -> Contestant:
+    """SAELens's step, its trainer's `step`."""
     import sae_lens
     from sae_lens.config import SAETrainerConfig
     from sae_lens.saes.sae import TrainStepInput
     from sae_lens.training.sae_trainer import SAETrainer
 
-    families = {
-        "topk": "TopK", "batch_topk": "BatchTopK", "matryoshka_batch_topk": "MatryoshkaBatchTopK",
-        "relu": "Standard", "relu_april": "Standard", "gated": "Gated", "jumprelu": "JumpReLU",
-    }  # fmt: skip
-    if case.architecture not in families:
-        return []
-    family, cfg = families[case.architecture], sae.cfg
-    fields: dict[str, Any] = {"d_in": case.d, "d_sae": case.n_latents, "apply_b_dec_to_input": cfg.subtract_b_dec}
-    modes: dict[str, dict[str, Any]] = {"default": {}}
-    if case.architecture in TOPK:
-        fields["k"] = case.k
-        modes["rescale off"] = {"rescale_acts_by_decoder_norm": False}
-    elif case.architecture == "jumprelu":
-        fields |= {"jumprelu_bandwidth": cfg.bandwidth}
-    else:
-        fields["l1_coefficient"] = COEFFICIENT
-    if case.architecture == "topk":
-        modes["sparse, rescale off"] = {**modes.pop("rescale off"), "use_sparse_activations": True}
-    if case.architecture == "matryoshka_batch_topk":
-        fields["matryoshka_widths"] = list(cfg.ends)
+    family = SAELENS_FAMILIES[case.architecture]
+    peer = getattr(sae_lens, f"{family}TrainingSAE")(getattr(sae_lens, f"{family}TrainingSAEConfig")(**fields))
+    copy_weights(sae, peer)
+    settings = SAETrainerConfig(
+        total_training_samples=N_STEPS * BATCH, train_batch_size_samples=BATCH, lr=LR, lr_end=LR
+    )
+    trainer = SAETrainer(settings, peer, iter(()))
+    if case.dead:
+        trainer.n_forward_passes_since_fired[dead_latents(case)] = settings.dead_feature_window + 1
 
-    def contestant(mode: str, more: dict[str, Any]) -> Contestant:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            config = getattr(sae_lens, f"{family}TrainingSAEConfig")(**fields, **more)
-        peer = getattr(sae_lens, f"{family}TrainingSAE")(config)
-        copy_weights(sae, peer)
-        settings = SAETrainerConfig(
-            total_training_samples=N_STEPS * BATCH, train_batch_size_samples=BATCH, lr=LR, lr_end=LR
-        )
-        trainer = SAETrainer(settings, peer, iter(()))
-        if case.dead:
-            trainer.n_forward_passes_since_fired[dead_latents(case)] = settings.dead_feature_window + 1
+    def losses() -> tuple[float, float]:
+        given = TrainStepInput(
+            sae_in=x_BD, dead_neuron_mask=trainer.dead_neurons, coefficients=trainer.get_coefficients(),
+            n_training_steps=STEP, is_logging_step=False,
+        )  # fmt: skip
+        theirs, own = peer.training_forward_pass(given), sae.loss(x_BD, STEP)
+        if case.architecture in ("relu", "relu_april", "gated"):
+            return float(theirs.loss.detach()), float(own.total.detach())
+        # its AuxK and JumpReLU penalty are others; of prefixes it takes the sum
+        errors = [float(value.detach()) for name, value in theirs.losses.items() if "mse_loss" in name]
+        return sum(errors) / len(errors), float(own.reconstruction.detach())
 
-        def losses() -> tuple[float, float]:
-            given = TrainStepInput(
-                sae_in=x_BD, dead_neuron_mask=trainer.dead_neurons, coefficients=trainer.get_coefficients(),
-                n_training_steps=STEP, is_logging_step=False,
-            )  # fmt: skip
-            theirs, own = peer.training_forward_pass(given), sae.loss(x_BD, STEP)
-            if case.architecture in ("relu", "relu_april", "gated"):
-                return float(theirs.loss.detach()), float(own.total.detach())
-            errors = [float(value.detach()) for name, value in theirs.losses.items() if "mse_loss" in name]
-            return sum(errors) / len(errors), float(own.reconstruction.detach())
+    def step() -> None:
+        trainer.step(x_BD)
+        trainer.n_training_steps += 1
 
-        def step() -> None:
-            trainer.step(x_BD)
-            trainer.n_training_steps += 1
-
-        return Contestant(mode, step, losses)
-
-    return [contestant(mode, more) for mode, more in modes.items()]
+    return Contestant(mode, step, losses)
 
 
 def check_same_work(case: Case, peers: Sequence[Contestant]) -> None:
@@ -313,21 +312,20 @@ def measure(case: Case, threads: int, seconds: float, repeats: tuple[int, int]) 
     gc.collect()
     x_BD = planted(directions(case.d, case.n_latents))
     sae = sae_of(case, x_BD)
-    mine, modes = ours(sae, x_BD), saelens_modes(case, sae, x_BD)
-    peers = [dictionary_learnings(case, sae, x_BD)]
+    mine, peers = ours(sae, x_BD), [dictionary_learnings(case, sae, x_BD)]
+    has_it = case.architecture in SAELENS_FAMILIES
+    modes = [saelens(case, sae, x_BD, *each) for each in saelens_fields(case, sae).items()] if has_it else []
     check_same_work(case, [*peers, *modes])
-    mode = ""
-    if modes:
-        warm = [(min(seconds_of_one(each.step) for _ in range(2)), each) for each in modes]
-        fastest = min(warm, key=lambda pair: pair[0])[1]
-        mode = fastest.name
-        peers.append(fastest._replace(name=SAELENS))
-    del modes
+    if len(modes) > 1:
+        for each in modes:
+            each.step()
+        modes = [min(modes, key=lambda each: seconds_of_one(each.step))]
+    mode = modes[0].name if modes else "-"
+    peers += [each._replace(name=SAELENS) for each in modes]
     columns_DF, pre_BF = sae.W_enc.detach().contiguous(), torch.empty(BATCH, case.n_latents)
     product = Contestant("product", lambda: torch.mm(x_BD, columns_DF, out=pre_BF), lambda: (0.0, 0.0))
     contestants = [mine, *peers, product]
-    for each in contestants:
-        each.step()
+    for each in (mine, *contestants):
         each.step()
     times: dict[str, list[float]] = {each.name: [] for each in contestants}
     begun = time.perf_counter()
@@ -345,8 +343,8 @@ def measure(case: Case, threads: int, seconds: float, repeats: tuple[int, int]) 
 
 
 HEADER = (
-    "| SAE | k or L0 | d, latents | threads | ours ms | dictionary_learning | SAELens | its mode "
-    "| x d_l (minima) | x SAELens (minima) | share of floor | target | |",
+    "| SAE | d, latents | k or L0 | threads | ours, ms | dictionary_learning, ms | SAELens, ms | SAELens's mode "
+    "| x faster than dictionary_learning | than SAELens | share of floor | target | |",
     "| --- | ---: | ---: | ---: | ---: | ---: | ---: | --- | ---: | ---: | ---: | --- | --- |",
 )
 
@@ -357,18 +355,17 @@ def shown(row: Row) -> str:
 
     def times(peer: str) -> str:
         ratio, least = row.times(peer), row.times(peer, "minima")
-        return "–" if ratio is None else f"{ratio:.2f} ({least:.2f})"
+        return "-" if ratio is None else f"{ratio:.2f} ({least:.2f})"
 
     def milliseconds(name: str) -> str:
-        return f"{1e3 * row.medians[name]:.1f}" if name in row.medians else "–"
+        return f"{1e3 * row.medians[name]:.1f}" if name in row.medians else "-"
 
+    seconds = [milliseconds(name) for name in ("ours", DICTIONARY_LEARNING, SAELENS)]
+    ratios = [times(DICTIONARY_LEARNING), times(SAELENS), f"{row.floor / row.medians['ours']:.2f}"]
     target = "" if case.target is None else ", ".join(f">= {each:g}" for each in case.target)
-    cells = [
-        case.name, f"{row.l0:.0f}", f"{case.d}, {case.n_latents:,}", str(row.threads), milliseconds("ours"),
-        milliseconds(DICTIONARY_LEARNING), milliseconds(SAELENS), row.mode or "–", times(DICTIONARY_LEARNING),
-        times(SAELENS), f"{row.floor / row.medians['ours']:.2f}", target, {None: "", True: "met", False: "MISSED"}[row.met],
-    ]  # fmt: skip
-    return "| " + " | ".join(cells) + " |"
+    judged = {None: "", True: "met", False: "MISSED"}[row.met]
+    size = [f"{case.d}, {case.n_latents:,}", f"{row.l0:.0f}", str(row.threads)]
+    return "| " + " | ".join([case.name, *size, *seconds, row.mode, *ratios, target, judged]) + " |"
 
 
 def eight_cases(d: int, n_latents: int) -> list[Case]:
@@ -418,7 +415,7 @@ def _status(field: str) -> int:
 
 
 def memory_report(d: int, n_latents: int) -> None:
-    """Print as JSON `memory_of` eight SAEs together, then of each alone: each in a process that has done nothing else."""
+    """Print as JSON `memory_of` eight SAEs together, then of each alone, each in a process that did nothing else."""
     torch.set_num_threads(1)
     some = eight_cases(d, n_latents)
     for group in (some, *([case] for case in some)):
@@ -439,9 +436,9 @@ def memory_lines(d: int, n_latents: int) -> list[str]:
     expected = together["kept"] + together["batch"] + working
     mib = {name: f"{size / 2**20:,.1f} MiB" for name, size in {**together, "working": working}.items()}
     return [
-        f"Memory of eight at d {d}, {n_latents:,} latents: the process grows by {mib['growth']} at most; parameters and "
-        f"moments {mib['kept']}, one batch {mib['batch']}, working memory of the greatest single step {mib['working']} "
-        f"(gradients and pre-activations): {together['growth'] / expected:.2f} of their sum."
+        f"Memory of eight, d {d}, {n_latents:,} latents: the process grows by {mib['growth']} at most; parameters and "
+        f"moments are {mib['kept']}, a batch {mib['batch']}, the working memory (gradients, pre-activations) of the "
+        f"greatest single step {mib['working']}: {together['growth'] / expected:.2f} of their sum."
     ]
 
 
@@ -449,11 +446,8 @@ def verdict(rows: Sequence[Row]) -> list[str]:
     """Which targets are met."""
     judged = [row for row in rows if row.met is not None]
     missed = [f"{row.case.name} (k {row.case.k}, threads {row.threads})" for row in judged if not row.met]
-    if not judged:
-        return []
-    return [
-        f"Targets: {len(judged) - len(missed)} of {len(judged)} met" + (f"; MISSED: {', '.join(missed)}" * bool(missed))
-    ]
+    met = f"Targets met: {len(judged) - len(missed)} of {len(judged)}."
+    return [met + (f" MISSED: {', '.join(missed)}." if missed else "")] if judged else []
 
 
 def options() -> argparse.Namespace:
@@ -467,42 +461,57 @@ def options() -> argparse.Namespace:
 
 
 def main() -> None:
-    """Measure, print, and write the table where everything was measured."""
+    """Measure, print, and write the page where everything was measured."""
     asked = options()
+    warnings.filterwarnings("ignore", message="Sparse invariant checks")
     keep_freed_memory()
     if asked.memory:
         memory_report(*(int(number) for number in asked.memory.split(",")))
         return
     only = asked.only.split(",") if asked.only else []
     threads = [int(number) for number in (asked.threads or ("1" if asked.quick else "1,2")).split(",")]
-    lines, rows = list(HEADER), []
+    lines: list[str] = []
 
     def say(*new: str) -> None:
         lines.extend(new)
         print("\n".join(new), flush=True)
 
-    print("\n".join(lines))
-    for n_threads in threads:
-        torch.set_num_threads(n_threads)
-        for case in cases([TARGET_SIZE] if asked.quick else SIZES, only):
-            judged = case.target is not None and not asked.quick
-            rows.append(measure(case, n_threads, *((8.0, (5, 25)) if judged else (1.5, (3, 25)))))
-            say(shown(rows[-1]))
-    say("")
+    rows = say_rows(cases([TARGET_SIZE] if asked.quick else SIZES, only), threads, asked.quick, say)
     for size in (TARGET_SIZE,) if asked.quick else (TARGET_SIZE, (128, 1024)):
-        for n_threads in threads if not only or "eight" in only else ():
-            torch.set_num_threads(n_threads)
-            together, alone = eight_together(*size, repeats=3 if asked.quick else 7)
-            say(
-                f"Eight SAEs of eight architectures on one batch, d {size[0]}, {size[1]:,} latents, threads {n_threads}: "
-                f"{1e3 * together:.0f} ms a step together, {1e3 * alone:.0f} ms as eight single runs: "
-                f"{together / alone:.2f} of it (target <= 1, but for noise)."
-            )
+        if not only or "eight" in only:
+            say_eight(size, threads, asked.quick, say)
         if not only or "memory" in only:
-            say(*memory_lines(*size))
+            say("", *memory_lines(*size))
     say("", *verdict(rows))
     if not (asked.quick or asked.only or asked.threads):
         write(lines)
+
+
+def say_rows(some: Sequence[Case], threads: Sequence[int], quick: bool, say: Callable[..., None]) -> list[Row]:
+    """Measure cases and print the table."""
+    rows = []
+    if some:
+        say(*HEADER)
+    for case in some:
+        for n_threads in threads:
+            torch.set_num_threads(n_threads)
+            weighty = case.target is not None and not quick
+            rows.append(measure(case, n_threads, *((8.0, (5, 25)) if weighty else (1.5, (3, 25)))))
+            say(shown(rows[-1]))
+    return rows
+
+
+def say_eight(size: tuple[int, int], threads: Sequence[int], quick: bool, say: Callable[..., None]) -> None:
+    """Measure eight SAEs together and print it."""
+    for n_threads in threads:
+        torch.set_num_threads(n_threads)
+        together, alone = eight_together(*size, repeats=3 if quick else 7)
+        say(
+            "",
+            f"Eight SAEs of eight architectures on one batch, d {size[0]}, {size[1]:,} latents, threads {n_threads}: "
+            f"{1e3 * together:.0f} ms a step together, {1e3 * alone:.0f} ms as eight single runs: "
+            f"{together / alone:.2f} times as much (target: not more, but for noise).",
+        )
 
 
 def write(lines: Sequence[str]) -> None:
@@ -512,14 +521,14 @@ def write(lines: Sequence[str]) -> None:
     peers = ", ".join(f"{name} {version(name)}" for name in ("dictionary-learning", "sae-lens", "torch"))
     machine = f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}; {peers}"
     about = (
-        f"Whole training steps of {BATCH:,} activations, float32, made by `make bench-saes`. The same weights, data and "
-        "settings for all three, one step of each in turn; milliseconds are medians, ratios are of medians (of minima in "
-        "brackets), SAELens in its fastest mode. Share of floor: what the encoder product and the active latents' "
-        f"arithmetic would take at the encoder product's rate, over our step. With a penalty, about {L0} latents are on."
+        f"Whole training steps of {BATCH:,} activations, float32, made by `make bench-saes`. All three have the same "
+        "weights, data and settings, and take one step each in turn. Milliseconds are medians, ratios those of medians "
+        "(in brackets: of minima); SAELens in its fastest mode. Share of floor: the time that the arithmetic of "
+        "encoder and active latents would take at the rate of a bare encoder product, over that of our step. With a "
+        f"penalty about {L0} latents are on."
     )
-    Path(__file__).with_name("saes.md").write_text(
-        f"# SAE training steps\n\n{about}\n\n" + "\n".join(lines) + f"\n\n{machine}\n"
-    )
+    page = "\n".join(["# SAE training steps", "", about, "", *lines, "", machine, ""])
+    Path(__file__).with_name("saes.md").write_text(page)
 
 
 if __name__ == "__main__":

@@ -1,15 +1,11 @@
 """Our GPT in TransformerLens and Hugging Face: the same logits and, by the same names, the same activations."""
 
-import importlib.metadata
-
 import pytest
 import torch
 
 from boardgame_sae.activations.hook_points import hook_points
 from boardgame_sae.model.game_model import GameModel
 from boardgame_sae.model.gpt import GPT, GPTConfig
-
-VERSION_4 = int(importlib.metadata.version("transformer_lens").split(".")[0]) >= 4
 
 
 @pytest.fixture(params=["relu", "gelu"])
@@ -37,8 +33,8 @@ def test_transformer_lens_gives_the_same_logits_and_activations(model, tokens_BL
         seen = {}
         model.gpt(tokens_BL, {name: lambda value, seen=seen: seen.update(value=value)})
         found = cache[name]
-        if name.endswith("hook_normalized") and VERSION_4:
-            norm = model.gpt.get_submodule(name.rsplit(".", 1)[0])  # version 4 hooks it before weight and bias
+        if name.endswith("hook_normalized"):
+            norm = model.gpt.get_submodule(name.rsplit(".", 1)[0])  # theirs is before weight and bias
             found = found * norm.weight + norm.bias
         torch.testing.assert_close(found, seen["value"].expand_as(found), atol=1e-4, rtol=1e-4)
 

@@ -1,12 +1,14 @@
 import inspect
 import itertools
 
+import by_hand
 import numpy as np
 import pytest
 import torch
+from by_hand import batch, unsettled
 
 from boardgame_sae.config import ConfigError
-from boardgame_sae.saes.p_anneal import power_sum
+from boardgame_sae.saes.p_anneal import power_sum, powers
 from boardgame_sae.saes.sae import load_sae, make_sae
 
 D, F = 8, 20
@@ -32,10 +34,12 @@ def trained(n_steps, lr=2e-3, **fields):
         optimizer.zero_grad()
         loss.total.backward()
         optimizer.step()
-        sae.normalize_decoder()
+        sae.constrain()
         before = (sae.p, float(sae.coefficient))
         sae.after_step(step, loss)
-        history.append((loss.latents_NF.detach().double().numpy(), before, (sae.p, float(sae.coefficient)), loss))
+        history.append(
+            (loss.active.to_dense(loss.z).detach().double().numpy(), before, (sae.p, float(sae.coefficient)), loss)
+        )
     return sae, history
 
 
@@ -128,20 +132,22 @@ def test_batches_without_any_latent_on_leave_the_coefficient_as_it_is():
     assert float(sae.coefficient) == pytest.approx(sae.cfg.sparsity_coefficient)
 
 
-@pytest.mark.parametrize("p", [1.0, 0.9, 0.5, 0.2])
+@pytest.mark.parametrize("p", [1.0, 0.9, 0.5, 0.2, 2.0])
 def test_power_sum_and_its_gradient_equal_the_definition_in_float64(p):
     z_NF = torch.rand(6, 5, generator=torch.Generator().manual_seed(0))
     z_NF[torch.rand(6, 5, generator=torch.Generator().manual_seed(1)) < 0.4] = 0
     z_NF[2] = 0
     z_NF.requires_grad_(True)
     total = power_sum(z_NF, p)
-    assert total.item() == pytest.approx(power_sum_by_hand(z_NF.detach().double().numpy(), p), rel=1e-5)
+    expected = 6 * power_sum_by_hand(z_NF.detach().double().numpy(), p)
+    assert total.item() == pytest.approx(expected, rel=1e-5)
+    assert powers(z_NF, p).sum().item() == pytest.approx(expected, rel=1e-5)
     total.backward()
     for n, f in np.ndindex(6, 5):
         value = float(z_NF.detach()[n, f])
         if value > 0:
-            assert float(z_NF.grad[n, f]) == pytest.approx(p * value ** (p - 1) / 6, rel=1e-4)
-        elif p < 1:
+            assert float(z_NF.grad[n, f]) == pytest.approx(p * value ** (p - 1), rel=1e-4)
+        elif p != 1:
             assert z_NF.grad[n, f] == 0
 
 
@@ -152,13 +158,80 @@ def test_the_power_sum_of_nothing_is_zero_with_zero_gradient():
     assert z_NF.grad.abs().sum() == 0
 
 
-def test_where_an_sae_stands_in_its_annealing_is_saved_with_it(tmp_path):
+def test_where_an_sae_stands_in_its_annealing_is_in_its_state():
     sae, _ = trained(60, anneal_start=0.2, anneal_end=0.9, n_updates=8)
-    sae.save(tmp_path)
-    again = load_sae(tmp_path)
+    again = make_sae("p_anneal", d_model=D, n_latents=F, n_updates=8)
+    again.load_state_dict(sae.state_dict())
     assert (again.p, float(again.coefficient)) == (sae.p, float(sae.coefficient))
     assert torch.equal(again.queue_2Q, sae.queue_2Q)
     assert float(sae.coefficient) != pytest.approx(0.05)
+
+
+def test_an_annealed_sae_is_saved_as_relu_and_says_how_it_was_trained(tmp_path):
+    sae, _ = trained(20, n_updates=8)
+    sae.save(tmp_path)
+    again, x_ND = load_sae(tmp_path), torch.randn(9, D)
+    assert again.cfg.architecture == "relu"
+    assert (again.trained_as["architecture"], again.trained_as["n_updates"]) == ("p_anneal", 8)
+    assert torch.equal(again.encode(x_ND), sae.encode(x_ND))
+
+
+@pytest.mark.parametrize("norm", ["lp_p", "lp"])
+@pytest.mark.parametrize("stage", [-1, 0, 1, 2, 3])
+def test_loss_and_gradients_equal_the_definition_at_every_stage(norm, stage):
+    """One position has no latent on: nothing may come of its root."""
+    fields = {"penalty_norm": norm, "exponents": (2.0, 1.0, 0.5, 0.2), "sparsity_warmup": 0.2}
+    sae, x_ND = unsettled(make_sae("p_anneal", d_model=4, n_latents=8, **fields)), batch(7, 4)
+    with torch.no_grad():
+        sae.W_enc[:, 0] = sae.W_enc[0] = 0
+        sae.W_enc[0] = -1
+        sae.b_enc.fill_(0.1)
+        x_ND[2] = sae.b_dec + torch.tensor([9.0, 0, 0, 0])
+    sae.begin_training(100, x_ND)
+    sae.stage.fill_(stage)
+    sae.coefficient.fill_(0.07)
+    p = (2.0, 2.0, 1.0, 0.5, 0.2)[stage + 1]
+
+    def definition(x, w):
+        z = by_hand.relu(by_hand.pre_activations(x, w))
+        error = by_hand.squared_error(x, by_hand.decoded(z, w))
+        return error, 0.5 * 0.07 * by_hand.power_penalty(z, p, norm), 0.0, z
+
+    z_NF = by_hand.compare(sae, x_ND, 10, definition)
+    assert not z_NF[2].any()
+    assert z_NF.any(1).sum() > 3
+
+
+def test_exponents_may_be_given_one_by_one():
+    sae, history = trained(100, exponents=(1.0, 0.8, 0.25), anneal_start=0.2, anneal_end=0.6)
+    assert sae.update_steps == [20, 40, 60]
+    ps = [after[0] for _, _, after, _ in history]
+    assert ps == [1.0] * 40 + [0.8] * 20 + [0.25] * 40
+    for step in (40, 60):
+        batches = [z_NF for z_NF, *_ in history[step - 9 : step + 1]]
+        p, next_p = history[step][1][0], history[step][2][0]
+        factor = np.mean([power_sum_by_hand(z, p) for z in batches])
+        factor /= np.mean([power_sum_by_hand(z, next_p) for z in batches])
+        assert history[step][2][1] == pytest.approx(history[step][1][1] * factor, rel=1e-4)
+    assert [step for step, (_, a, b, _) in enumerate(history) if a[1] != b[1]] == [40, 60]
+
+
+def test_with_the_root_the_coefficient_is_rescaled_by_means_of_roots():
+    _, history = trained(60, penalty_norm="lp", exponents=(1.0, 0.5), anneal_start=0.2, anneal_end=0.5, queue_length=4)
+
+    def root(z_NF, p):
+        return np.mean([sum(value**p for value in row if value > 0) ** (1 / p) for row in z_NF])
+
+    batches = [z_NF for z_NF, *_ in history[27:31]]
+    factor = np.mean([root(z, 1.0) for z in batches]) / np.mean([root(z, 0.5) for z in batches])
+    assert history[30][2][1] == pytest.approx(0.05 * factor, rel=1e-4)
+    assert factor < 0.5
+
+
+@pytest.mark.parametrize("exponents", [(1.0,), (1.0, 0.0), (2.5, 1.0), (1.0, -0.5)])
+def test_exponents_that_cannot_be_are_an_error(exponents):
+    with pytest.raises(ConfigError, match="exponents are at least two numbers, each above 0 and at most 2"):
+        make_sae("p_anneal", d_model=D, n_latents=F, exponents=exponents)
 
 
 @pytest.mark.parametrize(
