@@ -258,8 +258,9 @@ class _DecodePrefixes(Function):
     def backward(ctx: Any, *grads: Tensor) -> Any:
         values_Z, W_dec = ctx.saved_tensors
         ptr_F1, row_Z, entry_Z, shares = ctx.places.by_latent
-        # a latent of group g counts in every prefix from g on
-        grad_GND = grads[0].flip(0).cumsum(0).flip(0)
+        grad_GND = grads[0].clone(memory_format=torch.contiguous_format)
+        for g in range(len(grad_GND) - 2, -1, -1):  # a latent of group g counts in every prefix from g on
+            grad_GND[g] += grad_GND[g + 1]
         grad_values_Z = torch.empty_like(values_Z, memory_format=torch.contiguous_format)
         grad_W_dec = torch.empty_like(W_dec, memory_format=torch.contiguous_format)
         with numba_threads():

@@ -95,6 +95,14 @@ class TopKSAE(SAE):
         spread = (error_ND - error_ND.mean(0)).pow(2).sum()
         return self.cfg.auxiliary_coefficient * missed / spread.clamp(min=1e-12)
 
+    @torch.no_grad()
+    def fold_norms(self) -> None:
+        """Give every decoder row norm 1. Raises ValueError where they differ: who is largest would change."""
+        norms_F = self.W_dec.norm(dim=1)
+        if float(norms_F.max()) > 1.0001 * float(norms_F.min()):
+            raise ValueError("decoder rows of different norms: folded in, they would change which latents are largest")
+        super().fold_norms()
+
 
 @config
 class BatchTopKConfig(TopKConfig):
@@ -139,6 +147,13 @@ class BatchTopKSAE(TopKSAE):
         """Turn an SAE of activations divided by `scale` into one of raw activations."""
         super().fold_scale(scale)
         self.threshold *= scale
+
+    @torch.no_grad()
+    def fold_norms(self) -> None:
+        """Give every decoder row norm 1. Raises ValueError where they differ: who is largest would change."""
+        norm = self.W_dec.norm(dim=1).mean()
+        super().fold_norms()
+        self.threshold *= norm
 
     def inference(self) -> SAE:
         """A JumpReLU SAE with the one threshold; without a threshold, this SAE."""

@@ -106,6 +106,18 @@ def aux_k(x, x_hat, pre, w, dead, k):
     return squared_error(error, rebuilt) * len(error) / spread
 
 
+def asleep(dead, z):
+    """Those of some latents that are on at no position."""
+    return [f for f in dead if not any(row[f] > 0 for row in z)]
+
+
+def weaken(sae, latents):
+    """Leave some latents positive, but never among the largest."""
+    with torch.no_grad():
+        sae.W_enc[:, latents] *= 0.02
+        sae.b_enc[latents] = 0.01
+
+
 def compare(sae, x_ND, step, definition, close=1e-9):
     """Loss, parts and every gradient of an SAE, both ways, against a definition.
 

@@ -39,11 +39,12 @@ def test_matryoshka_batch_topk_loss_and_gradients_equal_the_definition(fractions
     sae, x_ND = unsettled(make_sae("matryoshka_batch_topk", d_model=D, n_latents=F, **fields)), batch(7, D)
     dead = [1, 6, 8, 10]
     sae.tokens_since_fired_F[dead] = 100
+    by_hand.weaken(sae, dead[1:])
 
     def definition(x, w):
         pre = by_hand.pre_activations(x, w)
         z = by_hand.batch_largest(pre, 3 * 7)
-        aux = by_hand.aux_k(x, by_hand.decoded(z, w), pre, w, dead, D // 2)
+        aux = by_hand.aux_k(x, by_hand.decoded(z, w), pre, w, by_hand.asleep(dead, z), D // 2)
         return mean_over_prefixes(x, z, w, ends), 0.0, 0.5 * aux, z
 
     by_hand.compare(sae, x_ND, 0, definition)
