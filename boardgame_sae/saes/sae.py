@@ -213,7 +213,10 @@ class SAE(nn.Module, ABC):
 
     @torch.no_grad()
     def fold_norms(self) -> None:
-        """Give every decoder row norm 1 and its latent the norm as a factor; the reconstruction stays."""
+        """Give every decoder row norm 1 and its latent the norm as a factor; the reconstruction stays.
+
+        Except that the largest of some latents are then chosen by their new sizes (as SAELens' TopK chooses).
+        """
         norms_F = self.W_dec.norm(dim=1).clamp(min=1e-8)
         self.W_dec /= norms_F[:, None]
         self.W_enc *= norms_F

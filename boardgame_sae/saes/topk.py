@@ -95,14 +95,6 @@ class TopKSAE(SAE):
         spread = (error_ND - error_ND.mean(0)).pow(2).sum()
         return self.cfg.auxiliary_coefficient * missed / spread.clamp(min=1e-12)
 
-    @torch.no_grad()
-    def fold_norms(self) -> None:
-        """Give every decoder row norm 1. Raises ValueError where they differ: who is largest would change."""
-        norms_F = self.W_dec.norm(dim=1)
-        if float(norms_F.max()) > 1.0001 * float(norms_F.min()):
-            raise ValueError("decoder rows of different norms: folded in, they would change which latents are largest")
-        super().fold_norms()
-
 
 @config
 class BatchTopKConfig(TopKConfig):
@@ -150,10 +142,12 @@ class BatchTopKSAE(TopKSAE):
 
     @torch.no_grad()
     def fold_norms(self) -> None:
-        """Give every decoder row norm 1. Raises ValueError where they differ: who is largest would change."""
-        norm = self.W_dec.norm(dim=1).mean()
+        """As of every SAE. Raises ValueError where there is a threshold, and it would have to be many."""
+        norms_F = self.W_dec.norm(dim=1)
+        if self.calibrated and float(norms_F.max()) > 1.0001 * float(norms_F.min()):
+            raise ValueError("decoder rows of different norms under one threshold; fold those of its `inference()`")
+        self.threshold *= norms_F.mean()
         super().fold_norms()
-        self.threshold *= norm
 
     def inference(self) -> SAE:
         """A JumpReLU SAE with the one threshold; without a threshold, this SAE."""

@@ -194,3 +194,22 @@ def test_the_decoders_bias_starts_at_the_geometric_median_of_the_first_batch(nam
     sae.begin_training(10, x_ND)
     assert torch.equal(sae.b_dec, geometric_median(x_ND))
     assert (sae.b_dec - 5).norm() < 2
+
+
+@torch.no_grad()
+def test_folding_norms_into_a_calibrated_batch_topk_scales_its_threshold_or_says_that_it_cannot():
+    sae = make_sae("batch_topk", d_model=D, n_latents=F, k=K).double()
+    x_ND = batch(200, D)
+    sae.W_dec *= 0.5
+    sae.calibrate([x_ND])
+    before_ND, threshold = sae(x_ND), float(sae.threshold)
+    sae.fold_norms()
+    assert float(sae.threshold) == pytest.approx(0.5 * threshold)
+    torch.testing.assert_close(sae(x_ND), before_ND)
+    sae.W_dec[0] *= 2
+    with pytest.raises(ValueError, match="different norms under one threshold"):
+        sae.fold_norms()
+    simple = sae.inference()
+    before_ND = simple(x_ND)
+    simple.fold_norms()
+    torch.testing.assert_close(simple(x_ND), before_ND)
