@@ -17,6 +17,7 @@ from boardgame_sae.inputs import (
     FolderInput,
     ImportInput,
     Machine,
+    ManyInput,
     ModelInput,
     Place,
     ReportInput,
@@ -149,20 +150,35 @@ def _train_sae(argv: Sequence[str]) -> Path:
     from boardgame_sae.activations.testbed import load_testbed
     from boardgame_sae.saes.sae import config_class
     from boardgame_sae.saes.train import TrainSAEConfig, testbed_metadata, train_saes_run
+    from boardgame_sae.studies.sweep import expand
 
     own = Flags(config_class(_chosen(argv, "architecture", "topk")), defaults={"n_latents": 1024}, fixed={"d_model": 1})
-    source, cfg, training, place, machine = _parse("train-sae", argv, TestbedInput, own, TrainSAEConfig, Place, Machine)
+    groups = (TestbedInput, ManyInput, own, TrainSAEConfig, Place, Machine)
+    source, many, cfg, training, place, machine = _parse("train-sae", argv, *groups)
     testbed = load_testbed(source.testbed, machine.device)
-    cfg = dataclasses.replace(cfg, d_model=testbed.width)
-    (folder,) = train_saes_run(
+    cfgs, outs = [dataclasses.replace(cfg, d_model=testbed.width)], [place.out]
+    if many.saes is not None:
+        cfgs = expand(_listed_saes(many.saes), testbed.width, f"{many.saes}: saes")
+        names = [f"{number}-{each.architecture}-{each.n_latents}" for number, each in enumerate(cfgs)]
+        outs = [None if place.out is None else str(Path(place.out) / name) for name in names]
+    folders = train_saes_run(
         testbed.harvest(training.n_harvested, training.harvest_dtype),
-        [cfg],
+        cfgs,
         training,
         metadata=testbed_metadata(testbed),
-        outs=[place.out],
+        outs=outs,
         device=machine.device,
     )
-    return folder
+    for folder in folders[:-1]:
+        _say(str(folder))
+    return folders[-1]
+
+
+def _listed_saes(path: str) -> list[dict[str, Any]]:
+    listed = read_yaml(path).get("saes")
+    if not isinstance(listed, list) or not listed or not all(isinstance(entry, dict) for entry in listed):
+        raise ConfigError(f"{path}: needs `saes`, a list of mappings such as {{architecture: topk, k: 16}}")
+    return listed
 
 
 def _score(argv: Sequence[str]) -> Path:

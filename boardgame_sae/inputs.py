@@ -74,6 +74,15 @@ class TestbedInput:
 
 
 @config
+class ManyInput:
+    """Many SAEs."""
+
+    saes: str | None = None
+    """YAML file whose `saes` lists SAEs by their fields, as a study does, to train together on one stream; then no
+    flag describes a single one."""
+
+
+@config
 class ScoreInput:
     """What is scored, on what."""
 

@@ -245,3 +245,38 @@ def test_check_refuses_a_run_that_is_not_finished_and_a_folder_that_is_none(run,
     (tmp_path / "empty").mkdir()
     code, _, err = run("check", tmp_path / "empty")
     assert code == 1 and "run.json: no such file" in err
+
+
+def test_many_saes_are_trained_on_one_stream_and_exchanged(run, refused, tiny_corpus, tmp_path):
+    from boardgame_sae.activations.testbed import testbed_run
+    from boardgame_sae.model.train import preset, train_gpt_run
+    from boardgame_sae.saes.sae import load_sae
+
+    small = preset("tiny", n_steps=2, n_layers=1, d_model=16, n_heads=2, batch_size=8)
+    gpt = train_gpt_run(tiny_corpus, small, out=tmp_path / "gpt", device="cpu")
+    hook = {"hook_name": "blocks.0.hook_resid_post", "n_games": 20, "positions": None}
+    bed = testbed_run(gpt, tiny_corpus.path.parent, **hook, out=tmp_path / "bed", device="cpu")
+    grid = tmp_path / "saes.yaml"
+    grid.write_text(
+        "saes:\n- {architecture: batch_topk, n_latents: 24, k: [2, 4]}\n- {architecture: gated, n_latents: 16}\n"
+    )
+    size = ["--n-activations", 640, "--n-harvested", 640, "--batch-size", 64, "--device", "cpu"]
+    code, out, _ = run("train-sae", "--testbed", bed, "--saes", grid, *size, "--out", tmp_path / "many")
+    assert code == 0
+    folders = [tmp_path / "many" / name for name in ("0-batch_topk-24", "1-batch_topk-24", "2-gated-16")]
+    assert out.split() == [str(folder) for folder in folders]
+    trained = [load_sae(folder).trained_as for folder in folders]
+    assert [(each["architecture"], each.get("k")) for each in trained] == [
+        ("batch_topk", 2),
+        ("batch_topk", 4),
+        ("gated", None),
+    ]
+    code, out, _ = run("export", folders[0], "--to", "sae_lens", "--out", tmp_path / "theirs")
+    assert code == 0 and (tmp_path / "theirs" / "sae_weights.safetensors").exists()
+    code, out, _ = run("import", tmp_path / "theirs", "--out", tmp_path / "back")
+    assert code == 0 and load_sae(tmp_path / "back").trained_as["architecture"] == "batch_topk"
+    for text in ("saes: []", "saes: 3", "{}", "saes: [topk]"):
+        grid.write_text(text)
+        assert "needs `saes`, a list of mappings" in refused("train-sae", "--testbed", bed, "--saes", grid, *size)
+    grid.write_text("saes: [{architecture: tpok}]")
+    assert "did you mean 'topk'" in refused("train-sae", "--testbed", bed, "--saes", grid, *size)

@@ -57,9 +57,9 @@ def legend_below(figure: Figure, axes: Sequence[Axes], columns: int = 4) -> None
         for handle, text in zip(*each.get_legend_handles_labels(), strict=True):
             known.setdefault(text, handle)
     if known:
-        figure.legend(
-            known.values(), known.keys(), loc="outside lower center", ncols=min(columns, len(known)), fontsize=8
-        )
+        fitting = int(16 * figure.get_figwidth() / (8 + max(map(len, known))))  # letters an inch; the line is worth 8
+        columns = max(1, min(columns, len(known), fitting))
+        figure.legend(known.values(), known.keys(), loc="outside lower center", ncols=columns, fontsize=8)
 
 
 def points(curve: Curve, name: str) -> tuple[list[float], list[float]]:

@@ -53,6 +53,8 @@ class RandomConfig(SAEConfig):
     architecture: Literal["random"] = "random"  # pyright: ignore[reportIncompatibleVariableOverride]
     k: int = 32
     """Latents that are on."""
+    b_dec_start: Literal["zeros", "geometric_median"] = "geometric_median"
+    """Where b_dec begins: at zero, or in the middle of the first batch of training."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -65,7 +67,6 @@ class RandomSAE(SAE):
     """z = the k largest of ReLU((x - b_dec) W_enc), W_enc random unit columns and W_dec their transpose."""
 
     trains: ClassVar[bool] = False
-    start: ClassVar[Literal["zeros", "geometric_median"]] = "geometric_median"
 
     def __init__(self, cfg: RandomConfig) -> None:
         super().__init__(cfg)

@@ -62,6 +62,8 @@ class SAEConfig:
     """Seed of the initial weights."""
     subtract_b_dec: bool = True
     """Whether b_dec is taken from the activations before they are encoded."""
+    b_dec_start: Literal["zeros", "geometric_median"] = "zeros"
+    """Where b_dec begins: at zero, or in the middle of the first batch of training."""
 
     def __post_init__(self) -> None:
         if self.d_model < 1 or self.n_latents < 1:
@@ -94,8 +96,6 @@ class SAE(nn.Module, ABC):
     """Norm of the encoder's columns at first."""
     decoder_scale: ClassVar[float] = 1.0
     """Norm of the decoder's rows at first."""
-    start: ClassVar[Literal["zeros", "geometric_median"]] = "zeros"
-    """Where b_dec begins: at zero, or in the middle of the first batch."""
     tokens_since_fired_F: Tensor
 
     def __init__(self, cfg: SAEConfig) -> None:
@@ -173,7 +173,7 @@ class SAE(nn.Module, ABC):
         """Told once, before step 0 (and again before a resume): how many steps, and the first batch."""
         self._check_width(first_ND)
         self.n_steps = n_steps
-        if self.start == "geometric_median":
+        if self.cfg.b_dec_start == "geometric_median":
             self.b_dec.copy_(geometric_median(first_ND))
 
     @torch.no_grad()

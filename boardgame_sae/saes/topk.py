@@ -36,6 +36,8 @@ class TopKConfig(SAEConfig):
     architecture: Literal["topk"] = "topk"  # pyright: ignore[reportIncompatibleVariableOverride]
     k: int = 32
     """Latents that stay."""
+    b_dec_start: Literal["zeros", "geometric_median"] = "geometric_median"
+    """Where b_dec begins: at zero, or in the middle of the first batch of training."""
     k_start: int = 0
     """Latents that stay at first, if more than k."""
     k_anneal: float = 0.0
@@ -63,7 +65,6 @@ class TopKSAE(SAE):
     """
 
     grad_clip: ClassVar[float | None] = 1.0
-    start: ClassVar[Literal["zeros", "geometric_median"]] = "geometric_median"
 
     def rule(self) -> Rule:
         """On where among the k largest of its position."""

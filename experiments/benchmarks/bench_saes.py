@@ -145,7 +145,7 @@ def sae_of(case: Case, x_BD: Tensor) -> SAE:
     if case.architecture == "p_anneal":
         fields["penalty_norm"] = "lp_p"
     sae = make_sae(case.architecture, d_model=case.d, n_latents=case.n_latents, **fields)
-    if sae.start == "zeros":
+    if sae.cfg.b_dec_start == "zeros":
         sae.begin_training(N_STEPS, x_BD)
     sae.n_steps = N_STEPS
     sae.b_dec.copy_(x_BD.mean(0))
@@ -163,7 +163,7 @@ def sae_of(case: Case, x_BD: Tensor) -> SAE:
         sae.get_buffer("stage").fill_(sum(step <= STEP for step in sae.update_steps) - 1)  # pyright: ignore
     if case.dead:
         dead = dead_latents(case)
-        sae.W_enc[:, dead] *= 0.1
+        sae.W_enc[:, dead] *= 0.01
         sae.tokens_since_fired_F[dead] = sae.cfg.dead_after
     return sae
 
@@ -496,7 +496,7 @@ def say_rows(some: Sequence[Case], threads: Sequence[int], quick: bool, say: Cal
         for n_threads in threads:
             torch.set_num_threads(n_threads)
             weighty = case.target is not None and not quick
-            rows.append(measure(case, n_threads, *((8.0, (5, 25)) if weighty else (1.5, (3, 25)))))
+            rows.append(measure(case, n_threads, *((5.0, (5, 25)) if weighty else (1.0, (3, 25)))))
             say(shown(rows[-1]))
     return rows
 
