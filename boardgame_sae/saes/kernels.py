@@ -16,6 +16,8 @@ _SUMS: Any = {"reassoc", "contract", "nsz", "arcp"}
 """Sums in any order (vectorised, fused multiply-add); NaN and infinity keep their meaning."""
 BLOCK = 16
 """Values looked at together when searching for the few that are large."""
+MANY = 40
+"""Where more than one value in so many is large, looking for them one by one is faster."""
 
 
 @njit(cache=True, parallel=True)
@@ -37,20 +39,44 @@ def fill_above(
     values_Z: np.ndarray,
 ) -> None:  # fmt: skip
     """Write the columns and values that `count_above` counted."""
-    n_rows, n_cols = product_NF.shape
-    for n in prange(n_rows):
-        z, row_F = indptr_N1[n], product_NF[n]
-        for start in range(0, n_cols, BLOCK):
-            stop = min(start + BLOCK, n_cols)
-            some = np.int32(0)
+    for n in prange(len(product_NF)):
+        first, last = indptr_N1[n], indptr_N1[n + 1]
+        if MANY * (last - first) > product_NF.shape[1]:
+            _write_many(product_NF[n], offset_F, floor_F, cols_Z[first:last], values_Z[first:last])
+        else:
+            _write_few(product_NF[n], offset_F, floor_F, cols_Z[first:last], values_Z[first:last])
+
+
+@njit(cache=True)
+def _write_few(
+    row_F: np.ndarray, offset_F: np.ndarray, floor_F: np.ndarray, cols: np.ndarray, values: np.ndarray
+) -> None:
+    """Those above their floor, where most blocks have none."""
+    z = 0
+    for start in range(0, len(row_F), BLOCK):
+        stop = min(start + BLOCK, len(row_F))
+        some = np.int32(0)
+        for f in range(start, stop):
+            some += np.int32(row_F[f] + offset_F[f] > floor_F[f])
+        if some > 0:
             for f in range(start, stop):
-                some += np.int32(row_F[f] + offset_F[f] > floor_F[f])
-            if some > 0:
-                for f in range(start, stop):
-                    value = row_F[f] + offset_F[f]
-                    if value > floor_F[f]:
-                        cols_Z[z], values_Z[z] = f, value
-                        z += 1
+                value = row_F[f] + offset_F[f]
+                if value > floor_F[f]:
+                    cols[z], values[z] = f, value
+                    z += 1
+
+
+@njit(cache=True)
+def _write_many(
+    row_F: np.ndarray, offset_F: np.ndarray, floor_F: np.ndarray, cols: np.ndarray, values: np.ndarray
+) -> None:
+    """Those above their floor, without a branch: each is written, and kept if it counts."""
+    found, all_cols, all_values = 0, np.empty(len(row_F) + 1, np.int32), np.empty(len(row_F) + 1, row_F.dtype)
+    for f in range(len(row_F)):
+        value = row_F[f] + offset_F[f]
+        all_cols[found], all_values[found] = f, value
+        found += np.int64(value > floor_F[f])
+    cols[:], values[:] = all_cols[:found], all_values[:found]
 
 
 @njit(cache=True)
@@ -213,14 +239,24 @@ def decode_gradients(
             atom_D, sum_D = W_dec[f], grad_W_dec[f]
             for i in range(width):
                 sum_D[i] = 0
-            for place in range(ptr_F1[f], ptr_F1[f + 1]):
-                grad_D, entry = grad_ND[row_Z[place]], entry_Z[place]
-                value = values_Z[entry]
-                dot = W_dec.dtype.type(0)
+            place, end = ptr_F1[f], ptr_F1[f + 1]
+            while place + 2 <= end:
+                first, second = entry_Z[place], entry_Z[place + 1]
+                one_D, two_D, p, q = grad_ND[row_Z[place]], grad_ND[row_Z[place + 1]], values_Z[first], values_Z[second]
+                dot_one, dot_two = W_dec.dtype.type(0), W_dec.dtype.type(0)
                 for i in range(width):
-                    dot += grad_D[i] * atom_D[i]
-                    sum_D[i] += value * grad_D[i]
-                grad_values_Z[entry] = dot
+                    dot_one += one_D[i] * atom_D[i]
+                    dot_two += two_D[i] * atom_D[i]
+                    sum_D[i] += p * one_D[i] + q * two_D[i]
+                grad_values_Z[first], grad_values_Z[second] = dot_one, dot_two
+                place += 2
+            if place < end:
+                last, one_D, dot_one = entry_Z[place], grad_ND[row_Z[place]], W_dec.dtype.type(0)
+                p = values_Z[last]
+                for i in range(width):
+                    dot_one += one_D[i] * atom_D[i]
+                    sum_D[i] += p * one_D[i]
+                grad_values_Z[last] = dot_one
 
 
 @njit(cache=True, parallel=True, fastmath=_SUMS)
@@ -252,11 +288,22 @@ def encode_gradients(
             total = x_ND.dtype.type(0)
             for i in range(width):
                 sum_D[i] = 0
-            for place in range(ptr_F1[f], ptr_F1[f + 1]):
-                x_D, grad = x_ND[row_Z[place]], grad_Z[entry_Z[place]]
-                total += grad
+            place, end = ptr_F1[f], ptr_F1[f + 1]
+            while place + 4 <= end:
+                a, b = x_ND[row_Z[place]], x_ND[row_Z[place + 1]]
+                c, d = x_ND[row_Z[place + 2]], x_ND[row_Z[place + 3]]
+                p, q = grad_Z[entry_Z[place]], grad_Z[entry_Z[place + 1]]
+                r, s = grad_Z[entry_Z[place + 2]], grad_Z[entry_Z[place + 3]]
+                total += p + q + r + s
                 for i in range(width):
-                    sum_D[i] += grad * x_D[i]
+                    sum_D[i] += p * a[i] + q * b[i] + r * c[i] + s * d[i]
+                place += 4
+            while place < end:
+                a, p = x_ND[row_Z[place]], grad_Z[entry_Z[place]]
+                total += p
+                for i in range(width):
+                    sum_D[i] += p * a[i]
+                place += 1
             for i in range(width):
                 sum_D[i] -= total * shift_D[i]
             grad_b_F[f] = total

@@ -145,7 +145,7 @@ def product(x_ND: Tensor, W_enc: Tensor) -> Tensor:
     """x W_enc (N, F) without gradient; good until this thread's next call."""
     size = len(x_ND) * W_enc.shape[1]
     room: dict[torch.dtype, Tensor] = _kept.__dict__.setdefault("room", {})
-    if room.get(x_ND.dtype, x_ND.new_empty(0)).numel() < size:
+    if x_ND.dtype not in room or room[x_ND.dtype].numel() < size:
         room[x_ND.dtype] = x_ND.new_empty(size)
     return torch.mm(x_ND, W_enc, out=room[x_ND.dtype][:size].view(len(x_ND), W_enc.shape[1]))
 
