@@ -59,6 +59,8 @@ class MatryoshkaBatchTopKConfig(NestingConfig, BatchTopKConfig):
     """Matryoshka BatchTopK."""
 
     architecture: Literal["matryoshka_batch_topk"] = "matryoshka_batch_topk"  # pyright: ignore[reportIncompatibleVariableOverride]
+    b_dec_start: Literal["zeros", "geometric_median"] = "geometric_median"
+    """Where b_dec begins: at zero, or in the middle of the first batch of training."""
 
 
 @architecture(MatryoshkaBatchTopKConfig)

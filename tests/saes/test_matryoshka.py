@@ -85,3 +85,8 @@ def test_matryoshka_is_saved_as_relu_and_its_batch_form_as_jumprelu():
     sae.calibrate([x_ND])
     assert sae.inference().cfg.architecture == "jumprelu"
     torch.testing.assert_close(sae.inference()(x_ND), sae(x_ND))
+
+
+@pytest.mark.parametrize(("name", "start"), [("matryoshka_batch_topk", "geometric_median"), ("matryoshka", "zeros")])
+def test_a_nested_sae_keeps_the_settings_of_the_one_that_is_nested(name, start):
+    assert make_sae(name, d_model=4, n_latents=64).cfg.b_dec_start == start
