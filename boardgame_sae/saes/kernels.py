@@ -14,10 +14,6 @@ from numba import njit, prange
 
 _SUMS: Any = {"reassoc", "contract", "nsz", "arcp"}
 """Sums in any order (vectorised, fused multiply-add); NaN and infinity keep their meaning."""
-BLOCK = 16
-"""Values looked at together when searching for the few that are large."""
-MANY = 40
-"""Where more than one value in so many is large, looking for them one by one is faster."""
 
 
 @njit(cache=True, parallel=True)
@@ -41,42 +37,29 @@ def fill_above(
     """Write the columns and values that `count_above` counted."""
     for n in prange(len(product_NF)):
         first, last = indptr_N1[n], indptr_N1[n + 1]
-        if MANY * (last - first) > product_NF.shape[1]:
-            _write_many(product_NF[n], offset_F, floor_F, cols_Z[first:last], values_Z[first:last])
-        else:
-            _write_few(product_NF[n], offset_F, floor_F, cols_Z[first:last], values_Z[first:last])
+        row_F, cols, values = product_NF[n], cols_Z[first:last], values_Z[first:last]
+        pre_F, on_F = np.empty(len(row_F), row_F.dtype), np.empty(len(row_F), np.uint8)
+        for f in range(len(row_F)):
+            pre_F[f] = row_F[f] + offset_F[f]
+            on_F[f] = np.uint8(pre_F[f] > floor_F[f])
+        found_F = np.empty(len(row_F) + 1, np.int32)
+        _places_on(on_F, found_F)
+        for z in range(len(cols)):
+            cols[z] = found_F[z]
+            values[z] = pre_F[found_F[z]]
 
 
 @njit(cache=True)
-def _write_few(
-    row_F: np.ndarray, offset_F: np.ndarray, floor_F: np.ndarray, cols: np.ndarray, values: np.ndarray
-) -> None:
-    """Those above their floor, where most blocks have none."""
-    z = 0
-    for start in range(0, len(row_F), BLOCK):
-        stop = min(start + BLOCK, len(row_F))
-        some = np.int32(0)
-        for f in range(start, stop):
-            some += np.int32(row_F[f] + offset_F[f] > floor_F[f])
-        if some > 0:
-            for f in range(start, stop):
-                value = row_F[f] + offset_F[f]
-                if value > floor_F[f]:
-                    cols[z], values[z] = f, value
-                    z += 1
+def _places_on(on_F: np.ndarray, found: np.ndarray) -> Any:
+    """Write the places of the ones among zeros and ones, and say how many; `found` has room for one more.
 
-
-@njit(cache=True)
-def _write_many(
-    row_F: np.ndarray, offset_F: np.ndarray, floor_F: np.ndarray, cols: np.ndarray, values: np.ndarray
-) -> None:
-    """Those above their floor, without a branch: each is written, and kept if it counts."""
-    found, all_cols, all_values = 0, np.empty(len(row_F) + 1, np.int32), np.empty(len(row_F) + 1, row_F.dtype)
-    for f in range(len(row_F)):
-        value = row_F[f] + offset_F[f]
-        all_cols[found], all_values[found] = f, value
-        found += np.int64(value > floor_F[f])
-    cols[:], values[:] = all_cols[:found], all_values[:found]
+    Without a branch: each place is written, and kept if it counts.
+    """
+    n = np.uint64(0)
+    for f in range(len(on_F)):
+        found[n] = f
+        n += np.uint64(on_F[f])
+    return np.int64(n)
 
 
 @njit(cache=True)
@@ -127,12 +110,17 @@ def row_largest(
             for g in range(n_groups):
                 maxima[g] = max(part[g] + offset[g], maxima[g])
         bound = _kth_largest(maxima, n_groups, k)
-        found, candidates, places = 0, np.empty(n_cols + 1, product_NF.dtype), np.empty(n_cols + 1, np.int32)
-        for f in range(n_cols):  # without a branch: each is written, and kept if it counts
-            value = row_F[f] + offset_F[f]
-            candidates[found], places[found] = value, f
-            found += np.int64(value >= bound) & np.int64(value > zero)
-        counts_N[n] = _keep_largest(candidates[:found], places[:found], k, cols_NK[n], values_NK[n])
+        pre_F, large_F, places = (
+            np.empty(n_cols, row_F.dtype),
+            np.empty(n_cols, np.uint8),
+            np.empty(n_cols + 1, np.int32),
+        )
+        for f in range(n_cols):
+            pre_F[f] = row_F[f] + offset_F[f]
+            large_F[f] = np.uint8(pre_F[f] >= bound) & np.uint8(pre_F[f] > zero)
+        found = _places_on(large_F, places)
+        candidates = pre_F[places[:found]]
+        counts_N[n] = _keep_largest(candidates, places[:found], k, cols_NK[n], values_NK[n])
     return counts_N
 
 
