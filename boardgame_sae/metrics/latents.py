@@ -16,6 +16,7 @@ import torch
 from numba import njit, prange
 
 from boardgame_sae.launch import numba_threads
+from boardgame_sae.saes.kernels import transpose
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -88,7 +89,7 @@ class Latents:
 
         Entry z of position n's stretch belongs to latent latent_Z[z] and is entry order_Z[z] of `values_Z`.
         """
-        indptr_N1, latent_Z, order_Z, _ = _transpose(self.indptr_F1, self.rows_Z, self.n_positions)
+        indptr_N1, latent_Z, order_Z, _ = transpose(self.indptr_F1, self.rows_Z, self.n_positions)
         return indptr_N1, latent_Z, order_Z
 
     @staticmethod
@@ -243,7 +244,7 @@ def _from_csr(indptr_N1: np.ndarray, col_Z: np.ndarray, values_Z: np.ndarray, sh
     keep_Z = values_Z > 0
     if not keep_Z.all():
         indptr_N1, col_Z, values_Z = _prefix(keep_Z)[indptr_N1], col_Z[keep_Z], values_Z[keep_Z]
-    indptr_F1, rows_Z, order_Z, repeated = _transpose(
+    indptr_F1, rows_Z, order_Z, repeated = transpose(
         np.ascontiguousarray(indptr_N1, np.int64), np.ascontiguousarray(col_Z, np.int32), shape[1]
     )
     if repeated:
@@ -279,28 +280,3 @@ def _fill_positive(dense_NF: Any, starts_K1: Any, first_KF: Any, rows_Z: Any, va
                     rows_Z[next_F[f]] = n
                     values_Z[next_F[f]] = dense_NF[n, f]
                     next_F[f] += 1
-
-
-@njit(cache=True, nogil=True)
-def _transpose(indptr_R1: Any, minor_Z: Any, n_minor: int) -> Any:
-    """Turn entries grouped by one axis into the same grouped by the other, in order: a counting sort.
-
-    Returns where each group starts, the other axis's index of each entry, which entry it was, and whether any
-    (group, index) pair stands twice.
-    """
-    start_C1 = np.zeros(n_minor + 1, np.int64)
-    for z in range(len(minor_Z)):
-        start_C1[minor_Z[z] + 1] += 1
-    for c in range(n_minor):
-        start_C1[c + 1] += start_C1[c]
-    next_C = start_C1[:-1].copy()
-    major_Z, order_Z = np.empty(len(minor_Z), np.int32), np.empty(len(minor_Z), np.int64)
-    repeated = False
-    for r in range(len(indptr_R1) - 1):
-        for z in range(indptr_R1[r], indptr_R1[r + 1]):
-            place = next_C[minor_Z[z]]
-            repeated |= place > start_C1[minor_Z[z]] and major_Z[place - 1] == r
-            major_Z[place] = r
-            order_Z[place] = z
-            next_C[minor_Z[z]] = place + 1
-    return start_C1, major_Z, order_Z, repeated

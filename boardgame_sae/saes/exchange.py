@@ -96,7 +96,7 @@ class SAEBenchView(nn.Module):
         self.register_buffer("norms_F", norms_F)
         self.W_dec = nn.Parameter(simple.W_dec.detach() / norms_F[:, None], requires_grad=False)
         for name, weight in simple.named_parameters():
-            if name in ("W_enc", "b_enc", "b_mag", "threshold"):
+            if name in ("W_enc", *simple.per_latent):
                 self.register_parameter(name, nn.Parameter(weight.detach() * norms_F, requires_grad=False))
         self.sae = simple
         self.cfg = _saebench_config(sae, fields)

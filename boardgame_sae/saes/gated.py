@@ -40,6 +40,7 @@ class GatedSAE(ReLUSAE):
 
     encoder_scale: ClassVar[float] = 1.0
     betas: ClassVar[tuple[float, float]] = (0.0, 0.999)
+    per_latent: ClassVar[tuple[str, ...]] = ("b_enc", "b_mag")
 
     def __init__(self, cfg: GatedConfig) -> None:
         super().__init__(cfg)
@@ -63,18 +64,6 @@ class GatedSAE(ReLUSAE):
     def auxiliary(self, x_ND: Tensor, active: Active, x_hat_ND: Tensor, step: int) -> Tensor:  # noqa: ARG002
         """How badly the gate's activations reconstruct x."""
         return squared_error(active.decode(active.pre, self.W_dec.detach(), self.b_dec.detach()), x_ND)
-
-    @torch.no_grad()
-    def fold_scale(self, scale: float) -> None:
-        """Turn an SAE of activations divided by `scale` into one of raw activations."""
-        super().fold_scale(scale)
-        self.b_mag *= scale
-
-    @torch.no_grad()
-    def fold_norms(self) -> None:
-        """Give every decoder row norm 1 and its latent the norm as a factor; the reconstruction stays."""
-        self.b_mag *= self.W_dec.norm(dim=1).clamp(min=1e-8)
-        super().fold_norms()
 
 
 @config

@@ -64,6 +64,7 @@ class JumpReLUSAE(PenaltySAE):
 
     grad_clip: ClassVar[float | None] = 1.0
     betas: ClassVar[tuple[float, float]] = (0.0, 0.999)
+    per_latent: ClassVar[tuple[str, ...]] = ("b_enc", "threshold")
 
     def __init__(self, cfg: JumpReLUConfig) -> None:
         super().__init__(cfg)
@@ -98,18 +99,6 @@ class JumpReLUSAE(PenaltySAE):
         """Decoder rows of norm 1, thresholds not below 0."""
         super().constrain()
         self.threshold.clamp_(min=0)
-
-    @torch.no_grad()
-    def fold_scale(self, scale: float) -> None:
-        """Turn an SAE of activations divided by `scale` into one of raw activations."""
-        super().fold_scale(scale)
-        self.threshold *= scale
-
-    @torch.no_grad()
-    def fold_norms(self) -> None:
-        """Give every decoder row norm 1 and its latent the norm as a factor; the reconstruction stays."""
-        self.threshold *= self.W_dec.norm(dim=1).clamp(min=1e-8)
-        super().fold_norms()
 
 
 class _Jump(Function):

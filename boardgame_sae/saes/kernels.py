@@ -144,22 +144,29 @@ def _keep_largest(values: np.ndarray, cols: np.ndarray, k: int, cols_K: np.ndarr
     return z
 
 
-@njit(cache=True)
-def latent_order(cols_Z: np.ndarray, indptr_N1: np.ndarray, n_latents: int) -> tuple[np.ndarray, ...]:
-    """The entries in latent order: ptr_F1, row_Z, entry_Z."""
-    ptr_F1 = np.zeros(n_latents + 1, np.int64)
-    for z in range(len(cols_Z)):
-        ptr_F1[cols_Z[z] + 1] += 1
-    for f in range(n_latents):
-        ptr_F1[f + 1] += ptr_F1[f]
-    next_F = ptr_F1[:-1].copy()
-    row_Z, entry_Z = np.empty(len(cols_Z), np.int32), np.empty(len(cols_Z), np.int32)
-    for n in range(len(indptr_N1) - 1):
-        for z in range(indptr_N1[n], indptr_N1[n + 1]):
-            place = next_F[cols_Z[z]]
-            row_Z[place], entry_Z[place] = n, z
-            next_F[cols_Z[z]] = place + 1
-    return ptr_F1, row_Z, entry_Z
+@njit(cache=True, nogil=True)
+def transpose(indptr_R1: Any, minor_Z: Any, n_minor: int) -> Any:
+    """Turn entries grouped by one axis into the same grouped by the other, in order: a counting sort.
+
+    Returns where each group starts, the other axis's index of each entry, which entry it was, and whether any
+    (group, index) pair stands twice.
+    """
+    start_C1 = np.zeros(n_minor + 1, np.int64)
+    for z in range(len(minor_Z)):
+        start_C1[minor_Z[z] + 1] += 1
+    for c in range(n_minor):
+        start_C1[c + 1] += start_C1[c]
+    next_C = start_C1[:-1].copy()
+    major_Z, order_Z = np.empty(len(minor_Z), np.int32), np.empty(len(minor_Z), np.int64)
+    repeated = False
+    for r in range(len(indptr_R1) - 1):
+        for z in range(indptr_R1[r], indptr_R1[r + 1]):
+            place = next_C[minor_Z[z]]
+            repeated |= place > start_C1[minor_Z[z]] and major_Z[place - 1] == r
+            major_Z[place] = r
+            order_Z[place] = z
+            next_C[minor_Z[z]] = place + 1
+    return start_C1, major_Z, order_Z, repeated
 
 
 @njit(cache=True)

@@ -96,6 +96,8 @@ class SAE(nn.Module, ABC):
     """Norm of the encoder's columns at first."""
     decoder_scale: ClassVar[float] = 1.0
     """Norm of the decoder's rows at first."""
+    per_latent: ClassVar[tuple[str, ...]] = ("b_enc",)
+    """What has one number a latent, in the units of the activations."""
     tokens_since_fired_F: Tensor
 
     def __init__(self, cfg: SAEConfig) -> None:
@@ -208,8 +210,8 @@ class SAE(nn.Module, ABC):
     @torch.no_grad()
     def fold_scale(self, scale: float) -> None:
         """Turn an SAE of activations divided by `scale` into one of raw activations; latents grow by `scale`."""
-        self.b_enc *= scale
-        self.b_dec *= scale
+        for name in (*self.per_latent, "b_dec"):
+            getattr(self, name).mul_(scale)
 
     @torch.no_grad()
     def fold_norms(self) -> None:
@@ -219,8 +221,8 @@ class SAE(nn.Module, ABC):
         """
         norms_F = self.W_dec.norm(dim=1).clamp(min=1e-8)
         self.W_dec /= norms_F[:, None]
-        self.W_enc *= norms_F
-        self.b_enc *= norms_F
+        for name in ("W_enc", *self.per_latent):
+            getattr(self, name).mul_(norms_F)
 
     def dead_F(self, window: int) -> Tensor:
         """bool (n_latents,): has not fired in the last `window` tokens of training."""
@@ -283,12 +285,7 @@ def as_inference(sae: SAE, architecture: str, **fields: Any) -> SAE:
     shared = {name: getattr(sae.cfg, name) for name in SAEConfig.__dataclass_fields__ if name != "architecture"}  # pyright: ignore[reportAttributeAccessIssue]
     simple = make_sae(architecture, **shared, **fields).to(sae.device, sae.dtype)
     own = sae.state_dict()
-    simple.load_state_dict(
-        {
-            name: own[name] if name in own and own[name].shape == tensor.shape else tensor
-            for name, tensor in simple.state_dict().items()
-        }
-    )
+    simple.load_state_dict({name: own.get(name, tensor) for name, tensor in simple.state_dict().items()})
     simple.metadata = {**sae.metadata, "trained_as": sae.trained_as}
     return simple.train(sae.training)
 

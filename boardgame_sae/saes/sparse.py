@@ -40,7 +40,7 @@ class Places:
     @cached_property
     def by_latent(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         """The entries in latent order (see `kernels`), and bounds of even shares of it."""
-        ptr_F1, row_Z, entry_Z = kernels.latent_order(self.cols, self.indptr_N1, self.shape[1])
+        ptr_F1, row_Z, entry_Z = kernels.transpose(self.indptr_N1, self.cols, self.shape[1])[:3]
         shares = kernels.even_shares(ptr_F1, _SHARES_A_THREAD * torch.get_num_threads())
         return ptr_F1, row_Z, entry_Z, shares
 

@@ -108,20 +108,21 @@ class BatchTopKConfig(TopKConfig):
 class BatchTopKSAE(TopKSAE):
     """z = the k N largest of ReLU((x - b_dec) W_enc + b_enc) of a batch of N; a threshold at inference.
 
-    `threshold` is NaN until `calibrate`; till then `encode` takes the largest of what it is given.
-    Source: Bussmann et al. 2024 (arXiv 2412.06410).
+    `threshold`, the same for all latents, is NaN until `calibrate`; till then `encode` takes the largest of what it is
+    given. Source: Bussmann et al. 2024 (arXiv 2412.06410).
     """
 
+    per_latent: ClassVar[tuple[str, ...]] = ("b_enc", "threshold")
     threshold: Tensor
 
     def __init__(self, cfg: BatchTopKConfig) -> None:
         super().__init__(cfg)
-        self.register_buffer("threshold", torch.tensor(torch.nan))
+        self.register_buffer("threshold", torch.full((cfg.n_latents,), torch.nan))
 
     @property
     def calibrated(self) -> bool:
         """Whether the threshold is set."""
-        return not bool(self.threshold.isnan())
+        return not bool(self.threshold.isnan().any())
 
     def rule(self) -> Rule:
         """On above the threshold."""
@@ -135,26 +136,6 @@ class BatchTopKSAE(TopKSAE):
         """Set the threshold at which k latents are on at a position, in the mean over some activations."""
         self.threshold.fill_(threshold_for(self, batches, self.cfg.k))
 
-    @torch.no_grad()
-    def fold_scale(self, scale: float) -> None:
-        """Turn an SAE of activations divided by `scale` into one of raw activations."""
-        super().fold_scale(scale)
-        self.threshold *= scale
-
-    @torch.no_grad()
-    def fold_norms(self) -> None:
-        """As of every SAE. Raises ValueError where there is a threshold, and it would have to be many."""
-        norms_F = self.W_dec.norm(dim=1)
-        if self.calibrated and float(norms_F.max()) > 1.0001 * float(norms_F.min()):
-            raise ValueError("decoder rows of different norms under one threshold; fold those of its `inference()`")
-        self.threshold *= norms_F.mean()
-        super().fold_norms()
-
     def inference(self) -> SAE:
-        """A JumpReLU SAE with the one threshold; without a threshold, this SAE."""
-        if not self.calibrated:
-            return self
-        simple = as_inference(self, "jumprelu", bandwidth=1e-3)
-        with torch.no_grad():
-            simple.get_parameter("threshold").fill_(self.threshold)
-        return simple
+        """A JumpReLU SAE with the threshold; without a threshold, this SAE."""
+        return as_inference(self, "jumprelu") if self.calibrated else self

@@ -109,8 +109,8 @@ class _Trainee:
 
         batches: raw activations to calibrate on, and to measure on what the saved SAE does.
         """
-        self.sae.calibrate([x_ND / scale for x_ND in batches])
         self.sae.fold_scale(scale)
+        self.sae.calibrate(batches)
         seen = measure(self.sae.inference(), batches)
         self.sae.metadata = {
             **metadata, "activation_scale": scale, "training": to_mapping(self.cfg), "inference": seen
@@ -128,15 +128,14 @@ def adam(sae: SAE, lr: float) -> Adam:
 def training_step(sae: SAE, optimizer: Adam, x_ND: Tensor, step: int, lr: float) -> Loss:
     """One optimiser step of an SAE on a batch, at a given rate; returns the loss before it."""
     loss = sae.loss(x_ND, step)
-    if sae.trains:
-        loss.total.backward()
-        sae.constrain_gradient()
-        if sae.grad_clip is not None:
-            torch.nn.utils.clip_grad_norm_(sae.parameters(), sae.grad_clip)
-        optimizer.param_groups[0]["lr"] = lr
-        optimizer.step()
-        optimizer.zero_grad()
-        sae.constrain()
+    loss.total.backward()
+    sae.constrain_gradient()
+    if sae.grad_clip is not None:
+        torch.nn.utils.clip_grad_norm_(sae.parameters(), sae.grad_clip)
+    optimizer.param_groups[0]["lr"] = lr
+    optimizer.step()
+    optimizer.zero_grad()
+    sae.constrain()
     sae.after_step(step, loss)
     sae.refresh(step, x_ND, optimizer)
     return loss
@@ -145,8 +144,8 @@ def training_step(sae: SAE, optimizer: Adam, x_ND: Tensor, step: int, lr: float)
 @torch.no_grad()
 def measure(sae: SAE, batches: Sequence[Tensor]) -> dict[str, float]:
     """What an SAE does at inference: `l0`, `explained_variance`, `alive` (share of latents that fire)."""
-    mean_D = torch.cat(list(batches)).mean(0)
     n = sum(len(x_ND) for x_ND in batches)
+    mean_D = torch.stack([x_ND.sum(0) for x_ND in batches]).sum(0) / n
     counts_F, missed, spread = torch.zeros(sae.cfg.n_latents, device=sae.device), 0.0, 0.0
     for x_ND in batches:
         active = sae.activate(x_ND, sae.rule())

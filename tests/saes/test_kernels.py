@@ -202,9 +202,9 @@ def masks():
 
 
 @hypothesis.given(masks())
-def test_latent_order_lists_the_entries_latent_by_latent_positions_ascending(mask_NF):
+def test_transpose_lists_the_entries_latent_by_latent_positions_ascending(mask_NF):
     indptr_N1, cols_Z = csr(mask_NF)
-    ptr_F1, row_Z, entry_Z = kernels.latent_order(cols_Z, indptr_N1, mask_NF.shape[1])
+    ptr_F1, row_Z, entry_Z = kernels.transpose(indptr_N1, cols_Z, mask_NF.shape[1])[:3]
     assert ptr_F1.tolist() == [0, *np.cumsum(mask_NF.sum(0))]
     assert row_Z.tolist() == np.nonzero(mask_NF.T)[1].tolist()
     assert cols_Z[entry_Z].tolist() == np.nonzero(mask_NF.T)[0].tolist()
@@ -256,7 +256,7 @@ def test_sums_and_products_over_places_equal_the_dense_ones(problem):
     out_Z = np.full(len(values_Z), np.nan, values_Z.dtype)
     kernels.products_at(indptr_N1, cols_Z, x_ND, rows_FD, out_Z)
     np.testing.assert_array_equal(out_Z, (x_ND @ rows_FD.T)[mask_NF])
-    order = kernels.latent_order(cols_Z, indptr_N1, mask_NF.shape[1])
+    order = kernels.transpose(indptr_N1, cols_Z, mask_NF.shape[1])[:3]
     for n_shares in (1, 4):
         bounds = kernels.even_shares(order[0], n_shares)
         grad_values_Z, grad_FD = np.full_like(values_Z, np.nan), np.full_like(rows_FD, np.nan)
