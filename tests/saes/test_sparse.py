@@ -143,14 +143,15 @@ def test_rules_by_mask_and_by_places_agree_also_where_values_tie(n, f, seed, dat
 
 def test_the_faster_kind_is_taken():
     x_ND, W_enc, b_enc = torch.eye(50), torch.eye(50), torch.zeros(50)
-    few, many = LargestOfEach(int(MOST_SPARSE * 50)), LargestOfEach(int(MOST_SPARSE * 50) + 1)
+    most = int(MOST_SPARSE * 50)
+    few, many = LargestOfEach(most), LargestOfEach(most + 1)
     assert isinstance(activate(x_ND, W_enc, b_enc, None, few), SparseActive)
     assert isinstance(activate(x_ND, W_enc, b_enc, None, many), DenseActive)
     assert isinstance(activate(x_ND, W_enc, b_enc, None, Above(0.0)), SparseActive)
     assert isinstance(activate(x_ND, W_enc, b_enc + 1, None, Above(0.0)), DenseActive)
     assert isinstance(activate(x_ND, W_enc, b_enc + 1, None, Above(0.0), "sparse"), SparseActive)
-    assert isinstance(activate(x_ND, W_enc, b_enc, None, LargestOfBatch(6)), SparseActive)
-    assert isinstance(activate(x_ND, W_enc, b_enc, None, LargestOfBatch(7)), DenseActive)
+    assert isinstance(activate(x_ND, W_enc, b_enc, None, LargestOfBatch(most)), SparseActive)
+    assert isinstance(activate(x_ND, W_enc, b_enc, None, LargestOfBatch(most + 1)), DenseActive)
 
 
 def test_x_may_ask_for_a_gradient():
