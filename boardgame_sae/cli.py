@@ -182,14 +182,15 @@ def _listed_saes(path: str) -> list[dict[str, Any]]:
 
 
 def _score(argv: Sequence[str]) -> Path:
-    from boardgame_sae.metrics.score import Scores
-    from boardgame_sae.metrics.score_run import SCORES_FILE, random_gpt_twin, score_baselines, score_saes
+    from boardgame_sae.metrics.score import SCORES_FILE, Scores
+    from boardgame_sae.metrics.score_run import random_gpt_twin, score_baselines, score_ceilings, score_saes
 
     source, machine = _parse("score", _named(argv, "--saes"), ScoreInput, Machine)
     twins = [random_gpt_twin(folder, source.testbed, device=machine.device) for folder in source.saes]
     folders = score_saes([*source.saes, *twins], source.testbed, suite=source.suite, device=machine.device)
     beside = score_baselines(source.testbed, suite=source.suite, device=machine.device)
-    for folder in [*folders, *sorted(path for path in beside.iterdir() if path.is_dir())]:
+    alike = score_ceilings(folders[: len(source.saes)], source.testbed, suite=source.suite, device=machine.device)
+    for folder in [*folders, *alike, *sorted(path for path in beside.iterdir() if path.is_dir())]:
         found = Scores.from_json(folder / SCORES_FILE)
         _say(f"\n{found.subject['name']} ({found.subject['kind']})\n{found.table()}")
     return folders[0]

@@ -125,6 +125,16 @@ def write_json(path: Path, value: Any) -> None:
     write_bytes(path, (text + "\n").encode())
 
 
+def write_parquet(path: Path, columns: Mapping[str, Any]) -> None:
+    """Write a table, numpy arrays by column name, as Parquet; the same table always gives the same bytes."""
+    import duckdb
+
+    with writing(path) as temporary, duckdb.connect(":memory:", config={"threads": 1}) as database:
+        database.register("columns", dict(columns))
+        target = str(temporary).replace("'", "''")
+        database.execute(f"COPY (SELECT * FROM columns) TO '{target}' (FORMAT parquet)")
+
+
 def read_json(path: Path) -> Any:
     """Read a JSON file. Raises RunError naming the file when it is missing or damaged."""
     try:

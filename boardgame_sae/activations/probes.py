@@ -82,6 +82,13 @@ class Probe:
         """(N, squares, classes), summing to 1 over classes."""
         return self.logits(acts_ND).softmax(-1)
 
+    def directions(self) -> Tensor:
+        """(P, width), a row for each label in the order of `Targets.columns`: where in raw activations its logit rises.
+
+        It rises against the mean logit of its group: a softmax fixes weights only up to a shift shared by all classes.
+        """
+        return self.targets.columns(self.weight_DSC - self.weight_DSC.mean(-1, keepdim=True)).T
+
 
 def whitening(acts_ND: Tensor, ridge: float) -> tuple[Tensor, Tensor]:
     """Mean (D,) and matrix (D, D) W such that (x - mean) @ W has unit covariance, up to the ridge. Float64 inside."""

@@ -5,30 +5,36 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from boardgame_sae.activations.hook_points import hook_width, read
+from boardgame_sae.activations.probes import Probe
 from boardgame_sae.activations.store import ActivationStore, harvest_run
 from boardgame_sae.config import content_hash
 from boardgame_sae.model.game_model import GameModel
 from boardgame_sae.runs import Run, RunError, read_json, write_json
 from boardgame_sae.transcripts.corpus import SPLITS, Corpus
 from boardgame_sae.transcripts.labels import (
+    PackedLabels,
     Positions,
+    open_labels,
     place_name,
     positions,
     property_labels,
-    read_labels,
     write_labels,
 )
 
 CARD_FILE, LABELS_FILE = "testbed.json", "labels.h5"
 MIN_COUNT = 10
 """A property counts when it is true and false at least so often in every split."""
+GAMES_AT_ONCE = 128
+"""Games that are read, encoded and counted together."""
+KEPT_BYTES = 2**30
+"""Activations of a testbed that stay in memory once read, and packed labels; beyond that they are read anew."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +60,19 @@ class PropertyColumns:
         return known_N
 
 
+class Span(NamedTuple):
+    """A stretch of a split's scored positions: those of some games."""
+
+    start: int
+    """Its first position."""
+    stop: int
+    """After its last."""
+    first_game: int
+    """Its first game, as `Positions.game_N` counts."""
+    n_games: int
+    """How many games."""
+
+
 def default_hook_name(model: GameModel) -> str:
     """The residual stream two thirds up, where the published models' boards are clearest (layer 5 of 8)."""
     return f"blocks.{2 * model.gpt.cfg.n_layers // 3}.hook_resid_post"
@@ -73,7 +92,7 @@ class Testbed:
         properties: Sequence[str] = (),
         n_games: int = 1000,
         positions: str | None = None,
-        labels: dict[str, dict[str, np.ndarray]] | None = None,
+        labels: dict[str, dict[str, PackedLabels]] | None = None,
     ) -> None:
         """Make a testbed.
 
@@ -91,9 +110,12 @@ class Testbed:
         for name in self.properties:
             corpus.game.property(name)
         self.place = place_name(corpus.game, corpus.tokenization, positions)
+        self.probes: dict[str, Probe] = {}
+        """Linear probes of this hook point by property, where there are any."""
         self._labels = labels if labels is not None else {}
         self._where: dict[str, Positions] = {}
         self._acts: dict[str, Tensor] = {}
+        self._room = KEPT_BYTES
 
     @property
     def identity(self) -> dict[str, object]:
@@ -134,42 +156,74 @@ class Testbed:
             self._where[split] = positions(self.corpus, games_B, self.place, self.model.gpt.cfg.n_ctx)
         return self._where[split]
 
-    def labels(self, split: str) -> np.ndarray:
-        """bool (N, P): every scored property's classes, side by side as `columns` says."""
-        if split not in self._labels:
-            self._labels[split] = property_labels(self.corpus, self.positions(split), self.properties)
-        parts = [self._labels[split][name].reshape(len(self.positions(split)), -1) for name in self.properties]
-        return np.concatenate(parts, axis=1)
+    def spans(self, split: str) -> list[Span]:
+        """A split's scored positions, GAMES_AT_ONCE games at a time.
+
+        Raises ValueError when the split has no position.
+        """
+        where = self.positions(split)
+        if not len(where):
+            raise ValueError(
+                f"{self.corpus.path}: none of the {len(where.games_B)} {split} games has a scored position "
+                f"(`{self.place}`); give a corpus with more games, or another place"
+            )
+        firsts = range(0, len(where.games_B), GAMES_AT_ONCE)
+        starts = [*np.searchsorted(where.game_N, firsts).tolist(), len(where)]
+        counts = [min(GAMES_AT_ONCE, len(where.games_B) - first) for first in firsts]
+        spans = [Span(*each) for each in zip(starts, starts[1:], firsts, counts, strict=False)]
+        return [span for span in spans if span.stop > span.start]
+
+    def labels(self, split: str, start: int = 0, stop: int | None = None) -> np.ndarray:
+        """bool (n, P): every scored property's classes at positions start, ..., stop - 1, as `columns` says."""
+        where = self.positions(split)
+        stop = len(where) if stop is None else stop
+        if split not in self._labels and len(where) * self.columns[-1].stop <= 8 * KEPT_BYTES:
+            parts = [self._compute(split, *span[:2]) for span in self.spans(split)]
+            self._labels[split] = {
+                name: PackedLabels.of(np.concatenate([part[name] for part in parts])) for name in self.properties
+            }
+        if split in self._labels:
+            found = [self._labels[split][name].rows(start, stop) for name in self.properties]
+        else:
+            found = list(self._compute(split, start, stop).values())
+        return np.concatenate([each.reshape(stop - start, -1) for each in found], axis=1)
+
+    def _compute(self, split: str, start: int, stop: int) -> dict[str, np.ndarray]:
+        return property_labels(self.corpus, self.positions(split).rows(start, stop), self.properties)
 
     @cached_property
     def supported_P(self) -> np.ndarray:
         """bool (P,): columns true and false at least MIN_COUNT times in every split."""
         supported = np.ones(self.columns[-1].stop, dtype=bool)
+        sizes = [each.stop - each.start for each in self.columns]
         for split in SPLITS:
-            labels_NP = self.labels(split)
-            true_P = labels_NP.sum(0)
-            known_P = np.repeat(
-                [each.known(labels_NP).sum() for each in self.columns],
-                [each.stop - each.start for each in self.columns],
-            )
+            true_P, known_P = np.zeros(len(supported), np.int64), np.zeros(len(supported), np.int64)
+            for start, stop, *_ in self.spans(split):
+                labels_NP = self.labels(split, start, stop)
+                true_P += labels_NP.sum(0)
+                known_P += np.repeat([each.known(labels_NP).sum() for each in self.columns], sizes)
             supported &= (true_P >= MIN_COUNT) & (known_P - true_P >= MIN_COUNT)
         return supported
 
-    @torch.no_grad()
-    def activations(self, split: str, batch_size: int = 256) -> Tensor:
+    def activations(self, split: str) -> Tensor:
         """The hook point's activations at a split's scored positions: float32 (N, width) on the CPU; kept."""
-        if split in self._acts:
-            return self._acts[split]
-        where, parts = self.positions(split), []
-        for start in range(0, len(where.games_B), batch_size):
-            part_B = where.games_B[start : start + batch_size]
-            gpt = self.model.gpt
-            tokens_BL = torch.from_numpy(self.corpus.rows(part_B, gpt.cfg.n_ctx)[0][:, :-1]).to(gpt.device)
-            acts_BLD = read(gpt, tokens_BL, [self.hook_name])[self.hook_name].float().cpu()
-            here = (where.game_N >= start) & (where.game_N < start + batch_size)
-            parts.append(acts_BLD[where.game_N[here] - start, where.token_N[here]])
-        self._acts[split] = torch.cat(parts)
+        if split not in self._acts:
+            found = torch.cat([self._read(split, *span[:2]) for span in self.spans(split)])
+            self._acts[split], self._room = found, self._room - found.nbytes
         return self._acts[split]
+
+    def read(self, split: str, start: int, stop: int) -> Tensor:
+        """Activations of positions start, ..., stop - 1; the whole split is kept if there is room for it."""
+        if split in self._acts or 4 * len(self.positions(split)) * self.width <= self._room:
+            return self.activations(split)[start:stop]
+        return self._read(split, start, stop)
+
+    @torch.no_grad()
+    def _read(self, split: str, start: int, stop: int) -> Tensor:
+        where, gpt = self.positions(split).rows(start, stop), self.model.gpt
+        tokens_BL = torch.from_numpy(self.corpus.rows(where.games_B, gpt.cfg.n_ctx)[0][:, :-1]).to(gpt.device)
+        acts_BLD = read(gpt, tokens_BL, [self.hook_name])[self.hook_name].float().cpu()
+        return acts_BLD[where.game_N, where.token_N]
 
     def at(self, hook_name: str) -> "Testbed":
         """The same model, games and truth, read at another hook point."""
@@ -178,6 +232,13 @@ class Testbed:
     def random_twin(self, seed: int = 0) -> "Testbed":
         """The same testbed around a GPT with random weights."""
         return self._sibling(self.model.random_twin(seed), self.hook_name)
+
+    @cached_property
+    def everywhere(self) -> "Testbed":
+        """The same at every token of half as many games: what the published code measures a latent's scale on."""
+        n_games = max(1, self.n_games // 2)
+        own = {"properties": self.properties, "n_games": n_games, "positions": "token"}
+        return Testbed(self.model, self.corpus, self.hook_name, **own)
 
     def _sibling(self, model: GameModel, hook_name: str) -> "Testbed":
         other = Testbed(
@@ -208,7 +269,7 @@ class Testbed:
         if not {"model", "corpus", "hook_name", "properties", "n_games", "positions"} <= card.keys():
             raise RunError(f"{folder / CARD_FILE}: not a testbed's card; `boardgame-sae testbed` makes one")
         model = GameModel.load(folder / card["model"], device)
-        labels = {split: read_labels(folder / f"{split}_{LABELS_FILE}") for split in SPLITS}
+        labels = {split: open_labels(folder / f"{split}_{LABELS_FILE}") for split in SPLITS}
         return cls(
             model,
             Corpus.open(folder / card["corpus"]),

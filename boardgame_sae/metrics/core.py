@@ -99,12 +99,14 @@ def reference(testbed: Testbed) -> Reference:
     source="SAEBench (arXiv 2503.09532), core; explained variance as SAELens mended it",
     suites=("quick", "supervised", "saebench"),
     low=-math.inf,
-    needs_decoder=True,
+    needs=("decode",),
 )
 def core_score(subject: Subject) -> ScoreValue:
     """CE and KL recovered, explained variance, L0 and the other core numbers; the headline is ce_loss_score."""
     known, sae = reference(subject.testbed), subject.encoder
-    ce_sae, kl_sae = known.spliced(lambda x: sae.decode(sae.encode(x)))
+    encode, decode = sae.encode, sae.decode
+    assert decode is not None
+    ce_sae, kl_sae = known.spliced(lambda x: decode(encode(x)))
     (ce_clean, _), (ce_zero, kl_zero), (ce_mean, kl_mean) = known.clean, known.zeroed, known.averaged
     tokens = _reconstruction(known, sae)
     groups: dict[str, dict[str, float]] = {
@@ -200,8 +202,9 @@ def _density_metrics(density_F: Tensor, sae: Any) -> dict[str, float]:
     for name, edge in (("freq_over_1_percent", 0.01), ("freq_over_10_percent", 0.1)):
         found[name] = float((density_F > edge).double().mean())
         found[f"normalized_{name}"] = float(density_F[density_F > edge].sum()) / max(total, 1e-12)
-    found["average_max_decoder_cosine_sim"] = _mean_nearest(sae.W_dec)
-    if hasattr(sae, "W_enc"):
+    if sae.W_dec is not None:
+        found["average_max_decoder_cosine_sim"] = _mean_nearest(sae.W_dec)
+    if sae.W_enc is not None:
         found["average_max_encoder_cosine_sim"] = _mean_nearest(sae.W_enc.T)
     return found
 

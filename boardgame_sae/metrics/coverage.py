@@ -1,17 +1,18 @@
 """Coverage: how well the best single latent, thresholded, tells each property.
 
 `coverage` picks and reports on the same positions, as the paper does; `held_out_coverage` picks on train and reports
-on test, and is the headline; `coverage_reference` is the number the published code computes.
+on test, and is the headline; what the published code computes is in `reference`.
 """
 
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from numba import njit
+from numba import njit, prange
 
 from boardgame_sae.metrics.counts import (
     THRESHOLDS,
+    Counts,
     CountTask,
     ThresholdsLike,
     as_max_activation,
@@ -19,7 +20,8 @@ from boardgame_sae.metrics.counts import (
     count_task_like,
     task_blocks,
 )
-from boardgame_sae.metrics.latents import LabelsLike, LatentsLike, as_latents
+from boardgame_sae.metrics.latents import LabelsLike, Latents, LatentsLike, as_latents, threads_for
+from boardgame_sae.metrics.sample import Sample
 
 
 class Coverage(NamedTuple):
@@ -86,9 +88,8 @@ def coverage(
     Raises ValueError when the two disagree in length, a property is never true, or as `count_latents` does.
     Source: Karvonen et al. 2024 (arXiv 2408.00113), section 3.2.
     """
-    return _coverage(
-        count_task(latents_NF, labels_NP, max_activation_F=max_activation_F, thresholds=thresholds, valid_N=valid_N)
-    )
+    sample = Sample.of(latents_NF, labels_NP, valid_N)
+    return _coverage(count_task(sample, max_activation_F=max_activation_F, thresholds=thresholds))
 
 
 def held_out_coverage(
@@ -107,16 +108,17 @@ def held_out_coverage(
     Raises ValueError as `coverage` does, for either set, and when the sets differ in latents or properties.
     Source: coverage as in Karvonen et al. 2024 (arXiv 2408.00113), section 3.2, which selects in sample.
     """
-    train = count_task(train_latents_NF, train_labels_NP, max_activation_F=max_activation_F, thresholds=thresholds)
-    test = count_task_like(train, test_latents_NF, test_labels_NP)
-    _check_ever_true(test.labels_NP)
+    sample = Sample.of(train_latents_NF, train_labels_NP)
+    train = count_task(sample, max_activation_F=max_activation_F, thresholds=thresholds)
+    test = count_task_like(train, Sample.of(test_latents_NF, test_labels_NP)).sample
+    _check_ever_true(test.positives_P)
     chosen = _coverage(train)
-    on_NP = predictions(chosen, test.latents).numpy()
-    true_positive_P = (on_NP & test.labels_NP).sum(axis=0)
-    on_P, positives_P = on_NP.sum(axis=0), test.labels_NP.sum(axis=0)
+    test_NP, on_NP = test.labels_NP, predictions(chosen, test.parts[0].latents).numpy()
+    true_positive_P = (on_NP & test_NP).sum(axis=0)
+    on_P, positives_P = on_NP.sum(axis=0), test.positives_P
     f1_P = 2.0 * true_positive_P / (on_P + positives_P)
-    prevalence_P = positives_P / len(test.labels_NP)
-    always_P = 2.0 * prevalence_P / (1.0 + prevalence_P)
+    prevalence_P = positives_P / test.n_positions
+    always_P = always_on_f1(prevalence_P)
     varies_P = prevalence_P < 1.0
     above_P = (f1_P[varies_P] - always_P[varies_P]) / (1.0 - always_P[varies_P])
     return HeldOutCoverage(
@@ -135,6 +137,11 @@ def held_out_coverage(
     )
 
 
+def always_on_f1(prevalence_P: np.ndarray) -> np.ndarray:
+    """F1 of a latent that is always on, 2p / (1 + p), of properties that are true at a share p of the positions."""
+    return 2.0 * prevalence_P / (1.0 + prevalence_P)
+
+
 def predictions(coverage: Coverage | HeldOutCoverage, latents_NF: LatentsLike) -> torch.Tensor:
     """(N, P) bool: whether each property's chosen latent is on at its chosen threshold.
 
@@ -144,82 +151,74 @@ def predictions(coverage: Coverage | HeldOutCoverage, latents_NF: LatentsLike) -
     latents = as_latents(latents_NF)
     max_F = as_max_activation(coverage.max_activation_F, latents)
     latent_P, threshold_P = coverage.latent_P.numpy(), coverage.threshold_P.numpy()
-    edge_P = threshold_P.astype(max_F.dtype) * max_F[latent_P]
+    return torch.from_numpy(on_above(latents, latent_P, threshold_P.astype(max_F.dtype) * max_F[latent_P]))
+
+
+def on_above(latents: Latents, latent_P: np.ndarray, edge_P: np.ndarray) -> np.ndarray:
+    """(N, P) bool: where latent_P[p] exceeds edge_P[p]."""
     on_PN = np.zeros((len(latent_P), latents.n_positions), np.bool_)
     for p, f in enumerate(latent_P):
         entries = slice(latents.indptr_F1[f], latents.indptr_F1[f + 1])
         on_PN[p, latents.rows_Z[entries]] = latents.values_Z[entries] > edge_P[p]
-    return torch.from_numpy(np.ascontiguousarray(on_PN.T))
+    return np.ascontiguousarray(on_PN.T)
 
 
-def coverage_reference(
-    latents_NF: LatentsLike,
-    labels_NP: LabelsLike,
-    *,
-    denominator: int | None = None,
-    max_activation_F: LabelsLike | None = None,
-    thresholds: ThresholdsLike = THRESHOLDS,
-    valid_N: LabelsLike | None = None,
-) -> float:
-    """The published code's coverage: one threshold shared by all properties, chosen and scored in sample.
+class BestLatents:
+    """The best F1 of any latent at each threshold for each property, gathered from blocks of counts."""
 
-    For each threshold, the sum over properties of the best F1 of any latent, divided by `denominator` (by default P;
-    the published tables have 192 for Othello and 768 for chess); of these the largest. A property that is never true
-    counts as F1 0. Other arguments and errors are those of `coverage`; also ValueError when the denominator is not
-    positive.
-    Source: the code published with Karvonen et al. 2024 (arXiv 2408.00113).
-    """
-    task = count_task(latents_NF, labels_NP, max_activation_F=max_activation_F, thresholds=thresholds, valid_N=valid_N)
-    divisor = task.labels_NP.shape[1] if denominator is None else denominator
-    if divisor <= 0:
-        raise ValueError(f"coverage is a mean over a positive number of properties, not {divisor}")
-    best_TP, _ = _best_latents(task)
-    return float((best_TP.sum(axis=1) / divisor).max())
+    def __init__(self, task: CountTask) -> None:
+        """Raises ValueError when there is no latent."""
+        if not task.sample.n_latents:
+            raise ValueError("there are no latents")
+        self.thresholds_T = task.thresholds_T
+        shape = (len(task.thresholds_T), task.sample.n_properties)
+        self.best_TP, self.latent_TP = np.full(shape, -1.0), np.zeros(shape, np.int64)
+
+    def add(self, first: int, counts: Counts) -> None:
+        """Take in the latents from `first` on."""
+        on_TFP, n_on_TF = counts.on_TFP.numpy(), counts.n_on_TF.numpy()
+        with threads_for(on_TFP.size):
+            _keep_best(on_TFP, n_on_TF, counts.positives_P.numpy(), first, self.best_TP, self.latent_TP)
+
+    def chosen(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """For each property the best F1, its latent and its threshold; of equal ones the smallest threshold, latent."""
+        t_P, p_P = self.best_TP.argmax(axis=0), np.arange(self.best_TP.shape[1])
+        return self.best_TP[t_P, p_P], self.latent_TP[t_P, p_P], self.thresholds_T[t_P]
 
 
-def _check_ever_true(labels_NP: np.ndarray) -> None:
-    if not labels_NP.shape[1]:
+def _check_ever_true(positives_P: np.ndarray) -> None:
+    if not len(positives_P):
         raise ValueError("there is no property to cover")
-    never = np.flatnonzero(~labels_NP.any(axis=0))
+    never = np.flatnonzero(positives_P == 0)
     if len(never):
         more = f" (nor are {len(never) - 1} others)" if len(never) > 1 else ""
         raise ValueError(f"the property in column {never[0]} is never true{more}; leave out unsupported ones")
 
 
 def _coverage(task: CountTask) -> Coverage:
-    _check_ever_true(task.labels_NP)
-    best_TP, latent_TP = _best_latents(task)
-    t_P = best_TP.argmax(axis=0)  # the first of equal ones
-    p_P = np.arange(best_TP.shape[1])
-    f1_P = best_TP[t_P, p_P]
+    _check_ever_true(task.sample.positives_P)
+    best = BestLatents(task)
+    for first, counts in task_blocks(task):
+        best.add(first, counts)
+    f1_P, latent_P, threshold_P = best.chosen()
     return Coverage(
         value=float(f1_P.mean()),
         f1_P=torch.from_numpy(f1_P),
-        latent_P=torch.from_numpy(latent_TP[t_P, p_P]),
-        threshold_P=torch.from_numpy(task.thresholds_T[t_P]),
+        latent_P=torch.from_numpy(latent_P),
+        threshold_P=torch.from_numpy(threshold_P),
         max_activation_F=torch.from_numpy(task.max_activation_F),
     )
 
 
-def _best_latents(task: CountTask) -> tuple[np.ndarray, np.ndarray]:
-    """The best F1 of any latent at each threshold for each property (T, P), and the first latent that reaches it."""
-    if not task.latents.n_latents:
-        raise ValueError("there are no latents")
-    shape = (len(task.thresholds_T), task.labels_NP.shape[1])
-    best_TP, latent_TP = np.full(shape, -1.0), np.zeros(shape, np.int64)
-    for first, counts in task_blocks(task):
-        _keep_best(counts.on_TFP.numpy(), counts.n_on_TF.numpy(), counts.positives_P.numpy(), first, best_TP, latent_TP)
-    return best_TP, latent_TP
-
-
-@njit(cache=True, nogil=True)
+@njit(parallel=True, cache=True, nogil=True)
 def _keep_best(on_TFP: Any, n_on_TF: Any, positives_P: Any, first: int, best_TP: Any, latent_TP: Any) -> None:
     n_thresholds, n_latents, n_properties = on_TFP.shape
-    for t in range(n_thresholds):
+    for t in prange(n_thresholds):
         for f in range(n_latents):
+            if n_on_TF[t, f] == 0 and first + f > 0:
+                continue
             for p in range(n_properties):
-                on, either = on_TFP[t, f, p], n_on_TF[t, f] + positives_P[p]
-                f1 = 2.0 * on / either if on > 0 else 0.0
+                f1 = 2.0 * on_TFP[t, f, p] / (n_on_TF[t, f] + positives_P[p]) if on_TFP[t, f, p] > 0 else 0.0
                 if f1 > best_TP[t, p]:
                     best_TP[t, p] = f1
                     latent_TP[t, p] = first + f

@@ -8,6 +8,7 @@ above its threshold, so an entry that is zero or negative can never be on: such 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -44,6 +45,21 @@ class Latents:
     def n_latents(self) -> int:
         """F."""
         return self.shape[1]
+
+    @property
+    def nbytes(self) -> int:
+        """Memory (or disk) that it takes."""
+        return self.indptr_F1.nbytes + self.rows_Z.nbytes + self.values_Z.nbytes
+
+    def on_disk(self, stem: str | Path) -> "Latents":
+        """The same with entries in the files `stem`.rows.npy and `stem`.values.npy, read as they are needed."""
+        stored = []
+        for name in ("rows", "values"):
+            path = Path(f"{stem}.{name}.npy")
+            np.save(path, getattr(self, f"{name}_Z"), allow_pickle=False)
+            # copy on write: nobody writes, but arrays that may be written are of one type with those in memory
+            stored.append(np.asarray(np.load(path, mmap_mode="c", allow_pickle=False)))
+        return Latents(self.indptr_F1, stored[0], stored[1], self.shape)
 
     def max_F(self) -> np.ndarray:
         """(F,) in the dtype of the values: each latent's largest activation, 0 where it is never on."""

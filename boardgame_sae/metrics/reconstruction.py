@@ -2,7 +2,7 @@
 
 On train, a latent at a threshold becomes a classifier of every property that is nearly always true when it is on. A
 board is then the union of what its on-classifiers say. Each (latent, threshold) holds its properties as packed bits,
-so a position's board is the OR of a few words.
+so a position's board is the OR of a few words. What the published code computes is in `reference`.
 """
 
 from typing import Any, NamedTuple
@@ -13,6 +13,7 @@ from numba import njit, prange
 
 from boardgame_sae.metrics.counts import (
     THRESHOLDS,
+    Counts,
     CountTask,
     ThresholdsLike,
     activation_bins,
@@ -22,7 +23,11 @@ from boardgame_sae.metrics.counts import (
     count_task_like,
     task_blocks,
 )
-from boardgame_sae.metrics.latents import LabelsLike, Latents, LatentsLike, as_latents, threads_for, to_numpy
+from boardgame_sae.metrics.latents import LabelsLike, Latents, LatentsLike, as_latents, threads_for
+from boardgame_sae.metrics.sample import Sample
+
+MIN_PRECISION, MIN_COUNT = 0.95, 10
+"""A latent is a classifier of a property when it is at least so precise on train, and right so often."""
 
 
 class Reconstruction(NamedTuple):
@@ -52,19 +57,6 @@ class Reconstruction(NamedTuple):
     """(F,) m_f as used, from train unless it was given."""
 
 
-class ReferenceReconstruction(NamedTuple):
-    """Board reconstruction as published: the threshold is chosen on the positions that it is reported on."""
-
-    value: float
-    """Micro F1 ("per class") on test at `threshold`."""
-    threshold: float
-    """The threshold of best per-square F1 on test, the smallest of equal ones."""
-    f1_T: torch.Tensor
-    """(T,) float64: micro F1 on test at every threshold."""
-    square_f1_T: torch.Tensor
-    """(T,) float64: per-square F1 on test at every threshold."""
-
-
 def board_reconstruction(
     train_latents_NF: LatentsLike,
     train_labels_NP: LabelsLike,
@@ -75,8 +67,8 @@ def board_reconstruction(
     validation_labels_NP: LabelsLike | None = None,
     max_activation_F: LabelsLike | None = None,
     thresholds: ThresholdsLike = THRESHOLDS,
-    min_precision: float = 0.95,
-    min_count: int = 10,
+    min_precision: float = MIN_PRECISION,
+    min_count: int = MIN_COUNT,
 ) -> Reconstruction:
     """Micro F1 on test of boards rebuilt as the union of what their on-classifiers say.
 
@@ -88,18 +80,20 @@ def board_reconstruction(
     Raises ValueError when lengths or axes disagree, only one half of validation is given, or as `count_latents` does.
     Source: Karvonen et al. 2024 (arXiv 2408.00113), section 3.3, which chooses the threshold on test.
     """
-    train = count_task(train_latents_NF, train_labels_NP, max_activation_F=max_activation_F, thresholds=thresholds)
-    test = count_task_like(train, test_latents_NF, test_labels_NP)
+    sample = Sample.of(train_latents_NF, train_labels_NP)
+    train = count_task(sample, max_activation_F=max_activation_F, thresholds=thresholds)
+    test = count_task_like(train, Sample.of(test_latents_NF, test_labels_NP))
     if (validation_latents_NF is None) != (validation_labels_NP is None):
         raise ValueError("give latents and labels of the validation positions, or neither")
     choosing = train
     if validation_latents_NF is not None and validation_labels_NP is not None:
-        choosing = count_task_like(train, validation_latents_NF, validation_labels_NP)
-    classifiers_TFP = _classifiers(train, min_precision, min_count)
-    words_FTW = _classifier_words(classifiers_TFP)
-    choosing_f1_T = _f1(*_agreement(choosing, words_FTW))
-    true_positive_T, predicted_T, positives = _agreement(test, words_FTW)
-    f1_T = _f1(true_positive_T, predicted_T, positives)
+        choosing = count_task_like(train, Sample.of(validation_latents_NF, validation_labels_NP))
+    classifiers_TFP = classifiers(train, min_precision, min_count).sparse()
+    words_FTW = classifier_words(classifiers_TFP)
+    choosing_f1_T = _total_f1(choosing, words_FTW)
+    true_positive_T, predicted_T = agreement(test, words_FTW).sum(axis=2)
+    positives = test.sample.positives_P.sum()
+    f1_T = micro_f1(true_positive_T, predicted_T, positives)
     best = int(choosing_f1_T.argmax())  # the first of equal ones
     return Reconstruction(
         value=float(f1_T[best]),
@@ -131,68 +125,54 @@ def predict_boards(
         raise ValueError(f"{threshold} is not one of the thresholds {reconstruction.thresholds_T.tolist()}")
     latents = as_latents(latents_NF)
     max_F = as_max_activation(reconstruction.max_activation_F, latents)
-    words_FTW = _classifier_words(reconstruction.classifiers_TFP)
-    on_NP = _predict(latents, max_F, threshold, words_FTW[:, at[0]], reconstruction.classifiers_TFP.shape[2])
-    return torch.from_numpy(on_NP)
+    words_FTW = classifier_words(reconstruction.classifiers_TFP)
+    bins_Z = activation_bins(latents, activation_edges(np.array([threshold]), max_F))
+    words_NW = united(latents, bins_Z, words_FTW[:, at])
+    return torch.from_numpy(unpack(words_NW, reconstruction.classifiers_TFP.shape[2]))
 
 
-def board_reconstruction_reference(
-    train_latents_NF: LatentsLike,
-    train_labels_NP: LabelsLike,
-    test_latents_NF: LatentsLike,
-    test_labels_NP: LabelsLike,
-    square_of_P: LabelsLike,
-    *,
-    max_activation_F: LabelsLike | None = None,
-    thresholds: ThresholdsLike = THRESHOLDS[:-1],
-    min_precision: float = 0.95,
-    min_count: int = 10,
-) -> ReferenceReconstruction:
-    """The published board reconstruction: the threshold of best per-square F1 on test, and its micro F1 on test.
+class Classifiers:
+    """What every latent at every threshold is a classifier of, gathered from blocks of counts."""
 
-    square_of_P: (P,) int: the square that each property is about.
-    Per-square F1 takes the micro counts, less a true positive for every (position, square) that has exactly one true
-    and exactly one false positive, as the published code has it. Thresholds default to 0.0 to 0.9, those it compares.
-    Other arguments and errors are those of `board_reconstruction`; also ValueError when square_of_P is not (P,) int.
-    Source: Karvonen et al. 2024 (arXiv 2408.00113), section 3.3, and the code published with it.
-    """
-    train = count_task(train_latents_NF, train_labels_NP, max_activation_F=max_activation_F, thresholds=thresholds)
-    test = count_task_like(train, test_latents_NF, test_labels_NP)
-    square_P = to_numpy(square_of_P)
-    if square_P.shape != (test.labels_NP.shape[1],) or square_P.dtype.kind not in "iu":
-        raise ValueError(f"square_of_P gives an int to each of {test.labels_NP.shape[1]} properties, not {square_P!r}")
-    squares_S, rank_P = np.unique(square_P, return_inverse=True)
-    words_FTW = _classifier_words(_classifiers(train, min_precision, min_count))
-    true_positive_T, predicted_T, positives = _agreement(test, words_FTW)
-    lost_T = np.zeros_like(true_positive_T)
-    for t, threshold in enumerate(train.thresholds_T):
-        on_NP = _predict(test.latents, test.max_activation_F, threshold, words_FTW[:, t], len(square_P))
-        lost_T[t] = _mixed_squares(on_NP, test.labels_NP, rank_P, len(squares_S))
-    f1_T = _f1(true_positive_T, predicted_T, positives)
-    square_f1_T = _f1(true_positive_T - lost_T, predicted_T - lost_T, positives - lost_T)
-    best = int(square_f1_T.argmax())
-    return ReferenceReconstruction(
-        float(f1_T[best]), float(train.thresholds_T[best]), torch.from_numpy(f1_T), torch.from_numpy(square_f1_T)
-    )
+    def __init__(
+        self, task: CountTask, min_precision: float, min_count: int, wanted_P: np.ndarray | None = None
+    ) -> None:
+        """wanted_P: bool (P,): the properties that may be said (default all)."""
+        self.least, self.n_properties = (min_precision, min_count), task.sample.n_properties
+        self.wanted_P = np.ones(self.n_properties, np.bool_) if wanted_P is None else wanted_P
+        shape = (task.sample.n_latents, len(task.thresholds_T), (self.n_properties + 63) // 64)
+        self.words_FTW = np.zeros(shape, np.uint64)
+        """Bit p % 64 of word p // 64 is set where latent f at threshold t is a classifier of property p."""
+
+    def add(self, first: int, counts: Counts) -> None:
+        """Take in the latents from `first` on."""
+        on_TFP, n_on_TF = counts.on_TFP.numpy(), counts.n_on_TF.numpy()
+        least_TF = np.where(n_on_TF > 0, np.maximum(self.least[0] * n_on_TF.astype(np.float64), self.least[1]), np.inf)
+        with threads_for(on_TFP.size):
+            _set_bits(on_TFP, least_TF, self.wanted_P, self.words_FTW[first : first + on_TFP.shape[1]])
+
+    def sparse(self) -> torch.Tensor:
+        """(T, F, P) sparse COO bool, coalesced."""
+        n_latents, n_thresholds, _ = self.words_FTW.shape
+        used_FT = np.argwhere(self.words_FTW.any(axis=2))
+        bits_UP = unpack(self.words_FTW[used_FT[:, 0], used_FT[:, 1]], self.n_properties)
+        u_Z, p_Z = np.nonzero(bits_UP)
+        index_3Z = np.stack([used_FT[u_Z, 1], used_FT[u_Z, 0], p_Z])
+        index_3Z = torch.from_numpy(index_3Z[:, np.lexsort(index_3Z[::-1])])
+        shape, true_Z = (n_thresholds, n_latents, self.n_properties), torch.ones(index_3Z.shape[1], dtype=torch.bool)
+        return torch.sparse_coo_tensor(index_3Z, true_Z, shape, is_coalesced=True, check_invariants=False)
 
 
-def _classifiers(train: CountTask, min_precision: float, min_count: int) -> torch.Tensor:
-    """(T, F, P) sparse bool: precise and frequent enough on train."""
-    found = [np.zeros((3, 0), np.int64)]
-    for first, counts in task_blocks(train, max_bytes=2**26):
-        n_on_TF = counts.n_on_TF.numpy().astype(np.float64)
-        least_TF = np.where(n_on_TF > 0, np.maximum(min_precision * n_on_TF, min_count), np.inf)
-        t_Z, f_Z, p_Z = np.nonzero(counts.on_TFP.numpy() >= least_TF[:, :, None])
-        found.append(np.stack([t_Z, f_Z + first, p_Z]))
-    index_3Z = np.concatenate(found, axis=1)
-    index_3Z = index_3Z[:, np.lexsort(index_3Z[::-1])]
-    shape = (len(train.thresholds_T), train.latents.n_latents, train.labels_NP.shape[1])
-    true_Z = torch.ones(index_3Z.shape[1], dtype=torch.bool)
-    return torch.sparse_coo_tensor(torch.from_numpy(index_3Z), true_Z, shape, is_coalesced=True, check_invariants=False)
+def classifiers(task: CountTask, min_precision: float, min_count: int) -> Classifiers:
+    """The classifiers that train's counts make: precise and frequent enough."""
+    found = Classifiers(task, min_precision, min_count)
+    for first, counts in task_blocks(task):
+        found.add(first, counts)
+    return found
 
 
-def _classifier_words(classifiers_TFP: torch.Tensor) -> np.ndarray:
-    """(F, T, W) uint64: bit p % 64 of word p // 64 is set where (t, f) is a classifier of property p."""
+def classifier_words(classifiers_TFP: torch.Tensor) -> np.ndarray:
+    """(F, T, W) uint64: the words of `Classifiers`, of its sparse table."""
     n_thresholds, n_latents, n_properties = classifiers_TFP.shape
     words_FTW = np.zeros((n_latents, n_thresholds, (n_properties + 63) // 64), np.uint64)
     t_Z, f_Z, p_Z = classifiers_TFP.indices().numpy()
@@ -200,7 +180,7 @@ def _classifier_words(classifiers_TFP: torch.Tensor) -> np.ndarray:
     return words_FTW
 
 
-def _pack(labels_NP: np.ndarray) -> np.ndarray:
+def pack(labels_NP: np.ndarray) -> np.ndarray:
     """(N, W) uint64 of (N, P) bool, bit p % 64 of word p // 64."""
     n_positions, n_properties = labels_NP.shape
     bytes_NX = np.zeros((n_positions, (n_properties + 63) // 64 * 8), np.uint8)
@@ -208,35 +188,93 @@ def _pack(labels_NP: np.ndarray) -> np.ndarray:
     return bytes_NX.view("<u8").astype(np.uint64, copy=False)
 
 
-def _agreement(task: CountTask, words_FTW: np.ndarray) -> tuple[np.ndarray, np.ndarray, int]:
-    """Over all positions and properties at each threshold: true positives (T,), predicted (T,); and the positives."""
-    bins_Z = activation_bins(task.latents, task.edges_TF)
-    silent_F = ~words_FTW.any(axis=(1, 2))
-    bins_Z[np.repeat(silent_F, np.diff(task.latents.indptr_F1))] = 0
-    indptr_N1, latent_Z, order_Z = task.latents.by_rows()
-    starts_K1 = np.linspace(0, len(task.labels_NP), min(64, 1 + len(task.labels_NP) // 256) + 1).astype(np.int64)
-    with threads_for(len(bins_Z) * words_FTW[0].size if len(words_FTW) else 0):
-        counts_K2T = _agree(indptr_N1, latent_Z, bins_Z[order_Z], words_FTW, _pack(task.labels_NP), starts_K1)
-    true_positive_T, predicted_T = counts_K2T.sum(axis=0)
-    return true_positive_T, predicted_T, int(task.labels_NP.sum())
-
-
-def _predict(
-    latents: Latents, max_F: np.ndarray, threshold: float, words_FW: np.ndarray, n_properties: int
-) -> np.ndarray:
-    """(N, P) bool: boards at one threshold."""
-    bins_Z = activation_bins(latents, activation_edges(np.array([threshold]), max_F))
-    indptr_N1, latent_Z, order_Z = latents.by_rows()
-    words_F1W = np.ascontiguousarray(words_FW[:, None])
-    predicted_NW = np.zeros((latents.n_positions, words_FW.shape[1]), np.uint64)
-    _unite(indptr_N1, latent_Z, bins_Z[order_Z], words_F1W, predicted_NW)
-    bytes_NX = predicted_NW.astype("<u8", copy=False).view(np.uint8)
+def unpack(words_NW: np.ndarray, n_properties: int) -> np.ndarray:
+    """(N, P) bool of packed words."""
+    bytes_NX = np.ascontiguousarray(words_NW).astype("<u8", copy=False).view(np.uint8)
     return np.unpackbits(bytes_NX, axis=1, count=n_properties, bitorder="little").view(np.bool_)
 
 
-def _f1(true_positive_T: np.ndarray, predicted_T: np.ndarray, positives: int | np.ndarray) -> np.ndarray:
+def agreement(task: CountTask, words_FTW: np.ndarray) -> np.ndarray:
+    """(2, T, P) int64: at how many positions each property is said rightly, and said, at each threshold."""
+    n_properties = task.sample.n_properties
+    counts_2TP = np.zeros((2, words_FTW.shape[1], n_properties), np.int64)
+    silent_F = ~words_FTW.any(axis=(1, 2))
+    for part in task.sample.parts:
+        bins_Z = activation_bins(part.latents, task.edges_TF)
+        bins_Z[np.repeat(silent_F, np.diff(part.latents.indptr_F1))] = 0
+        indptr_N1, latent_Z, order_Z = part.latents.by_rows()
+        truth_NW = pack(part.read_labels())
+        starts_K1 = np.linspace(0, len(truth_NW), min(16, 1 + len(truth_NW) // 256) + 1).astype(np.int64)
+        with threads_for(len(bins_Z) * words_FTW[0].size if len(words_FTW) else 0):
+            counts_K2TP = _agree(indptr_N1, latent_Z, bins_Z[order_Z], words_FTW, truth_NW, starts_K1)
+        counts_2TP += counts_K2TP.sum(axis=0)[:, :, :n_properties]
+    return counts_2TP
+
+
+def united(latents: Latents, bins_Z: np.ndarray, words_FTW: np.ndarray) -> np.ndarray:
+    """(N, W) uint64: the union of what every latent says at the highest threshold it passes.
+
+    bins_Z: how many thresholds each entry passes. With one threshold: the boards there.
+    """
+    indptr_N1, latent_Z, order_Z = latents.by_rows()
+    said_NW = np.zeros((latents.n_positions, words_FTW.shape[2]), np.uint64)
+    _unite(indptr_N1, latent_Z, bins_Z[order_Z], np.ascontiguousarray(words_FTW), said_NW)
+    return said_NW
+
+
+def _total_f1(task: CountTask, words_FTW: np.ndarray) -> np.ndarray:
+    true_positive_T, predicted_T = agreement(task, words_FTW).sum(axis=2)
+    return micro_f1(true_positive_T, predicted_T, task.sample.positives_P.sum())
+
+
+def micro_f1(true_positive_T: np.ndarray, predicted_T: np.ndarray, positives: Any) -> np.ndarray:
     """(T,) float64: 2 TP / (predicted + positives), 0 where both are 0."""
     return 2.0 * true_positive_T / np.maximum(1, predicted_T + positives)
+
+
+@njit(parallel=True, cache=True, nogil=True)
+def _set_bits(on_TFP: Any, least_TF: Any, wanted_P: Any, words_FTW: Any) -> None:
+    for f in prange(on_TFP.shape[1]):
+        for t in range(on_TFP.shape[0]):
+            if least_TF[t, f] < np.inf:
+                for p in range(on_TFP.shape[2]):
+                    if wanted_P[p] and on_TFP[t, f, p] >= least_TF[t, f]:
+                        words_FTW[f, t, p // 64] |= np.uint64(1) << np.uint64(p % 64)
+
+
+@njit(parallel=True, cache=True, nogil=True)
+def _agree(indptr_N1: Any, latent_Z: Any, bins_Z: Any, words_FTW: Any, truth_NW: Any, starts_K1: Any) -> Any:
+    """(K, 2, T, 64 W): how often each chunk of positions says each property rightly, and says it, at each threshold."""
+    n_thresholds, n_words = words_FTW.shape[1], words_FTW.shape[2]
+    counts_K2TP = np.zeros((len(starts_K1) - 1, 2, n_thresholds, 64 * n_words), np.int32)
+    for k in prange(len(starts_K1) - 1):
+        board_TW = np.zeros((n_thresholds, n_words), np.uint64)
+        for n in range(starts_K1[k], starts_K1[k + 1]):
+            board_TW[:] = 0
+            for z in range(indptr_N1[n], indptr_N1[n + 1]):
+                for t in range(bins_Z[z]):
+                    for w in range(n_words):
+                        board_TW[t, w] |= words_FTW[latent_Z[z], t, w]
+            for t in range(n_thresholds):
+                for w in range(n_words):
+                    _add_bits(board_TW[t, w] & truth_NW[n, w], counts_K2TP[k, 0, t, 64 * w : 64 * w + 64])
+                    _add_bits(board_TW[t, w], counts_K2TP[k, 1, t, 64 * w : 64 * w + 64])
+    return counts_K2TP
+
+
+@njit(cache=True, nogil=True)
+def _add_bits(word: Any, counts: Any) -> None:
+    """Count up where a bit is set."""
+    while word != np.uint64(0):
+        lowest = word & (~word + np.uint64(1))
+        counts[_place(lowest)] += 1
+        word ^= lowest
+
+
+@njit(cache=True, nogil=True)
+def _place(bit: Any) -> Any:
+    """The place of a word's only bit."""
+    return _popcount(bit - np.uint64(1))
 
 
 @njit(cache=True, nogil=True)
@@ -248,49 +286,11 @@ def _popcount(x: Any) -> Any:
     return np.int64((x * np.uint64(0x0101010101010101)) >> np.uint64(56))
 
 
-@njit(parallel=True, cache=True, nogil=True)
-def _agree(indptr_N1: Any, latent_Z: Any, bins_Z: Any, words_FTW: Any, labels_NW: Any, starts_K1: Any) -> Any:
-    """(K, 2, T): true positives and predicted properties of each chunk of positions at each threshold."""
-    n_thresholds, n_words = words_FTW.shape[1], words_FTW.shape[2]
-    counts_K2T = np.zeros((len(starts_K1) - 1, 2, n_thresholds), np.int64)
-    for k in prange(len(starts_K1) - 1):
-        board_TW = np.zeros((n_thresholds, n_words), np.uint64)
-        for n in range(starts_K1[k], starts_K1[k + 1]):
-            board_TW[:] = 0
-            for z in range(indptr_N1[n], indptr_N1[n + 1]):
-                for t in range(bins_Z[z]):
-                    for w in range(n_words):
-                        board_TW[t, w] |= words_FTW[latent_Z[z], t, w]
-            for t in range(n_thresholds):
-                for w in range(n_words):
-                    counts_K2T[k, 0, t] += _popcount(board_TW[t, w] & labels_NW[n, w])
-                    counts_K2T[k, 1, t] += _popcount(board_TW[t, w])
-    return counts_K2T
-
-
 @njit(cache=True, nogil=True)
-def _unite(indptr_N1: Any, latent_Z: Any, bins_Z: Any, words_F1W: Any, predicted_NW: Any) -> None:
-    """OR the words of each position's on latents."""
+def _unite(indptr_N1: Any, latent_Z: Any, bins_Z: Any, words_FTW: Any, said_NW: Any) -> None:
+    """OR the words of each position's latents, each at the highest threshold it passes."""
     for n in range(len(indptr_N1) - 1):
         for z in range(indptr_N1[n], indptr_N1[n + 1]):
             if bins_Z[z] > 0:
-                for w in range(predicted_NW.shape[1]):
-                    predicted_NW[n, w] |= words_F1W[latent_Z[z], 0, w]
-
-
-@njit(cache=True, nogil=True)
-def _mixed_squares(on_NP: Any, labels_NP: Any, rank_P: Any, n_squares: int) -> int:
-    """The (position, square) pairs with exactly one true positive and exactly one false positive."""
-    true_S, false_S = np.zeros(n_squares, np.int64), np.zeros(n_squares, np.int64)
-    mixed = 0
-    for n in range(len(on_NP)):
-        true_S[:] = 0
-        false_S[:] = 0
-        for p in range(len(rank_P)):
-            if on_NP[n, p] and labels_NP[n, p]:
-                true_S[rank_P[p]] += 1
-            elif on_NP[n, p]:
-                false_S[rank_P[p]] += 1
-        for s in range(n_squares):
-            mixed += true_S[s] == 1 and false_S[s] == 1
-    return mixed
+                for w in range(said_NW.shape[1]):
+                    said_NW[n, w] |= words_FTW[latent_Z[z], bins_Z[z] - 1, w]

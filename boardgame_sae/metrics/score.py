@@ -4,6 +4,7 @@ A score is a function of a `Subject` (an SAE, or a baseline, on a testbed). Regi
 suite it names, in every table and on the report's axes.
 """
 
+import tempfile
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -11,15 +12,21 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypeVar
 
-import torch
-from torch import Tensor
+import numpy as np
 
-from boardgame_sae.activations.testbed import Testbed
-from boardgame_sae.metrics.latents import Latents, as_latents
-from boardgame_sae.runs import read_json, write_json
+from boardgame_sae.activations.testbed import Span, Testbed
+from boardgame_sae.metrics.encoder import Encoder, as_encoder
+from boardgame_sae.metrics.game_counts import GameCounts
+from boardgame_sae.metrics.latents import Latents
+from boardgame_sae.runs import read_json, write_json, write_parquet
+from boardgame_sae.transcripts.corpus import SPLITS
 
+SCORES_FILE, COUNTS_FILE, LATENTS_FILE = "scores.json", "{}.counts.safetensors", "latents.parquet"
 SUITES = ("quick", "supervised", "saebench", "causal", "all")
-ROWS_AT_ONCE = 8192
+ROWS_AT_ONCE = 4096
+"""Positions that are encoded at once."""
+MAX_BYTES = 2**31
+"""Memory for one subject's latents and counts, unless told otherwise."""
 
 
 class ScoreValue(NamedTuple):
@@ -32,7 +39,13 @@ class ScoreValue(NamedTuple):
     parts: dict[str, Any]
     """Numbers that stand beside it, by name."""
     details: dict[str, Any]
-    """Longer data: by property, by latent."""
+    """Longer data: by property, by group, by square."""
+    counts: GameCounts | None = None
+    """What the interval was resampled from, for intervals of differences; kept beside the scores, not among them."""
+
+    def plain(self) -> dict[str, Any]:
+        """What is written as JSON."""
+        return {name: value for name, value in self._asdict().items() if name != "counts"}
 
 
 @dataclass(frozen=True)
@@ -47,10 +60,23 @@ class Score:
     better: Literal["higher", "lower"]
     source: str
     suites: tuple[str, ...]
-    needs_decoder: bool
-    """Whether only something that reconstructs activations can be scored."""
+    needs: tuple[str, ...]
+    """What a subject must have to be scored, of NEEDS."""
     function: Callable[["Subject"], ScoreValue]
 
+
+NEEDS: dict[str, tuple[Callable[["Subject"], bool], str]] = {
+    "decode": (lambda subject: subject.encoder.decode is not None, "it does not give back the activations it reads"),
+    "W_dec": (
+        lambda subject: subject.encoder.W_dec is not None and subject.encoder.decode is not None,
+        "it has no decoder rows (`W_dec`) at the hook point it reads",
+    ),
+    "probes": (
+        lambda subject: bool(subject.testbed.probes),
+        "the testbed has no probes; `boardgame-sae score` fits them, `testbed.probes` takes them",
+    ),
+}
+"""What a score may need: how to see that a subject has it, and what to say where it has not."""
 
 _scores: dict[str, Score] = {}
 F = TypeVar("F", bound=Callable[["Subject"], ScoreValue])
@@ -66,12 +92,12 @@ def score(
     low: float = 0.0,
     high: float = 1.0,
     better: Literal["higher", "lower"] = "higher",
-    needs_decoder: bool = False,
+    needs: tuple[str, ...] = (),
 ) -> Callable[[F], F]:
     """Register a function of a subject as a score."""
 
     def keep(function: F) -> F:
-        _scores[name] = Score(name, title, meaning, low, high, better, source, suites, needs_decoder, function)
+        _scores[name] = Score(name, title, meaning, low, high, better, source, suites, needs, function)
         return function
 
     return keep
@@ -91,33 +117,73 @@ class Subject:
     name: str
     """What tables call it."""
     kind: str
-    """`sae`, `random_gpt_sae`, or the baseline it is: `probe`, `neurons`, `residual`."""
-    encoder: Any
-    """An object with `encode(x)`, and `decode(z)` and `W_dec` if it reconstructs."""
+    """`sae`, `random_gpt_sae`, or the baseline it is: `probe`, `sparse_probe`, `neurons`,
+    `residual`."""
+    given: Any
+    """What is scored: anything that `as_encoder` takes."""
     testbed: Testbed
     """Where its activations come from."""
     facts: dict[str, Any] = field(default_factory=dict)
     """Plain data to keep with its scores: config, folder."""
+    full: bool = True
+    """Whether the numbers of published code are wanted too, which cost another pass."""
+    max_bytes: int = MAX_BYTES
+    """What its latents and the counts of them may take in memory; see `evaluate`."""
+    kept: dict[str, Any] = field(default_factory=dict)
+    """What several scores make use of, computed by the first of them."""
 
     def __post_init__(self) -> None:
-        self._latents: dict[str, Latents] = {}
+        self.encoder: Encoder = as_encoder(self.given, self.testbed, self.name)
+        self._latents: dict[str, list[Latents]] = {}
+        self._in_memory, self._folder = 0, None
 
-    def latents(self, split: str) -> Latents:
-        """Its latents at a split's scored positions, computed once."""
+    def latents(self, split: str) -> list[Latents]:
+        """Its latents at a split's scored positions, for each of the testbed's spans; computed once.
+
+        Beyond half of `max_bytes` they lie in temporary files.
+        """
         if split not in self._latents:
-            self._latents[split] = self._encode(self.testbed.activations(split))
+            found = []
+            for number, span in enumerate(self.testbed.spans(split)):
+                part = self._encode(self.testbed, split, span)
+                self._in_memory += part.nbytes
+                found.append(
+                    part if self._in_memory <= self.max_bytes // 2 else part.on_disk(self._file(split, number))
+                )
+            self._latents[split] = found
         return self._latents[split]
 
-    @torch.no_grad()
-    def _encode(self, acts_ND: Tensor) -> Latents:
-        device = self.testbed.model.gpt.device
-        parts = [as_latents(self.encoder.encode(part.to(device)).cpu()) for part in acts_ND.split(ROWS_AT_ONCE)]
-        return Latents.concatenate(parts)
+    @cached_property
+    def l0(self) -> float:
+        """Mean number of latents on at a scored test position."""
+        parts = self.latents("test")
+        return sum(len(part.values_Z) for part in parts) / sum(part.n_positions for part in parts)
 
     @cached_property
-    def max_activation_F(self) -> Any:
-        """m_f: each latent's largest activation on train, at the scored positions."""
-        return self.latents("train").max_F()
+    def reference_max_F(self) -> np.ndarray:
+        """m_f as published: each latent's largest activation at any token of half of the train games.
+
+        Of latents that were given, as nothing is known of other tokens, at the scored positions of these games.
+        """
+        if self.encoder.is_table:
+            spans, latents = self.testbed.spans("train"), self.latents("train")
+            return np.max([part.max_F() for part in latents[: (len(spans) + 1) // 2]], axis=0)
+        everywhere = self.testbed.everywhere
+        return np.max([self._encode(everywhere, "train", span).max_F() for span in everywhere.spans("train")], axis=0)
+
+    def _encode(self, testbed: Testbed, split: str, span: Span) -> Latents:
+        if self.encoder.is_table:
+            return self.encoder.read(split, span.start, span.stop)
+        acts_ND, parts = testbed.read(split, span.start, span.stop), []
+        for first in range(0, len(acts_ND), ROWS_AT_ONCE):
+            some_ND = acts_ND[first : first + ROWS_AT_ONCE]
+            parts.append(self.encoder.read(split, first, first + len(some_ND), some_ND))
+        return Latents.concatenate(parts)
+
+    def _file(self, split: str, number: int) -> Path:
+        if self._folder is None:
+            self._folder = tempfile.TemporaryDirectory(prefix="latents-")
+        return Path(self._folder.name) / f"{split}-{number}"
 
 
 class Scores(Mapping[str, ScoreValue]):
@@ -127,6 +193,8 @@ class Scores(Mapping[str, ScoreValue]):
         self, subject: Mapping[str, Any], values: Mapping[str, ScoreValue], seconds: Mapping[str, float]
     ) -> None:
         self.subject, self.values_by_name, self.seconds = dict(subject), dict(values), dict(seconds)
+        self.latents: dict[str, np.ndarray] | None = None
+        """A table with a row for each latent: the class it tells best, and how well (see `cards`)."""
 
     def __getitem__(self, name: str) -> ScoreValue:
         return self.values_by_name[name]
@@ -138,8 +206,27 @@ class Scores(Mapping[str, ScoreValue]):
         return len(self.values_by_name)
 
     def to_json(self, path: str | Path) -> None:
-        """Write everything but the timings as JSON."""
-        write_json(Path(path), {"subject": self.subject, "scores": {n: v._asdict() for n, v in self.items()}})
+        """Write the numbers as JSON; neither timings nor what `save` writes beside them."""
+        write_json(Path(path), {"subject": self.subject, "scores": {n: v.plain() for n, v in self.items()}})
+
+    def save(self, folder: str | Path) -> None:
+        """Write a folder: scores.json, counts of every game (<score>.counts.safetensors), latents.parquet."""
+        self.to_json(Path(folder) / SCORES_FILE)
+        for name, found in self.items():
+            if found.counts is not None:
+                found.counts.save(Path(folder) / COUNTS_FILE.format(name))
+        if self.latents is not None:
+            write_parquet(Path(folder) / LATENTS_FILE, self.latents)
+
+    @classmethod
+    def load(cls, folder: str | Path) -> "Scores":
+        """Read what `save` wrote, but the table of latents. Raises RunError naming a file that is damaged."""
+        found = cls.from_json(Path(folder) / SCORES_FILE)
+        for name, value in found.items():
+            path = Path(folder) / COUNTS_FILE.format(name)
+            if path.exists():
+                found.values_by_name[name] = value._replace(counts=GameCounts.load(path))
+        return found
 
     @classmethod
     def from_json(cls, path: str | Path) -> "Scores":
@@ -167,29 +254,42 @@ def evaluate(
     name: str | None = None,
     kind: str = "sae",
     facts: dict[str, Any] | None = None,
+    max_bytes: int = MAX_BYTES,
 ) -> Scores:
-    """Score an SAE (any object with encode, decode, W_dec) on a testbed.
+    """Score an SAE on a testbed.
 
-    suite: quick, supervised, saebench, causal or all. Raises ValueError for another suite, or an SAE whose width is
-    not the hook point's.
+    sae: an SAE or transcoder of ours, SAELens or dictionary_learning, or its folder; any object with `encode` (and
+        `decode` and `W_dec`, where it has them); or latents, (positions, n_latents); see `encoder.as_encoder`.
+    suite: quick, supervised, saebench, causal or all.
+    name, kind, facts: what tables call it, what it is, and plain data to keep with its scores.
+    max_bytes: what its latents and the counts of them may take in memory, whatever the number of positions, latents
+        and properties. Latents beyond half of it lie in temporary files; counts beyond a quarter are made for a few
+        latents at a time. Not counted: the model, the activations and labels that the testbed keeps
+        (`testbed.KEPT_BYTES`), and one batch of activations and latents.
+    What cannot be scored is left out; `subject["skipped"]` says why.
+    Raises ValueError for another suite, and where widths, hook points or shapes do not fit.
     """
     if suite not in SUITES:
         raise ValueError(f"unknown suite '{suite}'; the suites are {', '.join(SUITES)}")
-    width = getattr(getattr(sae, "W_dec", None), "shape", (0, testbed.width))[-1]
-    if width != testbed.width:
-        raise ValueError(
-            f"an SAE of width {width} cannot be scored at {testbed.hook_name}, whose activations have width "
-            f"{testbed.width}; choose the hook point it was trained on"
-        )
-    if isinstance(sae, torch.nn.Module):
-        sae = sae.to(testbed.model.gpt.device)
-    subject = Subject(name or type(sae).__name__, kind, sae, testbed, facts or {})
-    values, seconds = {}, {}
+    subject = Subject(name or _name(sae), kind, sae, testbed, facts or {}, full=suite != "quick", max_bytes=max_bytes)
+    values, seconds, skipped = dict[str, ScoreValue](), dict[str, float](), dict[str, str]()
     for each in scores().values():
-        if (suite == "all" or suite in each.suites) and (hasattr(sae, "decode") or not each.needs_decoder):
-            began = time.perf_counter()
-            values[each.name] = each.function(subject)
-            seconds[each.name] = time.perf_counter() - began
-    splits = {split: len(testbed.positions(split)) for split in ("train", "validation", "test")}
+        if suite not in ("all", *each.suites):
+            continue
+        lacking = [reason for has, reason in (NEEDS[need] for need in each.needs) if not has(subject)]
+        if lacking:
+            skipped[each.name] = lacking[0]
+            continue
+        began = time.perf_counter()
+        values[each.name] = each.function(subject)
+        seconds[each.name] = time.perf_counter() - began
+    splits = {split: len(testbed.positions(split)) for split in SPLITS}
     about = {"name": subject.name, "kind": kind, "suite": suite, "testbed": testbed.identity, "positions": splits}
-    return Scores({**about, **subject.facts}, values, seconds)
+    about |= {"l0": subject.l0, "skipped": skipped}
+    found = Scores({**about, **subject.facts}, values, seconds)
+    found.latents = subject.kept.get("latents")
+    return found
+
+
+def _name(sae: Any) -> str:
+    return Path(sae).name if isinstance(sae, str | Path) else type(sae).__name__

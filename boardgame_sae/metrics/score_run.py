@@ -1,6 +1,8 @@
 """Score an SAE, or a testbed's baselines, into a run folder.
 
 scores.json                  every score: value, interval, parts, details
+<score>.counts.safetensors   what its intervals were resampled from: counts of every test game
+latents.parquet              what each latent is a classifier of
 core_eval_results.json       the core evaluation in SAEBench's own fields
 timings.jsonl                how long each took
 """
@@ -11,47 +13,51 @@ from pathlib import Path
 from typing import Any
 
 from boardgame_sae.activations.probe_data import KEPT_BYTES, Reading
-from boardgame_sae.activations.probes import ProbeConfig, probe_run
+from boardgame_sae.activations.probes import ProbeConfig, load_probe, probe_run
 from boardgame_sae.activations.testbed import Testbed, load_testbed
 from boardgame_sae.config import content_hash, from_mapping, to_mapping
-from boardgame_sae.metrics.baselines import baselines
-from boardgame_sae.metrics.score import Scores, evaluate
+from boardgame_sae.metrics.baselines import baselines, sparse_probe
+from boardgame_sae.metrics.score import SCORES_FILE, Scores, evaluate
 from boardgame_sae.runs import Run, content_of, progress, run_hash, write_json
 from boardgame_sae.saes.sae import SAE, load_sae, sae_config
 from boardgame_sae.saes.train import TrainSAEConfig, testbed_metadata, train_saes_run
 
-SCORES_FILE, CORE_FILE = "scores.json", "core_eval_results.json"
+CORE_FILE = "core_eval_results.json"
 
 
 def score_saes(
-    sae_folders: Sequence[str | Path], testbed_folder: str | Path, *, suite: str = "supervised", device: str = "auto"
+    sae_folders: Sequence[str | Path],
+    testbed_folder: str | Path,
+    *,
+    suite: str = "supervised",
+    probes: ProbeConfig | None = None,
+    device: str = "auto",
 ) -> list[Path]:
     """Score SAEs, each into a run folder; finished ones are reused.
 
+    probes: how the probes are fitted whose directions the decoders are compared with (see `score_baselines`).
     An SAE trained on the random-weights GPT is scored there, on the same games and truth.
     """
     testbed = load_testbed(testbed_folder, device)
+    fitted = _fit_probes(testbed, probes)
     twin: Testbed | None = None
     folders = []
     bar = progress(len(sae_folders), "score SAEs", "SAEs")
     for sae_folder in sae_folders:
-        sae = load_sae(sae_folder).to(testbed.model.gpt.device)
-        trained_at = sae.metadata.get("hook_name", testbed.hook_name)
-        if trained_at != testbed.hook_name:
-            raise ValueError(f"{sae_folder}: trained at {trained_at}, the testbed reads {testbed.hook_name}")
+        sae = load_sae(sae_folder)
         random = bool(sae.metadata.get("random_weights"))
         if random and twin is None:
             twin = testbed.random_twin()
         bed = twin if random and twin is not None else testbed
-        folders.append(_score_sae(sae, Path(sae_folder), bed, suite, random))
+        folders.append(_score_sae(sae, Path(sae_folder), bed, suite, random, {} if random else fitted))
         bar.update(1)
     bar.close()
     return folders
 
 
-def _score_sae(sae: SAE, folder: Path, testbed: Testbed, suite: str, random: bool) -> Path:
+def _score_sae(sae: SAE, folder: Path, testbed: Testbed, suite: str, random: bool, fitted: dict[str, str]) -> Path:
     name = folder.name + ("-random-gpt" if random else "")
-    inputs = {"sae": content_of(folder), "testbed": testbed.hash}
+    inputs = {"sae": content_of(folder), "testbed": testbed.hash, **fitted}
     with Run("scores", name, {"suite": suite}, inputs) as run:
         if not run.done:
             config = {**sae.trained_as, "sae_folder": folder.name}
@@ -73,21 +79,50 @@ def score_baselines(
     `probes` says (default: as `ProbeConfig` does), but for the property, hook points and positions.
     """
     testbed = load_testbed(testbed_folder, device)
-    here = replace(probes or ProbeConfig(), hook_names=(testbed.hook_name,), positions=testbed.place, min_ply=0)
-    reading = Reading(testbed.model, testbed.corpus, here.hook_names, testbed.place, KEPT_BYTES)
-    wanted = [each.name for each in testbed.columns if testbed.supported_P[each.start : each.stop].any()]
-    fitted = {
-        name: probe_run(testbed.model, testbed.corpus, replace(here, property=name), reading=reading) for name in wanted
-    }
-    made_of = {"testbed": testbed.hash, **{f"probe {name}": run_hash(folder) for name, folder in fitted.items()}}
-    with Run("scores", "baselines", {"suite": suite}, made_of) as run:
+    fitted = _fit_probes(testbed, probes)
+    with Run("scores", "baselines", {"suite": suite}, {"testbed": testbed.hash, **fitted}) as run:
         if not run.done:
-            for scores in baselines(testbed, fitted, suite):
-                scores.to_json(run / f"{scores.subject['kind']}/{SCORES_FILE}")
+            for scores in baselines(testbed, suite):
+                kind = scores.subject["kind"]
+                scores.save(run / kind)
                 for name, seconds in scores.seconds.items():
-                    run.log_time(f"{scores.subject['kind']} {name}", seconds)
+                    run.log_time(f"{kind} {name}", seconds)
             run.finish()
         return run.folder
+
+
+def score_ceilings(
+    score_folders: Sequence[str | Path],
+    testbed_folder: str | Path,
+    *,
+    suite: str = "supervised",
+    probes: ProbeConfig | None = None,
+    device: str = "auto",
+) -> list[Path]:
+    """Score linear probes as sparse as some scored SAEs, each L0 (to the nearest whole number) into a run folder."""
+    testbed = load_testbed(testbed_folder, device)
+    fitted = _fit_probes(testbed, probes)
+    found = [Scores.from_json(Path(folder) / SCORES_FILE) for folder in score_folders]
+    folders = []
+    for k in sorted({max(1, round(scores.subject["l0"])) for scores in found}):
+        with Run("scores", f"probe-{k}", {"suite": suite, "k": k}, {"testbed": testbed.hash, **fitted}) as run:
+            if not run.done:
+                _write(run, sparse_probe(testbed, k, suite))
+            folders.append(run.folder)
+    return folders
+
+
+def _fit_probes(testbed: Testbed, probes: ProbeConfig | None) -> dict[str, str]:
+    """Fit the probes of every property with a supported class, give them to the testbed, and return their hashes."""
+    here = replace(probes or ProbeConfig(), hook_names=(testbed.hook_name,), positions=testbed.place, min_ply=0)
+    reading = Reading(testbed.model, testbed.corpus, here.hook_names, testbed.place, KEPT_BYTES)
+    hashes = {}
+    for each in testbed.columns:
+        if testbed.supported_P[each.start : each.stop].any():
+            folder = probe_run(testbed.model, testbed.corpus, replace(here, property=each.name), reading=reading)
+            testbed.probes[each.name] = load_probe(folder, testbed.hook_name)
+            hashes[f"probe {each.name}"] = run_hash(folder)
+    return hashes
 
 
 def random_gpt_twin(sae_folder: str | Path, testbed_folder: str | Path, *, device: str = "auto") -> Path:
@@ -104,7 +139,7 @@ def random_gpt_twin(sae_folder: str | Path, testbed_folder: str | Path, *, devic
 
 
 def _write(run: Run, scores: Scores) -> None:
-    scores.to_json(run / SCORES_FILE)
+    scores.save(run.folder)
     if "core" in scores:
         write_json(run / CORE_FILE, saebench_core(scores))
     for name, seconds in scores.seconds.items():

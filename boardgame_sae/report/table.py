@@ -12,10 +12,10 @@ from typing import Any
 
 import duckdb
 
-from boardgame_sae.metrics.score import Score, Scores, scores
+from boardgame_sae.metrics.score import SCORES_FILE, Score, Scores, scores
 from boardgame_sae.runs import RunError, read_json, writing
 
-SCORES_FILE, SWEEP_FILE = "scores.json", "sweep.json"
+SWEEP_FILE = "sweep.json"
 PARQUET_FILE, CSV_FILE, MARKDOWN_FILE = "table.parquet", "table.csv", "table.md"
 BASELINES = ("probe", "neurons", "residual")
 SETTINGS = ("k", "target_l0", "sparsity_coefficient")
@@ -26,6 +26,7 @@ KINDS = {
     "sae": "SAE",
     "random_gpt_sae": "SAE of a random-weights GPT",
     "probe": "linear probe",
+    "sparse_probe": "linear probe of the same sparsity",
     "neurons": "MLP neurons",
     "residual": "residual channels",
 }
@@ -124,7 +125,7 @@ def _bed(listed: dict[str, Any], sweep_folder: Path) -> Bed:
         folder=find_run(listed["testbed"], sweep_folder),
         saes=found("saes"),
         random_saes=found("random_saes"),
-        score_folders=(*found("scores"), *(baselines / kind for kind in BASELINES)),
+        score_folders=(*found("scores"), *found("ceilings"), *(baselines / kind for kind in BASELINES)),
     )
 
 
@@ -159,20 +160,30 @@ def _row(study: Study, bed: Bed, found: Scores) -> Row:
         "setting": setting(sae) or None,
         **{name: sae.get(name) for name in SETTINGS},
         "seed": sae.get("seed"),
-        "l0": found["core"].parts.get("l0") if "core" in found else None,
+        "l0": _l0(found),
         "headline": _headline(found),
     }
     known = [name for name in scores() if name in found]
     for name in [*known, *(name for name in found if name not in known)]:
         parts = dict(found[name].parts)
-        group = {f"{name}.high": parts.pop("high")} if "high" in parts else {}
-        row |= _numbers(name, {**found[name]._asdict(), "parts": parts}) | group
+        for group, value in found[name].details.get("groups", {}).items():
+            parts.pop(group, None)
+            beside = {key: number for key, number in value.items() if isinstance(number, float) and key != "value"}
+            row |= _numbers(f"{name}.{group}", {**value, "parts": beside})
+        row |= _numbers(name, {**found[name].plain(), "parts": parts})
         by_property = found[name].details.get("by_property", {})
         for prop, value in by_property.items():
             if prop != row["headline"]:
                 row.pop(f"{name}_{prop}", None)
                 row |= _numbers(f"{name}.{prop}", value)
     return row
+
+
+def _l0(found: Scores) -> float | None:
+    """Mean number of latents on; none is shown of what is not meant to be sparse."""
+    if "core" in found:
+        return found["core"].parts["l0"]
+    return found.subject.get("l0") if found.subject["kind"] not in BASELINES else None
 
 
 def _headline(found: Scores) -> str:

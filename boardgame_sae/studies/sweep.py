@@ -17,7 +17,7 @@ from boardgame_sae.activations.testbed import Testbed, load_testbed, testbed_run
 from boardgame_sae.config import ConfigError, config, from_mapping, to_mapping
 from boardgame_sae.games import load_game
 from boardgame_sae.metrics.score import SUITES
-from boardgame_sae.metrics.score_run import score_baselines, score_saes
+from boardgame_sae.metrics.score_run import score_baselines, score_ceilings, score_saes
 from boardgame_sae.model.game_model import GameModel
 from boardgame_sae.model.train import preset, train_gpt_run
 from boardgame_sae.runs import Run, run_hash, write_json
@@ -126,8 +126,9 @@ def _testbed_runs(cfg: SweepConfig, hook_name: str | None, corpus: Path, model: 
     testbed = load_testbed(folder, device)
     trained = _train(testbed, cfg.saes, cfg.training, device)
     random = _train(testbed.random_twin(), cfg.random_saes, cfg.training, device)
-    scored = score_saes([*trained, *random], folder, suite=cfg.suite, device=device)
-    baselines = score_baselines(folder, suite=cfg.suite, probes=cfg.probes[0], device=device)
+    how = {"suite": cfg.suite, "probes": cfg.probes[0], "device": device}
+    scored = score_saes([*trained, *random], folder, **how)
+    baselines, ceilings = score_baselines(folder, **how), score_ceilings(scored[: len(trained)], folder, **how)
     return {
         "testbed": str(folder),
         "hook_name": testbed.hook_name,
@@ -135,6 +136,7 @@ def _testbed_runs(cfg: SweepConfig, hook_name: str | None, corpus: Path, model: 
         "random_saes": [str(path) for path in random],
         "scores": [str(path) for path in scored],
         "baselines": str(baselines),
+        "ceilings": [str(path) for path in ceilings],
     }
 
 

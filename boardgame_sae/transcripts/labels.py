@@ -1,11 +1,11 @@
 """Property labels at chosen positions: computed once, stored packed.
 
 A position is a token that the GPT reads: one that completes a ply or, if asked for, one that marks another place of
-the notation. Its label is the board after the plies complete there, stated for the player to move.
+the notation, or any. Its label is the board after the plies complete there, stated for the player to move.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,13 +34,43 @@ class Positions:
     def __len__(self) -> int:
         return len(self.game_N)
 
+    def rows(self, start: int, stop: int) -> "Positions":
+        """Positions start, ..., stop - 1, with the games that they are of."""
+        games_B, game_N = np.unique(self.game_N[start:stop], return_inverse=True)
+        return Positions(self.games_B[games_B], game_N, self.token_N[start:stop], self.ply_N[start:stop])
+
+
+@dataclass(frozen=True, eq=False)
+class PackedLabels:
+    """Labels of a property, eight to a byte, in memory or in a file."""
+
+    packed: np.ndarray | tuple[Path, str]
+    """uint8 (N, bytes); or the label file they are in, and their name there."""
+    shape: tuple[int, ...]
+    """(N, *shape) of the labels."""
+
+    @classmethod
+    def of(cls, labels: np.ndarray) -> "PackedLabels":
+        """Pack labels, bool (N, *shape)."""
+        return cls(np.packbits(labels.reshape(len(labels), math.prod(labels.shape[1:])), axis=1), labels.shape)
+
+    def rows(self, start: int = 0, stop: int | None = None) -> np.ndarray:
+        """bool (n, *shape): the labels of positions start, ..., stop - 1. Raises CorpusError when damaged."""
+        stop = self.shape[0] if stop is None else stop
+        if isinstance(self.packed, np.ndarray):
+            packed = self.packed[start:stop]
+        else:
+            packed = _stored_rows(*self.packed, start, stop)
+        size = math.prod(self.shape[1:])
+        return np.unpackbits(packed, axis=1, count=size).view(np.bool_).reshape(-1, *self.shape[1:])
+
 
 def place_name(game: Game, tokenization: str, place: str | None = None) -> str:
     """The name of the place where boards are read: the one asked for, or the game's default.
 
     Raises ValueError, with those there are, for a place that the game's tokens do not show.
     """
-    known = ("ply", *game.places) if tokenization == "char" else ("ply",)
+    known = ("ply", "token", *(game.places if tokenization == "char" else ()))
     if place is None:
         return game.default_place if tokenization == "char" else "ply"
     if place not in known:
@@ -51,14 +81,16 @@ def place_name(game: Game, tokenization: str, place: str | None = None) -> str:
 def positions(corpus: Corpus, games_B: np.ndarray, place: str | None = None, n_ctx: int | None = None) -> Positions:
     """Every position of some games, as far as a GPT of that context (default: the corpus's) reads.
 
-    place: `ply`, the last token of each ply, or one of the game's `places`, every token of its character; by default
-    the game's own. Raises ValueError, with those there are, for another.
+    place: `ply`, the last token of each ply, `token`, every token, or one of the game's `places`, every token of its
+    character; by default the game's own. Raises ValueError, with those there are, for another.
     """
     place = place_name(corpus.game, corpus.tokenization, place)
     tokens_BL, plies_BL = (part[:, :-1] for part in corpus.rows(games_B, n_ctx))
     if place == "ply":
         before_BL = np.concatenate([np.zeros_like(plies_BL[:, :1]), plies_BL[:, :-1]], axis=1)
         here_BL = plies_BL > before_BL
+    elif place == "token":
+        here_BL = plies_BL >= 0
     else:
         mark = corpus.alphabet.index(corpus.game.places[place])
         here_BL = (tokens_BL == mark) & (plies_BL >= 0)
@@ -72,24 +104,33 @@ def property_labels(corpus: Corpus, where: Positions, names: Sequence[str]) -> d
     return corpus.game.property_labels(boards[boards.rows(where.game_N, where.ply_N)], names)
 
 
-def write_labels(path: Path, labels: dict[str, np.ndarray]) -> None:
-    """Store labels packed, eight to a byte."""
+def write_labels(path: Path, labels: Mapping[str, PackedLabels]) -> None:
+    """Store labels packed."""
     with writing(path) as temporary, new_hdf5(temporary) as file:
         for name, values in labels.items():
-            file[name] = np.packbits(values.reshape(len(values), math.prod(values.shape[1:])), axis=1)
+            assert isinstance(values.packed, np.ndarray)
+            file[name] = values.packed
             file[name].attrs["shape"] = values.shape
 
 
-def read_labels(path: Path) -> dict[str, np.ndarray]:
-    """Read packed labels: bool (N, *shape) by property name. Raises CorpusError when the file is damaged."""
+def open_labels(path: Path) -> dict[str, PackedLabels]:
+    """The labels of a file by property name, read when asked for. Raises CorpusError when the file is damaged."""
     try:
         with h5py.File(path, "r") as file:
-            return {str(name): _unpack(file[name]) for name in file}
+            shapes: dict[str, Any] = {str(name): file[name].attrs["shape"] for name in file}
     except (OSError, KeyError, RuntimeError) as error:
-        raise CorpusError(f"{path}: not a readable label file ({error}); remove it, it is computed again") from error
+        raise _damaged(path, error) from error
+    return {name: PackedLabels((path, name), tuple(int(n) for n in shape)) for name, shape in shapes.items()}
 
 
-def _unpack(packed: Any) -> np.ndarray:
-    shape = tuple(int(n) for n in packed.attrs["shape"])
-    size = int(np.prod(shape[1:], dtype=np.int64))
-    return np.unpackbits(packed[()], axis=1, count=size).astype(bool).reshape(shape)
+def _stored_rows(path: Path, name: str, start: int, stop: int) -> np.ndarray:
+    try:
+        with h5py.File(path, "r") as file:
+            stored: Any = file[name]
+            return stored[start:stop]
+    except (OSError, KeyError, RuntimeError) as error:
+        raise _damaged(path, error) from error
+
+
+def _damaged(path: Path, error: Exception) -> CorpusError:
+    return CorpusError(f"{path}: not a readable label file ({error}); remove it, it is computed again")

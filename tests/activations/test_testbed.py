@@ -14,6 +14,7 @@ from boardgame_sae.model.game_model import GameModel
 from boardgame_sae.model.gpt import GPT, GPTConfig
 from boardgame_sae.runs import RunError, write_json
 from boardgame_sae.transcripts.corpus import SPLITS, CorpusError
+from boardgame_sae.transcripts.labels import PackedLabels
 
 HOOK = "blocks.0.hook_resid_post"
 
@@ -89,15 +90,21 @@ def test_the_support_rule_is_exact_at_its_edges(tiny_model, tiny_corpus):
         labels = np.zeros((n, 4, 4), dtype=bool)
         for square, count in enumerate(counts[split]):
             labels[: count if count > 0 else n + count, 0, square] = True
-        bed._labels[split] = {"legal_move": labels}
+        bed._labels[split] = {"legal_move": PackedLabels.of(labels)}
     assert bed.supported_P[:4].tolist() == [True, False, True, False]
 
 
 @torch.no_grad()
-@pytest.mark.parametrize(("hook_name", "batch_size"), [(HOOK, 256), (HOOK, 7), ("blocks.1.mlp.hook_post", 13)])
-def test_activation_rows_are_those_of_the_positions_one_by_one(bed, hook_name, batch_size):
+@pytest.mark.parametrize(("hook_name", "n_games"), [(HOOK, 256), (HOOK, 7), ("blocks.1.mlp.hook_post", 13)])
+@pytest.mark.parametrize("kept_bytes", [2**30, 0])
+def test_activation_rows_are_those_of_the_positions_one_by_one(bed, hook_name, n_games, kept_bytes, monkeypatch):
+    monkeypatch.setattr(module, "GAMES_AT_ONCE", n_games)
+    monkeypatch.setattr(module, "KEPT_BYTES", kept_bytes)
     here = bed.at(hook_name)
-    acts_ND, where = here.activations("test", batch_size=batch_size), here.positions("test")
+    acts_ND = torch.cat([here.read("test", span.start, span.stop) for span in here.spans("test")])
+    assert bool(here._acts) == bool(kept_bytes)
+    torch.testing.assert_close(here.activations("test"), acts_ND, rtol=1e-5, atol=1e-6)
+    where = here.positions("test")
     assert acts_ND.shape == (len(where), here.width)
     assert acts_ND.dtype == torch.float32
     row = 0

@@ -130,3 +130,19 @@ def per_square(board_NP, labels_NP, square_of_P):
             miss += sum(b and not a for a, b in zip(said, true, strict=True))
     hit -= lost
     return f1(hit, hit + wrong, hit + miss)
+
+
+def cosine(a_D, b_D):
+    """Of two vectors, 0 where one is zero."""
+    norms = sum(x * x for x in a_D) ** 0.5 * sum(x * x for x in b_D) ** 0.5
+    return sum(x * y for x, y in zip(a_D, b_D, strict=True)) / norms if norms else 0.0
+
+
+def best_matching(weight_PF):
+    """The largest sum of weights of any one-to-one matching of min(P, F) rows and columns: tries every one."""
+    rows, columns = weight_PF.shape
+    if rows > columns:
+        return best_matching(weight_PF.T)
+    return max(
+        sum(weight_PF[p, f] for p, f in enumerate(chosen)) for chosen in itertools.permutations(range(columns), rows)
+    )

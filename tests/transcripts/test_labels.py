@@ -5,7 +5,7 @@ import pytest
 
 from boardgame_sae.transcripts.corpus import CorpusError
 from boardgame_sae.transcripts.generate import generate
-from boardgame_sae.transcripts.labels import positions, property_labels, read_labels, write_labels
+from boardgame_sae.transcripts.labels import PackedLabels, open_labels, positions, property_labels, write_labels
 
 NAMES = ("board", "legal_move", "flipped", "line")
 
@@ -79,15 +79,19 @@ def test_labels_survive_being_stored(tmp_path, shape):
         "one": np.random.default_rng(0).random(shape) < 0.5,
         "all": np.ones(shape, bool),
     }
-    write_labels(tmp_path / "labels.h5", labels)
-    found = read_labels(tmp_path / "labels.h5")
-    assert set(found) == {"one", "all"}
-    for name, values in labels.items():
-        assert found[name].dtype == bool and found[name].shape == shape and np.array_equal(found[name], values)
+    packed = {name: PackedLabels.of(values) for name, values in labels.items()}
+    write_labels(tmp_path / "labels.h5", packed)
+    stored = open_labels(tmp_path / "labels.h5")
+    assert set(stored) == {"one", "all"}
+    for found in (packed, stored):
+        for name, values in labels.items():
+            rows = found[name].rows()
+            assert rows.dtype == bool and rows.shape == shape == found[name].shape and np.array_equal(rows, values)
+            assert np.array_equal(found[name].rows(1, 3), values[1:3])
 
 
 def test_labels_are_stored_eight_to_a_byte_and_in_the_same_bytes_each_time(tmp_path):
-    labels = {"board": np.random.default_rng(0).random((10_000, 64)) < 0.5}
+    labels = {"board": PackedLabels.of(np.random.default_rng(0).random((10_000, 64)) < 0.5)}
     for name in ("a", "b"):
         write_labels(tmp_path / name, labels)
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
@@ -97,13 +101,32 @@ def test_labels_are_stored_eight_to_a_byte_and_in_the_same_bytes_each_time(tmp_p
 @pytest.mark.parametrize("damage", [lambda data: data[:500], lambda data: b"no labels", lambda data: b""])
 def test_a_damaged_label_file_is_named(tmp_path, damage):
     path = tmp_path / "labels.h5"
-    write_labels(path, {"board": np.ones((100, 64), bool)})
+    write_labels(path, {"board": PackedLabels.of(np.ones((100, 64), bool))})
     path.write_bytes(damage(path.read_bytes()))
     with pytest.raises(CorpusError, match="not a readable label file") as caught:
-        read_labels(path)
+        open_labels(path)["board"].rows()
     assert str(caught.value).startswith(f"{path}: ")
 
 
 def test_a_missing_label_file_is_named(tmp_path):
     with pytest.raises(CorpusError, match=r"labels\.h5"):
-        read_labels(tmp_path / "labels.h5")
+        open_labels(tmp_path / "labels.h5")
+
+
+def test_every_token_that_is_read_is_a_position_if_asked_for(corpus):
+    games_B = corpus.games("train", 20)
+    where, plies = positions(corpus, games_B, "token"), positions(corpus, games_B, "ply")
+    assert len(where) == corpus.n_read(games_B).sum() >= len(plies)
+    found = dict(zip(zip(where.game_N, where.token_N, strict=True), where.ply_N, strict=True))
+    for game, token, ply in zip(plies.game_N, plies.token_N, plies.ply_N, strict=True):
+        assert found[game, token] == ply
+
+
+def test_some_rows_of_positions_stand_for_themselves(corpus):
+    where = positions(corpus, corpus.games("train", 20))
+    labels, start, stop = property_labels(corpus, where, NAMES), len(where) // 3, len(where) // 2
+    some = where.rows(start, stop)
+    assert len(some) == stop - start and len(some.games_B) < 20
+    found = property_labels(corpus, some, NAMES)
+    for name in NAMES:
+        assert np.array_equal(found[name], labels[name][start:stop])

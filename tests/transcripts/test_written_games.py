@@ -128,9 +128,9 @@ def test_positions_are_the_marks_asked_for_or_by_default_the_games(corpus):
 
 
 def test_an_unknown_place_is_refused_with_those_there_are(corpus):
-    with pytest.raises(ValueError, match="no positions 'comma'; with one token a char: ply, dot"):
+    with pytest.raises(ValueError, match="no positions 'comma'; with one token a char: ply, token, dot"):
         positions(corpus, np.arange(2), "comma")
-    with pytest.raises(ValueError, match="no positions 'dot'; with one token a move: ply"):
+    with pytest.raises(ValueError, match="no positions 'dot'; with one token a move: ply, token"):
         place_name(corpus.game, "move", "dot")
     assert place_name(corpus.game, "move") == "ply"
 
