@@ -139,8 +139,8 @@ def direction_score(subject: Subject) -> ScoreValue:
             continue
         W_dec, probe_CD = encoder.W_dec, testbed.probes[columns.name].directions()[chosen_C]
         assert W_dec is not None
-        found = direction_recovery(W_dec, probe_CD, alive_F=alive_F)
-        written = direction_recovery(W_dec, means_PD[columns.start + chosen_C], alive_F=alive_F)
+        found = direction_recovery(W_dec, probe_CD, alive_F=alive_F, n_random=3)
+        written = direction_recovery(W_dec, means_PD[columns.start + chosen_C], alive_F=alive_F, n_random=1)
         parts = {"random": found.random, "means": written.value, "means_random": written.random}
         if encoder.W_enc is not None:
             parts["encoder"] = direction_recovery(encoder.W_enc.T, probe_CD, alive_F=alive_F, n_random=1).value
@@ -149,7 +149,6 @@ def direction_score(subject: Subject) -> ScoreValue:
             "cosine": _rounded(found.cosine_P),
             "latent": found.latent_P.tolist(),
             "nearest": _rounded(found.nearest_P),
-            "random_interval": list(found.random_interval),
         }
         by_property[columns.name] = ScoreValue(found.value, None, parts, details)
     if not by_property:

@@ -104,12 +104,12 @@ def pooled(
     themselves, S of them spread by a factor sqrt((S - 1) / S) too little, and knowing that spread from 3 alone calls
     for Student's t, 4.3 standard errors either way, where the bootstrap takes at most 2. So the seeds' share is t's:
 
-        value_r = value + c (mean over seeds on resample r - value) + t_r sd / sqrt(S)
+        value_r = mean over seeds on resample r + t_r sd / sqrt(S)
 
-    with sd over seeds on all games and t_r the R equally likely quantiles of Student's t with S - 1 degrees of freedom
-    in random order. What the games do to one seed and not to another is in sd already, so c <= 1 takes that share out
-    of the games' variance; counted twice, it made 95% intervals hold up to 99%. With one seed only games vary: the
-    interval says nothing about training again.
+    with t_r the R equally likely quantiles of Student's t with S - 1 degrees of freedom in random order, and sd^2 the
+    variance over seeds on all games, less what resampled games do to one seed and not to another, not below 0: that is
+    in the resamples already, and counted twice it made 95% intervals hold up to 98%. With one seed only games vary:
+    the interval says nothing about training again.
     Raises ValueError as `estimates` does, and when there is no seed or they were not scored on the same games.
     Source: Efron and Tibshirani 1993, section 13.3, for the games; Welch 1947, Biometrika 34, for the seeds.
     """
@@ -170,17 +170,14 @@ def _estimates(
     ends = np.cumsum([0, *map(len, sides)])
     parts = [_side(on_all_SK[i:j], resampled_SRK[i:j]) for i, j in itertools.pairwise(ends)]
     value_K = np.sum([sign * part.value_K for sign, part in zip(signs, parts, strict=True)], axis=0)
-    games_RK = np.sum([sign * part.games_RK for sign, part in zip(signs, parts, strict=True)], axis=0) - value_K
-    own_K, variance_K = (np.sum([getattr(part, name) for part in parts], axis=0) for name in ("own_K", "variance_K"))
-    games_K = games_RK.var(0)
-    # the games' variance without that of single seeds; nothing to take away where nothing varies
-    kept_K = np.sqrt(np.maximum(0, 1 - np.divide(own_K, games_K, out=np.zeros_like(games_K), where=games_K != 0)))
+    games_RK = np.sum([sign * part.games_RK for sign, part in zip(signs, parts, strict=True)], axis=0)
+    variance_K = np.sum([part.variance_K for part in parts], axis=0)
     squares_K = np.sum([part.variance_K**2 / max(1, part.freedom) for part in parts], axis=0)
-    freedom_K = np.divide(variance_K**2, squares_K, out=np.ones_like(games_K), where=squares_K != 0)
+    freedom_K = np.divide(variance_K**2, squares_K, out=np.ones_like(value_K), where=squares_K != 0)
     # quantiles in random order, not random numbers: t of few degrees of freedom has tails too rare to be drawn well
     share_R = (np.random.default_rng([seed, 1]).permutation(n_resamples) + 0.5) / n_resamples
     seeds_RK = stdtrit(freedom_K, share_R[:, None]) * np.sqrt(variance_K)
-    intervals = _percentiles(value_K + kept_K * games_RK + seeds_RK, level)
+    intervals = _percentiles(games_RK + seeds_RK, level)
     return [Estimate(float(value), interval) for value, interval in zip(value_K, intervals, strict=True)]
 
 
@@ -192,9 +189,7 @@ class _Side(NamedTuple):
     games_RK: np.ndarray
     """Mean over seeds on resampled games."""
     variance_K: np.ndarray
-    """Of the mean over seeds, from their spread; 0 with one seed."""
-    own_K: np.ndarray
-    """Of the mean over seeds, from what resampled games do to single seeds; 0 with one seed."""
+    """Of the mean over seeds, from what sets seeds apart on any games; 0 with one seed."""
     freedom: int
     """S - 1."""
 
@@ -203,9 +198,10 @@ def _side(on_all_SK: np.ndarray, resampled_SRK: np.ndarray) -> _Side:
     n_seeds, games_RK = len(on_all_SK), resampled_SRK.mean(0)
     value_K = on_all_SK.mean(0)
     if n_seeds == 1:
-        return _Side(value_K, games_RK, np.zeros_like(value_K), np.zeros_like(value_K), 0)
-    own_K = (resampled_SRK - games_RK).var(1).sum(0) / (n_seeds - 1) / n_seeds
-    return _Side(value_K, games_RK, on_all_SK.var(0, ddof=1) / n_seeds, own_K, n_seeds - 1)
+        return _Side(value_K, games_RK, np.zeros_like(value_K), 0)
+    own_K = (resampled_SRK - games_RK).var(1).sum(0) / (n_seeds - 1)  # what games do to one seed and not to another
+    variance_K = np.maximum(0, on_all_SK.var(0, ddof=1) - own_K) / n_seeds
+    return _Side(value_K, games_RK, variance_K, n_seeds - 1)
 
 
 def _check(n_games: int, n_resamples: int, level: float = 0.5) -> None:

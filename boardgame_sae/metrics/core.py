@@ -4,6 +4,7 @@ Every token that the GPT reads counts, over whole held-out games. Sparsity is me
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -56,9 +57,9 @@ class Reference:
         self.batches = [self._read(self.games_B[start : start + GAMES_AT_ONCE]) for start in starts]
         acts_ND = torch.cat([batch.acts_BLD[batch.read_BL] for batch in self.batches])
         self.n_tokens, self.mean_D = len(acts_ND), acts_ND.double().mean(0).float()
-        self.clean = self.spliced(lambda x_BLD: x_BLD)
-        self.zeroed = self.spliced(torch.zeros_like)
-        self.averaged = self.spliced(lambda x_BLD: self.mean_D.expand_as(x_BLD))
+        self.clean = self.spliced(lambda batch: batch.acts_BLD)
+        self.zeroed = self.spliced(lambda batch: torch.zeros_like(batch.acts_BLD))
+        self.averaged = self.spliced(lambda batch: self.mean_D.expand_as(batch.acts_BLD))
 
     def _read(self, games_B: np.ndarray) -> _Batch:
         gpt, name = self.testbed.model.gpt, self.testbed.hook_name
@@ -69,13 +70,13 @@ class Reference:
         return _Batch(tokens_BL, plies_BL >= 0, acts_BLD, log_probs_BLV)
 
     @torch.no_grad()
-    def spliced(self, change: Any) -> tuple[float, float]:
+    def spliced(self, change: Callable[[_Batch], Tensor]) -> tuple[float, float]:
         """Mean cross-entropy of the next token, and mean KL from the clean model, with changed activations (nats)."""
         loss = divergence = 0.0
         n_targets = n_read = 0
         for batch in self.batches:
             inputs_BL, targets_BL = batch.tokens_BL[:, :-1], batch.tokens_BL[:, 1:].where(batch.predicted_BL, ABSENT)
-            logits_BLV = replace(self.testbed.model.gpt, inputs_BL, self.testbed.hook_name, change(batch.acts_BLD))
+            logits_BLV = replace(self.testbed.model.gpt, inputs_BL, self.testbed.hook_name, change(batch))
             log_probs_BLV = logits_BLV.float().log_softmax(-1)
             loss += float(F.nll_loss(log_probs_BLV.transpose(1, 2), targets_BL, ignore_index=ABSENT, reduction="sum"))
             kl_BL = (batch.log_probs_BLV.exp() * (batch.log_probs_BLV - log_probs_BLV)).sum(-1)
@@ -104,11 +105,19 @@ def reference(testbed: Testbed) -> Reference:
 def core_score(subject: Subject) -> ScoreValue:
     """CE and KL recovered, explained variance, L0 and the other core numbers; the headline is ce_loss_score."""
     known, sae = reference(subject.testbed), subject.encoder
-    encode, decode = sae.encode, sae.decode
+    decode, sums = sae.decode, _Sums(known.mean_D)
     assert decode is not None
-    ce_sae, kl_sae = known.spliced(lambda x: decode(encode(x)))
+
+    def through(batch: _Batch) -> Tensor:
+        """What the SAE makes of a batch; in passing, all that needs activations and latents only."""
+        z_BLF = sae.encode(batch.acts_BLD)
+        x_hat_BLD = decode(z_BLF)
+        sums.add(*(part[batch.read_BL] for part in (batch.acts_BLD, z_BLF, x_hat_BLD)))
+        return x_hat_BLD
+
+    ce_sae, kl_sae = known.spliced(through)
     (ce_clean, _), (ce_zero, kl_zero), (ce_mean, kl_mean) = known.clean, known.zeroed, known.averaged
-    tokens = _reconstruction(known, sae)
+    tokens = sums.found(known.n_tokens, sae)
     groups: dict[str, dict[str, float]] = {
         "model_behavior_preservation": {
             "kl_div_score": 1 - kl_sae / kl_zero,
@@ -130,44 +139,48 @@ def core_score(subject: Subject) -> ScoreValue:
     return ScoreValue(groups["model_performance_preservation"]["ce_loss_score"], None, parts, details)
 
 
-@torch.no_grad()
-def _reconstruction(known: Reference, sae: Any) -> dict[str, Any]:
+class _Sums:
     """Everything that needs activations and latents only, over all tokens read, in float64 sums."""
-    totals: dict[str, float] = {}
-    fired_F: Tensor | None = None
-    for batch in known.batches:
-        x_ND = batch.acts_BLD[batch.read_BL]
-        z_NF = sae.encode(x_ND)
-        rows, on_F = token_statistics(x_ND, z_NF, sae.decode(z_NF), known.mean_D)
+
+    def __init__(self, mean_D: Tensor) -> None:
+        self.mean_D, self.totals = mean_D, dict[str, float]()
+        self.fired_F: Tensor | None = None
+
+    def add(self, x_ND: Tensor, z_NF: Tensor, x_hat_ND: Tensor) -> None:
+        """Take in some tokens."""
+        rows, on_F = token_statistics(x_ND, z_NF, x_hat_ND, self.mean_D)
         for name, values_N in rows.items():
-            totals[name] = totals.get(name, 0.0) + float(values_N.sum())
-        fired_F = on_F if fired_F is None else fired_F + on_F
-    assert fired_F is not None
-    mean = {name: total / known.n_tokens for name, total in totals.items()}
-    density_F = fired_F.double().cpu() / known.n_tokens
-    groups = {
-        "reconstruction_quality": {
-            "explained_variance": 1 - mean["error"] / mean["spread"],
-            "explained_variance_legacy": mean["legacy"],
-            "mse": mean["error"],
-            "cossim": mean["cosine"],
-        },
-        "shrinkage": {
-            "l2_norm_in": mean["norm_in"],
-            "l2_norm_out": mean["norm_out"],
-            "l2_ratio": mean["ratio"],
-            "relative_reconstruction_bias": mean["square_out"] / mean["product"] if mean["square_out"] else 0.0,
-        },
-        "sparsity": {"l0": mean["l0"], "l1": mean["l1"]},
-        "token_stats": {
-            "total_tokens_eval_reconstruction": float(known.n_tokens),
-            "total_tokens_eval_sparsity_variance": float(known.n_tokens),
-        },
-        "misc_metrics": _density_metrics(density_F, sae),
-    }
-    alive_F = density_F[density_F > 0].log10().numpy()
-    histogram = np.histogram(alive_F, DENSITY_EDGES)[0].tolist()
-    return {"groups": groups, "histogram": {"edges_log10": DENSITY_EDGES.tolist(), "latents": histogram}}
+            self.totals[name] = self.totals.get(name, 0.0) + float(values_N.sum())
+        self.fired_F = on_F if self.fired_F is None else self.fired_F + on_F
+
+    def found(self, n_tokens: int, sae: Any) -> dict[str, Any]:
+        """The metrics by group, and the histogram of densities."""
+        assert self.fired_F is not None
+        mean = {name: total / n_tokens for name, total in self.totals.items()}
+        density_F = self.fired_F.double().cpu() / n_tokens
+        groups = {
+            "reconstruction_quality": {
+                "explained_variance": 1 - mean["error"] / mean["spread"],
+                "explained_variance_legacy": mean["legacy"],
+                "mse": mean["error"],
+                "cossim": mean["cosine"],
+            },
+            "shrinkage": {
+                "l2_norm_in": mean["norm_in"],
+                "l2_norm_out": mean["norm_out"],
+                "l2_ratio": mean["ratio"],
+                "relative_reconstruction_bias": mean["square_out"] / mean["product"] if mean["square_out"] else 0.0,
+            },
+            "sparsity": {"l0": mean["l0"], "l1": mean["l1"]},
+            "token_stats": {
+                "total_tokens_eval_reconstruction": float(n_tokens),
+                "total_tokens_eval_sparsity_variance": float(n_tokens),
+            },
+            "misc_metrics": _density_metrics(density_F, sae),
+        }
+        alive_F = density_F[density_F > 0].log10().numpy()
+        histogram = np.histogram(alive_F, DENSITY_EDGES)[0].tolist()
+        return {"groups": groups, "histogram": {"edges_log10": DENSITY_EDGES.tolist(), "latents": histogram}}
 
 
 def token_statistics(x_ND: Tensor, z_NF: Tensor, x_hat_ND: Tensor, mean_D: Tensor) -> tuple[dict[str, Tensor], Tensor]:
@@ -190,10 +203,10 @@ def token_statistics(x_ND: Tensor, z_NF: Tensor, x_hat_ND: Tensor, mean_D: Tenso
         "ratio": torch.where(norm_in < 1e-4, 1.0, norm_out / norm_in.clamp(min=1e-4)),
         "square_out": norm_out**2,
         "product": product,
-        "l0": (z_NF != 0).sum(1).double(),
-        "l1": z_NF.double().sum(1),
+        "l0": z_NF.count_nonzero(1).double(),
+        "l1": z_NF.sum(1, dtype=torch.float64),
     }
-    return rows, (z_NF > 0).sum(0)
+    return rows, (z_NF > 0).sum(0, dtype=torch.int32)
 
 
 def _density_metrics(density_F: Tensor, sae: Any) -> dict[str, float]:

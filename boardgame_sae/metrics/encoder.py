@@ -59,6 +59,8 @@ class Encoder:
     """Whether latent i is a readout of label i, see `baselines.ProbeEncoder`."""
     source: Any
     """The object itself."""
+    encode_sparse: Callable[[Tensor], Any] | None = None
+    """`encode` of those that can do it without making what is zero."""
     table: "Table | None" = None
     """The latents themselves, where they were given."""
 
@@ -80,7 +82,7 @@ class Encoder:
             n = 0 if acts_ND is None else len(acts_ND)
             raise ValueError(f"{self.name} reads the activations of {stop - start} positions, but {n} were given")
         given, mend = f"the encode of {self.name} gave", "latents only, one row for each it reads"
-        found = _matrix(self.encode(acts_ND), len(acts_ND), given, mend)
+        found = _matrix((self.encode_sparse or self.encode)(acts_ND), len(acts_ND), given, mend)
         if self.W_dec is not None and len(self.W_dec) != found.n_latents:
             raise ValueError(
                 f"the encode of {self.name} gave {found.n_latents} latents, but its W_dec has shape "
@@ -137,7 +139,7 @@ def as_encoder(thing: Any, testbed: Testbed, name: str | None = None) -> Encoder
     if isinstance(thing, Mapping) or _is_array(thing):
         name = name or "given latents"
         table = _table(thing, testbed, name)
-        return Encoder(name, table.encode, None, None, None, None, None, False, thing, table)
+        return Encoder(name, table.encode, None, None, None, None, None, False, thing, table=table)
     given = f"the class {thing.__name__} itself" if isinstance(thing, type) else f"a {type(thing).__name__}"
     raise ValueError(
         f"{given} gives no latents: expected an object with `encode` ((positions, width) -> (positions, n_latents)), "
@@ -161,9 +163,10 @@ def _from_object(source: Any, testbed: Testbed, name: str) -> Encoder:
             f"{testbed.width}; give a testbed of the model and hook point it was trained on"
         )
     encode, decode = _calls(source, testbed)
+    sparse = _calls(source, testbed, "encode_sparse")[0] if callable(getattr(source, "encode_sparse", None)) else None
     decode = decode if _reconstructs(source, W_dec, testbed) else None
     reads_labels = bool(getattr(source, "reads_labels", False))
-    return Encoder(name, encode, decode, W_dec, W_enc, d_in, hook_name, reads_labels, source)
+    return Encoder(name, encode, decode, W_dec, W_enc, d_in, hook_name, reads_labels, source, sparse)
 
 
 def _check_ready(source: Any, name: str) -> None:
@@ -201,7 +204,9 @@ def _reconstructs(source: Any, W_dec: Tensor | None, testbed: Testbed) -> bool:
     return hook_name_out == testbed.hook_name and d_out in (None, testbed.width)
 
 
-def _calls(source: Any, testbed: Testbed) -> tuple[Callable[[Tensor], Any], Callable[[Tensor], Tensor]]:
+def _calls(
+    source: Any, testbed: Testbed, method: str = "encode"
+) -> tuple[Callable[[Tensor], Any], Callable[[Tensor], Tensor]]:
     """Its encode and decode for tensors on any device and of any dtype, heads side by side."""
     device, dtype = testbed.model.gpt.device, _dtype(source)
     heads = testbed.model.gpt.cfg.n_heads if _told(source, ("hook_z_reshaping_mode",)) else None
@@ -210,7 +215,7 @@ def _calls(source: Any, testbed: Testbed) -> tuple[Callable[[Tensor], Any], Call
         return x.to(device, dtype if x.is_floating_point() else None) if isinstance(x, Tensor) else x
 
     def encode(x: Tensor) -> Any:
-        return _as_float32(source.encode(cast(x.unflatten(-1, (heads, -1)) if heads else x)))
+        return _as_float32(getattr(source, method)(cast(x.unflatten(-1, (heads, -1)) if heads else x)))
 
     def decode(z: Tensor) -> Tensor:
         before = dict(getattr(source, "__dict__", {}))

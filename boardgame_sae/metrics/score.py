@@ -165,10 +165,12 @@ class Subject:
 
         Of latents that were given, as nothing is known of other tokens, at the scored positions of these games.
         """
-        if self.encoder.is_table:
-            spans, latents = self.testbed.spans("train"), self.latents("train")
-            return np.max([part.max_F() for part in latents[: (len(spans) + 1) // 2]], axis=0)
-        everywhere = self.testbed.everywhere
+        everywhere, scored = self.testbed.everywhere, self.testbed.positions("train").game_N
+        n_scored = int(np.searchsorted(scored, everywhere.n_games))
+        if self.encoder.is_table or n_scored == len(everywhere.positions("train")):
+            stop_of = zip(self.testbed.spans("train"), self.latents("train"), strict=True)
+            known = [latents.select_rows(np.arange(span.start, span.stop) < n_scored) for span, latents in stop_of]
+            return np.max([part.max_F() for part in known], axis=0)
         return np.max([self._encode(everywhere, "train", span).max_F() for span in everywhere.spans("train")], axis=0)
 
     def _encode(self, testbed: Testbed, split: str, span: Span) -> Latents:

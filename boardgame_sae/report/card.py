@@ -4,16 +4,18 @@ Boards are plain data, one character a square, so that a page can draw them; not
 """
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
+import duckdb
 import numpy as np
 import torch
-from torch import Tensor
 
 from boardgame_sae.activations.testbed import Testbed
 from boardgame_sae.games import Game
 from boardgame_sae.metrics.latents import Latents, as_latents
-from boardgame_sae.metrics.score import ROWS_AT_ONCE, Scores
+from boardgame_sae.metrics.score import LATENTS_FILE, ROWS_AT_ONCE
+from boardgame_sae.runs import RunError
 
 N_BOARDS = 8
 EMPTY = "."
@@ -22,71 +24,64 @@ Card = dict[str, Any]
 
 
 def latent_cards(
-    testbed: Testbed,
-    sae: Any,
-    scores: Scores,
-    n: int,
-    *,
-    n_boards: int = N_BOARDS,
-    activations: Mapping[str, Tensor] | None = None,
+    testbed: Testbed, sae: Any, table: Mapping[str, np.ndarray], n: int, *, n_boards: int = N_BOARDS
 ) -> list[Card]:
-    """The n best latents of an SAE, as the classifier of a property: by how far above chance the test F1 of each is.
+    """The n latents of an SAE that tell a class best, on test, by how far above chance the F1 is.
 
-    Above chance is (F1 - F1_always) / (1 - F1_always): else what is nearly always true would come first.
-
-    sae: what the scores are of; `encode` is all that is used. activations: those of the testbed's train and test
-    positions, if already read. A card holds:
+    sae: what was scored; `encode` is all that is used. table: its latents, as `read_latents` reads them. A card holds:
     property, label, latent, f1, precision, recall, threshold (a share of the largest activation on train), chance (F1
-    of saying yes always), base (share of positions where it is true), density (share where the latent is above zero),
-    on (share where it is above its threshold), boards (where it is most active) and mean (what its boards have).
+    of saying yes always), base (share of positions where it is true), n_precise (of how many classes the latent is a
+    classifier of 95% precision), density (share where the latent is above zero), on (share where it is above its
+    threshold), boards (where it is most active) and mean (what its boards have).
     """
-    best = best_latents(scores, n)
-    if not best:
+    chosen = best_latents(table, n)
+    if not chosen:
         return []
-    known = activations or {split: testbed.activations(split) for split in ("train", "test")}
-    chosen = [each["latent"] for each in best]
-    max_F = encode_latents(sae, known["train"], chosen).max_F()
-    latents = encode_latents(sae, known["test"], chosen)
-    return [_card(testbed, each, latents.columns(i, i + 1), float(max_F[i]), n_boards) for i, each in enumerate(best)]
+    latents = encode_latents(testbed, sae, chosen)
+    facts = [{name: values[f] for name, values in table.items()} for f in chosen]
+    return [_card(testbed, each, latents.columns(i, i + 1), n_boards) for i, each in enumerate(facts)]
 
 
-def best_latents(scores: Scores, n: int) -> list[Card]:
-    """The n latents of test F1 farthest above chance over all properties, each once, with the class it stands for."""
-    found = []
-    for prop, value in scores["coverage"].details["by_property"].items():
-        details = value["details"]
-        names = ("columns", "f1", "always_on", "latent", "threshold")
-        for label, f1, always_on, latent, threshold in zip(*(details[name] for name in names), strict=True):
-            card = {"property": prop, "label": label, "latent": latent, "f1": f1, "threshold": threshold}
-            found.append((-(f1 - always_on) / max(1 - always_on, 1e-9), prop, label, card))
-    found.sort(key=lambda entry: entry[:3])
-    distinct: dict[int, Card] = {}
-    for *_, card in found:
-        distinct.setdefault(card["latent"], card)
-    return list(distinct.values())[:n]
+def read_latents(folder: str | Path) -> dict[str, np.ndarray]:
+    """The table of latents of a score run: a column for each name. Raises RunError when it is missing or damaged."""
+    path = Path(folder) / LATENTS_FILE
+    if not path.exists():
+        raise RunError(f"{path}: no such file; an older version scored the SAE: remove the folder and score it again")
+    try:
+        with duckdb.connect(":memory:", config={"threads": 1}) as database:
+            found = database.execute("SELECT * FROM read_parquet(?) ORDER BY latent", [str(path)]).fetchnumpy()
+    except duckdb.Error as error:
+        raise RunError(f"{path}: damaged ({error}); remove its folder and score the SAE again") from error
+    return {name: np.asarray(values) for name, values in found.items()}
+
+
+def best_latents(table: Mapping[str, np.ndarray], n: int) -> list[int]:
+    """The n latents farthest above chance, of those that are ever on; of equal ones the first."""
+    ranked_F = np.argsort(-table["above_chance"], kind="stable")
+    return [int(f) for f in ranked_F if table["property"][f]][:n]
 
 
 @torch.no_grad()
-def encode_latents(sae: Any, acts_ND: Tensor, chosen: Sequence[int]) -> Latents:
-    """The chosen latents, in that order, of activations."""
-    device = getattr(sae, "device", torch.device("cpu"))
-    parts = [as_latents(sae.encode(part.to(device))[:, list(chosen)].cpu()) for part in acts_ND.split(ROWS_AT_ONCE)]
+def encode_latents(testbed: Testbed, sae: Any, chosen: Sequence[int]) -> Latents:
+    """The chosen latents, in that order, at all test positions."""
+    device, parts = getattr(sae, "device", torch.device("cpu")), []
+    for start, stop, *_ in testbed.spans("test"):
+        for acts_ND in testbed.read("test", start, stop).split(ROWS_AT_ONCE):
+            parts.append(as_latents(sae.encode(acts_ND.to(device))[:, list(chosen)].cpu()))
     return Latents.concatenate(parts)
 
 
-def _card(testbed: Testbed, about: Card, latent: Latents, largest: float, n_boards: int) -> Card:
-    columns = next(columns for columns in testbed.columns if columns.name == about["property"])
-    true_N = testbed.labels("test")[:, columns.start + columns.labels.index(about["label"])]
-    bar = np.asarray(about["threshold"], latent.values_Z.dtype) * latent.values_Z.dtype.type(largest)
-    on_Z = latent.rows_Z[latent.values_Z > bar]
-    hits, base = int(true_N[on_Z].sum()), float(true_N.mean())
+def _card(testbed: Testbed, about: Mapping[str, Any], latent: Latents, n_boards: int) -> Card:
+    """about: its row of the table of latents."""
+    kind = latent.values_Z.dtype.type  # the scores compare in the activations' own precision
+    on_Z = latent.rows_Z[latent.values_Z > kind(about["threshold"]) * kind(about["max_activation"])]
+    chance = float(about["always_on"])
     return {
-        **about,
-        "precision": _rounded(hits / max(len(on_Z), 1)),
-        "recall": _rounded(hits / max(int(true_N.sum()), 1)),
-        "chance": _rounded(2 * base / (1 + base)),
-        "base": _rounded(base),
-        "density": _rounded(latent.density_F()[0]),
+        **{name: str(about[name]) for name in ("property", "label")},
+        **{name: int(about[name]) for name in ("latent", "n_precise")},
+        **{name: _rounded(about[name]) for name in ("f1", "precision", "recall", "threshold", "density")},
+        "chance": _rounded(chance),
+        "base": _rounded(chance / (2 - chance)),  # chance is 2p / (1 + p)
         "on": _rounded(len(on_Z) / max(latent.n_positions, 1)),
         "boards": _top_boards(testbed, latent, n_boards),
         "mean": mean_boards(testbed, on_Z),

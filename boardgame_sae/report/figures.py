@@ -28,20 +28,22 @@ from boardgame_sae.report.style import (
     plain_log,
     points,
 )
-from boardgame_sae.report.table import Bed, Row, Study, recipe, rows_of, setting
+from boardgame_sae.report.table import Bed, Row, Study, kind_title, recipe, rows_of, setting
 from boardgame_sae.runs import RunError, read_json, writing
 from boardgame_sae.saes.sae import CONFIG_FILE
 from boardgame_sae.transcripts.corpus import Corpus
 
 BASELINE_LINES = {"probe": ("#111111", "-"), "neurons": ("#666666", "--"), "residual": ("#666666", ":")}
+CHANCE_LINE: Any = (0, (6, 2, 1, 2, 1, 2))
 SIGNS = {
-    "probe": ("linear probe", "*", "#111111"),
-    "sae": ("best SAE", "o", COLOURS[0]),
-    "random_gpt_sae": ("random-GPT SAE", "o", "#bbbbbb"),
-    "neurons": ("MLP neurons", "s", "#888888"),
-    "residual": ("residual channels", "^", "#888888"),
+    "probe": ("linear probe", "*", "#111111", 8),
+    "sparse_probe": ("linear probe as sparse as the best SAE", "D", "#111111", 4),
+    "sae": ("best SAE", "o", COLOURS[0], 7),
+    "random_gpt_sae": ("random-GPT SAE", "o", "#b5b5b5", 6),
+    "neurons": ("MLP neurons", "s", "#888888", 5),
+    "residual": ("residual channels", "^", "#888888", 5),
 }
-"""What stands for each kind of subject where one number of each is shown."""
+"""What stands for each kind of subject where one number of each is shown: label, marker, colour, size."""
 Panel = tuple[str, np.ndarray]
 """A title, and the F1 of each square (S,), NaN where it is not measured."""
 
@@ -95,44 +97,82 @@ def coverage_against_l0(rows: Sequence[Row]) -> Figure:
     shown = (("coverage", "Coverage"), ("board_reconstruction", "Board reconstruction"))
     for each, (column, text) in zip(axes, shown, strict=True):
         _against_l0(each, rows, column)
+        _sparse_ceiling(each, rows, column)
         for row in rows:
             if row["kind"] in BASELINE_LINES and row.get(column) is not None:
                 colour, line = BASELINE_LINES[row["kind"]]
                 each.axhline(row[column], color=colour, linestyle=line, linewidth=1.2, label=row["name"])
         chance = next((row[f"{column}_always_on"] for row in rows if row.get(f"{column}_always_on") is not None), None)
         if chance is not None:
-            each.axhline(
-                chance, color=INK, linestyle=(0, (6, 2, 1, 2, 1, 2)), linewidth=1.2, label="always on (chance)"
-            )
+            each.axhline(chance, color=INK, linestyle=CHANCE_LINE, linewidth=1.2, label="always on (chance)")
         each.set(ylabel="F1 on test", title=text)
         each.set_ylim(bottom=min(0.0, each.get_ylim()[0]))
     legend_below(figure, axes)
     return figure
 
 
+def _sparse_ceiling(axes: Axes, rows: Sequence[Row], column: str) -> None:
+    """The linear probe of each SAE's own sparsity."""
+    known = [row for row in rows if row["kind"] == "sparse_probe" and row.get(column) is not None]
+    if known:
+        known.sort(key=lambda row: row["l0"])
+        places = [row["l0"] for row in known], [row[column] for row in known]
+        axes.plot(*places, "D-", color="#111111", markersize=3, linewidth=1, label=kind_title("sparse_probe"))
+
+
+def direction_recovery(rows: Sequence[Row]) -> Figure:
+    """Cosines of decoder rows with probe directions and with mean differences, against L0, beside random directions."""
+    figure = Figure(figsize=(10.5, 4.6), layout="constrained")
+    axes = figure.subplots(1, 2, sharey=True)
+    known = _points([row for row in rows if row.get("direction_recovery") is not None])
+    shown = (("", "random", "Directions that probes read"), ("_means", "means_random", "Differences of means"))
+    for each, (ending, random, text) in zip(axes, shown, strict=True):
+        _against_l0(each, rows, f"direction_recovery{ending}")
+        level = sorted((row["l0"], row[f"direction_recovery_{random}"]) for row in known)
+        look_of = {"color": GREY, "linestyle": ":", "linewidth": 1.2, "marker": "_", "markersize": 8}
+        each.plot(*zip(*level, strict=True), **look_of, label="random directions (chance)")
+        each.set(ylabel="mean matched cosine" if not ending else "", title=text)
+    axes[0].set_ylim(bottom=min(0.0, axes[0].get_ylim()[0]))  # shared, so only once both are drawn
+    legend_below(figure, axes)
+    return figure
+
+
 def coverage_by_property(bed: Bed) -> Figure:
     """Coverage of each property: of the best SAE, beside the baselines, the best random-GPT SAE and always on."""
-    known = [found for found in bed.scored if "coverage" in found]
-    best = {kind: max((f for f in known if f.subject["kind"] == kind), key=_coverage, default=None) for kind in SIGNS}
-    first = next(found for found in best.values() if found is not None)
+    best = _best_of_kinds(bed)
+    first = next(iter(best.values()))
     measured = first["coverage"].details["by_property"]
     names = [name for name in first.subject["testbed"]["properties"] if name in measured]
-    figure = Figure(figsize=(7.5, 1.5 + 0.33 * len(names)), layout="constrained")
+    figure = Figure(figsize=(7.5, 1.7 + 0.42 * len(names)), layout="constrained")
     axes = figure.subplots()
-    for kind, (text, sign, colour) in SIGNS.items():
-        found = best[kind]
-        if found is not None:
-            by_property = found["coverage"].details["by_property"]
-            places = [(by_property[name]["value"], y) for y, name in enumerate(names) if name in by_property]
-            axes.plot(*zip(*places, strict=True), sign, color=colour, markersize=6, label=text)
-    chance = [measured[name]["parts"]["always_on"] for name in names]
-    axes.plot(chance, range(len(names)), "|", color=INK, markersize=14, label="always on (chance)")
+    offsets = np.linspace(-0.28, 0.28, len(best))  # signs of equal numbers must not hide each other
+    for offset, (kind, found) in zip(offsets, best.items(), strict=True):
+        text, sign, colour, size = SIGNS[kind]
+        by_property = found["coverage"].details["by_property"]
+        places = [(by_property[name]["value"], y + offset) for y, name in enumerate(names) if name in by_property]
+        axes.plot(*zip(*places, strict=True), sign, color=colour, markersize=size, label=text)
+    for y, name in enumerate(names):
+        chance, about = measured[name]["parts"]["always_on"], {"color": INK, "linewidth": 1.5}
+        axes.plot([chance, chance], [y - 0.38, y + 0.38], **about, label="always on (chance)")
+        axes.axhspan(y - 0.5, y + 0.5, color="#000000", alpha=0.035 * (y % 2), linewidth=0)
     high = first["coverage"].details["high"]
     axes.set_yticks(range(len(names)), [name.replace("_", " ") + (" ·" if name in high else "") for name in names])
-    axes.invert_yaxis()
+    axes.grid(visible=False, axis="y")
+    axes.set_ylim(len(names) - 0.5, -0.5)
     axes.set(xlim=(-0.02, 1.02), xlabel="mean F1 on test", title="Coverage by property (·: high level)")
     legend_below(figure, [axes], columns=3)
     return figure
+
+
+def _best_of_kinds(bed: Bed) -> dict[str, Scores]:
+    """Of each kind of subject that of highest coverage; of sparse probes that of the best SAE's L0."""
+    known = [found for found in bed.scored if "coverage" in found]
+    kinds = {kind: [found for found in known if found.subject["kind"] == kind] for kind in SIGNS}
+    best = {kind: max(found, key=_coverage) for kind, found in kinds.items() if found}
+    if "sae" in best and "sparse_probe" in best:
+        wanted = max(1, round(best["sae"].subject["l0"]))
+        best["sparse_probe"] = min(kinds["sparse_probe"], key=lambda found: abs(found.subject["k"] - wanted))
+    return best
 
 
 def _coverage(found: Scores) -> float:
@@ -208,7 +248,9 @@ def _bed_figures(study: Study, bed: Bed) -> list[tuple[str, Figure]]:
         made += [("coverage_by_property", coverage_by_property(bed))]
     if any(row.get("coverage") is not None for row in rows):
         made += [("coverage_vs_l0", coverage_against_l0(rows))]
-    if any(row["l0"] is not None for row in rows):
+    if any(row.get("direction_recovery") is not None for row in rows):
+        made += [("direction_recovery", direction_recovery(rows))]
+    if any(row.get("core") is not None for row in rows):
         made += [("loss_vs_l0", loss_against_l0(rows))]
     curves = [(card["architecture"], text, curve) for card, text, curve in map(_sae_curve, bed.saes) if curve]
     return [*made, ("sae_training", training_curves(curves))] if curves else made
@@ -280,7 +322,7 @@ def _headline_panels(best: Scores, game: Game) -> list[Panel]:
 
 def _against_l0(axes: Axes, rows: Sequence[Row], column: str) -> None:
     """A number of every SAE against its L0 on a log axis: a series an architecture, random-GPT SAEs in grey."""
-    known = [row for row in rows if row["l0"] and row.get(column) is not None]
+    known = [row for row in _points(rows) if row["l0"] and row.get(column) is not None]
     series: dict[tuple[str, int], list[Row]] = {}
     for row in sorted(known, key=lambda row: (row["architecture"], row["n_latents"], row["l0"])):
         if row["kind"] == "sae":
@@ -297,6 +339,11 @@ def _against_l0(axes: Axes, rows: Sequence[Row], column: str) -> None:
             axes.errorbar(*bars, color=GREY, marker=look(row["architecture"])[1], linestyle="", label="random-GPT SAE")
     axes.set(xscale="log", xlabel="L0: latents on at a token")
     plain_log(axes.xaxis, [row["l0"] for row in known], axes.set_xlim)
+
+
+def _points(rows: Sequence[Row]) -> list[Row]:
+    """SAEs, and one row for all seeds of one."""
+    return [row for row in rows if row["architecture"] is not None and row["pooled_as"] is None]
 
 
 def _with_bars(rows: Sequence[Row], column: str) -> tuple[list[float], list[float], np.ndarray | None]:

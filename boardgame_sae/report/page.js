@@ -23,6 +23,7 @@ const TABLE = [
   ["coverage.high", "coverage, high level"],
   ["board_reconstruction", "reconstruction"],
   ["board_reconstruction.high", "reconstr., high level"],
+  ["direction_recovery", "direction recovery"],
 ].filter(([key], place) => place < 2 || has(key));
 if (beds.length > 1) TABLE.splice(1, 0, ["sweep", "sweep"], ["hook_name", "hook point"]);
 
@@ -91,7 +92,8 @@ function fill(select, options, chosen) {
 // ---- the plot ---------------------------------------------------------------------------------------------------
 
 const LINES = { probe: "solid", neurons: "dash", residual: "dot" };
-const SIGNS = { probe: "star", neurons: "hexagon-open", residual: "asterisk-open" };
+const SINGLE = ", each seed";
+const SIGNS = { probe: "star", sparse_probe: "diamond", neurons: "hexagon-open", residual: "asterisk-open" };
 const BUTTONS = ["zoom2d", "pan2d", "zoomIn2d", "zoomOut2d", "resetScale2d", "toImage"];
 
 function plainTicks(values) {
@@ -120,7 +122,7 @@ function hover(row) {
   return lines.join("<br>");
 }
 
-function pointTrace(name, rows, marker) {
+function pointTrace(name, rows, marker, more = {}) {
   const bars = rows.every((row) => known(row[`${state.y}_low`]));
   return {
     type: "scatter", mode: "markers", name,
@@ -132,6 +134,7 @@ function pointTrace(name, rows, marker) {
       array: rows.map((row) => row[`${state.y}_high`] - row[state.y]),
       arrayminus: rows.map((row) => row[state.y] - row[`${state.y}_low`]),
     } : undefined,
+    ...more,
   };
 }
 
@@ -139,14 +142,18 @@ function traces(rows, colours) {
   const groups = new Map();
   const whole = rows.filter((row) => known(row[state.x]) && known(row[state.y]));
   for (const row of whole) {
-    const name = row.kind === "sae" ? row.architecture : row.kind_title;
+    const name = (row.kind === "sae" ? row.architecture : row.kind_title) + (known(row.pooled_as) ? SINGLE : "");
     if (!groups.has(name)) groups.set(name, []);
     groups.get(name).push(row);
   }
   const made = [...groups].map(([name, list]) => {
     const style = data.styles[list[0].architecture] || { colour: colours.ink, symbol: "star" };
-    const colour = list[0].kind === "sae" ? style.colour : list[0].kind in LINES ? colours.ink : "#8a8a8a";
-    return pointTrace(name, list, { color: colour, symbol: SIGNS[list[0].kind] || style.symbol });
+    const colour = list[0].kind === "sae" ? style.colour : list[0].kind in SIGNS ? colours.ink : "#8a8a8a";
+    const marker = { color: colour, symbol: SIGNS[list[0].kind] || style.symbol };
+    if (name.endsWith(SINGLE)) return pointTrace(name, list, { ...marker, size: 6, opacity: 0.6 }, { error_y: undefined });
+    if (list[0].kind !== "sparse_probe") return pointTrace(name, list, marker);
+    list.sort((a, b) => a[state.x] - b[state.x]);
+    return pointTrace(name, list, { ...marker, size: 6 }, { mode: "lines+markers", line: { color: colour, width: 1 } });
   });
   const xs = whole.map((row) => row[state.x]).filter((x) => state.x !== "l0" || x > 0);
   if (!xs.length) return made;
@@ -201,7 +208,8 @@ function drawDetails() {
     element("tr", { title: axis.meaning }, element("td", {}, axis.title),
       element("td", { class: "number" }, withInterval(row, axis.key))))));
   const found = cardsOf(row);
-  const none = row.kind === "sae" ? "Latent cards are kept for the SAEs of best coverage." : "";
+  const none = row.kind !== "sae" ? "" : row.n_seeds > 1 ? "The mean of its seeds; latent cards are of single SAEs."
+    : "Latent cards are kept for the SAEs of best coverage.";
   return panel.replaceChildren(
     element("h3", {}, row.recipe),
     element("p", { class: "soft" }, `${row.kind_title} · ${bedOf(row)} · ${row.name}`),
@@ -265,7 +273,8 @@ function cardElement(card, found) {
   const scale = Math.max(0.02, ...card.mean.flatMap((each) => each.difference.map(Math.abs)));
   const stats = `F1 ${number(card.f1)} (always on: ${number(card.chance)}) · precision ${number(card.precision)} · recall ${number(card.recall)} · ` +
     `on above ${card.threshold.toFixed(1)} of its largest activation · then on at ${(100 * card.on).toFixed(1)}% of positions, above zero at ` +
-    `${(100 * card.density).toFixed(1)}% · true at ${(100 * card.base).toFixed(1)}%`;
+    `${(100 * card.density).toFixed(1)}% · true at ${(100 * card.base).toFixed(1)}% · on train at least 95% precise about ` +
+    `${card.n_precise} ${card.n_precise === 1 ? "class" : "classes"}`;
   const means = card.mean.map((each) => boardFigure(found, { heat: each.difference, scale, label: `${each.class}, difference by square` },
     [`${each.class}: more (+) or less (−) often`], "", "mean"));
   const boards = card.boards.map((board) => boardFigure(found,
@@ -273,7 +282,7 @@ function cardElement(card, found) {
     [`${number(board.activation)} after ply ${board.ply}`, element("br"), `${board.first_to_move ? "first" : "second"} to move`,
       element("span", { class: "moves" }, board.text)], board.text, "top"));
   return element("article", { class: "card" },
-    element("h4", {}, `latent ${card.latent}: “${card.label.replaceAll("_", " ")}”`),
+    element("h4", {}, `latent ${card.latent}: “${card.label.replaceAll("_", " ")}” (${card.property.replaceAll("_", " ")})`),
     element("p", { class: "soft" }, stats),
     element("div", { class: "boards" }, ...means), element("div", { class: "boards" }, ...boards));
 }

@@ -8,6 +8,7 @@ index.html                           all of it to look at, click on and sort; Pl
 import base64
 import html
 import json
+import math
 import re
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -17,18 +18,17 @@ from typing import Any
 
 from boardgame_sae.activations.testbed import load_testbed
 from boardgame_sae.metrics.score import Scores, scores
-from boardgame_sae.report.card import N_BOARDS, latent_cards
+from boardgame_sae.report.card import N_BOARDS, latent_cards, read_latents
 from boardgame_sae.report.figures import probe_pairs, write_figures
+from boardgame_sae.report.markdown import MARKDOWN_FILE, markdown, with_interval
 from boardgame_sae.report.model_figures import move_kinds, phase_rates, probe_title
 from boardgame_sae.report.style import coordinates, hook_title, look
 from boardgame_sae.report.table import (
-    MARKDOWN_FILE,
     Bed,
     Row,
     Study,
     column_titles,
     kind_title,
-    markdown,
     read_studies,
     recipe,
     rows_of,
@@ -65,14 +65,19 @@ CAPTIONS = {
     "f1_by_square": "F1 by square, in hundredths: the linear probe at the SAEs' hook point above, the best SAE's best "
     "single latent for each class of the headline property below. Grey: the square never shows the class (or too "
     "rarely to score), or the probe never says it.",
-    "coverage_vs_l0": "Coverage and board reconstruction against L0; bars are 95% intervals over games.",
+    "coverage_vs_l0": "Coverage and board reconstruction against L0; bars are 95% intervals over games, and over seeds "
+    "too where a point stands for SAEs of several seeds. Of the linear probe of the same sparsity only as many outputs "
+    "remain as an SAE of that L0 has latents on.",
+    "direction_recovery": "How well decoder rows match what linear probes read (left) and the difference that a class "
+    "makes to the mean activation (right): cosines, matched one to one. As many random directions reach the grey line "
+    "by chance.",
     "loss_vs_l0": "Loss recovered and explained variance against L0.",
     "sae_training": "Explained variance and L0 of the SAEs while they were trained.",
 }
-
-
 OWN_PLACE = ("learning_curve", "legality", "probe_accuracy", "f1_by_square", "coverage_by_property")
 """Figures that stand in a section of the page by themselves."""
+FOLDED = ("coverage_vs_l0", "direction_recovery", "loss_vs_l0", "sae_training")
+"""Figures below the plot, folded away."""
 
 
 def report_run(sweep_folders: Sequence[str | Path], *, out: str | Path | None = None, device: str = "auto") -> Path:
@@ -101,27 +106,33 @@ def report_run(sweep_folders: Sequence[str | Path], *, out: str | Path | None = 
 def study_cards(studies: Sequence[Study], device: str = "auto") -> list[dict[str, Any]]:
     """Latent cards of the best SAEs of every testbed: sweep, hook_name, name, how to draw a board, cards."""
     wanted = [(study, bed, found) for study in studies for bed in study.beds for found in _best(bed)]
-    made, opened, testbed, activations = [], None, None, None
+    made, opened, testbed = [], None, None
     with progress(len(wanted), "latent cards", "SAEs", disable=not wanted) as bar:
-        for study, bed, found in wanted:
+        for study, bed, (folder, found) in wanted:
             if testbed is None or opened != bed.folder:
                 testbed, opened = load_testbed(bed.folder, device), bed.folder
-                activations = {split: testbed.activations(split) for split in ("train", "test")}
             sae = load_sae(_sae_folder(bed, found)).to(testbed.model.gpt.device)
             game = testbed.corpus.game
             about = {"sweep": study.label, "hook_name": bed.hook_name, "name": found.subject["name"]}
             columns, ranks = coordinates(game)
             board = {"shape": list(game.shape), "squares": list(game.squares), "columns": columns, "rows": ranks}
             board |= {"first_row_on_top": game.first_row_on_top, "glyphs": dict(game.glyphs)}
-            cards = latent_cards(testbed, sae, found, N_LATENTS, activations=activations)
+            cards = latent_cards(testbed, sae, read_latents(folder), N_LATENTS)
             made.append({**about, **board, "cards": cards})
             bar.update(1)
     return made
 
 
-def _best(bed: Bed) -> list[Scores]:
-    known = [found for found in bed.scored if found.subject["kind"] == "sae" and "coverage" in found]
-    return sorted(known, key=lambda found: (-found["coverage"].value, found.subject["name"]))[:N_CARD_SAES]
+def _best(bed: Bed) -> list[tuple[Path, Scores]]:
+    """The SAEs of highest coverage, and where their scores lie; of seeds of one SAE only the best."""
+    family = {name: each.subject["name"] for each in bed.pooled for name in each.subject["members"]}
+    both = zip(bed.score_folders, bed.scored, strict=True)
+    known = [pair for pair in both if pair[1].subject["kind"] == "sae" and "coverage" in pair[1]]
+    ranked = sorted(known, key=lambda pair: (-pair[1]["coverage"].value, pair[1].subject["name"]))
+    distinct: dict[str, tuple[Path, Scores]] = {}
+    for folder, found in ranked:
+        distinct.setdefault(family.get(found.subject["name"], found.subject["name"]), (folder, found))
+    return list(distinct.values())[:N_CARD_SAES]
 
 
 def _sae_folder(bed: Bed, found: Scores) -> Path:
@@ -153,7 +164,7 @@ def page(
         "legality_table": "\n".join(_legality_table(study) for study in studies),
         "probe_table": "\n".join(_probe_table(study) for study in studies),
         **{name: _figures(studies, figures, (name,)) for name in OWN_PLACE},
-        "more_figures": _figures(studies, figures, ("coverage_vs_l0", "loss_vs_l0", "sae_training")),
+        "more_figures": _figures(studies, figures, FOLDED),
         "data": embedded(_data(rows, cards)),
         "plotly": get_plotlyjs(),
         "page": _shipped("page.js"),
@@ -301,14 +312,20 @@ def _best_of(trained: Mapping[str, Any], random: Mapping[str, Any], part: Callab
 def _bed_summary(bed: Bed, rows: Sequence[Row]) -> tuple[str, list[tuple[str, Row]]]:
     """A sentence on the best SAE, and the rows of the summary table by their role."""
     known = [row for row in rows if row.get("coverage") is not None]
-    saes = [row for row in known if row["kind"] == "sae"]
+    saes = [row for row in known if row["kind"] == "sae" and row["n_seeds"] == 1]
     best = max(saes, key=lambda row: row["coverage"], default=None)
     if best is None:
         return f"No SAE was scored at {bed.hook_name}.", []
     rebuilt = max((best, *saes), key=lambda row: row.get("board_reconstruction") or 0.0)
-    random = max((r for r in known if r["kind"] == "random_gpt_sae"), key=lambda r: r["coverage"], default=None)
+    twins = [row for row in known if row["kind"] == "random_gpt_sae" and row["pooled_as"] is None]
+    random = max(twins, key=lambda row: row["coverage"], default=None)
     lines = [("best SAE by coverage", best)]
     lines += [("best SAE by reconstruction", rebuilt)] if rebuilt is not best else []
+    lines = [pair for line in lines for pair in (line, *_its_seeds(line[1], known))]
+    as_sparse = [row for row in known if row["kind"] == "sparse_probe"]
+    if as_sparse:
+        nearest = min(as_sparse, key=lambda row: abs(math.log(row["l0"] / max(best["l0"], 1))))
+        lines += [("ceiling of the same sparsity", nearest)]
     lines += [("ceiling", row) for row in known if row["kind"] == "probe"]
     lines += [("floor", random)] if random is not None else []
     lines += [("floor", row) for row in known if row["kind"] in ("neurons", "residual")]
@@ -324,6 +341,11 @@ def _bed_summary(bed: Bed, rows: Sequence[Row]) -> tuple[str, list[tuple[str, Ro
     return sentence, lines
 
 
+def _its_seeds(row: Row, rows: Sequence[Row]) -> list[tuple[str, Row]]:
+    """The row in which an SAE is pooled with those of other seeds."""
+    return [("the same, seeds pooled", each) for each in rows if each["name"] == row["pooled_as"]]
+
+
 def _summary_table(bed: Bed, lines: Sequence[tuple[str, Row]]) -> str:
     if not lines:
         return ""
@@ -331,17 +353,21 @@ def _summary_table(bed: Bed, lines: Sequence[tuple[str, Row]]) -> str:
     for role, row in lines:
         what = recipe(row) if row["kind"] != "random_gpt_sae" else f"{recipe(row)}, on a random-weights GPT"
         cells = [role, what, "" if row["l0"] is None else f"{row['l0']:.1f}"]
-        cells += [_interval(row, name + end) for name in ("coverage", "board_reconstruction") for end in ("", ".high")]
+        columns = (name + end for name in ("coverage", "board_reconstruction") for end in ("", ".high"))
+        cells += [with_interval(row, column) for column in columns]
         body.append(cells)
     chance = lines[0][1].get("coverage_always_on")
     if chance is not None:
-        body.append(["chance", "a latent that is always on", "", f"{chance:.3f}", "", "", ""])
+        high = lines[0][1].get("coverage.high_always_on")
+        shown = "" if high is None else f"{high:.3f}"
+        body.append(["chance", "a latent that is always on", "", f"{chance:.3f}", shown, "", ""])
     heads = ("", "what", "L0", "coverage", "coverage, high level", "board reconstruction", "reconstruction, high level")
     headline = str(lines[0][1]["headline"]).replace("_", " ")
     about = (
-        f"Headline numbers at {bed.hook_name}, of “{headline}” [95% intervals over games]; high level: the mean over"
+        f"Headline numbers at {bed.hook_name}, of “{headline}” [95% intervals over games, of pooled seeds over games "
+        "and seeds]; high level: the mean over all high-level properties"
     )
-    return _table(f"{about} all high-level properties", heads, body)
+    return _table(about, heads, body)
 
 
 def _table(caption: str, heads: Sequence[str], body: Sequence[Sequence[str]]) -> str:
@@ -349,10 +375,3 @@ def _table(caption: str, heads: Sequence[str], body: Sequence[Sequence[str]]) ->
     text = "\n".join("<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in cells) + "</tr>" for cells in body)
     table = f"<caption>{html.escape(caption)}</caption><thead><tr>{head}</tr></thead>\n<tbody>{text}</tbody>"
     return f'<div class="wide"><table>{table}</table></div>'
-
-
-def _interval(row: Row, column: str) -> str:
-    if row.get(column) is None:
-        return ""
-    low, high = row.get(f"{column}_low"), row.get(f"{column}_high")
-    return f"{row[column]:.3f}" + (f" [{low:.3f}, {high:.3f}]" if low is not None and high is not None else "")

@@ -41,11 +41,12 @@ def look(architecture: str) -> tuple[str, str]:
 
 
 def plain_log(axis: Any, values: Sequence[float], set_limits: Any) -> None:
-    """Tick labels 5, 10, 20, 50 in place of powers of ten, and limits that leave room."""
+    """Tick labels 5, 10, 20, 50 in place of powers of ten (more where one decade holds all), and room at the ends."""
     positive = [value for value in values if value > 0]
     if positive:
         set_limits(min(positive) / 1.35, max(positive) * 1.35)
-    axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    narrow = bool(positive) and max(positive) < 10 * min(positive)
+    axis.set_major_locator(LogLocator(subs=(1.0, 1.5, 2.0, 3.0, 5.0, 7.0) if narrow else (1.0, 2.0, 5.0)))
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axis.set_minor_formatter(NullFormatter())
 

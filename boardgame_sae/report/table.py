@@ -13,24 +13,47 @@ from typing import Any
 import duckdb
 
 from boardgame_sae.metrics.score import SCORES_FILE, Score, Scores, scores
+from boardgame_sae.report.seeds import pool, siblings
 from boardgame_sae.runs import RunError, read_json, writing
 
 SWEEP_FILE = "sweep.json"
-PARQUET_FILE, CSV_FILE, MARKDOWN_FILE = "table.parquet", "table.csv", "table.md"
+PARQUET_FILE, CSV_FILE = "table.parquet", "table.csv"
 BASELINES = ("probe", "neurons", "residual")
 SETTINGS = ("k", "target_l0", "sparsity_coefficient")
 """Fields of an SAE's config that set how sparse it is."""
-TEXTS = ("sweep", "hook_name", "name", "kind", "architecture", "setting", "headline")
+TEXTS = ("sweep", "hook_name", "name", "kind", "architecture", "setting", "pooled_as", "headline")
 """Columns of words; all others hold numbers."""
 KINDS = {
     "sae": "SAE",
     "random_gpt_sae": "SAE of a random-weights GPT",
-    "probe": "linear probe",
     "sparse_probe": "linear probe of the same sparsity",
+    "probe": "linear probe",
     "neurons": "MLP neurons",
     "residual": "residual channels",
 }
-"""What each kind of row is called."""
+"""What each kind of row is called, in the order of tables."""
+GROUPS = {"low": "low level", "high": "high level"}
+PARTS = {
+    "low": "lower end of the interval",
+    "high": "upper end of the interval",
+    "above_chance": "above chance",
+    "always_on": "of a latent that is always on",
+    "in_sample": "in sample",
+    "reference": "as published code computes it",
+    "precision": "precision",
+    "recall": "recall",
+    "threshold": "threshold",
+    "random": "of random directions",
+    "means": "by mean differences",
+    "means_random": "of random directions, by mean differences",
+    "encoder": "by encoder columns",
+}
+"""What stands beside a score, as the titles of columns say it."""
+TITLES = {
+    "_explained_variance": "Explained variance",
+    "_frac_alive": "Share of latents alive",
+}
+"""Parts that are known by names of their own."""
 Row = dict[str, Any]
 
 
@@ -46,12 +69,17 @@ class Bed:
     random_saes: tuple[Path, ...]
     """SAE runs on the random-weights GPT."""
     score_folders: tuple[Path, ...]
-    """Score runs of all SAEs, then those of the baselines."""
+    """Score runs of all SAEs, then those of the probes of the same sparsity, then those of the baselines."""
 
     @cached_property
     def scored(self) -> tuple[Scores, ...]:
-        """The scores in each of `score_folders`."""
-        return tuple(Scores.from_json(folder / SCORES_FILE) for folder in self.score_folders)
+        """The scores in each of `score_folders`. Raises RunError when they lack what scores have today."""
+        return tuple(map(_read_scores, self.score_folders))
+
+    @cached_property
+    def pooled(self) -> tuple[Scores, ...]:
+        """SAEs that differ only in their seed, pooled."""
+        return tuple(pool([self.score_folders[place] for place in family]) for family in siblings(self.scored))
 
 
 @dataclass(frozen=True)
@@ -87,7 +115,9 @@ def read_study(folder: str | Path) -> Study:
             beds=tuple(_bed(bed, folder) for bed in listed.get("testbeds", [])),
         )
     except KeyError as error:
-        raise RunError(f"{folder / SWEEP_FILE}: has no {error}; is it the list of a sweep's runs?") from error
+        raise RunError(
+            f"{folder / SWEEP_FILE}: has no {error}; if it is a sweep's, an older version made it: run the sweep again"
+        ) from error
 
 
 def read_studies(folders: Sequence[str | Path]) -> list[Study]:
@@ -117,7 +147,7 @@ def find_run(written: str, sweep_folder: Path) -> Path:
 
 def _bed(listed: dict[str, Any], sweep_folder: Path) -> Bed:
     def found(name: str) -> tuple[Path, ...]:
-        return tuple(find_run(path, sweep_folder) for path in listed.get(name, []))
+        return tuple(find_run(path, sweep_folder) for path in listed[name])
 
     baselines = find_run(listed["baselines"], sweep_folder)
     return Bed(
@@ -129,12 +159,27 @@ def _bed(listed: dict[str, Any], sweep_folder: Path) -> Bed:
     )
 
 
+def _read_scores(folder: Path) -> Scores:
+    """The scores in a folder, with the `k` of a sparse probe among its facts."""
+    found = Scores.from_json(folder / SCORES_FILE)
+    lacking = ["subject: l0"] if "l0" not in found.subject else []
+    for name, value in found.items():
+        if "by_property" in value.details:
+            lacking += [f"{name}: {key}" for key in ("groups", "layout") if key not in value.details]
+    if lacking:
+        raise RunError(f"{folder / SCORES_FILE}: has no '{lacking[0]}'; an older version made it: score it again")
+    if found.subject["kind"] == "sparse_probe":
+        found.subject["k"] = read_json(folder / "run.json")["config"]["k"]
+    return found
+
+
 def collect(sweep_folders: Sequence[str | Path]) -> list[Row]:
     """One row for each scored subject of some sweeps: what it is, then every number of every score as a flat column.
 
     A score `s` gives the columns `s`, `s_low` and `s_high` (its interval) and `s_<part>`; what it says of a property
-    beside the headline one stands under `s.<property>`, with the same endings; `s.high` is the mean over the high-level
-    properties (`s_high` the upper end of an interval).
+    beside the headline one stands under `s.<property>`, with the same endings; `s.low` and `s.high` are the means over
+    the low- and the high-level properties (`s_low` and `s_high` the ends of an interval). After a testbed's subjects
+    come its pooled SAEs: `n_seeds` says of how many; SAEs that are in such a row name it in `pooled_as`.
     Raises RunError naming a folder or file that is missing or damaged.
     """
     return rows_of(read_studies(sweep_folders))
@@ -142,7 +187,7 @@ def collect(sweep_folders: Sequence[str | Path]) -> list[Row]:
 
 def rows_of(studies: Sequence[Study]) -> list[Row]:
     """`collect`, of studies already open. Every row has every column; None where a number does not exist."""
-    rows = [_row(study, bed, found) for study in studies for bed in study.beds for found in bed.scored]
+    rows = [_row(study, bed, found) for study in studies for bed in study.beds for found in (*bed.scored, *bed.pooled)]
     columns = list(dict.fromkeys(column for row in rows for column in row))
     return [{column: row.get(column) for column in columns} for row in rows]
 
@@ -150,6 +195,7 @@ def rows_of(studies: Sequence[Study]) -> list[Row]:
 def _row(study: Study, bed: Bed, found: Scores) -> Row:
     subject = found.subject
     sae = subject.get("sae", {})
+    pooled_as = (each.subject["name"] for each in bed.pooled if subject["name"] in each.subject["members"])
     row: Row = {
         "sweep": study.label,
         "hook_name": bed.hook_name,
@@ -160,17 +206,19 @@ def _row(study: Study, bed: Bed, found: Scores) -> Row:
         "setting": setting(sae) or None,
         **{name: sae.get(name) for name in SETTINGS},
         "seed": sae.get("seed"),
+        "n_seeds": len(subject.get("seeds", [0])) if sae else None,
+        "pooled_as": next(pooled_as, None),
         "l0": _l0(found),
         "headline": _headline(found),
     }
     known = [name for name in scores() if name in found]
     for name in [*known, *(name for name in found if name not in known)]:
-        parts = dict(found[name].parts)
-        for group, value in found[name].details.get("groups", {}).items():
-            parts.pop(group, None)
+        groups = found[name].details.get("groups", {})
+        parts = {part: number for part, number in found[name].parts.items() if part not in groups}
+        row |= _numbers(name, {**found[name].plain(), "parts": parts})
+        for group, value in sorted(groups.items()):
             beside = {key: number for key, number in value.items() if isinstance(number, float) and key != "value"}
             row |= _numbers(f"{name}.{group}", {**value, "parts": beside})
-        row |= _numbers(name, {**found[name].plain(), "parts": parts})
         by_property = found[name].details.get("by_property", {})
         for prop, value in by_property.items():
             if prop != row["headline"]:
@@ -180,10 +228,15 @@ def _row(study: Study, bed: Bed, found: Scores) -> Row:
 
 
 def _l0(found: Scores) -> float | None:
-    """Mean number of latents on; none is shown of what is not meant to be sparse."""
-    if "core" in found:
-        return found["core"].parts["l0"]
-    return found.subject.get("l0") if found.subject["kind"] not in BASELINES else None
+    """Mean number of latents on; none is shown of what is not meant to be sparse.
+
+    Of a sparse probe it is that of the SAEs it is the ceiling of: so many outputs are on for each property.
+    """
+    if found.subject["kind"] == "sparse_probe":
+        return float(found.subject["k"])
+    if found.subject["kind"] in BASELINES:
+        return None
+    return found["core"].parts["l0"] if "core" in found else found.subject["l0"]
 
 
 def _headline(found: Scores) -> str:
@@ -207,10 +260,15 @@ def setting(sae: Mapping[str, Any]) -> str:
 
 
 def recipe(row: Mapping[str, Any]) -> str:
-    """What an SAE is made of, `topk, 256 latents, k = 8`; a baseline's name."""
+    """What an SAE is made of, `topk, 256 latents, k = 8`, and which or how many seeds where several are pooled.
+
+    A baseline's name.
+    """
     if row["architecture"] is None:
         return str(row["name"])
-    words = (row["architecture"], f"{row['n_latents']} latents", row["setting"])
+    words = [row["architecture"], f"{row['n_latents']} latents", row["setting"]]
+    words += [f"{row['n_seeds']} seeds"] if (row.get("n_seeds") or 1) > 1 else []
+    words += [f"seed {row['seed']}"] if row.get("pooled_as") else []
     return ", ".join(word for word in words if word)
 
 
@@ -220,21 +278,32 @@ def kind_title(kind: str) -> str:
 
 
 def column_titles(rows: Sequence[Row]) -> dict[str, str]:
-    """A title for each column of numbers that a score gave: `Coverage: above chance`."""
-    titles: dict[str, str] = {}
-    for score in sorted(scores().values(), key=lambda score: -len(score.name)):
-        for column in rows[0] if rows else ():
-            if column not in titles and (ending := _ending(column, score)) is not None:
-                words = score.name.replace("_", " ").capitalize()
-                titles[column] = f"{words}: {ending}" if ending else score.title
-    return {column: titles[column] for column in (rows[0] if rows else ()) if column in titles}
+    """A title for each column of numbers that a score gave: `Coverage, high level: above chance`."""
+    found, known = {}, sorted(scores().values(), key=lambda score: -len(score.name))
+    for column in rows[0] if rows else ():
+        score = next((score for score in known if column == score.name or column.startswith(_starts(score))), None)
+        if score is not None:
+            found[column] = _title(column.removeprefix(score.name), score)
+    return found
 
 
-def _ending(column: str, score: Score) -> str | None:
-    rest = column.removeprefix(score.name)
-    if len(rest) == len(column) or (rest and rest[0] not in "._"):
-        return None
-    return rest.replace("_", " ").replace(".", " ").strip()
+def _starts(score: Score) -> tuple[str, str]:
+    return f"{score.name}_", f"{score.name}."
+
+
+def _title(rest: str, score: Score) -> str:
+    """rest: what follows the score's name: `.high_above_chance`."""
+    if not rest or rest in TITLES:
+        return TITLES.get(rest, score.title)
+    if rest[0] == "_":
+        return f"{_words(score.name).capitalize()}: {PARTS.get(rest[1:], _words(rest[1:]))}"
+    part = max((part for part in PARTS if rest.endswith(f"_{part}")), key=len, default="")
+    about = rest[1:].removesuffix(f"_{part}") if part else rest[1:]
+    return f"{score.title}, {GROUPS.get(about, _words(about))}" + (f": {PARTS[part]}" if part else "")
+
+
+def _words(name: str) -> str:
+    return name.replace("_", " ")
 
 
 def write_table(rows: Sequence[Row], folder: str | Path) -> tuple[Path, Path]:
@@ -262,39 +331,3 @@ def _sql_type(column: str, rows: Sequence[Row]) -> str:
         return "VARCHAR"
     known = [row[column] for row in rows if row[column] is not None]
     return "BIGINT" if known and all(isinstance(value, int) for value in known) else "DOUBLE"
-
-
-def markdown(rows: Sequence[Row]) -> str:
-    """The main columns as a Markdown table, SAEs from the sparsest on, baselines after them.
-
-    `high`: the plain mean over the high-level properties. Every property has its own columns in the other tables.
-    """
-    several = len({(row["sweep"], row["hook_name"]) for row in rows}) > 1
-    heads = [*(("sweep", "hook point") if several else ()), "name", "kind", "L0", "loss recovered"]
-    heads += ["explained variance", "alive", "coverage [95% interval]", "above chance", "coverage, high"]
-    heads += ["reconstruction [95% interval]", "reconstruction, high"]
-    lines = ["| " + " | ".join(heads) + " |", "|" + "|".join(" --- " for _ in heads) + "|"]
-    for row in sorted(rows, key=_order):
-        cells = [row["sweep"], f"`{row['hook_name']}`"] if several else []
-        cells += [recipe(row), kind_title(row["kind"]), _shown(row["l0"], 1)]
-        cells += [_shown(row.get(c), 3) for c in ("core", "core_explained_variance", "core_frac_alive")]
-        cells += [_with_interval(row, "coverage"), _shown(row.get("coverage_above_chance"), 3)]
-        cells += [_shown(row.get("coverage.high"), 3), _with_interval(row, "board_reconstruction")]
-        cells += [_shown(row.get("board_reconstruction.high"), 3)]
-        lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
-    return "\n".join(lines) + "\n"
-
-
-def _order(row: Row) -> tuple[Any, ...]:
-    """SAEs before their random-GPT twins before baselines; the sparsest first."""
-    place = list(KINDS).index(row["kind"]) if row["kind"] in KINDS else len(KINDS)
-    return row["sweep"], row["hook_name"], place, row["architecture"] or "", row["l0"] or 0.0, row["name"]
-
-
-def _shown(value: float | None, digits: int) -> str:
-    return "" if value is None else f"{value:.{digits}f}"
-
-
-def _with_interval(row: Row, column: str) -> str:
-    value, low, high = (row.get(f"{column}{end}") for end in ("", "_low", "_high"))
-    return _shown(value, 3) + (f" [{low:.3f}, {high:.3f}]" if low is not None else "")

@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from typing import Literal, TypeAlias
 
 import torch
+from scipy.sparse import csr_array
 from torch import Tensor
 
 from boardgame_sae.saes import sparse
@@ -62,6 +63,10 @@ class Active(ABC):
     @abstractmethod
     def to_dense(self, values: Tensor) -> Tensor:
         """(N, F) the values, zero elsewhere."""
+
+    @abstractmethod
+    def to_matrix(self, values: Tensor) -> Tensor | csr_array:
+        """(N, F) the values, zero elsewhere: dense, or compressed rows, whichever is at hand."""
 
     def l0(self, values: Tensor) -> float:
         """Mean number of values above zero at a position."""
@@ -197,6 +202,10 @@ class DenseActive(Active):
         """The values."""
         return values
 
+    def to_matrix(self, values: Tensor) -> Tensor:
+        """The values."""
+        return values
+
 
 class SparseActive(Active):
     """One entry for each latent that is on at a position, position after position."""
@@ -233,3 +242,7 @@ class SparseActive(Active):
         flat_Z = self.places.rows_Z * self.shape[1] + self.places.cols_Z
         dense = values.new_zeros(self.shape[0] * self.shape[1])
         return dense.index_copy(0, flat_Z, values).view(self.shape)
+
+    def to_matrix(self, values: Tensor) -> csr_array:
+        """(N, F) the values as compressed rows."""
+        return csr_array((values.numpy(), self.places.cols, self.places.indptr_N1), self.shape)

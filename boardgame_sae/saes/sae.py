@@ -18,6 +18,7 @@ import torch
 import torch.nn.functional as F
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
+from scipy.sparse import csr_array
 from torch import Tensor, nn
 
 from boardgame_sae.config import ConfigError, config, from_mapping, to_mapping
@@ -139,6 +140,12 @@ class SAE(nn.Module, ABC):
         self._check_width(x)
         active = self.activate(x.reshape(-1, x.shape[-1]), self.rule())
         return active.to_dense(self.latents(active)).view(*x.shape[:-1], self.cfg.n_latents)
+
+    @torch.no_grad()
+    def encode_sparse(self, x_ND: Tensor) -> Tensor | csr_array:
+        """The same of (N, d_model), without gradient: compressed rows where few latents are on, else dense."""
+        active = self.activate(x_ND, self.rule())
+        return active.to_matrix(self.latents(active))
 
     def decode(self, z: Tensor) -> Tensor:
         """Activations (..., d_model) that latents (..., n_latents) stand for."""

@@ -868,3 +868,14 @@ def test_a_foreign_config_is_an_error_that_names_its_file(name, tmp_path):
         with pytest.raises(ConfigError, match=message) as caught:
             load_sae(tmp_path)
         assert str(card) in str(caught.value)
+
+
+@each
+@pytest.mark.parametrize("way", WAYS)
+def test_the_matrix_of_latents_is_the_same_whichever_way_it_is_made(name, way):
+    sae, x_ND = unsettled(name, **fields_of(name, {"k": 3})), batch()
+    sae.way = way
+    found = sae.encode_sparse(x_ND)
+    dense_NF = found if isinstance(found, torch.Tensor) else torch.from_numpy(found.toarray())
+    assert isinstance(found, torch.Tensor) == (way == "dense")
+    torch.testing.assert_close(dense_NF, sae.encode(x_ND).detach())

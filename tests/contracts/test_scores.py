@@ -3,20 +3,29 @@
 import json
 import math
 
+import pyarrow.parquet as pq
 import pytest
 import torch
 import torch.nn.functional as F
 
+from boardgame_sae.activations.probes import ProbeConfig, load_probe, probe_run
 from boardgame_sae.activations.testbed import Testbed
-from boardgame_sae.metrics.score import SUITES, Scores, ScoreValue, evaluate, scores
+from boardgame_sae.metrics.score import NEEDS, SUITES, Scores, ScoreValue, evaluate, scores
+from boardgame_sae.runs import RunError
 from boardgame_sae.saes.sae import make_sae
 
 HOOK = "blocks.0.hook_resid_post"
 
 
 @pytest.fixture(scope="module")
-def bed(tiny_model, tiny_corpus):
-    return Testbed(tiny_model, tiny_corpus, HOOK, n_games=25)
+def bed(tiny_model, tiny_corpus, tmp_path_factory):
+    """A testbed with a probe of every property, so that every score can be computed."""
+    bed, root = Testbed(tiny_model, tiny_corpus, HOOK, n_games=25), tmp_path_factory.mktemp("probes")
+    shared = {"hook_names": (HOOK,), "fit": "closed_form", "n_train_games": 100, "n_test_games": 20}
+    for name in bed.properties:
+        folder = probe_run(tiny_model, tiny_corpus, ProbeConfig(property=name, **shared), out=root / name)
+        bed.probes[name] = load_probe(folder, HOOK)
+    return bed
 
 
 @pytest.fixture(scope="module")
@@ -59,26 +68,52 @@ def test_a_value_lies_within_its_range_and_in_its_interval(found, name):
 
 @each
 def test_a_value_is_plain_json_without_nan(found, name):
-    text = json.dumps(found[name]._asdict(), allow_nan=False)
+    text = json.dumps(found[name].plain(), allow_nan=False)
     assert json.loads(text)["value"] == found[name].value
     assert all(isinstance(part, float | int) and math.isfinite(part) for part in found[name].parts.values())
 
 
 @each
 def test_a_value_is_the_same_when_computed_again(found, bed, sae, name):
-    again = evaluate(sae, Testbed(bed.model, bed.corpus, HOOK, n_games=25), "all")[name]
+    anew = Testbed(bed.model, bed.corpus, HOOK, n_games=25)
+    anew.probes = bed.probes
+    again = evaluate(sae, anew, "all")[name]
     assert again.value == pytest.approx(found[name].value, abs=1e-6)
-    assert json.dumps(again.details).replace(" ", "")[:50] == json.dumps(found[name].details).replace(" ", "")[:50]
-    assert again.parts == pytest.approx(found[name].parts, abs=1e-5)
+    assert json.dumps(again.plain()) == json.dumps(found[name].plain())
 
 
 @each
-def test_what_cannot_reconstruct_gets_exactly_the_scores_that_need_no_decoder(bed, name):
+def test_counts_of_every_game_stand_behind_an_interval(found, bed, name):
+    assert (found[name].counts is None) == (found[name].interval is None)
+    if found[name].counts is not None:
+        assert found[name].counts.n_games == len(bed.positions("test").games_B)
+
+
+def having(*needs):
+    """The scores that need none but these."""
+    return {name for name, score in scores().items() if set(score.needs) <= set(needs)}
+
+
+def test_what_cannot_be_scored_is_left_out_and_named_with_the_reason(sae, bed, found):
     class Encoder:
         def encode(self, x):
             return F.relu(x)
 
-    assert (name in evaluate(Encoder(), bed, "all")) == (not scores()[name].needs_decoder)
+    assert found.subject["skipped"] == {}
+    without = evaluate(Encoder(), bed, "all")
+    assert set(without) == having("probes")
+    assert set(without.subject["skipped"]) == set(scores()) - having("probes") == {"core", "direction_recovery"}
+    assert "does not give back the activations" in without.subject["skipped"]["core"]
+    assert "no decoder rows (`W_dec`)" in without.subject["skipped"]["direction_recovery"]
+    unprobed = evaluate(sae, Testbed(bed.model, bed.corpus, HOOK, n_games=25), "all")
+    assert set(unprobed) == having("decode", "W_dec")
+    assert list(unprobed.subject["skipped"]) == ["direction_recovery"]
+    assert "the testbed has no probes" in unprobed.subject["skipped"]["direction_recovery"]
+
+
+@each
+def test_a_score_needs_only_what_is_known_how_to_see(name):
+    assert set(scores()[name].needs) <= set(NEEDS)
 
 
 @pytest.mark.parametrize("suite", SUITES)
@@ -108,6 +143,8 @@ def test_scores_say_what_was_scored_where_and_on_how_many_positions(sae, bed):
     about = evaluate(sae, bed, "quick", name="mine", kind="random_gpt_sae", facts={"sae": {"k": 6}}).subject
     assert (about["name"], about["kind"], about["suite"], about["sae"]) == ("mine", "random_gpt_sae", "quick", {"k": 6})
     assert about["testbed"] == bed.identity
+    assert about["skipped"] == {}
+    assert about["l0"] == pytest.approx(float((sae.encode(bed.activations("test")) > 0).sum(1).double().mean()))
     assert about["positions"] == {split: len(bed.positions(split)) for split in ("train", "validation", "test")}
 
 
@@ -124,10 +161,29 @@ def test_scores_come_back_from_json_as_they_were(found, tmp_path):
     for name, value in found.items():
         assert again[name][:3] == value[:3]
         assert again[name].details == json.loads(json.dumps(value.details))
+        assert again[name].counts is None
     assert again.subject == json.loads(json.dumps(found.subject))
     assert again.table().splitlines()[0] in found.table().splitlines()
     again.to_json(tmp_path / "b.json")
     assert (tmp_path / "a.json").read_bytes() == (tmp_path / "b.json").read_bytes()
+
+
+def test_a_saved_folder_brings_back_counts_too_and_holds_a_row_for_each_latent(found, sae, tmp_path):
+    found.save(tmp_path)
+    again = Scores.load(tmp_path)
+    for name, value in found.items():
+        assert again[name].plain() == json.loads(json.dumps(value.plain())) | {"interval": value.interval}
+        assert (again[name].counts is None) == (value.counts is None)
+        if value.counts is not None:
+            for part in ("hit", "said", "true"):
+                ours, theirs = getattr(again[name].counts, part), getattr(value.counts, part)
+                assert (ours.toarray() == theirs.toarray()).all()
+    rows = pq.read_table(tmp_path / "latents.parquet").to_pydict()
+    assert {column: list(values) for column, values in found.latents.items()} == rows
+    assert rows["latent"] == list(range(40))
+    (tmp_path / "coverage.counts.safetensors").write_bytes(b"torn")
+    with pytest.raises(RunError, match=r"coverage\.counts\.safetensors: damaged"):
+        Scores.load(tmp_path)
 
 
 def test_the_table_shows_every_score_with_its_value(found):

@@ -146,3 +146,51 @@ def best_matching(weight_PF):
     return max(
         sum(weight_PF[p, f] for p, f in enumerate(chosen)) for chosen in itertools.permutations(range(columns), rows)
     )
+
+
+def above_chance(f1_value, positives, n_positions):
+    """(F1 - F1_always) / (1 - F1_always); None where the property is true everywhere."""
+    always = f1(positives, n_positions, positives)
+    return None if positives == n_positions else (f1_value - always) / (1 - always)
+
+
+def tellings(latents_NF, labels_NP, wanted_P, max_F=None, thresholds=GRID):
+    """For each latent what it may be a classifier of: (above chance, t, p, hits, on), by threshold, then property."""
+    on_TFP, n_on_TF, positives_P = counts(latents_NF, labels_NP, max_F, thresholds)
+    found = []
+    for f in range(latents_NF.shape[1]):
+        own = []
+        for t, p in itertools.product(range(len(thresholds)), range(labels_NP.shape[1])):
+            hit, n_on = int(on_TFP[t, f, p]), int(n_on_TF[t, f])
+            above = above_chance(f1(hit, n_on, positives_P[p]), positives_P[p], len(labels_NP))
+            if n_on and wanted_P[p] and above is not None:
+                own.append((above, t, p, hit, n_on))
+        found.append(own)
+    return found
+
+
+def last_boards(found, latents_NF, max_F, thresholds, n_properties):
+    """(N, P) bool: each latent says what it is a classifier of at the highest threshold that it passes."""
+    board_NP = np.zeros((len(latents_NF), n_properties), bool)
+    on_TNF = [is_on(latents_NF, max_F, threshold) for threshold in thresholds]
+    for n, f in np.ndindex(*latents_NF.shape):
+        passed = [t for t in range(len(thresholds)) if on_TNF[t][n, f]]
+        for t, g, p in found:
+            if g == f and passed and t == passed[-1]:
+                board_NP[n, p] = True
+    return board_NP
+
+
+def published(train, test, square_of_P, max_F, thresholds=GRID, min_precision=0.95, min_count=10):
+    """The published board reconstruction: (value, threshold, F1 at each, per-square F1 at each, F1 of the last slot)."""
+    alive_F = max_F > 0
+    (train_NF, train_NP), (test_NF, test_NP) = (train[0] * alive_F, train[1]), (test[0] * alive_F, test[1])
+    found = classifiers(train_NF, train_NP, max_F, thresholds, min_precision, min_count)
+    f1_T, square_T = [], []
+    for t, threshold in enumerate(thresholds):
+        board_NP = boards(found, test_NF, max_F, t, threshold, test_NP.shape[1])
+        f1_T.append(micro(board_NP, test_NP)[2])
+        square_T.append(per_square(board_NP, test_NP, square_of_P))
+    best = max((t for t, threshold in enumerate(thresholds) if threshold < 1), key=lambda t: square_T[t])
+    last = micro(last_boards(found, test_NF, max_F, thresholds, test_NP.shape[1]), test_NP)[2]
+    return f1_T[best], thresholds[best], f1_T, square_T, last

@@ -8,6 +8,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from boardgame_sae.activations import testbed as testbeds
 from boardgame_sae.activations.probes import ProbeConfig, load_probe, probe_run
 from boardgame_sae.activations.testbed import Testbed
 from boardgame_sae.metrics.baselines import Channels, Neurons, ProbeEncoder, baselines
@@ -26,30 +27,22 @@ def bed(tiny_model, tiny_corpus):
     return Testbed(tiny_model, tiny_corpus, HOOK, n_games=N)
 
 
-class Spying:
-    """Latents that know something of the board, so that there are classifiers: noisy tokens of the game's own truth.
-
-    It has `encode` alone, and recognises the activations of the testbed's splits.
-    """
-
-    def __init__(self, bed):
-        self.known = []
-        for seed, split in enumerate(("train", "validation", "test")):
-            labels_NP = bed.labels(split)[:, :32].astype(np.float32)
-            rng = np.random.default_rng(seed)
-            strength = 0.2 + 0.8 * rng.random(labels_NP.shape)
-            wrong = rng.random(labels_NP.shape) < np.linspace(0, 0.2, 32)
-            weak_NF = np.where(wrong, 0.3 * rng.random(labels_NP.shape), 0)
-            latents_NF = np.maximum(labels_NP * strength, weak_NF)[:, ::3].astype(np.float32)
-            self.known.append((bed.activations(split), torch.from_numpy(latents_NF)))
-
-    def encode(self, x_ND):
-        return next(latents_NF for acts_ND, latents_NF in self.known if torch.equal(acts_ND, x_ND))
+def spying(bed):
+    """Latents that know something of the board, so that there are classifiers: noisy tokens of the game's own truth."""
+    given = {}
+    for seed, split in enumerate(("train", "validation", "test")):
+        labels_NP = bed.labels(split)[:, :32].astype(np.float32)
+        rng = np.random.default_rng(seed)
+        strength = 0.2 + 0.8 * rng.random(labels_NP.shape)
+        wrong = rng.random(labels_NP.shape) < np.linspace(0, 0.2, 32)
+        weak_NF = np.where(wrong, 0.3 * rng.random(labels_NP.shape), 0)
+        given[split] = np.maximum(labels_NP * strength, weak_NF)[:, ::3].astype(np.float32)
+    return given
 
 
 @pytest.fixture(scope="module")
 def subject(bed):
-    return Subject("spying", "sae", Spying(bed), bed)
+    return Subject("spying", "sae", spying(bed), bed)
 
 
 def test_scoring_leaves_torchs_number_of_threads_and_so_its_rounding_alone():
@@ -70,7 +63,7 @@ print(before, torch.get_num_threads())
 
 
 def latents(subject, split):
-    return subject.encoder.encode(subject.testbed.activations(split)).numpy()
+    return subject.given[split]
 
 
 def supported(bed, start, stop):
@@ -131,9 +124,10 @@ def test_averaged_and_left_out_classes_are_listed_with_their_squares(bed, subjec
 
 
 def rebuilt(bed, subject):
-    """Board reconstruction of mine_yours from its definition: (t chosen on validation, F1 on test, boards on test)."""
+    """Board reconstruction of mine_yours by definition: (t chosen on validation, F1 on test, boards and truth there)."""
+    columns = supported(bed, 0, 32)
     split_of = {
-        split: (latents(subject, split), bed.labels(split)[:, :32]) for split in ("train", "validation", "test")
+        split: (latents(subject, split), bed.labels(split)[:, columns]) for split in ("train", "validation", "test")
     }
     train_NF, train_NP = split_of["train"]
     max_F = train_NF.max(0)
@@ -153,12 +147,12 @@ def rebuilt(bed, subject):
         return 2 * hits / (said_NP.sum() + true_NP.sum()) if hits else 0.0
 
     best = int(np.argmax([f1("validation", t) for t in range(11)]))
-    return best, [f1("test", t) for t in range(11)], boards("test", best)
+    return best, [f1("test", t) for t in range(11)], boards("test", best), split_of["test"][1]
 
 
 def test_board_reconstruction_equals_its_definition_with_the_threshold_chosen_on_validation(bed, subject):
-    best, f1_T, said_NP = rebuilt(bed, subject)
-    found, true_NP = reconstruction_score(subject), bed.labels("test")[:, :32]
+    best, f1_T, said_NP, true_NP = rebuilt(bed, subject)
+    found = reconstruction_score(subject)
     assert 0.1 < f1_T[best] < 1
     assert found.value == pytest.approx(f1_T[best], abs=1e-9)
     assert found.parts["threshold"] == pytest.approx(GRID[best])
@@ -166,8 +160,7 @@ def test_board_reconstruction_equals_its_definition_with_the_threshold_chosen_on
     assert found.parts["recall"] == pytest.approx((said_NP & true_NP).sum() / true_NP.sum(), abs=1e-9)
     details = found.details["by_property"]["mine_yours"]["details"]
     np.testing.assert_allclose(details["f1_T"], f1_T, atol=1e-6)
-    columns = supported(bed, 0, 32)
-    by_class = [2 * (said_NP & true_NP)[:, p].sum() / (said_NP[:, p].sum() + true_NP[:, p].sum()) for p in columns]
+    by_class = 2 * (said_NP & true_NP).sum(0) / (said_NP.sum(0) + true_NP.sum(0))
     np.testing.assert_allclose(details["f1"], by_class, atol=1e-6)
 
 
@@ -201,19 +194,18 @@ def test_too_few_games_to_support_the_headline_is_an_error(tiny_model, tiny_corp
 
 
 @torch.no_grad()
-def test_a_subject_encodes_each_splits_scored_positions_once(bed):
+def test_a_subject_encodes_each_splits_scored_positions_once_span_by_span(bed, monkeypatch):
+    monkeypatch.setattr(testbeds, "GAMES_AT_ONCE", 4)
     sae = make_sae("topk", d_model=bed.width, n_latents=24, k=4)
     subject = Subject("x", "sae", sae, bed)
     found = subject.latents("test")
     assert found is subject.latents("test")
-    expected = sae.encode(bed.activations("test")).numpy()
-    dense_NF = np.zeros(found.shape, np.float32)
-    for f in range(24):
-        entries = slice(found.indptr_F1[f], found.indptr_F1[f + 1])
-        dense_NF[found.rows_Z[entries], f] = found.values_Z[entries]
-    np.testing.assert_allclose(dense_NF, expected, rtol=1e-5, atol=1e-6)
-    largest_F = sae.encode(bed.activations("train")).max(0).values
-    np.testing.assert_allclose(subject.max_activation_F, largest_F, rtol=1e-5, atol=1e-6)
+    assert [part.n_positions for part in found] == [stop - start for start, stop, *_ in bed.spans("test")]
+    assert len(found) == 2
+    dense_NF = np.concatenate([part.to_dense() for part in found])
+    expected_NF = sae.encode(bed.activations("test")).numpy()
+    np.testing.assert_allclose(dense_NF, expected_NF, rtol=1e-5, atol=1e-6)
+    assert subject.l0 == (dense_NF > 0).sum() / len(dense_NF)
 
 
 def test_channels_and_neurons_are_the_signed_parts_of_the_activations():
@@ -223,34 +215,57 @@ def test_channels_and_neurons_are_the_signed_parts_of_the_activations():
 
 
 @pytest.fixture(scope="module")
-def probe_folders(bed, tmp_path_factory):
-    root = tmp_path_factory.mktemp("probes")
+def probed(tiny_model, tiny_corpus, tmp_path_factory):
+    """The testbed with a probe of each of its properties."""
+    bed, root = Testbed(tiny_model, tiny_corpus, HOOK, n_games=N), tmp_path_factory.mktemp("probes")
     shared = {"hook_names": (HOOK,), "fit": "closed_form", "n_train_games": 200, "n_test_games": 20}
-    return {
-        name: probe_run(bed.model, bed.corpus, ProbeConfig(property=name, **shared), out=root / name)
-        for name in bed.properties
-    }
+    for name in bed.properties:
+        folder = probe_run(bed.model, bed.corpus, ProbeConfig(property=name, **shared), out=root / name)
+        bed.probes[name] = load_probe(folder, HOOK)
+    return bed
 
 
-def test_probes_as_an_encoder_give_the_probability_of_every_column_of_the_labels(bed, probe_folders):
-    probes = [load_probe(folder, HOOK) for folder in probe_folders.values()]
-    acts_ND = bed.activations("test")
-    found_NP = ProbeEncoder(probes).encode(acts_ND)
-    assert found_NP.shape == bed.labels("test").shape
+def test_probes_as_an_encoder_give_the_probability_of_every_column_of_the_labels(probed):
+    acts_ND = probed.activations("test")
+    found_NP = ProbeEncoder(list(probed.probes.values())).encode(acts_ND)
+    assert found_NP.shape == probed.labels("test").shape
     columns = []
-    for probe in probes:
+    for probe in probed.probes.values():
         chance_NSC = F.softmax(torch.einsum("nd,dsc->nsc", acts_ND, probe.weight_DSC) + probe.bias_SC, dim=-1)
         columns.append(chance_NSC[:, :, 1:].flatten(1))  # class 0 stands for none of the labels
     torch.testing.assert_close(found_NP, torch.cat(columns, dim=1))
-    right = ((found_NP > 0.5).numpy() == bed.labels("test"))[:, bed.supported_P].mean()
+    right = ((found_NP > 0.5).numpy() == probed.labels("test"))[:, probed.supported_P].mean()
     assert right > 0.7
 
 
-def test_baselines_are_probe_neurons_and_channels_at_their_own_hook_points(bed, probe_folders):
-    found = {scores.subject["kind"]: scores for scores in baselines(bed, probe_folders)}
+def test_baselines_are_probe_neurons_and_channels_at_their_own_hook_points(probed):
+    found = {scores.subject["kind"]: scores for scores in baselines(probed)}
     assert list(found) == ["probe", "neurons", "residual"]
     hooks = {kind: scores.subject["testbed"]["hook_name"] for kind, scores in found.items()}
     assert hooks == {"probe": HOOK, "neurons": "blocks.0.mlp.hook_post", "residual": HOOK}
     for scores in found.values():
         assert set(scores) == {"coverage", "board_reconstruction"}  # nothing that needs a decoder
     assert found["probe"]["coverage"].value > found["probe"]["coverage"].parts["always_on"] + 0.05
+
+
+def test_a_probes_boards_are_what_it_finds_likelier_than_the_cut_of_best_f1_on_validation(probed):
+    found = reconstruction_score(Subject("probe", "probe", ProbeEncoder(list(probed.probes.values())), probed))
+    columns = supported(probed, 0, 32)
+    says = {
+        split: ProbeEncoder(list(probed.probes.values())).encode(probed.activations(split)).numpy()[:, columns]
+        for split in ("validation", "test")
+    }
+
+    def scored(split, cut):
+        precision, recall, f1 = brute_force.micro(says[split] > np.float32(cut), probed.labels(split)[:, columns])
+        return {"f1": f1, "precision": precision, "recall": recall}
+
+    cuts = [round(0.05 * i, 2) for i in range(1, 20)]
+    cut = max(cuts, key=lambda cut: scored("validation", cut)["f1"])
+    assert cuts[0] < cut < cuts[-1]
+    assert found.parts["threshold"] == cut
+    expected = scored("test", cut)
+    assert found.value == pytest.approx(expected["f1"], abs=1e-9)
+    assert found.parts["precision"] == pytest.approx(expected["precision"], abs=1e-9)
+    assert found.parts["recall"] == pytest.approx(expected["recall"], abs=1e-9)
+    assert "reference" not in found.parts

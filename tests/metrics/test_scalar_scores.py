@@ -5,9 +5,8 @@ from dataclasses import replace
 import brute_force
 import numpy as np
 import pytest
-import torch
 
-from boardgame_sae.activations.probes import ProbeConfig, probe_run
+from boardgame_sae.activations.probes import ProbeConfig, load_probe, probe_run
 from boardgame_sae.activations.testbed import Testbed
 from boardgame_sae.metrics.baselines import baselines
 from boardgame_sae.metrics.board_scores import coverage_score, reconstruction_score
@@ -40,25 +39,21 @@ def bed(played):
     return Testbed(*played, properties=PROPERTIES)
 
 
-class Telling:
+def telling(bed):
     """Latents that say each supported class of the testbed, with noise that grows from one to the next."""
-
-    def __init__(self, bed):
-        self.known = []
-        for seed, split in enumerate(SPLITS):
-            labels_NP = bed.labels(split)[:, bed.supported_P]
-            rng = np.random.default_rng(seed)
-            noise_NF = rng.random(labels_NP.shape) * np.linspace(0, 1.2, labels_NP.shape[1])
-            latents_NF = np.where(labels_NP, 0.2 + 0.8 * rng.random(labels_NP.shape), noise_NF * noise_NF / 2)
-            self.known.append((bed.activations(split), torch.from_numpy(latents_NF.astype(np.float32))))
-
-    def encode(self, x_ND):
-        return next(latents_NF for acts_ND, latents_NF in self.known if torch.equal(acts_ND, x_ND))
+    given = {}
+    for seed, split in enumerate(SPLITS):
+        labels_NP = bed.labels(split)[:, bed.supported_P]
+        rng = np.random.default_rng(seed)
+        noise_NF = rng.random(labels_NP.shape) * np.linspace(0, 1.2, labels_NP.shape[1])
+        latents_NF = np.where(labels_NP, 0.2 + 0.8 * rng.random(labels_NP.shape), noise_NF * noise_NF / 2)
+        given[split] = latents_NF.astype(np.float32)
+    return given
 
 
 @pytest.fixture(scope="module")
 def subject(bed):
-    return Subject("telling", "sae", Telling(bed), bed)
+    return Subject("telling", "sae", telling(bed), bed)
 
 
 def columns_of(bed, name):
@@ -79,7 +74,7 @@ def test_coverage_of_scalars_equals_brute_force_where_the_truth_is_known(bed, su
     parts = []
     for split in ("train", "test"):
         rows = known(bed, name, split)
-        parts += [subject.encoder.encode(bed.activations(split)).numpy()[rows], bed.labels(split)[rows][:, chosen]]
+        parts += [subject.given[split][rows], bed.labels(split)[rows][:, chosen]]
     rows = brute_force.held_out(*parts)
     found = coverage_score(subject).details["by_property"][name]
     assert found["value"] == pytest.approx(np.mean([row[6] for row in rows]), abs=1e-9)
@@ -116,7 +111,7 @@ def test_reconstruction_of_a_scalar_is_the_f1_of_its_one_label(bed, subject):
 
 def test_a_headline_without_support_hands_over_to_the_next_property_and_says_so(played):
     bed = Testbed(*played, properties=("en_passant", "can_check_next", "legal_move"))
-    found = coverage_score(Subject("telling", "sae", Telling(bed), bed))
+    found = coverage_score(Subject("telling", "sae", telling(bed), bed))
     assert (found.details["headline"], found.details["unsupported"]) == ("can_check_next", ["en_passant"])
     assert found.value == found.details["by_property"]["can_check_next"]["value"]
     assert found.details["high"] == ["can_check_next", "legal_move"]
@@ -125,21 +120,23 @@ def test_a_headline_without_support_hands_over_to_the_next_property_and_says_so(
 def test_no_supported_class_at_all_is_an_error(played):
     bed = Testbed(*played, properties=("en_passant",))
     with pytest.raises(ValueError, match="no class of en_passant is true and false often enough"):
-        coverage_score(Subject("x", "sae", Telling(Testbed(*played, properties=("threat",))), bed))
+        coverage_score(Subject("x", "sae", telling(Testbed(*played, properties=("threat",))), bed))
 
 
-def test_baselines_have_every_property_that_has_a_probe(bed, tmp_path):
+def test_baselines_have_every_property_and_read_those_that_have_a_probe(played, tmp_path):
+    bed = Testbed(*played, properties=PROPERTIES)
     shared = {"hook_names": (bed.hook_name,), "fit": "closed_form", "n_train_games": 40, "n_test_games": 20}
-    folders = {
-        name: probe_run(bed.model, bed.corpus, ProbeConfig(property=name, **shared), out=tmp_path / name)
-        for name in PROPERTIES
-        if name != "en_passant"
-    }
-    found = {scores.subject["kind"]: scores for scores in baselines(bed, folders)}
+    unread = ("en_passant", "threat")
+    for name in set(PROPERTIES) - set(unread):
+        folder = probe_run(bed.model, bed.corpus, ProbeConfig(property=name, **shared), out=tmp_path / name)
+        bed.probes[name] = load_probe(folder, bed.hook_name)
+    found = {scores.subject["kind"]: scores for scores in baselines(bed)}
     for scores in found.values():
         for name in ("coverage", "board_reconstruction"):
             assert list(scores[name].details["by_property"]) == [each for each in PROPERTIES if each != "en_passant"]
             assert scores[name].parts["high"] > 0
+    assert found["probe"]["board_reconstruction"].parts["threat"] == 0  # nothing reads it, so nothing says it
+    assert found["probe"]["board_reconstruction"].parts["skill"] > 0
 
 
 def test_a_position_has_no_mean_board_where_the_headline_is_not_about_squares(bed, played):

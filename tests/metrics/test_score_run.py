@@ -1,9 +1,11 @@
+import pyarrow.parquet as pq
 import pytest
 import torch
 
 from boardgame_sae.activations import testbed as testbeds
+from boardgame_sae.metrics.baselines import sparse_probe
 from boardgame_sae.metrics.score import Scores, evaluate
-from boardgame_sae.metrics.score_run import random_gpt_twin, score_baselines, score_saes
+from boardgame_sae.metrics.score_run import _fit_probes, random_gpt_twin, score_baselines, score_ceilings, score_saes
 from boardgame_sae.runs import RunError, damaged_files, file_hash, read_json
 from boardgame_sae.saes.sae import load_sae
 from boardgame_sae.saes.train import train_sae
@@ -38,10 +40,17 @@ def scored(root):
 
 def test_a_run_holds_what_evaluate_says_of_the_saved_sae(root, scored):
     bed = testbeds.load_testbed(root / "bed", "cpu")
-    found, expected = Scores.from_json(scored[0] / "scores.json"), evaluate(load_sae(root / "trained"), bed)
-    assert set(found) == set(expected)
+    _fit_probes(bed, None)  # those of the run, reused
+    found, expected = Scores.load(scored[0]), evaluate(load_sae(root / "trained"), bed)
+    assert set(found) == set(expected) == {"coverage", "board_reconstruction", "direction_recovery", "core"}
     for name, value in expected.items():
         assert found[name].value == pytest.approx(value.value, abs=1e-6)
+        assert (found[name].counts is None) == (value.counts is None) == (name in ("direction_recovery", "core"))
+    latents = pq.read_table(scored[0] / "latents.parquet").to_pydict()
+    assert latents["label"] == expected.latents["label"].tolist()
+    assert latents["f1"] == pytest.approx(expected.latents["f1"].tolist(), abs=1e-6)
+    assert found.subject["skipped"] == {}
+    assert found.subject["l0"] == pytest.approx(expected.subject["l0"])
     assert found.subject["kind"] == "sae"
     assert found.subject["sae"]["k"] == 4
     assert read_json(scored[0] / "DONE")["summary"] == {name: found[name].value for name in found}
@@ -53,6 +62,8 @@ def test_an_sae_of_the_random_gpt_is_scored_on_the_random_gpt(root, scored):
     found, expected = Scores.from_json(scored[1] / "scores.json"), evaluate(load_sae(root / "random"), twin)
     assert found.subject["kind"] == "random_gpt_sae"
     assert found.subject["testbed"]["model"] == twin.model.hash
+    assert set(found) == set(expected)
+    assert list(found.subject["skipped"]) == ["direction_recovery"]  # the probes are of another GPT
     for name, value in expected.items():
         assert found[name].value == pytest.approx(value.value, abs=1e-6)
 
@@ -96,6 +107,24 @@ def test_baselines_are_scored_into_one_run_that_is_reused(root):
         assert 0 < scores["coverage"].value <= 1
     before = stamps(root / "runs")
     assert score_baselines(root / "bed", device="cpu") == folder
+    assert stamps(root / "runs") == before
+
+
+def test_ceilings_are_probes_as_sparse_as_the_scored_saes_one_for_each_l0(root, scored):
+    folders = score_ceilings(scored, root / "bed", device="cpu")
+    sparsities = sorted({round(Scores.load(folder).subject["l0"]) for folder in scored})
+    assert len(folders) == len(sparsities)
+    bed = testbeds.load_testbed(root / "bed", "cpu")
+    _fit_probes(bed, None)
+    for folder, k in zip(folders, sparsities, strict=True):
+        found, expected = Scores.load(folder), sparse_probe(bed, k)
+        assert found.subject["kind"] == "sparse_probe"
+        assert found.subject["name"] == f"linear probe, {k} on"
+        assert set(found) == {"coverage", "board_reconstruction"}
+        for name, value in expected.items():
+            assert found[name].value == pytest.approx(value.value, abs=1e-6)
+    before = stamps(root / "runs")
+    assert score_ceilings(scored[::-1], root / "bed", device="cpu") == folders
     assert stamps(root / "runs") == before
 
 
