@@ -29,6 +29,7 @@ _PUBLIC = {
     "make_sae": "saes.sae",
     "load_sae": "saes.sae",
     "evaluate": "metrics.score",
+    "compare": "metrics.compare",
 }
 """The names a user starts from, and where they live. They are imported when first used: torch takes seconds."""
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from boardgame_sae.config import ConfigError, Flags, read_flags, read_yaml, to_mapping
 from boardgame_sae.inputs import (
+    CompareInput,
     CorpusInput,
     ExportInput,
     FolderInput,
@@ -196,6 +197,15 @@ def _score(argv: Sequence[str]) -> Path:
     return folders[0]
 
 
+def _compare(argv: Sequence[str]) -> Path:
+    from boardgame_sae.metrics.compare import compare_run, table
+
+    source, place = _parse("compare", _named(argv, "--scores"), CompareInput, Place)
+    folder, found = compare_run(source.scores, source.against, out=place.out)
+    _say(table(found))
+    return folder
+
+
 def _sweep(argv: Sequence[str]) -> Path:
     from boardgame_sae.model.train import legality_text
     from boardgame_sae.runs import read_json
@@ -294,6 +304,11 @@ VERBS: dict[str, tuple[str, str, Callable[[Sequence[str]], Path]]] = {
     "probe": ("Fit linear probes on every layer of a testbed's GPT.", "--testbed DIR --property board", _probe),
     "train-sae": ("Train an SAE on a testbed's activations.", "--testbed DIR --architecture topk --k 32", _train_sae),
     "score": ("Score SAEs beside every baseline.", "SAE_DIR ... --testbed DIR --suite supervised", _score),
+    "compare": (
+        "Say by how much one recipe scores better than another, with intervals.",
+        "SCORES_DIR ... --against SCORES_DIR ...",
+        _compare,
+    ),
     "sweep": ("Run a whole study from a YAML file.", "experiments/demo/study.yaml --workers 2", _sweep),
     "report": ("Tables, figures and the page of some sweeps.", "SWEEP_DIR ...", _report),
     "export": ("Give an SAE to another library.", "SAE_DIR --to sae_lens --out DIR", _export),

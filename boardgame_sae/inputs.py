@@ -95,6 +95,16 @@ class ScoreInput:
 
 
 @config
+class CompareInput:
+    """What is compared with what."""
+
+    scores: tuple[str, ...]
+    """Folders of scores; several are seeds of one recipe."""
+    against: tuple[str, ...]
+    """The same of the other recipe, scored on the same games."""
+
+
+@config
 class StudyInput:
     """A study."""
 

@@ -196,15 +196,15 @@ def loss_against_l0(rows: Sequence[Row]) -> Figure:
 def training_curves(curves: Sequence[tuple[str, str, Curve]]) -> Figure:
     """Explained variance and L0 of SAEs by training step.
 
-    curves: (architecture, label, metrics) of each SAE.
+    curves: (architecture, label, metrics) of each SAE; those of one label, seeds, have one line style.
     """
     figure = Figure(figsize=(10.5, 4.2), layout="constrained")
     variance, l0 = figure.subplots(1, 2)
-    lines, seen = ("-", "--", ":", "-."), dict.fromkeys((name for name, _, _ in curves), 0)
+    lines, seen = ("-", "--", ":", "-."), {name: list[str]() for name, _, _ in curves}
     for architecture, label, curve in curves:
         colour, marker = look(architecture)
-        line = lines[seen[architecture] % len(lines)]
-        seen[architecture] += 1
+        seen[architecture] += [label] if label not in seen[architecture] else []
+        line = lines[seen[architecture].index(label) % len(lines)]
         for axes, name in ((variance, "explained_variance"), (l0, "l0")):
             steps, values = points(curve, name)
             few = marker if len(steps) < 25 else ""
