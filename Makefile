@@ -14,7 +14,7 @@ NO_STOCKFISH = echo "No Stockfish, so the built-in engine plays. To have it: sud
 STUDY := experiments/demo/study.yaml
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo demo-chess test lint format types layers unit slow peers stockfish bench bench-saes train-othello-gpt train-chess-gpt clean
+.PHONY: help install demo demo-chess test lint format types layers unit slow peers stockfish bench bench-saes bench-metrics train-othello-gpt train-chess-gpt clean
 
 help: ## Show what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 22
@@ -89,6 +89,9 @@ bench: demo stockfish ## Measure speed, side by side with peers
 
 bench-saes: $(PEERS)/.installed ## Measure training steps of SAEs, side by side with SAELens and dictionary_learning
 	$(PEERS)/bin/python experiments/benchmarks/bench_saes.py
+
+bench-metrics: install ## Measure the supervised scores: all of one SAE, memory, and beside the published way of counting
+	$(BIN)/python experiments/benchmarks/bench_metrics.py
 
 clean: ## Remove the virtual environment (runs stay)
 	rm -rf $(VENV)

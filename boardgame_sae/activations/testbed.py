@@ -236,7 +236,7 @@ class Testbed:
     @cached_property
     def everywhere(self) -> "Testbed":
         """The same at every token of half as many games: what the published code measures a latent's scale on."""
-        n_games = max(1, self.n_games // 2)
+        n_games = max(1, len(self.positions("train").games_B) // 2)
         own = {"properties": self.properties, "n_games": n_games, "positions": "token"}
         return Testbed(self.model, self.corpus, self.hook_name, **own)
 

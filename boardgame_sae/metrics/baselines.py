@@ -94,7 +94,7 @@ def baselines(testbed: Testbed, suite: str = "supervised") -> list[Scores]:
 def sparse_probe(testbed: Testbed, k: int, suite: str = "supervised") -> Scores:
     """Scores of the testbed's probes with k outputs of each property on: the ceiling for SAEs of L0 k."""
     encoder = SparseProbeEncoder(_probes(testbed), k)
-    return evaluate(encoder, testbed, suite, name=f"linear probe, {k} on", kind="sparse_probe")
+    return evaluate(encoder, testbed, suite, name=f"linear probe, {k} on", kind="sparse_probe", facts={"k": k})
 
 
 def _probes(testbed: Testbed) -> list[Probe | int]:

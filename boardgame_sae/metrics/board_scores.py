@@ -241,11 +241,11 @@ def _latents_table(subject: Subject, found: Supervised) -> dict[str, np.ndarray]
     hit_F, on_F, true_F = cards.met.hit_F, cards.met.on_F, cards.true_F
     f1_F = 2 * hit_F / np.maximum(on_F + true_F, 1)
     always_F = always_on_f1(true_F / cards.n_positions_F)
-    known_F = cards.column_F >= 0
+    known_F, test = cards.column_F >= 0, subject.latents("test")
     return {
         "latent": np.arange(len(hit_F)),
-        "density": cards.met.above_zero_F / cards.n_positions_F.max(),
-        "max_activation": found.max_activation_F.astype(np.float64),
+        "density": np.sum([np.diff(part.indptr_F1) for part in test], axis=0) / sum(part.n_positions for part in test),
+        "max_activation": cards.max_activation_F.astype(np.float64),
         "property": names[cards.column_F],
         "label": labels[cards.column_F],
         "threshold": np.where(known_F, cards.threshold_F, 0.0),

@@ -53,19 +53,16 @@ class Met(NamedTuple):
     """(F,) int64: positions where it is on and the class true."""
     on_F: np.ndarray
     """(F,) int64: positions where it is on."""
-    above_zero_F: np.ndarray
-    """(F,) int64: positions where the latent is above zero."""
 
 
 def meet(sample: Sample, edge_F: np.ndarray, property_F: np.ndarray) -> Met:
     """How often each latent exceeds its edge, and meets its class there; a latent without a class (-1) never does."""
-    hit_F, on_F, above_zero_F = (np.zeros(sample.n_latents, np.int64) for _ in range(3))
+    hit_F, on_F = np.zeros(sample.n_latents, np.int64), np.zeros(sample.n_latents, np.int64)
     for part in sample.parts:
         latents, labels_NB = part.latents, part.words().view(np.uint8)
         with threads_for(len(latents.rows_Z)):
             _meet(latents.indptr_F1, latents.rows_Z, latents.values_Z, edge_F, property_F, labels_NB, hit_F, on_F)
-        above_zero_F += np.diff(latents.indptr_F1)
-    return Met(hit_F, on_F, above_zero_F)
+    return Met(hit_F, on_F)
 
 
 @njit(parallel=True, cache=True, nogil=True)

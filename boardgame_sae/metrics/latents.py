@@ -215,21 +215,27 @@ _NOT_FINITE = "latents hold NaN or infinity; activations must be finite"
 
 
 def _from_dense(dense_NF: np.ndarray) -> Latents:
+    """Row by row, a slab that fits into the cache at a time; then sorted by latent."""
     n_positions, n_latents = dense_NF.shape
-    n_chunks = min(64, max(1, n_positions // 256))
-    starts_K1 = np.linspace(0, n_positions, n_chunks + 1).astype(np.int64)
+    n_rows = max(1, _SLAB // max(1, n_latents))
+    found_RF, n_N = np.empty((n_rows, n_latents), np.int32), np.zeros(n_positions, np.int64)
+    cols, values = [np.empty(0, np.int32)], [np.empty(0, dense_NF.dtype)]
     with threads_for(dense_NF.size):
-        n_KF, bad_K = _count_positive(dense_NF, starts_K1)
-    if bad_K.any():
-        raise ValueError(_NOT_FINITE)
-    indptr_F1 = np.zeros(n_latents + 1, np.int64)
-    np.cumsum(n_KF.sum(axis=0), out=indptr_F1[1:])
-    first_KF = indptr_F1[:-1] + np.cumsum(n_KF, axis=0) - n_KF
-    rows_Z = np.empty(indptr_F1[-1], np.int32)
-    values_Z = np.empty(indptr_F1[-1], dense_NF.dtype)
-    with threads_for(dense_NF.size):
-        _fill_positive(dense_NF, starts_K1, first_KF, rows_Z, values_Z)
+        for first in range(0, n_positions, n_rows):
+            slab = slice(first, first + n_rows)
+            if not _find_positive(dense_NF[slab], found_RF, n_N[slab]):
+                raise ValueError(_NOT_FINITE)
+            ends_R = np.cumsum(n_N[slab])
+            cols.append(np.empty(ends_R[-1], np.int32))
+            values.append(np.empty(ends_R[-1], dense_NF.dtype))
+            _copy_found(dense_NF[slab], found_RF, ends_R, cols[-1], values[-1])
+    indptr_N1 = np.concatenate([np.zeros(1, np.int64), np.cumsum(n_N)])
+    indptr_F1, rows_Z, values_Z, _ = _sort(indptr_N1, np.concatenate(cols), np.concatenate(values), n_latents)
     return Latents(indptr_F1, rows_Z, values_Z, (n_positions, n_latents))
+
+
+_SLAB, _BLOCK = 2**20, 32
+"""Numbers of dense latents to look at together (4 MiB of float32), and rows that a thread takes at a time."""
 
 
 def _from_scipy(x: Any) -> Latents:
@@ -260,39 +266,70 @@ def _from_csr(indptr_N1: np.ndarray, col_Z: np.ndarray, values_Z: np.ndarray, sh
     keep_Z = values_Z > 0
     if not keep_Z.all():
         indptr_N1, col_Z, values_Z = _prefix(keep_Z)[indptr_N1], col_Z[keep_Z], values_Z[keep_Z]
-    indptr_F1, rows_Z, order_Z, repeated = transpose(
-        np.ascontiguousarray(indptr_N1, np.int64), np.ascontiguousarray(col_Z, np.int32), shape[1]
-    )
+    rows = np.ascontiguousarray(indptr_N1, np.int64), np.ascontiguousarray(col_Z, np.int32)
+    indptr_F1, rows_Z, values_Z, repeated = _sort(*rows, np.ascontiguousarray(values_Z), shape[1])
     if repeated:
         raise ValueError("a sparse tensor of latents names an entry twice; coalesce it first")
-    return Latents(indptr_F1, rows_Z, values_Z[order_Z], (shape[0], shape[1]))
+    return Latents(indptr_F1, rows_Z, values_Z, (shape[0], shape[1]))
+
+
+@njit(cache=True, nogil=True)
+def _sort(indptr_N1: Any, col_Z: Any, values_Z: Any, n_latents: int) -> Any:
+    """Entries row by row, sorted by latent: `Latents`' three arrays, and whether a row names a latent twice.
+
+    As `kernels.transpose`, but that the values go along.
+    """
+    indptr_F1 = np.zeros(n_latents + 1, np.int64)
+    for z in range(len(col_Z)):
+        indptr_F1[col_Z[z] + 1] += 1
+    for f in range(n_latents):
+        indptr_F1[f + 1] += indptr_F1[f]
+    next_F, rows_Z, sorted_Z = indptr_F1[:-1].copy(), np.empty(len(col_Z), np.int32), np.empty_like(values_Z)
+    repeated = False
+    for n in range(len(indptr_N1) - 1):
+        for z in range(indptr_N1[n], indptr_N1[n + 1]):
+            f = col_Z[z]
+            place = next_F[f]
+            repeated |= place > indptr_F1[f] and rows_Z[place - 1] == n
+            rows_Z[place], sorted_Z[place] = n, values_Z[z]
+            next_F[f] = place + 1
+    return indptr_F1, rows_Z, sorted_Z, repeated
 
 
 @njit(parallel=True, cache=True, nogil=True)
-def _count_positive(dense_NF: Any, starts_K1: Any) -> Any:
-    """Positive entries of each latent in each chunk of rows (K, F), and which chunks hold NaN or infinity (K,)."""
-    n_chunks, n_latents = len(starts_K1) - 1, dense_NF.shape[1]
-    n_KF = np.zeros((n_chunks, n_latents), np.int64)
-    bad_K = np.zeros(n_chunks, np.bool_)
-    for k in prange(n_chunks):
-        n_F, bad_F = np.zeros(n_latents, np.int32), np.zeros(n_latents, np.int32)
-        for n in range(starts_K1[k], starts_K1[k + 1]):
-            for f in range(n_latents):
-                n_F[f] += np.int32(dense_NF[n, f] > 0)
-                bad_F[f] |= np.int32(not (dense_NF[n, f] < np.inf))
-        n_KF[k] = n_F
-        bad_K[k] = bad_F.any()
-    return n_KF, bad_K
+def _find_positive(dense_RF: Any, found_RF: Any, n_R: Any) -> Any:
+    """Where each row is above zero, and at how many places; whether none is NaN or infinity.
+
+    Comparisons are written as bytes, which is vectorised, and looked through eight at a time, as most are zero. NaN
+    counts as above zero at first, so that one comparison finds all that must be looked at.
+    """
+    n_rows, n_cols = dense_RF.shape
+    n_blocks = (n_rows + _BLOCK - 1) // _BLOCK
+    bad_K = np.zeros(n_blocks, np.bool_)
+    for k in prange(n_blocks):
+        words = np.zeros((n_cols + 7) // 8, np.uint64)
+        above_F, bad = words.view(np.uint8), False
+        for r in range(k * _BLOCK, min(n_rows, (k + 1) * _BLOCK)):
+            row_F, found_F, n = dense_RF[r], found_RF[r], np.uint64(0)
+            for f in range(n_cols):
+                above_F[f] = np.uint8(not (row_F[f] <= 0))
+            for w in range(len(words)):
+                if words[w] != np.uint64(0):
+                    for f in range(8 * w, min(8 * w + 8, n_cols)):
+                        found_F[n] = f
+                        n += np.uint64(above_F[f])
+            for z in range(n):
+                bad |= not (row_F[found_F[z]] < np.inf)
+            n_R[r] = n
+        bad_K[k] = bad
+    return not bad_K.any()
 
 
 @njit(parallel=True, cache=True, nogil=True)
-def _fill_positive(dense_NF: Any, starts_K1: Any, first_KF: Any, rows_Z: Any, values_Z: Any) -> None:
-    """Write every positive entry to its place; chunk k's entries of latent f start at first_KF[k, f]."""
-    for k in prange(len(starts_K1) - 1):
-        next_F = first_KF[k].copy()
-        for n in range(starts_K1[k], starts_K1[k + 1]):
-            for f in range(dense_NF.shape[1]):
-                if dense_NF[n, f] > 0:
-                    rows_Z[next_F[f]] = n
-                    values_Z[next_F[f]] = dense_NF[n, f]
-                    next_F[f] += 1
+def _copy_found(dense_RF: Any, found_RF: Any, ends_R: Any, cols_Z: Any, values_Z: Any) -> None:
+    """Write the places that were found, and what stands there, row after row."""
+    for r in prange(len(dense_RF)):
+        first = ends_R[r - 1] if r > 0 else 0
+        for z in range(ends_R[r] - first):
+            cols_Z[first + z] = found_RF[r, z]
+            values_Z[first + z] = dense_RF[r, found_RF[r, z]]

@@ -82,6 +82,8 @@ class Cards:
 
     column_F: np.ndarray
     """Its column among the testbed's labels; -1 of a latent that is never on at the scored train positions."""
+    max_activation_F: np.ndarray
+    """m_f: its largest activation at the train positions where the class is known."""
     threshold_F: np.ndarray
     train_f1_F: np.ndarray
     true_F: np.ndarray
@@ -101,8 +103,6 @@ class Supervised:
     properties: tuple[PropertyResult, ...]
     """Those with a class that has examples enough, in the testbed's order."""
     cards: Cards
-    max_activation_F: np.ndarray
-    """m_f: each latent's largest activation at the scored train positions."""
 
 
 def supervised(subject: Subject) -> Supervised:
@@ -124,7 +124,6 @@ def _measure(subject: Subject) -> Supervised:
     return Supervised(
         tuple(by_name[columns.name] for columns in testbed.columns if columns.name in by_name),
         _best_cards([each.cards() for each in measured]),
-        measured[0].train.max_activation_F,
     )
 
 
@@ -310,6 +309,7 @@ class _Group:
         property_F, known_F = np.maximum(told.property_F, 0), told.property_F >= 0
         return told.above_F, Cards(
             np.where(known_F, column_P[property_F], -1),
+            self.train.max_activation_F,
             self.train.thresholds_T[told.t_F],
             told.f1_F,
             np.where(known_F, test.positives_P[property_F], 0),
@@ -333,10 +333,11 @@ def _best_cards(found: list[tuple[np.ndarray, Cards]]) -> Cards:
 
     return Cards(
         pick(lambda c: c.column_F),
+        pick(lambda c: c.max_activation_F),
         pick(lambda c: c.threshold_F),
         pick(lambda c: c.train_f1_F),
         pick(lambda c: c.true_F),
         pick(lambda c: c.n_positions_F),
-        Met(pick(lambda c: c.met.hit_F), pick(lambda c: c.met.on_F), found[0][1].met.above_zero_F),
+        Met(pick(lambda c: c.met.hit_F), pick(lambda c: c.met.on_F)),
         np.sum([cards.n_precise_F for _, cards in found], axis=0),
     )

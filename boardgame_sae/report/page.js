@@ -73,7 +73,7 @@ function number(value) {
 
 function withInterval(row, key) {
   const low = row[`${key}_low`];
-  return number(row[key]) + (known(low) ? ` [${number(low)}, ${number(row[`${key}_high`])}]` : "");
+  return number(row[key]) + (known(low) ? ` [${number(low)},\u00a0${number(row[`${key}_high`])}]` : "");
 }
 
 function fill(select, options, chosen) {
@@ -99,8 +99,9 @@ const BUTTONS = ["zoom2d", "pan2d", "zoomIn2d", "zoomOut2d", "resetScale2d", "to
 function plainTicks(values) {
   const ticks = [];
   const low = Math.min(...values) / 2, high = Math.max(...values) * 2;
+  const steps = high < 40 * low ? [1, 1.5, 2, 3, 5, 7] : [1, 2, 5];
   for (let power = Math.floor(Math.log10(low)); power <= Math.log10(high); power++)
-    for (const step of [1, 2, 5]) ticks.push(Number((step * 10 ** power).toPrecision(1)));
+    for (const step of steps) ticks.push(Number((step * 10 ** power).toPrecision(2)));
   return ticks.filter((tick) => tick >= low && tick <= high);
 }
 
@@ -270,11 +271,12 @@ function boardFigure(found, options, caption, title, kind) {
 }
 
 function cardElement(card, found) {
+  const about = card.label.endsWith(card.property) ? "" : ` (${card.property.replaceAll("_", " ")})`;
   const scale = Math.max(0.02, ...card.mean.flatMap((each) => each.difference.map(Math.abs)));
   const stats = `F1 ${number(card.f1)} (always on: ${number(card.chance)}) · precision ${number(card.precision)} · recall ${number(card.recall)} · ` +
     `on above ${card.threshold.toFixed(1)} of its largest activation · then on at ${(100 * card.on).toFixed(1)}% of positions, above zero at ` +
-    `${(100 * card.density).toFixed(1)}% · true at ${(100 * card.base).toFixed(1)}% · on train at least 95% precise about ` +
-    `${card.n_precise} ${card.n_precise === 1 ? "class" : "classes"}`;
+    `${(100 * card.density).toFixed(1)}% · true at ${(100 * card.base).toFixed(1)}% · at some threshold 95% precise on train ` +
+    `about ${card.n_precise} ${card.n_precise === 1 ? "class" : "classes"}`;
   const means = card.mean.map((each) => boardFigure(found, { heat: each.difference, scale, label: `${each.class}, difference by square` },
     [`${each.class}: more (+) or less (−) often`], "", "mean"));
   const boards = card.boards.map((board) => boardFigure(found,
@@ -282,7 +284,7 @@ function cardElement(card, found) {
     [`${number(board.activation)} after ply ${board.ply}`, element("br"), `${board.first_to_move ? "first" : "second"} to move`,
       element("span", { class: "moves" }, board.text)], board.text, "top"));
   return element("article", { class: "card" },
-    element("h4", {}, `latent ${card.latent}: “${card.label.replaceAll("_", " ")}” (${card.property.replaceAll("_", " ")})`),
+    element("h4", {}, `latent ${card.latent}: “${card.label.replaceAll("_", " ")}”` + about),
     element("p", { class: "soft" }, stats),
     element("div", { class: "boards" }, ...means), element("div", { class: "boards" }, ...boards));
 }

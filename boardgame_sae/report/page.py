@@ -354,7 +354,7 @@ def _summary_table(bed: Bed, lines: Sequence[tuple[str, Row]]) -> str:
         what = recipe(row) if row["kind"] != "random_gpt_sae" else f"{recipe(row)}, on a random-weights GPT"
         cells = [role, what, "" if row["l0"] is None else f"{row['l0']:.1f}"]
         columns = (name + end for name in ("coverage", "board_reconstruction") for end in ("", ".high"))
-        cells += [with_interval(row, column) for column in columns]
+        cells += [with_interval(row, column).replace(", ", ",\N{NO-BREAK SPACE}") for column in columns]
         body.append(cells)
     chance = lines[0][1].get("coverage_always_on")
     if chance is not None:

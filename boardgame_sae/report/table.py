@@ -160,7 +160,7 @@ def _bed(listed: dict[str, Any], sweep_folder: Path) -> Bed:
 
 
 def _read_scores(folder: Path) -> Scores:
-    """The scores in a folder, with the `k` of a sparse probe among its facts."""
+    """The scores in a folder. Raises RunError where an older version made them."""
     found = Scores.from_json(folder / SCORES_FILE)
     lacking = ["subject: l0"] if "l0" not in found.subject else []
     for name, value in found.items():
@@ -168,8 +168,6 @@ def _read_scores(folder: Path) -> Scores:
             lacking += [f"{name}: {key}" for key in ("groups", "layout") if key not in value.details]
     if lacking:
         raise RunError(f"{folder / SCORES_FILE}: has no '{lacking[0]}'; an older version made it: score it again")
-    if found.subject["kind"] == "sparse_probe":
-        found.subject["k"] = read_json(folder / "run.json")["config"]["k"]
     return found
 
 

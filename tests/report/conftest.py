@@ -25,6 +25,7 @@ STUDY = {
     "saes": [
         {"architecture": "topk", "n_latents": 32, "k": [2, 6]},
         {"architecture": "relu", "n_latents": 32, "sparsity_coefficient": 0.05},
+        {"architecture": "topk", "n_latents": 32, "k": 6, "seed": 1},
     ],
     "random_saes": [{"architecture": "topk", "n_latents": 32, "k": 6}],
 }

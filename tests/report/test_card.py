@@ -5,40 +5,74 @@ import pytest
 import torch
 
 from boardgame_sae.activations.testbed import load_testbed
-from boardgame_sae.metrics.score import Subject
-from boardgame_sae.report.card import best_latents, last_squares, latent_cards
+from boardgame_sae.metrics.latents import Latents
+from boardgame_sae.metrics.score import LATENTS_FILE, Subject
+from boardgame_sae.report.card import best_latents, last_squares, latent_cards, read_latents
 from boardgame_sae.report.figures import best_sae
+from boardgame_sae.runs import RunError
 from boardgame_sae.saes.sae import load_sae
 
 
 @pytest.fixture(scope="module")
 def made(study):
-    """The testbed, the best SAE, its scores and its cards."""
+    """The testbed, the best SAE, its table of latents and its cards."""
     bed = study.beds[0]
     testbed, scores = load_testbed(bed.folder, "cpu"), best_sae(bed)
     assert scores is not None
     sae = load_sae(next(folder for folder in bed.saes if folder.name == scores.subject["sae"]["sae_folder"]))
-    return testbed, sae, scores, latent_cards(testbed, sae, scores, 5)
+    table = read_latents(bed.score_folders[bed.scored.index(scores)])
+    return testbed, sae, table, latent_cards(testbed, sae, table, 5)
 
 
-def test_cards_are_of_distinct_latents_best_first(made):
-    *_, scores, cards = made
+def test_cards_are_of_the_latents_farthest_above_chance_best_first(made):
+    *_, table, cards = made
     latents = [card["latent"] for card in cards]
-    assert 0 < len(cards) <= 5
-    assert len(set(latents)) == len(latents)
+    assert len(cards) == len(set(latents)) == 5
     above = [(card["f1"] - card["chance"]) / (1 - card["chance"]) for card in cards]
     assert np.allclose(above, sorted(above, reverse=True), atol=1e-3)
-    by_property = [value["details"] for value in scores["coverage"].details["by_property"].values()]
-    pairs = [pair for each in by_property for pair in zip(each["f1"], each["always_on"], strict=True)]
-    assert above[0] == pytest.approx(max((f1 - chance) / (1 - chance) for f1, chance in pairs), abs=1e-3)
-    assert best_latents(scores, 1)[0]["latent"] == latents[0]
+    assert np.allclose(above, np.sort(table["above_chance"])[::-1][:5], atol=1e-3)
+    assert best_latents(table, 1) == latents[:1]
 
 
-def test_precision_and_recall_give_the_scored_f1(made):
-    for card in made[3]:
-        if card["precision"] + card["recall"]:
-            f1 = 2 * card["precision"] * card["recall"] / (card["precision"] + card["recall"])
-            assert f1 == pytest.approx(card["f1"], abs=2e-4)
+def test_a_latent_that_is_never_on_has_no_card():
+    table = {"above_chance": np.array([-0.5, 0.0, 0.5, 0.5]), "property": np.array(["b", "", "a", "b"], object)}
+    assert best_latents(table, 9) == [2, 3, 0]
+
+
+def test_the_numbers_of_a_card_are_those_of_its_boards(made):
+    testbed, sae, _, cards = made
+    labels_NP = testbed.labels("test")
+    with torch.no_grad():
+        train_NF, test_NF = (sae.encode(testbed.activations(split)).numpy() for split in ("train", "test"))
+    for card in cards:
+        columns = next(columns for columns in testbed.columns if columns.name == card["property"])
+        true_N = labels_NP[:, columns.start + columns.labels.index(card["label"])]
+        on_N = test_NF[:, card["latent"]] > np.float32(card["threshold"]) * train_NF[:, card["latent"]].max()
+        hits, base = (on_N & true_N).sum(), true_N.mean()
+        expected = {"precision": hits / on_N.sum(), "recall": hits / true_N.sum(), "base": base, "on": on_N.mean()}
+        expected |= {"f1": 2 * hits / (on_N.sum() + true_N.sum()), "chance": 2 * base / (1 + base)}
+        assert {name: card[name] for name in expected} == pytest.approx(expected, abs=6e-5)
+
+
+def test_a_latent_is_precise_about_classes_it_tells_95_times_of_100_on_train(made):
+    testbed, sae, _, cards = made
+    labels_NP = testbed.labels("train")[:, testbed.supported_P]
+    with torch.no_grad():
+        train_NF = sae.encode(testbed.activations("train")).numpy()
+    for card in cards:
+        a_N = train_NF[:, card["latent"]]
+        said_TN = np.stack([a_N > np.float32(t / 10) * a_N.max() for t in range(11)])
+        hit_TP = said_TN.astype(int) @ labels_NP.astype(int)
+        precise_TP = (hit_TP >= 10) & (hit_TP >= 0.95 * said_TN.sum(1, keepdims=True))
+        assert card["n_precise"] == precise_TP.any(0).sum()
+
+
+def test_a_missing_or_damaged_table_of_latents_is_named(tmp_path):
+    with pytest.raises(RunError, match=r"latents\.parquet: no such file"):
+        read_latents(tmp_path)
+    (tmp_path / LATENTS_FILE).write_bytes(b"PAR1 no more")
+    with pytest.raises(RunError, match=r"latents\.parquet: damaged"):
+        read_latents(tmp_path)
 
 
 def test_boards_are_those_of_the_replayed_games(made):
@@ -54,7 +88,7 @@ def test_boards_are_those_of_the_replayed_games(made):
 
 def test_boards_are_where_the_latent_is_most_active(made):
     testbed, sae, _, cards = made
-    acts = Subject("sae", "sae", sae, testbed).latents("test")
+    acts = Latents.concatenate(Subject("sae", "sae", sae, testbed).latents("test"))
     for card in cards:
         shown = [board["activation"] for board in card["boards"]]
         assert shown == sorted(shown, reverse=True)

@@ -9,6 +9,7 @@ from boardgame_sae.report.figures import (
     board_heat_maps,
     coverage_against_l0,
     coverage_by_property,
+    direction_recovery,
     training_curves,
     write_figures,
 )
@@ -22,7 +23,7 @@ from boardgame_sae.saes.sae import architectures
 def test_every_figure_is_written_and_the_same_twice(study, tmp_path):
     first = write_figures(study, tmp_path / "a")
     names = ["learning_curve", "legality", "probe_accuracy", "f1_by_square", "coverage_by_property", "coverage_vs_l0"]
-    names += ["loss_vs_l0", "sae_training"]
+    names += ["direction_recovery", "loss_vs_l0", "sae_training"]
     assert [path.stem for path in first] == names
     second = write_figures(study, tmp_path / "b")
     for one, other in zip(first, second, strict=True):
@@ -146,8 +147,12 @@ def test_coverage_by_property_has_a_sign_a_subject_in_the_testbeds_order(study):
     assert best is not None
     by_property = best["coverage"].details["by_property"]
     names = ("mine_yours", "legal_move", "flipped")
-    assert drawn["best SAE"] == [[by_property[name]["value"], y] for y, name in enumerate(names)]
-    assert {"linear probe", "random-GPT SAE", "MLP neurons", "residual channels"} < set(drawn)
+    assert [x for x, _ in drawn["best SAE"]] == [by_property[name]["value"] for name in names]
+    assert [round(y) for _, y in drawn["best SAE"]] == [0, 1, 2], "near its own line"
+    others = {"linear probe", "random-GPT SAE", "MLP neurons", "residual channels"}
+    assert others | {"linear probe as sparse as the best SAE", "always on (chance)"} < set(drawn)
+    heights = [points[0][1] for label, points in drawn.items() if label in others | {"best SAE"}]
+    assert len(set(heights)) == len(heights), "no sign hides another"
 
 
 def test_coverage_has_a_series_an_architecture_bars_and_baselines(study):
@@ -159,12 +164,36 @@ def test_coverage_has_a_series_an_architecture_bars_and_baselines(study):
     assert "always on (chance)" in labels
     drawn = {container.get_label(): container for container in coverage.containers}
     line, _, (bars,) = drawn["topk"]
-    known = sorted((r for r in rows if r["kind"] == "sae" and r["architecture"] == "topk"), key=lambda r: r["l0"])
+    known = [r for r in rows if r["kind"] == "sae" and r["architecture"] == "topk" and not r["pooled_as"]]
+    known.sort(key=lambda r: r["l0"])
+    assert [row["n_seeds"] for row in known] == [1, 2], "seeds are one point"
     assert np.allclose(line.get_xydata(), [[row["l0"], row["coverage"]] for row in known])
     ends = [segment[:, 1].tolist() for segment in bars.get_segments()]
     assert np.allclose(ends, [[row["coverage_low"], row["coverage_high"]] for row in known])
     assert to_hex(line.get_color()) == look("topk")[0].lower()
     assert to_hex(drawn["random-GPT SAE"][0].get_color()) == GREY
+
+
+def test_the_ceiling_of_the_same_sparsity_is_a_line_over_its_l0(study):
+    rows = rows_of([study])
+    for axes, column in zip(coverage_against_l0(rows).axes, ("coverage", "board_reconstruction"), strict=True):
+        (line,) = [line for line in axes.lines if line.get_label() == "linear probe of the same sparsity"]
+        known = sorted((row["l0"], row[column]) for row in rows if row["kind"] == "sparse_probe")
+        assert np.allclose(line.get_xydata(), known)
+
+
+def test_direction_recovery_stands_beside_its_random_level(study):
+    rows = rows_of([study])
+    known = sorted((r for r in rows if r["kind"] == "sae" and not r["pooled_as"]), key=lambda r: r["l0"])
+    columns = (("", "random"), ("_means", "means_random"))
+    for axes, (ending, random) in zip(direction_recovery(rows).axes, columns, strict=True):
+        (line,) = [line for line in axes.lines if line.get_label() == "random directions (chance)"]
+        assert np.allclose(line.get_xydata(), [[r["l0"], r[f"direction_recovery_{random}"]] for r in known])
+        topk = next(each for each in axes.containers if each.get_label() == "topk")[0]
+        values = [r[f"direction_recovery{ending}"] for r in known if r["architecture"] == "topk"]
+        assert np.allclose(topk.get_ydata(), values)
+        low, high = axes.get_ylim()
+        assert all(low <= y <= high for each in axes.lines for y in each.get_ydata()), "nothing is cut off"
 
 
 def test_log_axes_have_plain_numbers(study):
@@ -186,6 +215,8 @@ def test_training_curves_of_one_architecture_differ_by_line():
     variance, l0 = training_curves([("topk", "k = 2", curve), ("topk", "k = 6", curve)]).axes
     assert variance.lines[0].get_linestyle() != variance.lines[1].get_linestyle()
     assert variance.lines[0].get_color() == l0.lines[0].get_color() == look("topk")[0]
+    variance, _ = training_curves([("topk", "k = 2", curve), ("topk", "k = 2", curve)]).axes
+    assert variance.lines[0].get_linestyle() == variance.lines[1].get_linestyle(), "seeds look alike"
 
 
 def test_the_best_sae_is_that_of_highest_coverage(study):

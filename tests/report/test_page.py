@@ -54,6 +54,8 @@ def test_the_data_parses_and_is_the_table(page, sweep):
     names = {row["name"] for row in rows if row["kind"] == "sae"}
     assert {each["name"] for each in data["cards"]} <= names
     assert data["cards"]
+    seeds = {row["name"] for row in rows if row["kind"] == "sae" and row["pooled_as"]}
+    assert sum(each["name"] in seeds for each in data["cards"]) <= 1, "one card an SAE, whatever its seeds"
     for each in data["cards"]:
         assert all(len(board["cells"]) == 16 for card in each["cards"] for board in card["boards"])
 
@@ -68,17 +70,19 @@ def test_a_name_cannot_break_out_of_the_data():
 
 def test_figures_are_inside_with_a_text_for_those_who_cannot_see_them(page):
     images = re.findall(r"<img [^>]*>", page.replace(get_plotlyjs(), ""))
-    assert len(images) == 8
+    assert len(images) == 9
     assert all('src="data:image/png;base64,' in image and 'alt="' in image for image in images)
 
 
 def test_the_summary_has_the_headline_numbers(page, study):
     legality = read_json(study.model / "legality.json")
-    best = max(row["coverage"] for row in collect([study.folder]) if row["kind"] == "sae")
+    best = max(row["coverage"] for row in collect([study.folder]) if row["kind"] == "sae" and row["n_seeds"] == 1)
     summary = page.split('id="summary"')[1].split("</section>")[0]
     assert f"{legality['test']['legal_rate']:.2%}" in summary
     assert f"{best:.3f}" in summary
     assert "always on" in summary
+    assert "Of 4 SAEs" in summary
+    assert "ceiling of the same sparsity" in summary
     low, high = legality["test"]["interval"]
     assert f"[{low:.2%}, {high:.2%}]" in summary
 
@@ -107,6 +111,8 @@ def test_the_axes_are_the_registered_scores_and_what_stands_beside_them(sweep):
     for name, each in scores().items():
         assert (found[name]["title"], found[name]["meaning"]) == (each.title, each.meaning)
     assert found["coverage.legal_move"]["group"] == "beside them"
+    assert found["coverage.high"]["title"] == "Coverage, high level"
+    assert found["direction_recovery_means"]["title"] == "Direction recovery: by mean differences"
     assert not [key for key in found if key.endswith(("_low", "_high"))]
 
 

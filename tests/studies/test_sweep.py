@@ -117,7 +117,8 @@ def test_a_study_lists_every_run_and_all_are_whole(study):
     assert [[found["property"] for found in each] for each in probes] == [["board", "legal_move"]] * 2
     assert probes[0] != probes[1]
     runs = [listed["corpus"], listed["model"], *listed["probes"], *listed["random_probes"]]
-    runs += [bed["testbed"], bed["baselines"], *bed["saes"], *bed["random_saes"], *bed["scores"], folder]
+    runs += [bed["testbed"], bed["baselines"], *bed["saes"], *bed["random_saes"], *bed["scores"]]
+    runs += [*bed["ceilings"], folder]
     for run in runs:
         assert (Path(run) / "DONE").exists(), run
         assert damaged_files(run) == [], run
@@ -134,6 +135,17 @@ def test_every_sae_of_the_grid_is_trained_and_scored_with_the_baselines_beside(s
         scores = Scores.from_json(Path(bed["baselines"]) / kind / "scores.json")
         assert scores.subject["kind"] == kind
         assert "coverage" in scores
+
+
+def test_beside_the_saes_stand_probes_as_sparse_as_each(study):
+    (bed,) = read_json(study[1] / "sweep.json")["testbeds"]
+    subjects = [Scores.from_json(Path(folder) / "scores.json").subject for folder in bed["scores"]]
+    expected = sorted({max(1, round(subject["l0"])) for subject in subjects if subject["kind"] == "sae"})
+    assert [read_json(Path(folder) / "run.json")["config"]["k"] for folder in bed["ceilings"]] == expected
+    for folder in bed["ceilings"]:
+        scores = Scores.from_json(Path(folder) / "scores.json")
+        assert scores.subject["kind"] == "sparse_probe"
+        assert {"coverage", "board_reconstruction"} <= set(scores)
 
 
 def test_run_again_a_study_reuses_everything(study, monkeypatch):
@@ -260,7 +272,8 @@ def test_a_killed_study_run_again_ends_with_the_same_bytes(study, tmp_path, monk
     assert folder.name == study[1].name
     whole, resumed = files_of(study[0]), files_of(root)
     compared = [name for name in resumed if name.name not in ("timings.jsonl", "sweep.json", "DONE")]
-    assert sum(name.name == "scores.json" for name in compared) == 4 + 3
+    (bed,) = read_json(folder / "sweep.json")["testbeds"]
+    assert sum(name.name == "scores.json" for name in compared) == 4 + 3 + len(bed["ceilings"])
     for name in compared:
         if name.name != "testbed.json":  # it holds the way to the corpus
             assert file_hash(resumed[name]) == file_hash(whole[name]), name

@@ -1,0 +1,218 @@
+"""Supervised scores: how long all of them take, in how much memory, and beside the published way of counting.
+
+    make bench-metrics        writes experiments/benchmarks/metrics.md too
+
+1. *Counting* is done three ways on the same dense tensors, which must give equal integers: `count_latents`, one dense
+   product a threshold (`torch.einsum`, as the published code does), and the definition itself, a comparison broadcast
+   over thresholds, latents, positions and properties. The last is timed on a part of the positions: its time is their
+   number times a constant.
+2. *All scores* of one SAE on 1,000 games a split, all Othello properties, each stage's seconds.
+3. *Paper scale*: chess, width 512, 4,096 and 8,192 latents, the 768 board classes and all strategy properties, with
+   the default budget and with a small one. Each runs in a process of its own, whose peak memory is measured.
+
+SAEs and GPT have random weights: time does not depend on what they have learned, only on how many latents are on. The
+GPT has one layer, as reading its activations is not what is measured.
+"""
+
+import json
+import os
+import platform
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+import numba
+import torch
+from bench_counts import L0, N_LATENTS, N_POSITIONS, N_PROPERTIES, THRESHOLDS, dense_counts, example
+
+from boardgame_sae.activations.probe_data import Targets
+from boardgame_sae.activations.probes import Probe
+from boardgame_sae.activations.testbed import Testbed
+from boardgame_sae.metrics.counts import count_latents
+from boardgame_sae.metrics.latents import as_latents
+from boardgame_sae.metrics.score import MAX_BYTES, evaluate
+from boardgame_sae.model.game_model import GameModel
+from boardgame_sae.model.gpt import GPT, GPTConfig
+from boardgame_sae.saes.sae import make_sae
+from boardgame_sae.transcripts.generate import generate
+
+T = TypeVar("T")
+N_GAMES, WIDTH, K = 1000, 512, 64
+BROADCAST_POSITIONS = 20
+"""Positions of the definition's broadcast: all 20,000 would take hours."""
+CHESS_CHARACTERS = 256
+"""Characters of each chess game that the published study reads."""
+
+
+def timed(function: Callable[[], T], repeats: int) -> tuple[float, T]:
+    """Seconds of the fastest of some calls, and the last result."""
+    best = float("inf")
+    for _ in range(repeats):
+        start = time.perf_counter()
+        result = function()
+        best = min(best, time.perf_counter() - start)
+    return best, result
+
+
+def broadcast_counts(latents_NF: torch.Tensor, labels_NP: torch.Tensor, max_F: torch.Tensor) -> torch.Tensor:
+    """on_TFP by the definition: (threshold, latent, position, property) compared, multiplied and summed."""
+    parts = []
+    for threshold in THRESHOLDS:
+        on_FN = (latents_NF > threshold * max_F).T
+        parts.append((on_FN[:, :, None] & labels_NP[None]).sum(1, dtype=torch.int32))
+    return torch.stack(parts)
+
+
+def counting(n_threads: int) -> dict[str, Any]:
+    """Seconds of each way of counting, on so many threads."""
+    numba.set_num_threads(n_threads)
+    torch.set_num_threads(n_threads)
+    latents_NF, labels_NP = example()
+    few_NF, few_NP, max_F = latents_NF[:BROADCAST_POSITIONS], labels_NP[:BROADCAST_POSITIONS], latents_NF.amax(0)
+    count_latents(latents_NF[:300], labels_NP[:300], thresholds=THRESHOLDS)  # compiles
+    dense, counts = timed(lambda: count_latents(latents_NF, labels_NP, thresholds=THRESHOLDS), 5)
+    compressed = as_latents(latents_NF)
+    sparse, counts_sparse = timed(lambda: count_latents(compressed, labels_NP, thresholds=THRESHOLDS), 5)
+    product, (on_TFP, n_on_TF) = timed(lambda: dense_counts(latents_NF, labels_NP), 2)
+    broadcast, few_TFP = timed(lambda: broadcast_counts(few_NF, few_NP, max_F), 1)
+    ours = count_latents(few_NF, few_NP, max_activation_F=max_F, thresholds=THRESHOLDS).on_TFP
+    for each in (counts, counts_sparse):
+        assert torch.equal(each.on_TFP, on_TFP)
+        assert torch.equal(each.n_on_TF, n_on_TF)
+    assert torch.equal(few_TFP, ours)
+    broadcast *= N_POSITIONS / BROADCAST_POSITIONS
+    return {"threads": n_threads, "dense": dense, "sparse": sparse, "product": product, "broadcast": broadcast}
+
+
+def testbed(game: str, properties: tuple[str, ...], folder: Path) -> Testbed:
+    """Random games, a GPT of one layer and random weights, and random probes of every property."""
+    fields = {"game": game, "n_games": 6 * N_GAMES, "validation_fraction": 0.2, "test_fraction": 0.2, "seed": 0}
+    corpus = generate(**fields, **({"tokenization": "char"} if game == "chess" else {}), out=folder / "corpus")
+    n_ctx = min(corpus.n_ctx, CHESS_CHARACTERS) if game == "chess" else corpus.n_ctx
+    shape = {"n_layers": 1, "d_model": WIDTH, "n_heads": 8, "d_vocab": len(corpus.alphabet), "n_ctx": n_ctx}
+    model = GameModel(GPT(GPTConfig(**shape)).eval(), {"alphabet": list(corpus.alphabet), "hash": "random"})
+    bed = Testbed(model, corpus, "blocks.0.hook_resid_post", properties=properties, n_games=N_GAMES)
+    for columns in bed.columns:
+        prop = corpus.game.property(columns.name)
+        bed.labels("train", 0, 1)
+        targets = Targets.of(prop, bed._labels["train"][columns.name].rows(0, 5000))
+        n_groups = prop.size // targets.group
+        weight_DSC = torch.randn(WIDTH, n_groups, targets.n_classes)
+        bed.probes[columns.name] = Probe(weight_DSC, torch.zeros(n_groups, targets.n_classes), targets)
+    return bed
+
+
+def scoring(game: str, properties: tuple[str, ...], n_latents: int, max_bytes: int) -> dict[str, Any]:
+    """Seconds of every score of an SAE on a testbed whose activations are in memory already; and peak memory, GiB."""
+    torch.manual_seed(0)
+    with tempfile.TemporaryDirectory() as folder:
+        bed = testbed(game, properties, Path(folder))
+        began = time.perf_counter()
+        for split in ("train", "validation", "test"):
+            bed.activations(split)
+        supported = int(bed.supported_P.sum())
+        harvested = time.perf_counter() - began
+        before = peak_gib()
+        sae = make_sae("topk", d_model=WIDTH, n_latents=n_latents, k=K)
+        warm = make_sae("topk", d_model=WIDTH, n_latents=128, k=8)
+        small = Testbed(bed.model, bed.corpus, bed.hook_name, properties=properties[:1], n_games=40)
+        evaluate(warm, small, "supervised")  # compiles
+        began = time.perf_counter()
+        found = evaluate(sae, bed, "supervised", max_bytes=max_bytes)
+        seconds = time.perf_counter() - began
+    return {
+        "game": game,
+        "positions": sum(found.subject["positions"].values()),
+        "classes": bed.columns[-1].stop,
+        "supported": supported,
+        "n_latents": n_latents,
+        "max_bytes": max_bytes,
+        "harvested": harvested,
+        "seconds": seconds,
+        "by_score": found.seconds,
+        "before_gib": before,
+        "peak_gib": peak_gib(),
+        "coverage": found["coverage"].value,
+        "reconstruction": found["board_reconstruction"].value,
+    }
+
+
+def peak_gib() -> float:
+    """The most memory this process has held."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+
+
+def in_a_process(what: str, *arguments: Any) -> dict[str, Any]:
+    """Run a measurement in a fresh process."""
+    words = [sys.executable, __file__, what, json.dumps(arguments)]
+    done = subprocess.run(words, stdout=subprocess.PIPE, text=True, check=True)
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+OTHELLO = ("mine_yours", "board", "legal_move", "flipped", "line")
+CHESS = (
+    "piece_moved", "threat", "legal_move", "check", "can_check_next", "has_queen", "can_capture_queen",
+    "has_bishop_pair", "castling_rights", "castling_kingside", "castling_queenside", "fork", "pin", "en_passant",
+    "ambiguous_move",
+)  # fmt: skip
+SCORING = (
+    ("othello", OTHELLO[:1] + OTHELLO[2:4], 4096, MAX_BYTES),
+    ("othello", OTHELLO, 4096, MAX_BYTES),
+    ("othello", OTHELLO, 4096, 2**26),
+    ("chess", CHESS, 4096, MAX_BYTES),
+    ("chess", CHESS, 8192, MAX_BYTES),
+)
+
+
+def lines() -> list[str]:
+    """The tables as Markdown."""
+    size = f"{N_POSITIONS:,} positions, {N_LATENTS:,} latents, L0 {L0}, {N_PROPERTIES} classes, {len(THRESHOLDS)}"
+    found = [f"Counting: {size} thresholds, the same dense float32 tensors, equal integers.", ""]
+    heads = ["threads", "count_latents, s", "... of compressed latents, s", "dense products, s", "times faster"]
+    heads += ["... of compressed latents", "broadcast, s (from 20 positions)", "times faster"]
+    found += ["| " + " | ".join(heads) + " |", "| " + " | ".join("---:" for _ in heads) + " |"]
+    for n_threads in (1, 2):
+        c = in_a_process("counting", n_threads)
+        cells = [str(n_threads), f"{c['dense']:.3f}", f"{c['sparse']:.3f}", f"{c['product']:.2f}"]
+        cells += [f"{c['product'] / c['dense']:.0f}", f"{c['product'] / c['sparse']:.0f}"]
+        cells += [f"{c['broadcast']:,.0f}", f"{c['broadcast'] / c['dense']:,.0f}"]
+        found.append("| " + " | ".join(cells) + " |")
+    text = (
+        f"All supervised scores of one `topk` SAE (k = {K}, width {WIDTH}), {N_GAMES:,} games a split, activations in"
+    )
+    found += ["", f"{text} memory. Target: Othello, all properties, under 60 s on 2 cores; chess within 24 GiB.", ""]
+    heads = ["game", "positions", "classes (scored)", "latents", "budget, MiB", "seconds", "by score", "peak, GiB"]
+    heads += ["... before scoring"]
+    found += ["| " + " | ".join(heads) + " |", "| " + " | ".join("---" for _ in heads) + " |"]
+    for arguments in SCORING:
+        s = in_a_process("scoring", *arguments)
+        by_score = ", ".join(f"{name} {seconds:.1f}" for name, seconds in s["by_score"].items())
+        cells = [s["game"], f"{s['positions']:,}", f"{s['classes']:,} ({s['supported']:,})", f"{s['n_latents']:,}"]
+        cells += [f"{s['max_bytes'] >> 20:,}", f"{s['seconds']:.1f}", by_score, f"{s['peak_gib']:.2f}"]
+        cells += [f"{s['before_gib']:.2f}"]
+        found.append("| " + " | ".join(cells) + " |")
+        print(found[-1], file=sys.stderr, flush=True)
+    machine = f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}"
+    return [*found, "", f"{machine}. `core` includes the clean, zeroed and averaged model, once a testbed."]
+
+
+def main() -> None:
+    """Measure what is asked for, or all, and print the tables."""
+    if len(sys.argv) > 1:
+        measure = {"counting": counting, "scoring": scoring}[sys.argv[1]]
+        print(json.dumps(measure(*json.loads(sys.argv[2]))))
+        return
+    text = "# Supervised scores: speed and memory\n\n" + "\n".join(lines()) + "\n"
+    Path(__file__).with_name("metrics.md").write_text(text)
+    print(text)
+
+
+if __name__ == "__main__":
+    main()
