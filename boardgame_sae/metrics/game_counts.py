@@ -127,7 +127,10 @@ class GameCounts:
         return np.stack(sums, axis=-1).astype(np.int64)  # float64 holds them exactly
 
     def save(self, path: str | Path) -> None:
-        """Write one safetensors file, whole or not at all; equal counts make equal bytes."""
+        """Write one safetensors file, whole or not at all; equal counts make equal bytes.
+
+        Counts of one game are small: they and the columns are written in the fewest bytes that hold the largest.
+        """
         arrays: dict[str, np.ndarray] = {"shape": np.array(self._shape, np.int64)}
         for name in _PARTS:
             part: csr_array = getattr(self, name)
@@ -162,6 +165,11 @@ def _read(arrays: dict[str, np.ndarray], name: str, shape: tuple[int, int]) -> c
     found = csr_array((data, indices, indptr), shape=shape)
     found.check_format(full_check=True)
     return found
+
+
+def _small(numbers: np.ndarray) -> np.ndarray:
+    """Numbers from 0 up in the fewest bytes that hold the largest."""
+    return numbers.astype(np.min_scalar_type(numbers.max(initial=0)))
 
 
 def _canonical(part: csr_array, name: str) -> csr_array:

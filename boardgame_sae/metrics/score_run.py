@@ -23,6 +23,8 @@ from boardgame_sae.saes.sae import SAE, load_sae, sae_config
 from boardgame_sae.saes.train import TrainSAEConfig, testbed_metadata, train_saes_run
 
 CORE_FILE = "core_eval_results.json"
+FORMAT = 2
+"""Raised whenever scores come to mean or to hold something else, so that older ones are not taken for them."""
 
 
 def score_saes(
@@ -58,7 +60,7 @@ def score_saes(
 def _score_sae(sae: SAE, folder: Path, testbed: Testbed, suite: str, random: bool, fitted: dict[str, str]) -> Path:
     name = folder.name + ("-random-gpt" if random else "")
     inputs = {"sae": content_of(folder), "testbed": testbed.hash, **fitted}
-    with Run("scores", name, {"suite": suite}, inputs) as run:
+    with Run("scores", name, {"suite": suite, "format": FORMAT}, inputs) as run:
         if not run.done:
             config = {**sae.trained_as, "sae_folder": folder.name}
             kind = "random_gpt_sae" if random else "sae"
@@ -80,7 +82,7 @@ def score_baselines(
     """
     testbed = load_testbed(testbed_folder, device)
     fitted = _fit_probes(testbed, probes)
-    with Run("scores", "baselines", {"suite": suite}, {"testbed": testbed.hash, **fitted}) as run:
+    with Run("scores", "baselines", {"suite": suite, "format": FORMAT}, {"testbed": testbed.hash, **fitted}) as run:
         if not run.done:
             for scores in baselines(testbed, suite):
                 kind = scores.subject["kind"]
@@ -105,7 +107,8 @@ def score_ceilings(
     found = [Scores.from_json(Path(folder) / SCORES_FILE) for folder in score_folders]
     folders = []
     for k in sorted({max(1, round(scores.subject["l0"])) for scores in found}):
-        with Run("scores", f"probe-{k}", {"suite": suite, "k": k}, {"testbed": testbed.hash, **fitted}) as run:
+        config = {"suite": suite, "format": FORMAT, "k": k}
+        with Run("scores", f"probe-{k}", config, {"testbed": testbed.hash, **fitted}) as run:
             if not run.done:
                 _write(run, sparse_probe(testbed, k, suite))
             folders.append(run.folder)
