@@ -110,10 +110,11 @@ def core_score(subject: Subject) -> ScoreValue:
 
     def through(batch: _Batch) -> Tensor:
         """What the SAE makes of a batch; in passing, all that needs activations and latents only."""
-        z_BLF = sae.encode(batch.acts_BLD)
-        x_hat_BLD = decode(z_BLF)
-        sums.add(*(part[batch.read_BL] for part in (batch.acts_BLD, z_BLF, x_hat_BLD)))
-        return x_hat_BLD
+        x_ND = batch.acts_BLD[batch.read_BL]
+        z_NF = sae.encode(x_ND)
+        x_hat_ND = decode(z_NF)
+        sums.add(x_ND, z_NF, x_hat_ND)
+        return batch.acts_BLD.index_put((batch.read_BL,), x_hat_ND)
 
     ce_sae, kl_sae = known.spliced(through)
     (ce_clean, _), (ce_zero, kl_zero), (ce_mean, kl_mean) = known.clean, known.zeroed, known.averaged

@@ -182,7 +182,7 @@ def last_boards(found, latents_NF, max_F, thresholds, n_properties):
 
 
 def published(train, test, square_of_P, max_F, thresholds=GRID, min_precision=0.95, min_count=10):
-    """The published board reconstruction: (value, threshold, F1 at each, per-square F1 at each, F1 of the last slot)."""
+    """The published board reconstruction: value, threshold, F1 and per-square F1 at each, F1 of the last slot."""
     alive_F = max_F > 0
     (train_NF, train_NP), (test_NF, test_NP) = (train[0] * alive_F, train[1]), (test[0] * alive_F, test[1])
     found = classifiers(train_NF, train_NP, max_F, thresholds, min_precision, min_count)

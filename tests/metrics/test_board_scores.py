@@ -124,7 +124,7 @@ def test_averaged_and_left_out_classes_are_listed_with_their_squares(bed, subjec
 
 
 def rebuilt(bed, subject):
-    """Board reconstruction of mine_yours by definition: (t chosen on validation, F1 on test, boards and truth there)."""
+    """Board reconstruction of mine_yours by definition: t chosen on validation, F1 on test, boards and truth there."""
     columns = supported(bed, 0, 32)
     split_of = {
         split: (latents(subject, split), bed.labels(split)[:, columns]) for split in ("train", "validation", "test")

@@ -70,9 +70,7 @@ def test_properties_side_by_side_are_rebuilt_as_each_alone(example, data):
     pieces = [slice(cut), slice(cut, None)] if cut < len(square_P) else [slice(None)]
     task = reference_task(Sample.of(*train), max_F, thresholds)
     words_FTW = classifiers(task, least["min_precision"], least["min_count"]).words_FTW
-    both = reference_boards(
-        count_task_like(task, Sample.of(*test)), words_FTW, [square_P[piece] for piece in pieces]
-    )
+    both = reference_boards(count_task_like(task, Sample.of(*test)), words_FTW, [square_P[piece] for piece in pieces])
     assert len(both) == len(pieces)
     for found, piece in zip(both, pieces, strict=True):
         sets = [(latents_NF, labels_NP[:, piece]) for latents_NF, labels_NP in (train, test)]

@@ -1,3 +1,5 @@
+import itertools
+
 import hypothesis
 import numpy as np
 import pytest
@@ -16,8 +18,7 @@ def in_parts(latents_NF, labels_NP, cuts):
     """The same positions in several parts, some of them perhaps empty."""
     edges = [0, *sorted(cuts), len(latents_NF)]
     parts = [
-        Part(as_latents(latents_NF[a:b]), lambda own_NP=labels_NP[a:b]: own_NP)
-        for a, b in zip(edges[:-1], edges[1:], strict=True)
+        Part(as_latents(latents_NF[a:b]), lambda own_NP=labels_NP[a:b]: own_NP) for a, b in itertools.pairwise(edges)
     ]
     return Sample(parts, labels_NP.shape[1])
 

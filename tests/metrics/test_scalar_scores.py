@@ -5,7 +5,9 @@ from dataclasses import replace
 import brute_force
 import numpy as np
 import pytest
+import torch
 
+from boardgame_sae.activations import testbed as testbeds
 from boardgame_sae.activations.probes import ProbeConfig, load_probe, probe_run
 from boardgame_sae.activations.testbed import Testbed
 from boardgame_sae.metrics.baselines import baselines
@@ -14,6 +16,7 @@ from boardgame_sae.metrics.score import Subject
 from boardgame_sae.model.game_model import GameModel
 from boardgame_sae.model.gpt import GPT, GPTConfig
 from boardgame_sae.report.card import mean_boards
+from boardgame_sae.saes.sae import make_sae
 from boardgame_sae.transcripts.generate import generate
 
 PROPERTIES = ("piece_moved", "legal_move", "can_check_next", "skill", "en_passant", "threat")
@@ -81,6 +84,39 @@ def test_coverage_of_scalars_equals_brute_force_where_the_truth_is_known(bed, su
     np.testing.assert_allclose(found["details"]["f1"], [row[6] for row in rows], atol=1e-6)
     np.testing.assert_allclose(found["details"]["always_on"], [row[7] for row in rows], atol=1e-6)
     assert found["interval"][0] < found["value"] < found["interval"][1]
+
+
+def test_games_of_which_a_truth_is_unknown_may_fill_a_whole_span(played, bed, subject, monkeypatch):
+    expected = [score(subject).plain() for score in (coverage_score, reconstruction_score)]
+    monkeypatch.setattr(testbeds, "GAMES_AT_ONCE", 1)
+    other = Testbed(*played, properties=PROPERTIES)
+    spans = other.spans("test")
+    assert any(not known(bed, "skill", "test")[span.start : span.stop].any() for span in spans)
+    anew = Subject("telling", "sae", subject.given, other)
+    assert [score(anew).plain() for score in (coverage_score, reconstruction_score)] == expected
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("n_games", [5, 1000])
+def test_the_published_scale_is_that_of_every_token_of_half_of_the_train_games(played, n_games):
+    model, corpus = played
+    bed = Testbed(model, corpus, properties=("can_check_next",), n_games=n_games)
+    sae = make_sae("topk", d_model=16, n_latents=24, k=2, seed=4)
+    games, offsets = corpus.games("train")[:n_games], corpus.arrays["token_offsets"]
+    largest, acts = [], []
+
+    def put(value):
+        acts.append(value[0])
+        return value
+
+    for game in games[: len(games) // 2]:
+        tokens = np.array(corpus.arrays["tokens"][offsets[game] : offsets[game + 1]], np.int64)[: model.gpt.cfg.n_ctx]
+        model.gpt(torch.from_numpy(tokens)[None], {bed.hook_name: put})
+        largest.append(sae.encode(acts[-1]).numpy().max(0))
+    found_F = Subject("x", "sae", sae, bed).reference_max_F
+    np.testing.assert_allclose(found_F, np.max(largest, axis=0), rtol=1e-5, atol=1e-6)
+    scored_F = sae.encode(bed.activations("train")).numpy().max(0)
+    assert not np.allclose(found_F, scored_F)
 
 
 def test_the_classes_of_skill_are_supported_where_skill_is_known(bed):
