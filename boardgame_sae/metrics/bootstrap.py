@@ -20,6 +20,8 @@ from boardgame_sae.metrics.latents import LabelsLike, to_numpy
 Statistic: TypeAlias = Callable[[np.ndarray], np.ndarray]
 """From sums (R, P, 3) float64 of hit, said and true over games to (R,) numbers, or to (R, K), K at once."""
 
+N_RESAMPLES, SEED, LEVEL = 1000, 0, 0.95
+"""Resamples, the seed of their draw, and the share of them inside an interval, unless told otherwise."""
 _CHUNK_BYTES = 2**26
 _GAMES_AT_ONCE = 256
 
@@ -37,9 +39,9 @@ def bootstrap_interval(
     statistic: Callable[[Any], Any],
     counts_BX: LabelsLike,
     *,
-    n_resamples: int = 1000,
-    seed: int = 0,
-    level: float = 0.95,
+    n_resamples: int = N_RESAMPLES,
+    seed: int = SEED,
+    level: float = LEVEL,
 ) -> tuple[float, float]:
     """The percentile interval of a statistic of summed counts, under resampling of the B games with replacement.
 
@@ -67,7 +69,9 @@ def bootstrap_interval(
     return _percentiles(np.concatenate(values)[:, None], level)[0]
 
 
-def resampled(counts: GameCounts, statistic: Statistic, *, n_resamples: int = 1000, seed: int = 0) -> np.ndarray:
+def resampled(
+    counts: GameCounts, statistic: Statistic, *, n_resamples: int = N_RESAMPLES, seed: int = SEED
+) -> np.ndarray:
     """A statistic on resamples of the B games with replacement: (R, K) float64, K = 1 where it gives one number.
 
     Resample r draws the games that resample r of `bootstrap_interval` draws. The sums are whole numbers, held exactly;
@@ -78,7 +82,7 @@ def resampled(counts: GameCounts, statistic: Statistic, *, n_resamples: int = 10
 
 
 def estimates(
-    counts: GameCounts, statistic: Statistic, *, n_resamples: int = 1000, seed: int = 0, level: float = 0.95
+    counts: GameCounts, statistic: Statistic, *, n_resamples: int = N_RESAMPLES, seed: int = SEED, level: float = LEVEL
 ) -> list[Estimate]:
     """Each of the statistic's K numbers on all games, with its percentile interval as in `bootstrap_interval`.
 
@@ -94,9 +98,9 @@ def pooled(
     counts_of_seeds: Sequence[GameCounts],
     statistic: Statistic,
     *,
-    n_resamples: int = 1000,
-    seed: int = 0,
-    level: float = 0.95,
+    n_resamples: int = N_RESAMPLES,
+    seed: int = SEED,
+    level: float = LEVEL,
 ) -> list[Estimate]:
     """The mean of a statistic over S training seeds scored on the same games; games and seeds both vary.
 
@@ -121,9 +125,9 @@ def difference(
     b: Sequence[GameCounts],
     statistic: Statistic,
     *,
-    n_resamples: int = 1000,
-    seed: int = 0,
-    level: float = 0.95,
+    n_resamples: int = N_RESAMPLES,
+    seed: int = SEED,
+    level: float = LEVEL,
 ) -> list[Estimate]:
     """How much larger a statistic is for a than for b, each a number of training seeds, all scored on the same games.
 
@@ -135,20 +139,6 @@ def difference(
     Source: Efron and Tibshirani 1993, section 13.3, for the games; Welch 1947, Biometrika 34, for the seeds.
     """
     return _estimates([a, b], [1, -1], statistic, n_resamples, seed, level)
-
-
-def counts_by_game(
-    predicted_NP: LabelsLike, true_NP: LabelsLike, game_N: LabelsLike
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Per game and property: true positives, predicted and positives, each (B, P) int64.
-
-    predicted_NP, true_NP: (N positions, P properties), bool or 0 and 1.
-    game_N: (N,) int: the game of each position, in any order; game b is the b-th smallest number that occurs.
-    Raises ValueError when shapes disagree or game_N is not int.
-    """
-    counts = GameCounts.of(predicted_NP, true_NP, game_N)
-    hit, said, true = (torch.from_numpy(part.toarray()).long() for part in (counts.hit, counts.said, counts.true))
-    return hit, said, true
 
 
 def _estimates(

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from boardgame_sae.activations.hook_points import read, replace
 from boardgame_sae.activations.testbed import Testbed
-from boardgame_sae.metrics.score import ScoreValue, Subject, score
+from boardgame_sae.metrics.score import ROWS_AT_ONCE, ScoreValue, Subject, score
 from boardgame_sae.model.train import ABSENT
 
 N_TOKENS = 100_000
@@ -110,11 +110,12 @@ def core_score(subject: Subject) -> ScoreValue:
 
     def through(batch: _Batch) -> Tensor:
         """What the SAE makes of a batch; in passing, all that needs activations and latents only."""
-        x_ND = batch.acts_BLD[batch.read_BL]
-        z_NF = sae.encode(x_ND)
-        x_hat_ND = decode(z_NF)
-        sums.add(x_ND, z_NF, x_hat_ND)
-        return batch.acts_BLD.index_put((batch.read_BL,), x_hat_ND)
+        parts = []
+        for x_ND in batch.acts_BLD[batch.read_BL].split(ROWS_AT_ONCE):
+            z_NF = sae.encode(x_ND)
+            parts.append(decode(z_NF))
+            sums.add(x_ND, z_NF, parts[-1])
+        return batch.acts_BLD.index_put((batch.read_BL,), torch.cat(parts))
 
     ce_sae, kl_sae = known.spliced(through)
     (ce_clean, _), (ce_zero, kl_zero), (ce_mean, kl_mean) = known.clean, known.zeroed, known.averaged

@@ -307,19 +307,21 @@ def _find_positive(dense_RF: Any, found_RF: Any, n_R: Any) -> Any:
     n_blocks = (n_rows + _BLOCK - 1) // _BLOCK
     bad_K = np.zeros(n_blocks, np.bool_)
     for k in prange(n_blocks):
-        words = np.zeros((n_cols + 7) // 8, np.uint64)
+        words, found = np.zeros((n_cols + 7) // 8, np.uint64), np.empty(n_cols + 8, np.int32)
         above_F, bad = words.view(np.uint8), False
         for r in range(k * _BLOCK, min(n_rows, (k + 1) * _BLOCK)):
-            row_F, found_F, n = dense_RF[r], found_RF[r], np.uint64(0)
+            row_F = dense_RF[r]
             for f in range(n_cols):
                 above_F[f] = np.uint8(not (row_F[f] <= 0))
+            n = np.uint64(0)
             for w in range(len(words)):
                 if words[w] != np.uint64(0):
-                    for f in range(8 * w, min(8 * w + 8, n_cols)):
-                        found_F[n] = f
+                    for f in range(8 * w, 8 * w + 8):
+                        found[n] = f
                         n += np.uint64(above_F[f])
             for z in range(n):
-                bad |= not (row_F[found_F[z]] < np.inf)
+                found_RF[r, z] = found[z]
+                bad |= not (row_F[found[z]] < np.inf)
             n_R[r] = n
         bad_K[k] = bad
     return not bad_K.any()

@@ -15,6 +15,8 @@ from typing import Any, Literal, NamedTuple, TypeVar
 import numpy as np
 
 from boardgame_sae.activations.testbed import Span, Testbed
+from boardgame_sae.launch import keep_freed_memory
+from boardgame_sae.metrics.bootstrap import LEVEL, N_RESAMPLES, SEED
 from boardgame_sae.metrics.encoder import Encoder, as_encoder
 from boardgame_sae.metrics.game_counts import GameCounts
 from boardgame_sae.metrics.latents import Latents
@@ -23,8 +25,8 @@ from boardgame_sae.transcripts.corpus import SPLITS
 
 SCORES_FILE, COUNTS_FILE, LATENTS_FILE = "scores.json", "{}.counts.safetensors", "latents.parquet"
 SUITES = ("quick", "supervised", "saebench", "causal", "all")
-ROWS_AT_ONCE = 4096
-"""Positions that are encoded at once."""
+ROWS_AT_ONCE = 1024
+"""Positions that are encoded at once: their dense latents are small enough for memory to be used again."""
 MAX_BYTES = 2**31
 """Memory for one subject's latents and counts, unless told otherwise."""
 
@@ -273,6 +275,7 @@ def evaluate(
     """
     if suite not in SUITES:
         raise ValueError(f"unknown suite '{suite}'; the suites are {', '.join(SUITES)}")
+    keep_freed_memory()
     subject = Subject(name or _name(sae), kind, sae, testbed, facts or {}, full=suite != "quick", max_bytes=max_bytes)
     values, seconds, skipped = dict[str, ScoreValue](), dict[str, float](), dict[str, str]()
     for each in scores().values():
@@ -287,7 +290,8 @@ def evaluate(
         seconds[each.name] = time.perf_counter() - began
     splits = {split: len(testbed.positions(split)) for split in SPLITS}
     about = {"name": subject.name, "kind": kind, "suite": suite, "testbed": testbed.identity, "positions": splits}
-    about |= {"l0": subject.l0, "skipped": skipped}
+    about |= {"chosen_on": ["train", "validation"], "reported_on": "test", "l0": subject.l0, "skipped": skipped}
+    about["interval"] = {"over": "games", "level": LEVEL, "n_resamples": N_RESAMPLES, "seed": SEED}
     found = Scores({**about, **subject.facts}, values, seconds)
     found.latents = subject.kept.get("latents")
     return found

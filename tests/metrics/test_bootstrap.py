@@ -10,7 +10,6 @@ from scipy.special import expit
 from boardgame_sae.metrics import bootstrap
 from boardgame_sae.metrics.bootstrap import (
     bootstrap_interval,
-    counts_by_game,
     difference,
     estimates,
     pooled,
@@ -32,22 +31,14 @@ def example(n_games=200, n_properties=4, seed=0):
     return predicted_NP, true_NP, game_N
 
 
-def test_counts_by_game_equal_a_loop():
-    predicted_NP, true_NP, game_N = example(n_games=7)
-    ours = counts_by_game(torch.from_numpy(predicted_NP), true_NP, game_N)
-    for b, game in enumerate(sorted(set(game_N.tolist()))):
-        rows = [n for n in range(len(game_N)) if game_N[n] == game]
-        for p in range(true_NP.shape[1]):
-            assert ours[0][b, p] == sum(bool(predicted_NP[n, p] and true_NP[n, p]) for n in rows)
-            assert ours[1][b, p] == sum(bool(predicted_NP[n, p]) for n in rows)
-            assert ours[2][b, p] == sum(bool(true_NP[n, p]) for n in rows)
-    assert all(len(counts_BP) == 7 and counts_BP.dtype == torch.int64 for counts_BP in ours)
-    nothing = counts_by_game(predicted_NP[:0], true_NP[:0], game_N[:0])
-    assert [tuple(counts_BP.shape) for counts_BP in nothing] == [(0, 4)] * 3
+def by_game(n_games=200):
+    """Hit, said and true of each game, int64 (B, 3, P)."""
+    counts = GameCounts.of(*example(n_games))
+    return np.stack([part.toarray() for part in (counts.hit, counts.said, counts.true)], 1).astype(np.int64)
 
 
 def test_interval_equals_a_slow_loop_in_any_chunks(monkeypatch):
-    counts_BX = torch.stack(counts_by_game(*example(n_games=30)), 1).numpy()
+    counts_BX = by_game(30)
     slow = []
     for drawn_B in np.random.default_rng(5).integers(30, size=(200, 30)):
         hit, said, true = sum(counts_BX[b] for b in drawn_B)
@@ -60,7 +51,7 @@ def test_interval_equals_a_slow_loop_in_any_chunks(monkeypatch):
 
 
 def test_interval_holds_the_estimate_and_depends_only_on_the_seed():
-    counts_BX = torch.stack(counts_by_game(*example()), 1)
+    counts_BX = torch.from_numpy(by_game())
     point = float(mean_f1(counts_BX.sum(0)[None].double()))
     low, high = bootstrap_interval(mean_f1, counts_BX)
     assert low < point < high
@@ -95,11 +86,6 @@ def test_bad_input_is_named():
             bootstrap_interval(mean_f1, np.ones((4, 3, 2)), **options)
     with pytest.raises(ValueError, match="one number per resample"):
         bootstrap_interval(lambda sums: sums.mean(), np.ones((4, 2)))
-    predicted_NP, true_NP, game_N = example(n_games=3)
-    with pytest.raises(ValueError, match="predictions have shape"):
-        counts_by_game(predicted_NP[:, :2], true_NP, game_N)
-    with pytest.raises(ValueError, match="their games"):
-        counts_by_game(predicted_NP, true_NP, game_N[:-1])
 
 
 def f1s(sums_RPX):
