@@ -22,15 +22,14 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent))
 
 import numba
 import torch
-from bench_counts import L0, N_LATENTS, N_POSITIONS, N_PROPERTIES, THRESHOLDS, dense_counts, example
+from bench_counts import L0, N_LATENTS, N_POSITIONS, N_PROPERTIES, THRESHOLDS, dense_counts, example, timed
 
 from boardgame_sae.activations.probe_data import Targets
 from boardgame_sae.activations.probes import Probe
@@ -43,22 +42,11 @@ from boardgame_sae.model.gpt import GPT, GPTConfig
 from boardgame_sae.saes.sae import make_sae
 from boardgame_sae.transcripts.generate import generate
 
-T = TypeVar("T")
 N_GAMES, WIDTH, K = 1000, 512, 64
 SMALL = 2000, 512, 64
 """Positions, latents and properties of the smaller problem."""
 CHESS_CHARACTERS = 256
 """Characters of each chess game that the published study reads."""
-
-
-def timed(function: Callable[[], T], repeats: int) -> tuple[float, T]:
-    """Seconds of the fastest of some calls, and the last result."""
-    best = float("inf")
-    for _ in range(repeats):
-        start = time.perf_counter()
-        result = function()
-        best = min(best, time.perf_counter() - start)
-    return best, result
 
 
 def broadcast_counts(latents_NF: torch.Tensor, labels_NP: torch.Tensor) -> torch.Tensor:
