@@ -6,7 +6,7 @@ suite it names, in every table and on the report's axes.
 
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -241,13 +241,19 @@ class Scores(Mapping[str, ScoreValue]):
         return cls(data["subject"], {n: v._replace(interval=pairs[n]) for n, v in values.items()}, {})
 
     def table(self) -> str:
-        """The numbers as text, one a line."""
+        """The numbers as text, one a line, with their intervals."""
         lines = []
         for name, found in self.items():
-            interval = f"  [{found.interval[0]:.4f}, {found.interval[1]:.4f}]" if found.interval else ""
-            lines.append(f"{name:32}{found.value:9.4f}{interval}")
-            lines += [f"  {part:30}{value:9.4f}" for part, value in found.parts.items() if isinstance(value, float)]
+            lines.append(f"{name:36}{found.value:12.4f}{_brackets(found.interval)}")
+            inside = {**found.details.get("by_property", {}), **found.details.get("groups", {})}
+            for part, value in found.parts.items():
+                if isinstance(value, float):
+                    lines.append(f"  {part:34}{value:12.4f}{_brackets(inside.get(part, {}).get('interval'))}")
         return "\n".join(lines)
+
+
+def _brackets(interval: Sequence[float] | None) -> str:
+    return f"  [{interval[0]:.4f}, {interval[1]:.4f}]" if interval else ""
 
 
 def evaluate(
