@@ -1,4 +1,8 @@
-"""To TransformerLens and to Hugging Face's GPT-2: the same weights, the same logits."""
+"""GPTs to and from other libraries: the same weights, the same logits.
+
+One of ours goes to TransformerLens and to Hugging Face's GPT-2; published ones come from TransformerLens and nanoGPT
+(module `foreign`).
+"""
 
 from collections.abc import Iterator
 from typing import Any
@@ -6,10 +10,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from boardgame_sae.model.foreign import from_nanogpt, from_transformer_lens
 from boardgame_sae.model.game_model import GameModel
 from boardgame_sae.model.gpt import GPT
 
-ACT_FN = {"relu": "relu", "gelu": "gelu_new"}
+__all__ = ["from_nanogpt", "from_transformer_lens", "to_hugging_face", "to_transformer_lens"]
+
+ACT_FN = {"relu": "relu", "gelu": "gelu_new", "gelu_exact": "gelu"}
 """Our activations by the name that both libraries give them."""
 
 

@@ -18,6 +18,7 @@ Hook = Callable[[Tensor], Tensor | None]
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "relu": F.relu_,  # in place: half the memory traffic of the widest tensor of a block
     "gelu": lambda x: F.gelu(x, approximate="tanh"),
+    "gelu_exact": F.gelu,
 }
 WRITERS = ("attn.out.weight", "mlp.down.weight")
 """The weights by which a block writes to the residual stream."""
@@ -37,8 +38,8 @@ class GPTConfig:
     """Size of the alphabet."""
     n_ctx: int
     """Longest input, in tokens."""
-    act_fn: Literal["relu", "gelu"] = "relu"
-    """Nonlinearity of the MLP; gelu is GPT-2's tanh form."""
+    act_fn: Literal["relu", "gelu", "gelu_exact"] = "relu"
+    """Nonlinearity of the MLP; gelu is GPT-2's tanh form, gelu_exact nanoGPT's."""
 
     def __post_init__(self) -> None:
         for name in ("n_layers", "d_model", "n_heads", "d_vocab", "n_ctx"):
