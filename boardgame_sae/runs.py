@@ -145,6 +145,23 @@ def read_json(path: Path) -> Any:
         raise RunError(f"{path}: damaged ({error}); remove its folder and run the stage again") from error
 
 
+def read_pt(path: Path, mend: str) -> Any:
+    """What another library's `.pt` file holds, as far as that is tensors and plain data; nothing else is run.
+
+    mend: what to do about a file that is damaged or holds more, for the message.
+    Raises RunError naming the file.
+    """
+    import torch
+
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # a damaged pickle can raise anything
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise RunError(
+            f"{path}: damaged, or holds more than tensors and plain data and was not run ({reason}); {mend}"
+        ) from error
+
+
 def file_hash(path: Path) -> str:
     """SHA-256 of a file's bytes, hexadecimal."""
     with open(path, "rb") as file:

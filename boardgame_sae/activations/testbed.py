@@ -178,9 +178,12 @@ class Testbed:
         where = self.positions(split)
         stop = len(where) if stop is None else stop
         if split not in self._labels and len(where) * self.columns[-1].stop <= 8 * KEPT_BYTES:
-            parts = [self._compute(split, *span[:2]) for span in self.spans(split)]
+            parts = [
+                {name: PackedLabels.of(labels) for name, labels in self._compute(split, *span[:2]).items()}
+                for span in self.spans(split)
+            ]
             self._labels[split] = {
-                name: PackedLabels.of(np.concatenate([part[name] for part in parts])) for name in self.properties
+                name: PackedLabels.concatenate([part[name] for part in parts]) for name in self.properties
             }
         if split in self._labels:
             found = [self._labels[split][name].rows(start, stop) for name in self.properties]

@@ -6,16 +6,14 @@ in nothing but their seed stand for one recipe: give them together, and the inte
 """
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from boardgame_sae.metrics.bootstrap import Statistic, difference
-from boardgame_sae.metrics.layout import Layout
+from boardgame_sae.metrics.bootstrap import difference
+from boardgame_sae.metrics.layout import STATISTICS, Layout
 from boardgame_sae.metrics.score import Scores
 from boardgame_sae.runs import Run, run_hash, write_json
-
-COMPARED = ("coverage", "board_reconstruction")
-"""Scores that keep the counts of every game."""
 
 
 class Difference(NamedTuple):
@@ -34,17 +32,6 @@ class Difference(NamedTuple):
     """95% interval of it, over games and seeds."""
 
 
-def layout_in(scores: Scores, name: str) -> Layout:
-    """How the classes of a score stand side by side in its counts."""
-    names, levels, sizes = zip(*scores[name].details["layout"], strict=True)
-    return Layout(tuple(names), tuple(levels), tuple(sizes))
-
-
-def statistic_of(name: str, layout: Layout) -> Statistic:
-    """What makes a score's numbers of the counts that it keeps, as `Layout.numbers` lists them."""
-    return layout.coverage if name == "coverage" else layout.reconstruction
-
-
 def compare(a: Sequence[Scores], b: Sequence[Scores]) -> list[Difference]:
     """Every number of coverage and board reconstruction, of the one less that of the other.
 
@@ -58,14 +45,14 @@ def compare(a: Sequence[Scores], b: Sequence[Scores]) -> list[Difference]:
         if len(known) > 1:
             raise ValueError(f"scored on different testbeds, {name}: {', '.join(sorted(known))}; score them on one")
     found = []
-    for name in COMPARED:
-        layout = layout_in(a[0], name)
+    for name, statistic in STATISTICS.items():
+        layout = Layout.of(a[0][name].details)
         kept_a, kept_b = ([c for scores in side if (c := scores[name].counts) is not None] for side in (a, b))
         if len(kept_a) < len(a) or len(kept_b) < len(b):
             raise ValueError(f"{name}: no counts of games beside some of the scores; score these SAEs again")
-        if any(layout_in(scores, name) != layout for scores in (*a, *b)):
+        if any(Layout.of(scores[name].details) != layout for scores in (*a, *b)):
             raise ValueError(f"{name}: scored on different classes; score them on one testbed")
-        estimated = difference(kept_a, kept_b, statistic_of(name, layout))
+        estimated = difference(kept_a, kept_b, partial(statistic, layout))
         for place, (number, estimate) in enumerate(zip(layout.numbers(), estimated, strict=True)):
             mean_a, mean_b = (_mean(side, name, number, place == 0) for side in (a, b))
             found.append(Difference(name, number, mean_a, mean_b, estimate.value, estimate.interval))

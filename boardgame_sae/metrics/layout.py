@@ -4,7 +4,9 @@ A group is the plain mean over its properties, each with weight one: `low` (what
 (strategy). Everything is a function of summed counts, so that all of it is resampled at once.
 """
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -23,6 +25,12 @@ class Layout:
     """Of each, `low` or `high`."""
     sizes: tuple[int, ...]
     """Of each, how many classes are scored."""
+
+    @classmethod
+    def of(cls, details: Mapping[str, Any]) -> "Layout":
+        """The layout that a score keeps among its details."""
+        names, levels, sizes = zip(*details["layout"], strict=True)
+        return cls(tuple(names), tuple(levels), tuple(sizes))
 
     @property
     def stops(self) -> np.ndarray:
@@ -78,6 +86,13 @@ class Layout:
         sums = [self.by_property(sums_RPX[:, :, x]) for x in range(3)]
         pooled_RQX = np.stack([np.stack([part.sum(axis=1) for part in parts], axis=1) for parts in sums], axis=-1)
         return self.with_groups(f1(pooled_RQX))
+
+
+STATISTICS: dict[str, Callable[[Layout, np.ndarray], np.ndarray]] = {
+    "coverage": Layout.coverage,
+    "board_reconstruction": Layout.reconstruction,
+}
+"""The scores that keep the counts of every game, and what makes their numbers of sums of these."""
 
 
 def f1(sums: np.ndarray) -> np.ndarray:

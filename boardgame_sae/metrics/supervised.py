@@ -175,10 +175,8 @@ class _Group:
         """One for each property that has a class with examples enough."""
         f1_P, latent_P, threshold_P = self.best.chosen()
         test = count_task_like(self.train, self.sample("test"))
-        if getattr(self.subject.encoder, "reads_labels", False):
-            rebuilt = self._read_out(test.sample)
-        else:
-            rebuilt = self._rebuilt(test)
+        read_out = self.subject.encoder.reads_labels
+        rebuilt = self._read_out(test.sample) if read_out else self._rebuilt(test)
         reference = self._reference(test.sample) if self.subject.full else {}
         found = []
         for q, columns in enumerate(self.group):
@@ -284,16 +282,17 @@ class _Group:
         columns = self.group[q]
         return part.latents.columns(columns.start, columns.stop).to_dense()[:, self._at(q) - self.starts[q]]
 
-    def _reference(self, test: Sample) -> dict[int, tuple[float, ReferenceReconstruction]]:
-        """The published code's coverage and reconstruction of each property, of all its classes."""
+    def _reference(self, test: Sample) -> dict[int, tuple[float, ReferenceReconstruction | None]]:
+        """The published code's coverage and (but of a readout) reconstruction of each property, of all its classes."""
         train = reference_task(self.train.sample, self.subject.reference_max_F, THRESHOLDS)
         best, said = BestLatents(train), Classifiers(train, MIN_PRECISION, MIN_COUNT)
         for first, counts in task_blocks(train, self.subject.max_bytes // 4):
             best.add(first, counts)
             said.add(first, counts)
-        boards = reference_boards(
-            count_task_like(train, test), said.words_FTW, [columns.square_P for columns in self.group]
-        )
+        boards: list[ReferenceReconstruction | None] = [None] * len(self.group)
+        if not self.subject.encoder.reads_labels:
+            squares = [columns.square_P for columns in self.group]
+            boards = [*reference_boards(count_task_like(train, test), said.words_FTW, squares)]
         game, found = self.subject.testbed.corpus.game, {}
         for q, (columns, rebuilt) in enumerate(zip(self.group, boards, strict=True)):
             best_TP = best.best_TP[:, self.starts[q] : self.starts[q + 1]]

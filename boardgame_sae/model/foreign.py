@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -23,7 +24,7 @@ from boardgame_sae.config import ConfigError, content_hash, from_mapping, to_map
 from boardgame_sae.games import load_game
 from boardgame_sae.model.game_model import GameModel
 from boardgame_sae.model.gpt import GPT, GPTConfig
-from boardgame_sae.runs import RunError
+from boardgame_sae.runs import RunError, read_pt
 from boardgame_sae.transcripts.corpus import alphabet_of
 
 EXACT_GELU = "gelu_exact"
@@ -139,19 +140,20 @@ def _opened(source: Any) -> tuple[Mapping[str, Any], str]:
     path = Path(source)
     if not path.is_file():
         raise RunError(f"{path}: no such file; give the file that holds the weights")
-    try:
-        if path.suffix == ".safetensors":
-            return load_file(path), str(path)
-        found = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # a damaged pickle can raise anything
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise RunError(
-            f"{path}: damaged, or holds more than tensors and plain data and was not run ({reason}); where you trust "
-            "it, save its weights alone, with safetensors' `save_file` or `torch.save(model.state_dict(), path)`"
-        ) from error
+    if path.suffix == ".safetensors":
+        return _read_safetensors(path), str(path)
+    how = "with safetensors' `save_file` or `torch.save(model.state_dict(), path)`"
+    found = read_pt(path, f"where you trust it, save its weights alone, {how}")
     if not isinstance(found, Mapping):
         raise RunError(f"{path}: holds a {type(found).__name__}, not weights by name; save the model's state dict")
     return found, str(path)
+
+
+def _read_safetensors(path: Path) -> dict[str, Tensor]:
+    try:
+        return load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise RunError(f"{path}: damaged or no safetensors file ({error}); save its weights again") from error
 
 
 def _checked_act_fn(theirs: Any, act_fn: str | None, label: str) -> str:

@@ -4,22 +4,17 @@ A pooled SAE has `Scores` like any other, so that tables and figures need not kn
 the names of its `members`. Only what has counts by game has an interval; a mean of intervals would be none.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from boardgame_sae.metrics.bootstrap import pooled
-from boardgame_sae.metrics.layout import Layout
+from boardgame_sae.metrics.layout import STATISTICS, Layout
 from boardgame_sae.metrics.score import COUNTS_FILE, Scores, ScoreValue
 from boardgame_sae.runs import RunError
-
-STATISTICS: dict[str, Callable[[Layout, np.ndarray], np.ndarray]] = {
-    "coverage": Layout.coverage,
-    "board_reconstruction": Layout.reconstruction,
-}
-"""What a score makes of its counts, for each property and group."""
 
 
 def siblings(found: Sequence[Scores]) -> list[list[int]]:
@@ -74,9 +69,9 @@ def _pooled(name: str, values: Sequence[ScoreValue]) -> ScoreValue:
         each["interval"] = None
     if name not in STATISTICS:
         return ScoreValue(mean["value"], None, mean["parts"], details)
-    layout = Layout(*(tuple(column) for column in zip(*details["layout"], strict=True)))
+    layout = Layout.of(details)
     counts = [each.counts for each in values if each.counts is not None]
-    found = pooled(counts, lambda sums_RPX: STATISTICS[name](layout, sums_RPX))
+    found = pooled(counts, partial(STATISTICS[name], layout))
     for number, estimate in zip(layout.numbers(), found, strict=True):
         place = details["by_property"] if number in layout.names else details["groups"]
         interval = estimate.interval if np.isfinite(estimate.interval).all() else None

@@ -22,7 +22,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from boardgame_sae.runs import RunError, read_json, write_json, writing
+from boardgame_sae.runs import RunError, read_json, read_pt, write_json, writing
 from boardgame_sae.saes import foreign
 from boardgame_sae.saes.sae import SAE
 
@@ -198,16 +198,9 @@ def _read_config(file: Path) -> dict[str, Any]:
 
 
 def _read_tensors(file: Path) -> dict[str, Tensor]:
-    try:
-        tensors = torch.load(file, map_location="cpu", weights_only=True)
-    except FileNotFoundError:
-        raise RunError(f"{file}: no such file; give the folder that holds {WEIGHTS_FILE}") from None
-    except Exception as error:  # a damaged pickle can raise anything
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise RunError(
-            f"{file}: damaged, or holds more than tensors and was not run ({reason}); save it again with "
-            "`torch.save(ae.state_dict(), path)`"
-        ) from error
+    if not file.exists():
+        raise RunError(f"{file}: no such file; give the folder that holds {WEIGHTS_FILE}")
+    tensors = read_pt(file, "save it again with `torch.save(ae.state_dict(), path)`")
     if not isinstance(tensors, dict) or not all(isinstance(value, Tensor) for value in tensors.values()):
         raise RunError(f"{file}: not a dict of tensors; save it again with `torch.save(ae.state_dict(), path)`")
     return tensors

@@ -54,6 +54,12 @@ class PackedLabels:
         """Pack labels, bool (N, *shape)."""
         return cls(np.packbits(labels.reshape(len(labels), math.prod(labels.shape[1:])), axis=1), labels.shape)
 
+    @classmethod
+    def concatenate(cls, parts: "Sequence[PackedLabels]") -> "PackedLabels":
+        """Further positions of the same property, of labels in memory."""
+        packed = [part.packed for part in parts if isinstance(part.packed, np.ndarray)]
+        return cls(np.concatenate(packed), (sum(map(len, packed)), *parts[0].shape[1:]))
+
     def rows(self, start: int = 0, stop: int | None = None) -> np.ndarray:
         """bool (n, *shape): the labels of positions start, ..., stop - 1. Raises CorpusError when damaged."""
         stop = self.shape[0] if stop is None else stop

@@ -3,7 +3,8 @@ import pytest
 
 from boardgame_sae.activations.testbed import Testbed
 from boardgame_sae.cli import main
-from boardgame_sae.metrics.compare import COMPARED, compare, compare_run, layout_in, table
+from boardgame_sae.metrics.compare import compare, compare_run, table
+from boardgame_sae.metrics.layout import STATISTICS, Layout
 from boardgame_sae.metrics.score import Scores, evaluate
 from boardgame_sae.runs import Run, read_json
 
@@ -36,8 +37,8 @@ def bad(bed):
 
 def test_a_difference_is_that_of_the_means_over_seeds_of_every_property_and_group(good, bad):
     found = {(each.score, each.number): each for each in compare(good, bad)}
-    for name in COMPARED:
-        numbers = layout_in(good[0], name).numbers()
+    for name in STATISTICS:
+        numbers = Layout.of(good[0][name].details).numbers()
         assert numbers == ["mine_yours", "legal_move", "flipped", "low", "high"]
         for number in numbers:
             each = found[name, number]

@@ -415,7 +415,9 @@ def test_a_pickle_that_would_run_code_is_an_error_and_is_not_run(tmp_path):
     mark = tmp_path / "mark"
     for write in (torch.save, lambda value, path: path.write_bytes(pickle.dumps(value, protocol=2))):
         write({"bias": Bomb(mark)}, tmp_path / "ae.pt")
-        with pytest.raises(RunError, match=r"ae\.pt: damaged, or holds more than tensors and was not run"):
+        with pytest.raises(
+            RunError, match=r"ae\.pt: damaged, or holds more than tensors and plain data and was not run"
+        ):
             load_sae(tmp_path)
         assert not mark.exists()
 

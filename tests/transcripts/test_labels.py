@@ -130,3 +130,12 @@ def test_some_rows_of_positions_stand_for_themselves(corpus):
     found = property_labels(corpus, some, NAMES)
     for name in NAMES:
         assert np.array_equal(found[name], labels[name][start:stop])
+
+
+def test_packed_labels_of_stretches_make_those_of_all():
+    labels = np.random.default_rng(1).random((23, 3, 5)) < 0.5
+    whole = PackedLabels.concatenate(
+        [PackedLabels.of(labels[:9]), PackedLabels.of(labels[9:9]), PackedLabels.of(labels[9:])]
+    )
+    assert whole.shape == labels.shape
+    assert np.array_equal(whole.rows(), labels)
