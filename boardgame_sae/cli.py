@@ -183,15 +183,19 @@ def _listed_saes(path: str) -> list[dict[str, Any]]:
 
 
 def _score(argv: Sequence[str]) -> Path:
+    from boardgame_sae.activations.shipped import find_testbed
+    from boardgame_sae.metrics import score_run
     from boardgame_sae.metrics.score import SCORES_FILE, Scores
-    from boardgame_sae.metrics.score_run import random_gpt_twin, score_baselines, score_ceilings, score_saes
 
     source, machine = _parse("score", _named(argv, "--saes"), ScoreInput, Machine)
-    twins = [random_gpt_twin(folder, source.testbed, device=machine.device) for folder in source.saes]
-    folders = score_saes([*source.saes, *twins], source.testbed, suite=source.suite, device=machine.device)
-    beside = score_baselines(source.testbed, suite=source.suite, device=machine.device)
-    alike = score_ceilings(folders[: len(source.saes)], source.testbed, suite=source.suite, device=machine.device)
-    for folder in [*folders, *alike, *sorted(path for path in beside.iterdir() if path.is_dir())]:
+    how, testbed = {"suite": source.suite, "device": machine.device}, find_testbed(source.testbed)
+    beside = score_run.packed_scores(testbed)
+    twins = [] if beside else [score_run.random_gpt_twin(sae, testbed, device=machine.device) for sae in source.saes]
+    folders = score_run.score_saes([*source.saes, *twins], testbed, **how)
+    if not beside:
+        beside = sorted(path for path in score_run.score_baselines(testbed, **how).iterdir() if path.is_dir())
+    alike = score_run.score_ceilings(folders[: len(source.saes)], testbed, **how)
+    for folder in [*folders, *alike, *beside]:
         found = Scores.from_json(folder / SCORES_FILE)
         _say(f"\n{found.subject['name']} ({found.subject['kind']})\n{found.table()}")
     return folders[0]
@@ -216,6 +220,14 @@ def _sweep(argv: Sequence[str]) -> Path:
     folder = sweep_run(cfg, out=place.out, workers=workers.workers, device=machine.device)
     _say(legality_text(read_json(folder / SWEEP_FILE)["model"]))
     return folder
+
+
+def _pack(argv: Sequence[str]) -> Path:
+    from boardgame_sae.studies.pack import pack_config, pack_run
+
+    source, place, workers, machine = _parse("pack", _named(argv, "--study"), StudyInput, Place, Workers, Machine)
+    cfg = pack_config(read_yaml(source.study), source.study)
+    return pack_run(cfg, out=place.out, workers=workers.workers, device=machine.device)
 
 
 def _report(argv: Sequence[str]) -> Path:
@@ -257,8 +269,10 @@ def _import(argv: Sequence[str]) -> Path:
 
 def _ls(argv: Sequence[str]) -> Path:
     from boardgame_sae.runs import read_json, runs_root
+    from boardgame_sae.studies.measure import shipped_table
 
     _parse("ls", argv)
+    _say(shipped_table())
     for card in sorted(runs_root().glob("*/*/run.json")):
         done = (card.parent / "DONE").exists()
         facts = read_json(card.parent / "DONE")["summary"] if done else {}
@@ -268,22 +282,43 @@ def _ls(argv: Sequence[str]) -> Path:
 
 
 def _check(argv: Sequence[str]) -> Path:
+    from boardgame_sae.activations.shipped import shipped_testbeds
     from boardgame_sae.runs import damaged_files, run_hash
     from boardgame_sae.transcripts.corpus import CORPUS_FILE, Corpus
 
-    (source,) = _parse("check", _named(argv, "--folders"), FolderInput)
-    for folder in source.folders:
+    source, machine = _parse("check", _named(argv, "--folders"), FolderInput, Machine)
+    folders = [shipped_testbeds().get(name, Path(name)) for name in source.folders]
+    for folder in folders:
         run_hash(folder)
         bad = damaged_files(folder)
         if bad:
-            raise RunError(f"{Path(folder) / bad[0]}: changed or missing since its run finished; make the run again")
-        if (Path(folder) / CORPUS_FILE).exists():
-            corpus = Corpus.open(folder)
-            for split in ("train", "validation", "test"):
-                corpus.boards(corpus.games(split))
-            _say(f"{folder}: {len(corpus)} games replayed, every move legal")
+            raise RunError(f"{folder / bad[0]}: changed or missing since its run finished; make the run again")
+        for path in (folder / CORPUS_FILE, folder / "corpus" / CORPUS_FILE):
+            if path.exists():
+                corpus = Corpus.open(path)
+                for split in ("train", "validation", "test"):
+                    corpus.boards(corpus.games(split))
+                _say(f"{folder}: {len(corpus)} games replayed, every move legal")
+        _check_card(folder, machine.device)
         _say(f"{folder}: every file as it was when its run finished")
-    return Path(source.folders[-1])
+    return folders[-1]
+
+
+def _check_card(folder: Path, device: str) -> None:
+    """Measure what the card of a packed testbed says again. Raises RunError when a number is not in its interval."""
+    from boardgame_sae.studies.measure import NUMBERS_FILE, differing
+
+    if not (folder / NUMBERS_FILE).exists():
+        return
+    outside = []
+    for name, said, now, fits in differing(folder, device):
+        _say(
+            f"{name:52} {now:.4f}  card: {said.value:.4f} [{said.low:.4f}, {said.high:.4f}]"
+            + ("" if fits else "  OUTSIDE")
+        )
+        outside += [] if fits else [name]
+    if outside:
+        raise RunError(f"{folder / NUMBERS_FILE}: {outside[0]} is outside its interval; pack the testbed again")
 
 
 VERBS: dict[str, tuple[str, str, Callable[[Sequence[str]], Path]]] = {
@@ -310,11 +345,20 @@ VERBS: dict[str, tuple[str, str, Callable[[Sequence[str]], Path]]] = {
         _compare,
     ),
     "sweep": ("Run a whole study from a YAML file.", "experiments/demo/study.yaml --workers 2", _sweep),
+    "pack": (
+        "Make a testbed and pack it into one folder that travels: GPT, held-out games, probes, SAEs, scores, card.",
+        "experiments/testbeds/othello6-tiny.yaml --workers 2 --out DIR",
+        _pack,
+    ),
     "report": ("Tables, figures and the page of some sweeps.", "SWEEP_DIR ...", _report),
     "export": ("Give an SAE to another library.", "SAE_DIR --to sae_lens --out DIR", _export),
     "import": ("Bring in an SAE of SAELens or dictionary_learning.", "FOREIGN_DIR --out DIR", _import),
-    "ls": ("List the runs here.", "", _ls),
-    "check": ("Verify run folders: hashes, shapes, replayed moves.", "DIR ...", _check),
+    "ls": ("List the testbeds and SAEs that ship, and the runs here.", "", _ls),
+    "check": (
+        "Verify run folders: hashes, shapes, replayed moves; of a packed testbed every number of its card.",
+        "DIR ...",
+        _check,
+    ),
 }
 
 

@@ -87,7 +87,7 @@ class ScoreInput:
     """What is scored, on what."""
 
     saes: tuple[str, ...]
-    """Folders of SAEs."""
+    """Folders of SAEs, or names of shipped ones: `othello6-tiny/topk-16`."""
     testbed: str
     """Folder of a testbed, or the name of a shipped one."""
     suite: str = "supervised"
@@ -117,7 +117,7 @@ class ReportInput:
     """What a report shows."""
 
     runs: tuple[str, ...]
-    """Folders of sweeps."""
+    """Folders of sweeps, or of packed testbeds."""
 
 
 @config
@@ -133,7 +133,7 @@ class FolderInput:
     """Folders to look at."""
 
     folders: tuple[str, ...]
-    """Run folders, or corpora."""
+    """Run folders, corpora, or names of shipped testbeds."""
 
 
 @config

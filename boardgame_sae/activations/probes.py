@@ -5,9 +5,11 @@ probes with the classes false and true. Inputs are whitened, so that one learnin
 is folded into the weights that are saved.
 """
 
+import hashlib
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -81,6 +83,12 @@ class Probe:
     def probabilities(self, acts_ND: Tensor) -> Tensor:
         """(N, squares, classes), summing to 1 over classes."""
         return self.logits(acts_ND).softmax(-1)
+
+    @cached_property
+    def hash(self) -> str:
+        """Hash of its weights."""
+        numbers = (part.cpu().contiguous().numpy().tobytes() for part in (self.weight_DSC, self.bias_SC))
+        return hashlib.sha256(b"".join(numbers)).hexdigest()[:8]
 
     def directions(self) -> Tensor:
         """(P, width), a row for each label in the order of `Targets.columns`: where in raw activations its logit rises.
@@ -327,7 +335,7 @@ def load_probe(folder: str | Path, hook_name: str) -> Probe:
     try:
         tensors = load_file(path)
         targets = Targets(about["group"], about["none"])
-        return Probe(tensors[f"{hook_name}/weight"], tensors[f"{hook_name}/bias"], targets)
+        return Probe(tensors[f"{hook_name}/weight"].float(), tensors[f"{hook_name}/bias"].float(), targets)
     except (OSError, SafetensorError) as error:
         raise RunError(f"{path}: missing or damaged ({error}); run `boardgame-sae probe` again") from error
     except KeyError:

@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 
 from boardgame_sae.activations.hook_points import hook_width, read
-from boardgame_sae.activations.probes import Probe
+from boardgame_sae.activations.probes import PROBES_FILE, Probe, load_probe, probe_results
+from boardgame_sae.activations.shipped import CARD_FILE, PROBES, find_testbed
 from boardgame_sae.activations.store import ActivationStore, harvest_run
 from boardgame_sae.config import content_hash
 from boardgame_sae.model.game_model import GameModel
@@ -28,7 +29,7 @@ from boardgame_sae.transcripts.labels import (
     write_labels,
 )
 
-CARD_FILE, LABELS_FILE = "testbed.json", "labels.h5"
+LABELS_FILE = "{}_labels.h5"
 MIN_COUNT = 10
 """A property counts when it is true and false at least so often in every split."""
 GAMES_AT_ONCE = 128
@@ -266,22 +267,36 @@ class Testbed:
 
     @classmethod
     def load(cls, folder: str | Path, device: str = "auto") -> "Testbed":
-        """Open a testbed's folder. Raises RunError, CorpusError naming what is missing or damaged."""
+        """Open a testbed's folder. Raises RunError, CorpusError naming what is missing or damaged.
+
+        Labels that the folder does not hold are computed when they are needed. Probes of the hook point in its
+        `probes/` are in `probes`.
+        """
         folder = Path(folder)
         card = read_json(folder / CARD_FILE)
         if not {"model", "corpus", "hook_name", "properties", "n_games", "positions"} <= card.keys():
             raise RunError(f"{folder / CARD_FILE}: not a testbed's card; `boardgame-sae testbed` makes one")
         model = GameModel.load(folder / card["model"], device)
-        labels = {split: open_labels(folder / f"{split}_{LABELS_FILE}") for split in SPLITS}
-        return cls(
+        files = {split: folder / LABELS_FILE.format(split) for split in SPLITS}
+        testbed = cls(
             model,
             Corpus.open(folder / card["corpus"]),
             card["hook_name"],
             properties=card["properties"],
             n_games=card["n_games"],
             positions=card["positions"],
-            labels=labels,
+            labels={split: open_labels(path) for split, path in files.items() if path.exists()},
         )
+        for path in sorted((folder / PROBES).glob(f"*/{PROBES_FILE}")):
+            testbed._take_probe(path.parent)
+        return testbed
+
+    def _take_probe(self, folder: Path) -> None:
+        """Take a probe that reads this hook point where boards are read here, all positions of it."""
+        about = probe_results(folder)
+        fits = about["positions"] == self.place and not about["min_ply"] and about["property"] in self.properties
+        if fits and self.hook_name in about["hook_points"]:
+            self.probes[about["property"]] = load_probe(folder, self.hook_name)
 
 
 def testbed_run(
@@ -305,7 +320,7 @@ def testbed_run(
         if not run.done:
             for split in SPLITS:
                 testbed.labels(split)
-                write_labels(run / f"{split}_{LABELS_FILE}", testbed._labels[split])
+                write_labels(run / LABELS_FILE.format(split), testbed._labels[split])
             card = {
                 **config,
                 "model": os.path.relpath(model_folder, run.folder),
@@ -317,11 +332,5 @@ def testbed_run(
 
 
 def load_testbed(folder: str | Path, device: str = "auto") -> Testbed:
-    """Open a testbed by its folder, or by the name of one that ships in `data/testbeds/`."""
-    shipped = Path("data/testbeds") / str(folder)
-    if not Path(folder).exists() and not shipped.exists():
-        known = sorted(path.name for path in Path("data/testbeds").glob("*/") if (path / CARD_FILE).exists())
-        raise RunError(
-            f"{folder}: no such testbed folder, and no shipped testbed of that name ({known or 'none ship'})"
-        )
-    return Testbed.load(folder if Path(folder).exists() else shipped, device)
+    """Open a testbed by its folder, or by the name of one that ships: `load_testbed("othello-small")`."""
+    return Testbed.load(find_testbed(folder), device)

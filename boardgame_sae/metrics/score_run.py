@@ -14,11 +14,12 @@ from typing import Any
 
 from boardgame_sae.activations.probe_data import KEPT_BYTES, Reading
 from boardgame_sae.activations.probes import ProbeConfig, load_probe, probe_run
+from boardgame_sae.activations.shipped import SCORES, find_sae
 from boardgame_sae.activations.testbed import Testbed, load_testbed
 from boardgame_sae.config import content_hash, from_mapping, to_mapping
 from boardgame_sae.metrics.baselines import baselines, sparse_probe
 from boardgame_sae.metrics.score import SCORES_FILE, Scores, evaluate
-from boardgame_sae.runs import Run, content_of, progress, run_hash, write_json
+from boardgame_sae.runs import Run, content_of, progress, read_json, write_json
 from boardgame_sae.saes.sae import SAE, load_sae, sae_config
 from boardgame_sae.saes.train import TrainSAEConfig, testbed_metadata, train_saes_run
 
@@ -45,13 +46,13 @@ def score_saes(
     twin: Testbed | None = None
     folders = []
     bar = progress(len(sae_folders), "score SAEs", "SAEs")
-    for sae_folder in sae_folders:
+    for sae_folder in map(find_sae, sae_folders):
         sae = load_sae(sae_folder)
         random = bool(sae.metadata.get("random_weights"))
         if random and twin is None:
             twin = testbed.random_twin()
         bed = twin if random and twin is not None else testbed
-        folders.append(_score_sae(sae, Path(sae_folder), bed, suite, random, {} if random else fitted))
+        folders.append(_score_sae(sae, sae_folder, bed, suite, random, {} if random else fitted))
         bar.update(1)
     bar.close()
     return folders
@@ -115,17 +116,26 @@ def score_ceilings(
     return folders
 
 
+def packed_scores(testbed_folder: Path) -> list[Path]:
+    """Folders of the scores of floors and ceilings that a packed testbed holds; none of other testbeds."""
+    found = (testbed_folder / SCORES).glob(f"*/{SCORES_FILE}")
+    baselines = (testbed_folder / SCORES / "baselines").glob(f"*/{SCORES_FILE}")
+    kinds = {path.parent: read_json(path)["subject"]["kind"] for path in sorted([*found, *baselines])}
+    return [folder for folder, kind in kinds.items() if kind not in ("sae", "sparse_probe")]
+
+
 def _fit_probes(testbed: Testbed, probes: ProbeConfig | None) -> dict[str, str]:
-    """Fit the probes of every property with a supported class, give them to the testbed, and return their hashes."""
+    """Fit the probes of every property with a supported class that the testbed has none of; return the hashes of all.
+
+    What is fitted is given to the testbed.
+    """
     here = replace(probes or ProbeConfig(), hook_names=(testbed.hook_name,), positions=testbed.place, min_ply=0)
     reading = Reading(testbed.model, testbed.corpus, here.hook_names, testbed.place, KEPT_BYTES)
-    hashes = {}
     for each in testbed.columns:
-        if testbed.supported_P[each.start : each.stop].any():
+        if each.name not in testbed.probes and testbed.supported_P[each.start : each.stop].any():
             folder = probe_run(testbed.model, testbed.corpus, replace(here, property=each.name), reading=reading)
             testbed.probes[each.name] = load_probe(folder, testbed.hook_name)
-            hashes[f"probe {each.name}"] = run_hash(folder)
-    return hashes
+    return {f"probe {name}": probe.hash for name, probe in sorted(testbed.probes.items())}
 
 
 def random_gpt_twin(sae_folder: str | Path, testbed_folder: str | Path, *, device: str = "auto") -> Path:

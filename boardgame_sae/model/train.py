@@ -265,8 +265,8 @@ def _finish(training: Training, run: Run) -> None:
     corpus = training.corpus
     model = GameModel(training.gpt.eval(), model_card(corpus, training.cfg, run.hash))
     model.save(run.folder)
-    seen = {split: _measure(model, corpus, split, 1000) for split in ("validation", "test")}
-    random = _measure(model.random_twin(), corpus, "test", 1000 if corpus.tokenization == "move" else 100)
+    seen = {split: measure_legality(model, corpus, split, 1000) for split in ("validation", "test")}
+    random = measure_legality(model.random_twin(), corpus, "test", 1000 if corpus.tokenization == "move" else 100)
     write_json(run / "legality.json", {**seen, "random_weights": random})
     run.finish(legal_rate=seen["test"]["legal_rate"], loss=seen["test"]["loss"])
 
@@ -328,13 +328,13 @@ def _look(training: Training) -> dict[str, float]:
     """Legality on a few validation games, for the learning curve."""
     training.gpt.eval()
     model = GameModel(training.gpt, model_card(training.corpus, training.cfg, ""))
-    seen = _measure(model, training.corpus, "validation", 256)
+    seen = measure_legality(model, training.corpus, "validation", 256)
     training.gpt.train()
     floor = {} if seen["loss_floor"] is None else {"loss_floor": seen["loss_floor"]}
     return {"validation_loss": seen["loss"], **floor, **{name: seen[name] for name in ("legal_rate", "legal_mass")}}
 
 
-def _measure(model: GameModel, corpus: Corpus, split: str, most_games: int) -> dict[str, Any]:
+def measure_legality(model: GameModel, corpus: Corpus, split: str, most_games: int) -> dict[str, Any]:
     """Legality on at most so many games, as plain data; of written moves, which are costly, at some plies a game."""
     n_games = min(most_games, len(corpus.games(split)))
     some = None if corpus.tokenization == "move" else MEASURED_PLIES

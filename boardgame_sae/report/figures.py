@@ -23,6 +23,8 @@ from boardgame_sae.report.style import (
     STYLE,
     Curve,
     coordinates,
+    depth,
+    hook_title,
     legend_below,
     look,
     plain_log,
@@ -48,8 +50,13 @@ Panel = tuple[str, np.ndarray]
 """A title, and the F1 of each square (S,), NaN where it is not measured."""
 
 
-def board_heat_maps(groups: Sequence[Sequence[Panel]], game: Game) -> Figure:
-    """F1 by square, one board a panel, each group of panels on rows of its own. Grey: not measured."""
+def board_heat_maps(
+    groups: Sequence[Sequence[Panel]], game: Game, label: str = "F1 on test", low: float = 0.0
+) -> Figure:
+    """A share by square, one board a panel, each group of panels on rows of its own. Grey: not measured.
+
+    label: what is shown. low: where the scale of colours, which ends at 1, begins.
+    """
     most = max(map(len, groups))
     columns = min((min(6, most), min(7, most)), key=lambda n: sum(-(-len(group) // n) for group in groups))
     places = [[*group, *[None] * (-len(group) % columns)] for group in groups]
@@ -61,24 +68,24 @@ def board_heat_maps(groups: Sequence[Sequence[Panel]], game: Game) -> Figure:
         if panel is None:
             axes.set_axis_off()
         else:
-            _heat_map(axes, panel, game)
+            _heat_map(axes, panel, game, low)
     figure.colorbar(
-        ScalarMappable(Normalize(0, 1), "viridis"),
+        ScalarMappable(Normalize(low, 1), "viridis"),
         ax=grid.tolist(),
-        label="F1 on test",
+        label=label,
         shrink=0.85 if n_rows == 1 else 0.6,
     )
     return figure
 
 
-def _heat_map(axes: Axes, panel: Panel, game: Game) -> None:
+def _heat_map(axes: Axes, panel: Panel, game: Game, low: float) -> None:
     title, f1_S = panel
     board = np.reshape(f1_S, game.shape)
     shades = matplotlib.colormaps["viridis"].with_extremes(bad="#d9d9d9")
-    axes.imshow(np.ma.masked_invalid(board), cmap=shades, vmin=0, vmax=1)
+    axes.imshow(np.ma.masked_invalid(board), cmap=shades, vmin=low, vmax=1)
     for (row, column), value in np.ndenumerate(board):
         if np.isfinite(value):
-            ink = "white" if value < 0.6 else "black"
+            ink = "white" if value < low + 0.6 * (1 - low) else "black"
             axes.text(column, row, f"{100 * value:.0f}", ha="center", va="center", fontsize=6.5, color=ink)
     columns, rows = coordinates(game)
     axes.set_xticks(range(len(columns)), columns)
@@ -216,8 +223,11 @@ def training_curves(curves: Sequence[tuple[str, str, Curve]]) -> Figure:
     return figure
 
 
-def write_figures(study: Study, folder: str | Path) -> list[Path]:
-    """Draw every figure that a study has data for into a folder, and return their paths in reading order."""
+def write_figures(study: Study, folder: str | Path, only: Sequence[str] = ()) -> list[Path]:
+    """Draw every figure that a study has data for into a folder, and return their paths in reading order.
+
+    only: names of those to draw (none: all).
+    """
     made: list[tuple[str, Figure]] = []
     with matplotlib.rc_context(STYLE):
         curve = read_curve(study.model / "metrics.jsonl")
@@ -226,11 +236,14 @@ def write_figures(study: Study, folder: str | Path) -> list[Path]:
         made += [("legality", legality_figure(legality, first_predicted_ply(study)))]
         if study.probes:
             made += [("probe_accuracy", probe_accuracy(probe_pairs(study), [bed.hook_name for bed in study.beds]))]
+            made += [("probe_squares", figure) for figure in _probe_squares(study)]
         for bed in study.beds:
             ending = f".{bed.hook_name}" if len(study.beds) > 1 else ""
             made += [(f"{name}{ending}", figure) for name, figure in _bed_figures(study, bed)]
         paths = []
         for name, figure in made:
+            if only and name not in only:
+                continue
             paths.append(Path(folder) / f"{name}.png")
             with writing(paths[-1]) as temporary:
                 figure.savefig(temporary, format="png", metadata={"Software": None})
@@ -289,6 +302,19 @@ def _sae_curve(folder: Path) -> tuple[dict[str, Any], str, list[dict[str, float]
     card = card["metadata"].get("trained_as", card)
     row = {"name": folder.name, "setting": setting(card), **card}
     return card, recipe(row), read_curve(folder / "metrics.jsonl")
+
+
+def _probe_squares(study: Study) -> list[Figure]:
+    """The accuracy of the first probe by square, a board a hook point; none where it is not about squares."""
+    found, game = read_json(study.probes[0] / RESULTS_FILE)["hook_points"], Corpus.open(study.corpus).game
+    names = sorted(found, key=depth)
+    if len(found[names[0]]["accuracy_S"]) != len(game.squares):
+        return []
+    panels = [
+        (f"{hook_title(name)}: {found[name]['accuracy']:.1%}", np.array(found[name]["accuracy_S"])) for name in names
+    ]
+    low = np.floor(10 * min(panel.min() for _, panel in panels)) / 10
+    return [board_heat_maps([panels], game, "squares read right on test", low)]
 
 
 def _probe_panels(study: Study, bed: Bed, game: Game) -> list[Panel]:

@@ -60,6 +60,8 @@ CAPTIONS = {
     "are, the most probable ones (greedy) and ones drawn from its probabilities (sampled).",
     "probe_accuracy": "Accuracy of linear probes at each hook point. What the trained GPT's line has above the "
     "random-weights GPT's, training put there.",
+    "probe_squares": "Share of test positions at which the first probe reads a square right, in hundredths, at each "
+    "hook point.",
     "coverage_by_property": "Coverage of every property, each a mean over its classes. What is nearly always true has "
     "a high F1 by chance: what counts is how far a sign stands to the right of the bar.",
     "f1_by_square": "F1 by square, in hundredths: the linear probe at the SAEs' hook point above, the best SAE's best "
@@ -76,7 +78,7 @@ CAPTIONS = {
 }
 OWN_PLACE = ("learning_curve", "legality", "probe_accuracy", "f1_by_square", "coverage_by_property")
 """Figures that stand in a section of the page by themselves."""
-FOLDED = ("coverage_vs_l0", "direction_recovery", "loss_vs_l0", "sae_training")
+FOLDED = ("probe_squares", "coverage_vs_l0", "direction_recovery", "loss_vs_l0", "sae_training")
 """Figures below the plot, folded away."""
 
 
@@ -248,10 +250,15 @@ def _model_sentence(study: Study) -> str:
     interval = "" if low is None else f" [{low:.2%}, {high:.2%}]"
     return (
         f"{study.label}: a GPT of {gpt['n_layers']} layers and width {gpt['d_model']} learned {corpus.game.name} from "
-        f"{len(corpus):,} games. Its most probable move is legal at {test['legal_rate']:.2%}{interval} of "
+        f"{games_learned(corpus):,} games. Its most probable move is legal at {test['legal_rate']:.2%}{interval} of "
         f"test positions ({legality['random_weights']['legal_rate']:.1%} with random weights); its loss is "
         f"{test['loss']:.3f} nats{beside}."
     )
+
+
+def games_learned(corpus: Corpus) -> int:
+    """Games of the corpus a GPT was trained on, given that corpus or the part of it that was packed."""
+    return corpus.config["n_games"] if "held_out_of" in corpus.attributes else len(corpus)
 
 
 def _probe_sentence(study: Study) -> str:

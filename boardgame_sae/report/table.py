@@ -136,7 +136,7 @@ def read_studies(folders: Sequence[str | Path]) -> list[Study]:
 def find_run(written: str, sweep_folder: Path) -> Path:
     """The folder that a sweep lists. Raises RunError naming it when it is nowhere."""
     path, root = Path(written), sweep_folder.resolve().parent.parent
-    for place in (path, root / path, root.joinpath(*path.parts[-2:])):
+    for place in (sweep_folder / path, path, root / path, root.joinpath(*path.parts[-2:])):
         if place.is_dir():
             return place
     raise RunError(

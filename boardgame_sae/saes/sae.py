@@ -368,8 +368,10 @@ def make_sae(architecture: str, **fields: Any) -> SAE:
 def load_sae(folder: str | Path) -> SAE:
     """Open a saved SAE of ours, of SAELens or of dictionary_learning (also its `.pt` file), recognised by content.
 
+    folder: where it is, or the name of one that ships, `othello-small/topk-16`.
     Raises RunError when there is none, or when it cannot be read.
     """
+    from boardgame_sae.activations.shipped import find_sae
     from boardgame_sae.saes.exchange import open_sae
 
-    return open_sae(folder)
+    return open_sae(find_sae(folder))

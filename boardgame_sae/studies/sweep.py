@@ -13,6 +13,7 @@ from typing import Any
 
 from boardgame_sae.activations.probe_data import check_known
 from boardgame_sae.activations.probes import ProbeConfig, probe_run
+from boardgame_sae.activations.shipped import CARD_FILE, find_testbed
 from boardgame_sae.activations.testbed import Testbed, load_testbed, testbed_run
 from boardgame_sae.config import ConfigError, config, from_mapping, to_mapping
 from boardgame_sae.games import load_game
@@ -20,7 +21,7 @@ from boardgame_sae.metrics.score import SUITES
 from boardgame_sae.metrics.score_run import score_baselines, score_ceilings, score_saes
 from boardgame_sae.model.game_model import GameModel
 from boardgame_sae.model.train import preset, train_gpt_run
-from boardgame_sae.runs import Run, run_hash, write_json
+from boardgame_sae.runs import Run, read_json, run_hash, write_json
 from boardgame_sae.saes.sae import SAEConfig, sae_config
 from boardgame_sae.saes.train import TrainSAEConfig, testbed_metadata, train_saes_run
 from boardgame_sae.transcripts.corpus import Corpus
@@ -36,6 +37,9 @@ class SweepConfig:
 
     name: str
     """What the study is called."""
+    testbed: str | None = None
+    """A testbed to study, its folder or the name of one that ships: then nothing is played and no GPT trained, games
+    and places are the testbed's, and probes too where it has any. None: corpus and GPT are made as follows."""
     corpus: GenerateConfig = GenerateConfig()
     """The games."""
     preset: str = "tiny"
@@ -46,7 +50,7 @@ class SweepConfig:
     """Probes of the trained GPT and of its random-weights twin; the first is the headline, and says how the probes are
     fitted that SAEs are scored beside."""
     hook_names: tuple[str, ...] = ()
-    """Hook points to train SAEs at; none: two thirds up the residual stream."""
+    """Hook points to train SAEs at; none: the testbed's, or else two thirds up the residual stream."""
     n_games: int = 1000
     """Games a split to score on."""
     positions: str | None = None
@@ -81,21 +85,26 @@ def expand(entries: Sequence[Mapping[str, Any]], d_model: int, source: str = "sa
 def sweep_run(cfg: SweepConfig, *, out: str | Path | None = None, workers: int = 1, device: str = "auto") -> Path:
     """Run a study (or what is missing of it) and return the folder that lists all its runs."""
     began = time.perf_counter()
-    settings = model_settings(cfg)
-    corpus_folder = generate_run(cfg.corpus, workers=workers)
-    corpus = Corpus.open(corpus_folder)
-    probed = _probes(cfg, corpus)
-    model_folder = train_gpt_run(corpus, settings, name=cfg.name, device=device)
-    folders: dict[str, Any] = {"name": cfg.name, "corpus": str(corpus_folder), "model": str(model_folder)}
+    if cfg.testbed is None:
+        corpus_folder = generate_run(cfg.corpus, workers=workers)
+        corpus = Corpus.open(corpus_folder)
+        probed = probe_configs(cfg, corpus)
+        model_folder = train_gpt_run(corpus, model_settings(cfg), name=cfg.name, device=device)
+        folders: dict[str, Any] = {"name": cfg.name, "corpus": str(corpus_folder), "model": str(model_folder)}
+        inputs = {"corpus": corpus.hash, "model": run_hash(model_folder)}
+        if cfg.saes:
+            folders |= fit_probes(GameModel.load(model_folder, device), corpus, probed)
+    else:
+        folder = find_testbed(cfg.testbed)
+        testbed = load_testbed(folder, device)
+        folders = {"name": cfg.name, **_parts(folder)}
+        inputs = {"testbed": testbed.hash}
+        if "probes" not in folders:
+            folders |= fit_probes(testbed.model, testbed.corpus, probe_configs(cfg, testbed.corpus))
     if cfg.saes:
-        model = GameModel.load(model_folder, device)
         names = cfg.hook_names or (None,)
-        for listed, made, name in (("probes", model, "trained"), ("random_probes", model.random_twin(), "random")):
-            folders[listed] = [str(probe_run(made, corpus, each, name=f"{each.property}-{name}")) for each in probed]
-        folders["testbeds"] = [
-            _testbed_runs(cfg, hook_name, corpus_folder, model_folder, device) for hook_name in names
-        ]
-    with Run("sweep", cfg.name, to_mapping(cfg), {"corpus": corpus.hash, "model": run_hash(model_folder)}, out) as run:
+        folders["testbeds"] = [_on_testbed(cfg, _testbed_folder(cfg, folders, name, device), device) for name in names]
+    with Run("sweep", cfg.name, to_mapping(cfg), inputs, out) as run:
         if not run.done:
             write_json(run / SWEEP_FILE, folders)
             run.log_time("sweep", time.perf_counter() - began)
@@ -103,7 +112,25 @@ def sweep_run(cfg: SweepConfig, *, out: str | Path | None = None, workers: int =
         return run.folder
 
 
-def _probes(cfg: SweepConfig, corpus: Corpus) -> list[ProbeConfig]:
+def _parts(folder: Path) -> dict[str, Any]:
+    """Where corpus and GPT of a testbed are, and its probes where it was packed with some."""
+    card = read_json(folder / CARD_FILE)
+    found: dict[str, Any] = {part: str(folder / card[part]) for part in ("corpus", "model")}
+    if (folder / SWEEP_FILE).exists():
+        listed = read_json(folder / SWEEP_FILE)
+        found |= {part: [str(folder / path) for path in listed[part]] for part in ("probes", "random_probes")}
+    return found
+
+
+def fit_probes(model: GameModel, corpus: Corpus, probed: Sequence[ProbeConfig]) -> dict[str, list[str]]:
+    """Probe runs on a GPT (`probes`) and on its random-weights twin (`random_probes`)."""
+    return {
+        listed: [str(probe_run(made, corpus, each, name=f"{each.property}-{name}")) for each in probed]
+        for listed, made, name in (("probes", model, "trained"), ("random_probes", model.random_twin(), "random"))
+    }
+
+
+def probe_configs(cfg: SweepConfig, corpus: Corpus) -> list[ProbeConfig]:
     """The study's probes, with nothing left to default. Raises ValueError when the corpus lacks what one needs."""
     game, probed = corpus.game, []
     for each in cfg.probes:
@@ -119,28 +146,47 @@ def model_settings(cfg: SweepConfig) -> Any:
     return preset(cfg.preset, **cfg.model)
 
 
-def _testbed_runs(cfg: SweepConfig, hook_name: str | None, corpus: Path, model: Path, device: str) -> dict[str, Any]:
-    """Train and score the grid at one hook point."""
-    choice = {"hook_name": hook_name, "n_games": cfg.n_games, "positions": cfg.positions}
-    folder = testbed_run(model, corpus, **choice, name=cfg.name, device=device)
+def _testbed_folder(cfg: SweepConfig, folders: Mapping[str, Any], hook_name: str | None, device: str) -> Path:
+    """The testbed of a hook point: the one that the study was given, or one made of the same parts."""
+    choice: dict[str, Any] = {"n_games": cfg.n_games, "positions": cfg.positions}
+    if cfg.testbed is not None:
+        folder = find_testbed(cfg.testbed)
+        card = read_json(folder / CARD_FILE)
+        if hook_name in (None, card["hook_name"]):
+            return folder
+        choice = {key: card[key] for key in ("n_games", "positions", "properties")}
+    corpus, model = folders["corpus"], folders["model"]
+    return testbed_run(model, corpus, hook_name=hook_name, **choice, name=cfg.name, device=device)
+
+
+def _on_testbed(cfg: SweepConfig, folder: Path, device: str) -> dict[str, Any]:
+    """Train and score the grid on a testbed."""
     testbed = load_testbed(folder, device)
-    trained = _train(testbed, cfg.saes, cfg.training, device)
-    random = _train(testbed.random_twin(), cfg.random_saes, cfg.training, device)
-    how = {"suite": cfg.suite, "probes": cfg.probes[0], "device": device}
-    scored = score_saes([*trained, *random], folder, **how)
-    baselines, ceilings = score_baselines(folder, **how), score_ceilings(scored[: len(trained)], folder, **how)
+    trained = train_grid(testbed, cfg.saes, cfg.training, device)
+    random = train_grid(testbed.random_twin(), cfg.random_saes, cfg.training, device)
+    return score_all(folder, trained, random, suite=cfg.suite, probes=cfg.probes[0], device=device)
+
+
+def score_all(
+    folder: Path, saes: Sequence[Path], random_saes: Sequence[Path], *, suite: str, probes: ProbeConfig, device: str
+) -> dict[str, Any]:
+    """Score SAEs on a testbed beside every ceiling and floor, and list where what is: a testbed's part of a study."""
+    how: dict[str, Any] = {"suite": suite, "probes": probes, "device": device}
+    scored = score_saes([*saes, *random_saes], folder, **how)
+    baselines, ceilings = score_baselines(folder, **how), score_ceilings(scored[: len(saes)], folder, **how)
     return {
         "testbed": str(folder),
-        "hook_name": testbed.hook_name,
-        "saes": [str(path) for path in trained],
-        "random_saes": [str(path) for path in random],
+        "hook_name": read_json(folder / CARD_FILE)["hook_name"],
+        "saes": [str(path) for path in saes],
+        "random_saes": [str(path) for path in random_saes],
         "scores": [str(path) for path in scored],
         "baselines": str(baselines),
         "ceilings": [str(path) for path in ceilings],
     }
 
 
-def _train(testbed: Testbed, entries: Sequence[Mapping[str, Any]], cfg: TrainSAEConfig, device: str) -> list[Path]:
+def train_grid(testbed: Testbed, entries: Sequence[Mapping[str, Any]], cfg: TrainSAEConfig, device: str) -> list[Path]:
+    """Train every SAE of a grid on one stream of a testbed's activations; finished ones are reused."""
     if not entries:
         return []
     store = testbed.harvest(cfg.n_harvested, cfg.harvest_dtype)
@@ -150,16 +196,32 @@ def _train(testbed: Testbed, entries: Sequence[Mapping[str, Any]], cfg: TrainSAE
 def sweep_config(values: Mapping[str, Any], source: str) -> SweepConfig:
     """Validate a study, its grids included, before anything runs."""
     cfg = from_mapping(SweepConfig, values, source)
+    check_study(cfg, source)
+    return cfg
+
+
+def check_study(cfg: SweepConfig, source: str) -> None:
+    """Raises ConfigError, or what the game says, for what a study's fields alone do not show to be wrong."""
     if cfg.suite not in SUITES:
         raise ConfigError(f"{source}: unknown suite '{cfg.suite}'; the suites are {', '.join(SUITES)}")
     if not cfg.probes:
         raise ConfigError(f"{source}: probes: give one at least; SAEs are scored beside it")
-    game = load_game(cfg.corpus.game)
+    if cfg.testbed is None:
+        game, tokenization = load_game(cfg.corpus.game), cfg.corpus.tokenization
+        d_model = model_settings(cfg).d_model
+    else:
+        own = {name for name in ("corpus", "preset", "model", "positions") if getattr(cfg, name) != _unset(name)}
+        if own:
+            raise ConfigError(f"{source}: a study of the testbed '{cfg.testbed}' cannot have its own {sorted(own)[0]}")
+        model = GameModel.load(find_testbed(cfg.testbed) / read_json(find_testbed(cfg.testbed) / CARD_FILE)["model"])
+        game, tokenization, d_model = model.game, model.tokenization, model.gpt.cfg.d_model
     for each in cfg.probes:
         game.property(each.property or game.board_property)
     for place in (cfg.positions, *(each.positions for each in cfg.probes)):
-        place_name(game, cfg.corpus.tokenization or game.default_tokenization, place)
-    d_model = model_settings(cfg).d_model
+        place_name(game, tokenization or game.default_tokenization, place)
     expand(cfg.saes, d_model, f"{source}: saes")
     expand(cfg.random_saes, d_model, f"{source}: random_saes")
-    return cfg
+
+
+def _unset(name: str) -> Any:
+    return getattr(SweepConfig(name=""), name)

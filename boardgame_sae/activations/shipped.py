@@ -1,0 +1,56 @@
+"""Testbeds that ship with the package, and their SAEs, by name: `othello-small`, `othello-small/topk-16`."""
+
+import os
+from pathlib import Path
+
+from boardgame_sae.runs import RunError
+
+CARD_FILE = "testbed.json"
+"""What makes a folder a testbed."""
+SAES, SCORES, PROBES = "saes", "scores", "probes"
+"""Folders inside a shipped testbed."""
+_PACKAGE = Path(__file__).parents[1]
+_PLACES = (_PACKAGE / "testbeds", _PACKAGE.parent / "data" / "testbeds")
+"""In the package, which a wheel holds small ones of; and beside it in a checkout that cannot follow links."""
+
+
+def shipped_testbeds() -> dict[str, Path]:
+    """Folders of the testbeds that ship, by name; $BOARDGAME_SAE_TESTBEDS names another folder of such folders."""
+    own = os.environ.get("BOARDGAME_SAE_TESTBEDS")
+    found: dict[str, Path] = {}
+    for place in ([Path(own)] if own else []) + list(_PLACES):
+        for card in sorted(place.glob(f"*/{CARD_FILE}")):
+            found.setdefault(card.parent.name, card.parent)
+    return found
+
+
+def shipped_saes(testbed: Path) -> dict[str, Path]:
+    """Folders of the SAEs in a testbed's folder, by name."""
+    return {card.parent.name: card.parent for card in sorted((testbed / SAES).glob("*/cfg.json"))}
+
+
+def find_testbed(name: str | Path) -> Path:
+    """The folder of a testbed: itself, or that of a shipped one's name. Raises RunError with those there are."""
+    known = shipped_testbeds()
+    if (Path(name) / CARD_FILE).exists() or (Path(name).exists() and str(name) not in known):
+        return Path(name)
+    if str(name) not in known:
+        raise RunError(
+            f"{name}: no such testbed folder, and no shipped testbed of that name (these ship here: "
+            f"{', '.join(known) or 'none'}; a wheel holds only small ones, a clone of the repository all)"
+        )
+    return known[str(name)]
+
+
+def find_sae(name: str | Path) -> Path:
+    """The folder or file of an SAE: itself, or that of a shipped one, `TESTBED/SAE`. Raises RunError when unknown."""
+    if Path(name).exists():
+        return Path(name)
+    testbed, _, sae = str(name).rpartition("/")
+    folder = shipped_testbeds().get(testbed)
+    if folder is None:
+        raise RunError(f"{name}: no such SAE folder, and no shipped SAE of that name; `boardgame-sae ls` lists them")
+    known = shipped_saes(folder)
+    if sae not in known:
+        raise RunError(f"{name}: the testbed {testbed} has no SAE '{sae}'; it has {', '.join(known) or 'none'}")
+    return known[sae]

@@ -1,0 +1,306 @@
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from safetensors.torch import load_file, save_file
+
+import boardgame_sae as bgs
+from boardgame_sae.activations.shipped import find_sae, find_testbed, shipped_testbeds
+from boardgame_sae.activations.testbed import load_testbed
+from boardgame_sae.cli import main
+from boardgame_sae.config import ConfigError, to_mapping
+from boardgame_sae.metrics.score import Scores
+from boardgame_sae.model.game_model import GameModel
+from boardgame_sae.model.legality import legality
+from boardgame_sae.report.page import report_run
+from boardgame_sae.runs import RunError, damaged_files, file_hash, read_json, runs_root
+from boardgame_sae.saes.sae import load_sae
+from boardgame_sae.studies.measure import differing, numbers
+from boardgame_sae.studies.pack import halve, pack_config, pack_run, sae_names
+from boardgame_sae.studies.sweep import sweep_config, sweep_run
+from boardgame_sae.transcripts.corpus import SPLITS, Corpus
+from boardgame_sae.transcripts.labels import property_labels
+
+STUDY = {
+    "name": "mini",
+    "corpus": {"game": "othello4", "n_games": 1200, "validation_fraction": 0.2, "test_fraction": 0.2},
+    "model": {"n_layers": 2, "d_model": 16, "n_heads": 2, "n_steps": 30, "batch_size": 16, "targets": "expected"},
+    "probes": [{"n_train_games": 64, "n_test_games": 40, "games_a_step": 16}],
+    "n_games": 40,
+    "training": {"n_activations": 1280, "n_harvested": 500, "batch_size": 64},
+    "saes": [
+        {"architecture": "topk", "n_latents": 24, "k": [2, 4]},
+        {"architecture": "batch_topk", "n_latents": 24, "k": 4},
+        {"architecture": "p_anneal", "n_latents": 16},
+    ],
+    "random_saes": [{"architecture": "topk", "n_latents": 24, "k": 4}],
+    "notes": ["It has seen hardly any game."],
+}
+SAES = ["batch_topk-4", "p_anneal-0.02", "topk-2", "topk-4"]
+
+
+@pytest.fixture(scope="module")
+def packed(tmp_path_factory) -> Path:
+    """A packed testbed `mini`, alone in its folder."""
+    torch.set_num_threads(1)
+    return pack_run(pack_config(STUDY, "mini.yaml"), out=tmp_path_factory.mktemp("testbeds") / "mini", device="cpu")
+
+
+@pytest.fixture
+def shipped(packed, monkeypatch) -> Path:
+    """The same, where shipped testbeds are looked for."""
+    monkeypatch.setenv("BOARDGAME_SAE_TESTBEDS", str(packed.parent))
+    return packed
+
+
+@pytest.fixture
+def copied(packed, tmp_path) -> Path:
+    """A copy that a test may spoil."""
+    return Path(shutil.copytree(packed, tmp_path / "mini"))
+
+
+def test_a_packed_testbed_opens_by_its_folder_and_by_its_name(shipped):
+    by_folder, by_name = load_testbed(shipped), bgs.load_testbed("mini")
+    assert by_folder.hash == by_name.hash
+    assert by_name.model.game.spec == "othello4" and by_name.n_games == 40
+    assert set(by_name.probes) == {"mine_yours", "legal_move", "flipped"}
+    assert not list(shipped.glob("*labels*"))
+
+
+def test_it_travels(packed, tmp_path):
+    """Everything it says of places is relative: a copy elsewhere is the same testbed, with the original gone."""
+    there = Path(shutil.copytree(packed, tmp_path / "elsewhere"))
+    assert load_testbed(there).hash == load_testbed(packed).hash
+    texts = [path.read_text() for path in there.rglob("*.json")] + [(there / "README.md").read_text()]
+    assert not any(str(packed.parent) in text or str(Path.home()) in text for text in texts)
+    assert not any(str(runs_root()) in text for text in texts)
+
+
+def test_its_games_were_held_out_of_the_gpts_training(packed):
+    corpus = Corpus.open(packed / "corpus")
+    learned = bgs.generate(**STUDY["corpus"])
+    trained_on = {tuple(game) for game in learned.record(learned.games("train"))}
+    assert len(corpus) == len(learned) - len(learned.games("train"))
+    assert not trained_on & {tuple(game) for game in corpus.record(np.arange(len(corpus)))}
+
+
+def test_its_labels_are_the_truth_of_its_games(packed):
+    testbed = load_testbed(packed)
+    for split in SPLITS:
+        found = property_labels(testbed.corpus, testbed.positions(split), testbed.properties)
+        whole = np.concatenate([each.reshape(len(each), -1) for each in found.values()], axis=1)
+        np.testing.assert_array_equal(testbed.labels(split), whole)
+
+
+def test_weights_are_rounded_to_half_precision_and_the_model_says_so(packed):
+    learned = read_json(packed / "run.json")["inputs"]["model"]
+    (trained,) = [each.parent for each in runs_root().glob("gpt/mini-*/run.json") if read_json(each)["hash"] == learned]
+    ours, theirs = GameModel.load(packed / "model", "cpu"), GameModel.load(trained, "cpu")
+    assert ours.hash != theirs.hash and ours.card["precision"] == "float16"
+    rounded, exact = ours.gpt.state_dict(), theirs.gpt.state_dict()
+    for name, weight in exact.items():
+        expected = weight.half().float() if weight.ndim > 1 else weight
+        assert rounded[name].dtype == torch.float32
+        torch.testing.assert_close(rounded[name], expected, rtol=0, atol=0)
+    assert {tensor.dtype for tensor in load_file(packed / "saes/topk-2/sae.safetensors").values()} >= {torch.float16}
+    assert load_sae(packed / "saes/topk-2").dtype == torch.float32
+
+
+def test_a_weight_too_large_for_half_precision_is_an_error_that_names_it(tmp_path):
+    save_file({"fine": torch.ones(2, 2), "huge": torch.full((2, 2), 1e6)}, tmp_path / "a.safetensors")
+    with pytest.raises(RunError, match=r"a\.safetensors: 'huge' has a number too large"):
+        halve(tmp_path / "a.safetensors", tmp_path / "b.safetensors")
+    assert not (tmp_path / "b.safetensors").exists()
+
+
+def test_every_number_of_the_card_is_measured_on_the_folder_itself(packed):
+    card = read_json(packed / "card.json")["numbers"]
+    again = dict(numbers(packed, "cpu"))
+    assert {name: list(number) for name, number in again.items()} == card
+    testbed = load_testbed(packed)
+    found = legality(testbed.model, testbed.corpus, n_games=40)
+    assert card["legality"] == [found.legal_rate, *found.interval]
+    for name in SAES:
+        scores = bgs.evaluate(load_sae(packed / "saes" / name), testbed, "quick")
+        for score in ("coverage", "board_reconstruction"):
+            assert card[f"{name}/{score}"] == [scores[score].value, *scores[score].interval]
+    for name in ("mine_yours", "legal_move"):
+        acts_ND, labels = (
+            testbed.activations("test"),
+            property_labels(testbed.corpus, testbed.positions("test"), [name]),
+        )
+        probe = testbed.probes[name]
+        right = (probe.logits(acts_ND).argmax(-1) == probe.targets.classes(labels[name])).double().mean()
+        assert card[f"probe/{name}-ply/{testbed.hook_name}"][0] == pytest.approx(float(right), abs=1e-12)
+
+
+def test_scores_that_ship_are_those_of_the_saes_that_ship(packed):
+    listed = read_json(packed / "sweep.json")["testbeds"][0]
+    assert listed["saes"] == [f"saes/{name}" for name in ("topk-2", "topk-4", "batch_topk-4", "p_anneal-0.02")]
+    testbed = load_testbed(packed)
+    for sae, folder in zip(listed["saes"], listed["scores"], strict=False):
+        found = Scores.from_json(packed / folder / "scores.json")
+        assert found["coverage"].value == bgs.evaluate(packed / sae, testbed, "quick")["coverage"].value
+    kinds = [read_json(path)["subject"]["kind"] for path in packed.glob("scores/**/scores.json")]
+    assert {"sae", "random_gpt_sae", "probe", "sparse_probe", "neurons", "residual"} == set(kinds)
+
+
+def test_packing_again_reuses_and_a_killed_packing_ends_with_the_same_bytes(packed, copied):
+    before = {path: file_hash(path) for path in packed.rglob("*") if path.is_file()}
+    assert pack_run(pack_config(STUDY, "mini.yaml"), out=packed, device="cpu") == packed
+    assert before == {path: file_hash(path) for path in packed.rglob("*") if path.is_file()}
+    for lost in ("DONE", "README.md", "card.json", "sweep.json", "saes/topk-4/sae.safetensors"):
+        (copied / lost).unlink()
+    shutil.rmtree(copied / "scores")
+    pack_run(pack_config(STUDY, "mini.yaml"), out=copied, device="cpu")
+    assert damaged_files(packed) == [] == damaged_files(copied)
+    assert read_json(copied / "DONE") == read_json(packed / "DONE")
+
+
+def test_another_study_does_not_overwrite_it(packed):
+    with pytest.raises(RunError, match="holds another run"):
+        pack_run(pack_config({**STUDY, "n_games": 30}, "mini.yaml"), out=packed, device="cpu")
+
+
+def test_check_measures_the_card_again(copied, capsys):
+    assert main(["check", str(copied), "--device", "cpu"]) == 0
+    said = capsys.readouterr().out
+    assert "every move legal" in said and "topk-4/coverage" in said and "OUTSIDE" not in said
+
+
+def test_check_finds_a_number_that_is_not_so(copied, capsys):
+    card = read_json(copied / "card.json")
+    value, low, high = card["numbers"]["topk-4/coverage"]
+    card["numbers"]["topk-4/coverage"] = [value + 1, low + 1, high + 1]
+    (copied / "card.json").write_text(json.dumps(card))
+    assert [name for name, *_, fits in differing(copied, "cpu") if not fits] == ["topk-4/coverage"]
+    assert main(["check", str(copied)]) == 1
+    assert "card.json: changed or missing since" in capsys.readouterr().err
+    done = read_json(copied / "DONE")
+    done["files"]["card.json"] = file_hash(copied / "card.json")
+    (copied / "DONE").write_text(json.dumps(done))
+    assert main(["check", str(copied)]) == 1
+    caught = capsys.readouterr()
+    assert "OUTSIDE" in caught.out and "topk-4/coverage is outside its interval" in caught.err
+
+
+def test_ls_shows_testbeds_and_saes_with_their_numbers(shipped, capsys):
+    assert main(["ls"]) == 0
+    said = capsys.readouterr().out
+    assert "testbed mini" in said and "blocks." in said and "legal " in said
+    for name in SAES:
+        (line,) = [line for line in said.splitlines() if f"mini/{name} " in line]
+        assert f"coverage {read_json(shipped / 'card.json')['numbers'][f'{name}/coverage'][0]:.3f}" in line
+
+
+def test_a_shipped_sae_is_scored_by_name_beside_the_floors_that_ship(shipped, capsys, monkeypatch):
+    monkeypatch.setattr(
+        "boardgame_sae.metrics.score_run.random_gpt_twin", lambda *_, **__: pytest.fail("trains a twin")
+    )
+    monkeypatch.setattr("boardgame_sae.metrics.score_run.probe_run", lambda *_, **__: pytest.fail("fits a probe"))
+    assert main(["score", "mini/topk-4", "--testbed", "mini", "--suite", "quick", "--device", "cpu"]) == 0
+    said = capsys.readouterr().out
+    for kind in ("topk-4 (sae)", "(probe)", "(neurons)", "(residual)", "(random_gpt_sae)", "(sparse_probe)"):
+        assert kind in said
+    assert f"{read_json(shipped / 'card.json')['numbers']['topk-4/coverage'][0]:.4f}" in said
+    assert bgs.load_sae("mini/topk-4").cfg.k == 4
+
+
+def test_the_report_reads_it_as_a_sweep(packed, tmp_path):
+    page = report_run([packed], out=tmp_path / "report", device="cpu") / "index.html"
+    assert "mini: a GPT of 2 layers and width 16 learned othello4 from 1,200 games" in page.read_text()
+    assert "batch_topk" in (tmp_path / "report/table.md").read_text()
+
+
+def test_a_sweep_on_it_reuses_its_gpt_games_and_probes(shipped, tmp_path):
+    values = {"name": "more", "testbed": "mini", "training": STUDY["training"], "saes": STUDY["saes"][:1]}
+    cfg = sweep_config(values, "more.yaml")
+    found = read_json(sweep_run(cfg, out=tmp_path / "sweep", device="cpu") / "sweep.json")
+    assert Path(found["model"]) == shipped / "model" and Path(found["corpus"]) == shipped / "corpus"
+    assert found["probes"] == [str(shipped / "probes/board-ply")]
+    (bed,) = found["testbeds"]
+    assert Path(bed["testbed"]) == shipped and len(bed["scores"]) == 2
+    page = report_run([tmp_path / "sweep"], out=tmp_path / "report", device="cpu") / "index.html"
+    assert page.stat().st_size > 1_000_000
+
+
+def test_a_sweep_on_it_at_another_hook_point_has_its_games_and_places(shipped, tmp_path):
+    other = "blocks.0.hook_resid_mid"
+    values = {
+        "name": "more",
+        "testbed": "mini",
+        "hook_names": [other],
+        "training": STUDY["training"],
+        "saes": STUDY["saes"][2:],
+    }
+    found = read_json(sweep_run(sweep_config(values, "more.yaml"), out=tmp_path / "sweep", device="cpu") / "sweep.json")
+    here, there = load_testbed("mini"), load_testbed(found["testbeds"][0]["testbed"])
+    assert there.hook_name == other
+    assert {**there.identity, "hook_name": 0} == {**here.identity, "hook_name": 0}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"corpus": {"game": "othello4"}}, "a study of the testbed 'mini' cannot have its own corpus"),
+        ({"model": {"n_layers": 3}}, "cannot have its own model"),
+        ({"saes": [{"architecture": "topk", "n_latents": 8, "k": 16}]}, "saes.0"),
+        ({"probes": [{"property": "pin"}]}, "pin"),
+        ({"testbed": "maxi"}, r"maxi: no such testbed folder.*mini"),
+    ],
+)
+def test_a_bad_study_of_a_testbed_is_an_error_before_anything_runs(shipped, change, message):
+    with pytest.raises((ValueError, RunError), match=message):
+        sweep_config({"name": "bad", "testbed": "mini", **change}, "bad.yaml")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"testbed": "mini"}, "testbed"),
+        ({"positions": "ply"}, "positions"),
+        ({"hook_names": ["blocks.0.hook_resid_post", "blocks.1.hook_resid_post"]}, "one hook point"),
+        ({"notes": "none"}, "notes"),
+    ],
+)
+def test_a_bad_study_to_pack_is_an_error_before_anything_runs(shipped, change, message):
+    with pytest.raises((ConfigError, RunError), match=f"bad.yaml.*{message}"):
+        pack_config({**STUDY, **change}, "bad.yaml")
+
+
+def test_names_of_what_ships_are_found_and_unknown_ones_are_errors_that_list_the_known(shipped, tmp_path):
+    assert shipped_testbeds()["mini"] == shipped == find_testbed("mini")
+    assert find_sae("mini/topk-2") == shipped / "saes/topk-2"
+    assert find_sae(shipped / "saes/topk-2") == shipped / "saes/topk-2"
+    with pytest.raises(RunError, match=r"nowhere: no such testbed folder.*mini"):
+        bgs.load_testbed("nowhere")
+    with pytest.raises(RunError, match="the testbed mini has no SAE 'topk-3'; it has batch_topk-4"):
+        bgs.load_sae("mini/topk-3")
+    with pytest.raises(RunError, match="no such SAE folder"):
+        bgs.load_sae(tmp_path / "nothing")
+
+
+def test_saes_are_named_by_what_tells_them_apart():
+    def trained(architecture, **fields):
+        return to_mapping(bgs.make_sae(architecture, d_model=8, n_latents=fields.pop("n_latents", 16), **fields).cfg)
+
+    alike = [trained("topk", k=2), trained("topk", k=2, seed=1), trained("topk", k=4)]
+    assert sae_names(alike) == ["topk-2-16-seed-0", "topk-2-16-seed-1", "topk-4"]
+    others = [trained("jumprelu", target_l0=8), trained("jumprelu", sparsity_loss="l0", sparsity_coefficient=0.5)]
+    assert sae_names([*others, trained("relu", sparsity_coefficient=0.1)]) == ["jumprelu-8", "jumprelu-0.5", "relu-0.1"]
+    with pytest.raises(RunError, match="two SAEs would be called"):
+        sae_names([trained("topk", k=2), trained("topk", k=2)])
+
+
+def test_the_verb_packs(tmp_path, capsys):
+    (tmp_path / "mini.yaml").write_text(yaml.safe_dump(STUDY))
+    assert main(["pack", str(tmp_path / "mini.yaml"), "--out", str(tmp_path / "mini"), "--device", "cpu"]) == 0
+    assert capsys.readouterr().out.strip().endswith(str(tmp_path / "mini"))
+    text = (tmp_path / "mini/README.md").read_text()
+    assert "It has seen hardly any game." in text and "expected targets" in text
+    for picture in ("learning_curve", "legality", "probe_accuracy", "probe_squares", "coverage_vs_l0"):
+        assert f"figures/{picture}.png" in text and (tmp_path / f"mini/figures/{picture}.png").stat().st_size > 5000
