@@ -2,6 +2,7 @@
 #   PYTHON=python3.12    the interpreter that makes it
 #   TORCH=torch==2.13.0  the build of torch, installed first and by pip; TORCH="torch==2.13.0+cu130" keeps a CUDA one
 #   SIZE=tiny            tiny, small or paper
+#   TESTBEDS=...         where testbed-NAME puts the testbed; those that ship are in data/testbeds
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -9,15 +10,17 @@ PEERS ?= .venv-peers
 TORCH ?= $(shell grep '^torch==' requirements.lock | cut -d+ -f1)
 SIZE ?= tiny
 WORKERS ?= 2
+TESTBEDS ?= data/runs/testbeds
 BIN := $(VENV)/bin
 NO_STOCKFISH = echo "No Stockfish, so the built-in engine plays. To have it: sudo apt-get install stockfish, brew install stockfish, or stockfishchess.org; it must be in PATH."
 STUDY := experiments/demo/study.yaml
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo demo-chess test lint format types layers unit slow peers stockfish bench bench-saes bench-metrics train-othello-gpt train-chess-gpt clean
+TESTBED_TARGETS := testbed-othello6-tiny testbed-othello-small testbed-chess-small
+.PHONY: $(TESTBED_TARGETS) help install demo demo-chess test lint format types layers unit slow peers stockfish bench bench-saes bench-metrics train-othello-gpt train-chess-gpt clean
 
 help: ## Show what can be made
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 22
+	@grep -hE '^[a-zA-Z_$$()-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^.*testbed-%:/testbed-NAME:/; s/:.*## /\t/' | expand -t 22
 
 install: $(VENV)/.installed ## Make the virtual environment and install everything into it
 
@@ -43,6 +46,11 @@ train-othello-gpt: install ## Train an Othello GPT: SIZE=tiny (6x6, minutes), sm
 
 train-chess-gpt: install stockfish ## Train a chess GPT: SIZE=tiny (minutes), small (hours), paper (a GPU)
 	$(BIN)/boardgame-sae sweep experiments/chess_gpt/$(SIZE).yaml --workers $(WORKERS)
+
+$(TESTBED_TARGETS): testbed-%: install ## Make a shipped testbed anew: GPT, games, probes, SAEs, scores, card (hours)
+	$(BIN)/boardgame-sae pack experiments/testbeds/$*.yaml --workers $(WORKERS) --out $(TESTBEDS)/$*
+
+testbed-chess-small: stockfish
 
 stockfish: ## Install Stockfish by apt where it is missing and may be; else say how (nothing needs it)
 	@if PATH="$$PATH:/usr/games" command -v stockfish > /dev/null; then echo "Stockfish is here."; \

@@ -43,13 +43,14 @@ def find_testbed(name: str | Path) -> Path:
 
 
 def find_sae(name: str | Path) -> Path:
-    """The folder or file of an SAE: itself, or that of a shipped one, `TESTBED/SAE`. Raises RunError when unknown."""
-    if Path(name).exists():
-        return Path(name)
+    """The folder of a shipped SAE's name, `TESTBED/SAE`; anything else is a path, which need not exist.
+
+    Raises RunError, with those there are, when a shipped testbed has no SAE of that name.
+    """
     testbed, _, sae = str(name).rpartition("/")
     folder = shipped_testbeds().get(testbed)
-    if folder is None:
-        raise RunError(f"{name}: no such SAE folder, and no shipped SAE of that name; `boardgame-sae ls` lists them")
+    if Path(name).exists() or folder is None:
+        return Path(name)
     known = shipped_saes(folder)
     if sae not in known:
         raise RunError(f"{name}: the testbed {testbed} has no SAE '{sae}'; it has {', '.join(known) or 'none'}")

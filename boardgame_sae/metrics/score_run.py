@@ -102,12 +102,19 @@ def score_ceilings(
     probes: ProbeConfig | None = None,
     device: str = "auto",
 ) -> list[Path]:
-    """Score linear probes as sparse as some scored SAEs, each L0 (to the nearest whole number) into a run folder."""
+    """Score linear probes as sparse as some scored SAEs, each L0 (to the nearest whole number) into a run folder.
+
+    Where a packed testbed holds the scores already, their folder is given.
+    """
     testbed = load_testbed(testbed_folder, device)
     fitted = _fit_probes(testbed, probes)
     found = [Scores.from_json(Path(folder) / SCORES_FILE) for folder in score_folders]
     folders = []
     for k in sorted({max(1, round(scores.subject["l0"])) for scores in found}):
+        packed = Path(testbed_folder) / SCORES / f"probe-{k}"
+        if packed.exists() and suite in ("quick", read_json(packed / SCORES_FILE)["subject"]["suite"]):
+            folders.append(packed)
+            continue
         config = {"suite": suite, "format": FORMAT, "k": k}
         with Run("scores", f"probe-{k}", config, {"testbed": testbed.hash, **fitted}) as run:
             if not run.done:

@@ -15,6 +15,7 @@ from matplotlib.figure import Figure
 from boardgame_sae.activations.probes import RESULTS_FILE
 from boardgame_sae.games import Game
 from boardgame_sae.metrics.score import Scores
+from boardgame_sae.report.layer_figures import scores_by_layer
 from boardgame_sae.report.model_figures import learning_curve, legality_figure, probe_accuracy
 from boardgame_sae.report.style import (
     COLOURS,
@@ -237,6 +238,8 @@ def write_figures(study: Study, folder: str | Path, only: Sequence[str] = ()) ->
         if study.probes:
             made += [("probe_accuracy", probe_accuracy(probe_pairs(study), [bed.hook_name for bed in study.beds]))]
             made += [("probe_squares", figure) for figure in _probe_squares(study)]
+        if len(study.beds) > 1:
+            made += [("scores_by_layer", scores_by_layer(rows_of([study])))]
         for bed in study.beds:
             ending = f".{bed.hook_name}" if len(study.beds) > 1 else ""
             made += [(f"{name}{ending}", figure) for name, figure in _bed_figures(study, bed)]

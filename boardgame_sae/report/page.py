@@ -67,6 +67,8 @@ CAPTIONS = {
     "f1_by_square": "F1 by square, in hundredths: the linear probe at the SAEs' hook point above, the best SAE's best "
     "single latent for each class of the headline property below. Grey: the square never shows the class (or too "
     "rarely to score), or the probe never says it.",
+    "scores_by_layer": "Coverage and board reconstruction along the forward pass: each SAE recipe and what it is "
+    "compared with, at every hook point of the study.",
     "coverage_vs_l0": "Coverage and board reconstruction against L0; bars are 95% intervals over games, and over seeds "
     "too where a point stands for SAEs of several seeds. Of the linear probe of the same sparsity only as many outputs "
     "remain as an SAE of that L0 has latents on.",
@@ -78,7 +80,7 @@ CAPTIONS = {
 }
 OWN_PLACE = ("learning_curve", "legality", "probe_accuracy", "f1_by_square", "coverage_by_property")
 """Figures that stand in a section of the page by themselves."""
-FOLDED = ("probe_squares", "coverage_vs_l0", "direction_recovery", "loss_vs_l0", "sae_training")
+FOLDED = ("probe_squares", "scores_by_layer", "coverage_vs_l0", "direction_recovery", "loss_vs_l0", "sae_training")
 """Figures below the plot, folded away."""
 
 

@@ -5,6 +5,7 @@ from matplotlib.colors import to_hex
 
 from boardgame_sae.games import load_game
 from boardgame_sae.report.figures import (
+    _probe_squares,
     best_sae,
     board_heat_maps,
     coverage_against_l0,
@@ -13,22 +14,60 @@ from boardgame_sae.report.figures import (
     training_curves,
     write_figures,
 )
+from boardgame_sae.report.layer_figures import scores_by_layer
 from boardgame_sae.report.model_figures import learning_curve, legality_figure, probe_accuracy
 from boardgame_sae.report.style import GREY, hook_title, look
-from boardgame_sae.report.table import rows_of
+from boardgame_sae.report.table import kind_title, recipe, rows_of
 from boardgame_sae.runs import read_json
 from boardgame_sae.saes.sae import architectures
 
 
 def test_every_figure_is_written_and_the_same_twice(study, tmp_path):
     first = write_figures(study, tmp_path / "a")
-    names = ["learning_curve", "legality", "probe_accuracy", "f1_by_square", "coverage_by_property", "coverage_vs_l0"]
-    names += ["direction_recovery", "loss_vs_l0", "sae_training"]
+    names = ["learning_curve", "legality", "probe_accuracy", "probe_squares", "f1_by_square", "coverage_by_property"]
+    names += ["coverage_vs_l0", "direction_recovery", "loss_vs_l0", "sae_training"]
     assert [path.stem for path in first] == names
     second = write_figures(study, tmp_path / "b")
     for one, other in zip(first, second, strict=True):
         assert one.read_bytes().startswith(b"\x89PNG")
         assert one.read_bytes() == other.read_bytes(), one.name
+
+
+def test_only_the_figures_asked_for_are_drawn(study, tmp_path):
+    found = write_figures(study, tmp_path, ("coverage_vs_l0", "learning_curve"))
+    assert [path.stem for path in found] == ["learning_curve", "coverage_vs_l0"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(path.name for path in found)
+
+
+def test_probe_squares_shows_the_accuracy_of_each_square_at_each_hook_point(study):
+    (figure,) = _probe_squares(study)
+    found = read_json(study.probes[0] / "probes.json")["hook_points"]
+    boards = [axes for axes in figure.axes if axes.images]
+    assert len(boards) == len(found) == 3
+    low = boards[0].images[0].get_clim()[0]
+    names = ["blocks.0.hook_resid_pre", "blocks.0.hook_resid_post", "blocks.1.hook_resid_post"]
+    for axes, name in zip(boards, names, strict=True):
+        shown = np.asarray(axes.images[0].get_array()).ravel()
+        np.testing.assert_allclose(shown, found[name]["accuracy_S"])
+        assert axes.get_title() == f"{hook_title(name)}: {found[name]['accuracy']:.1%}"
+        assert low <= shown.min()
+
+
+def test_scores_by_layer_has_a_line_a_recipe_through_its_hook_points(study):
+    rows = [row for row in rows_of([study]) if row["pooled_as"] is None]
+    later = [
+        {**row, "hook_name": "blocks.7.hook_resid_post", "coverage": 0.5} for row in rows if row["kind"] != "neurons"
+    ]
+    coverage, reconstruction = scores_by_layer([*later, *rows]).axes
+    first = rows[0]["hook_name"]
+    assert [tick.get_text() for tick in coverage.get_xticklabels()] == [hook_title(first), "block 7"]
+    lines = {line.get_label(): line.get_xydata().tolist() for line in coverage.lines}
+    shown = [row for row in rows if row["kind"] != "sparse_probe"]
+    assert len(lines) == len(shown) == len(reconstruction.lines)
+    for row in shown:
+        text = {"random_gpt_sae": "random-GPT "}.get(row["kind"], "") + recipe(row)
+        (points,) = [each for label, each in lines.items() if label in (text, kind_title(row["kind"]))]
+        assert points == [[0, row["coverage"]], *([] if row["kind"] == "neurons" else [[1, 0.5]])]
 
 
 def test_learning_curve_draws_what_was_logged():

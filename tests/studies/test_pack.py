@@ -280,7 +280,7 @@ def test_names_of_what_ships_are_found_and_unknown_ones_are_errors_that_list_the
         bgs.load_testbed("nowhere")
     with pytest.raises(RunError, match="the testbed mini has no SAE 'topk-3'; it has batch_topk-4"):
         bgs.load_sae("mini/topk-3")
-    with pytest.raises(RunError, match="no such SAE folder"):
+    with pytest.raises(RunError, match="no SAE; looked for"):
         bgs.load_sae(tmp_path / "nothing")
 
 
