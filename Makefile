@@ -17,7 +17,7 @@ STUDY := experiments/demo/study.yaml
 
 .DEFAULT_GOAL := help
 TESTBED_TARGETS := testbed-othello6-tiny testbed-othello-small testbed-chess-small
-.PHONY: $(TESTBED_TARGETS) help install demo demo-chess test lint format types layers unit slow peers stockfish bench bench-saes bench-metrics train-othello-gpt train-chess-gpt clean
+.PHONY: $(TESTBED_TARGETS) help install demo demo-chess first-look test lint format types layers unit slow peers stockfish bench bench-saes bench-metrics train-othello-gpt train-chess-gpt clean
 
 help: ## Show what can be made
 	@grep -hE '^[a-zA-Z_$$()-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^.*testbed-%:/testbed-NAME:/; s/:.*## /\t/' | expand -t 22
@@ -90,6 +90,12 @@ $(PEERS)/.installed: pyproject.toml
 	$(PEERS)/bin/python -m pip install --quiet --constraint $(PEERS)/constraints.txt --editable '.[peers]'
 	$(PEERS)/bin/python -m pip uninstall --quiet --yes torchvision
 	touch $@
+
+first-look: install ## Score every architecture at many sparsities, and along the layers, on othello-small (hours)
+	$(BIN)/boardgame-sae sweep experiments/first-look/study.yaml --out data/runs/first-look
+	$(BIN)/boardgame-sae sweep experiments/first-look/layers.yaml --out data/runs/first-look-layers
+	$(BIN)/boardgame-sae report data/runs/first-look data/runs/first-look-layers --out data/runs/first-look-report
+	$(BIN)/python experiments/first-look/beside_published.py data/runs/first-look-report experiments/first-look/results/beside_published.md
 
 bench: demo stockfish ## Measure speed, side by side with peers
 	$(BIN)/python -m pip install --quiet --constraint $(VENV)/constraints.txt --editable '.[bench]'

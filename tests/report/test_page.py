@@ -70,7 +70,7 @@ def test_a_name_cannot_break_out_of_the_data():
 
 def test_figures_are_inside_with_a_text_for_those_who_cannot_see_them(page):
     images = re.findall(r"<img [^>]*>", page.replace(get_plotlyjs(), ""))
-    assert len(images) == 9
+    assert len(images) == 10
     assert all('src="data:image/png;base64,' in image and 'alt="' in image for image in images)
 
 

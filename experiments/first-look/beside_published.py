@@ -1,0 +1,106 @@
+"""Our best values beside the published ones, as Markdown: `beside_published.py REPORT_FOLDER OUT.md`.
+
+Ours as we define them (chosen on train, measured on test), and as the published code computes them (chosen and measured
+on the same games; coverage divided by 192 though only 128 classes can be covered, so that it cannot exceed 0.667).
+"""
+
+import csv
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from boardgame_sae.config import read_yaml
+from boardgame_sae.report.style import depth, hook_title
+from boardgame_sae.runs import write_bytes
+
+Row = dict[str, str]
+SCORES = {"coverage": "coverage", "reconstruction": "board_reconstruction"}
+"""What the published file calls a score, and the column of it."""
+TITLES = {"random_gpt_sae": "SAE of a random-weights GPT", "neurons": "MLP neurons", "probe": "linear probe"}
+
+
+def best(rows: Sequence[Row], column: str) -> str:
+    """The largest value of a column, and the L0 of its row: `0.512 @ 24`; nothing where no row has one."""
+    row = max((row for row in rows if row[column]), key=lambda row: float(row[column]), default=None)
+    if row is None:
+        return ""
+    return f"{float(row[column]):.3f}" + (f" @ {float(row['l0']):.0f}" if row["l0"] else "")
+
+
+def published(found: Any) -> str:
+    """A published value, and its L0 where it has one."""
+    if found is None:
+        return ""
+    return f"{found[0]:.3f} @ {found[1]}" if isinstance(found, list) else f"{found:.3f}"
+
+
+def by_architecture(rows: Sequence[Row], known: dict[str, Any]) -> str:
+    """A table of the best SAE of each architecture, and of the floors, in the rows of one hook point."""
+    lines = []
+    saes = [row for row in rows if row["kind"] == "sae"]
+    kinds = [(name, [row for row in saes if row["architecture"] == name]) for name in sorted(architectures(saes))]
+    kinds += [(kind, [row for row in rows if row["kind"] == kind]) for kind in TITLES]
+    for name, own in kinds:
+        theirs = known["architectures"].get(name) or known.get(name) or {}
+        cells = [TITLES.get(name, f"`{name}`")]
+        for said, column in SCORES.items():
+            cells += [best(own, column), best(own, f"{column}_reference"), published(theirs.get(said))]
+        lines.append(cells)
+    heads = ["", *(f"{said}{how}" for said in SCORES for how in ("", " as published code computes it", ", published"))]
+    return table(heads, lines)
+
+
+def architectures(rows: Sequence[Row]) -> set[str]:
+    """The architectures among some rows."""
+    return {row["architecture"] for row in rows}
+
+
+def by_layer(rows: Sequence[Row], known: dict[str, Any]) -> str:
+    """A table of the best SAE of p-annealing and of the neurons by layer, as published code computes both."""
+    own: dict[str, list[Row]] = {}
+    names = sorted({row["hook_name"] for row in rows if row["hook_name"].endswith("resid_post")}, key=depth)
+    lines = []
+    for layer, name in enumerate(names):
+        here = [row for row in rows if row["hook_name"] == name]
+        own |= {"p_anneal": [row for row in here if row["architecture"] == "p_anneal" and row["kind"] == "sae"]}
+        own |= {"neurons": [row for row in here if row["kind"] == "neurons"]}
+        cells = [hook_title(name)]
+        for kind, some in own.items():
+            for said, column in SCORES.items():
+                cells += [
+                    best(some, f"{column}_reference") if some else "",
+                    f"{known['layers'][kind][said][layer]:.3f}",
+                ]
+        lines.append(cells)
+    heads = [
+        f"{kind}: {said}{how}" for kind in ("p_anneal", "neurons") for said in SCORES for how in ("", ", published")
+    ]
+    return table(["", *heads], lines)
+
+
+def table(heads: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
+    """A Markdown table."""
+    rows = [heads, ["---"] * len(heads), *lines]
+    return "".join("| " + " | ".join(row) + " |\n" for row in rows)
+
+
+def main() -> None:
+    """Write both tables."""
+    report, out = map(Path, sys.argv[1:3])
+    known = read_yaml(Path(__file__).parent / "published.yaml")
+    with open(report / "table.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    study = [row for row in rows if row["sweep"] == "first-look"]
+    text = (
+        f"Best value over all SAEs of an architecture, and its L0. Published: {known['source']}, layer 5 of a GPT of "
+        "width 512.\n\n"
+        + by_architecture(study, known)
+        + "\nBy layer, as published code computes it:\n\n"
+        + by_layer([row for row in rows if row["sweep"] == "first-look-layers"], known)
+    )
+    write_bytes(out, text.encode())
+
+
+if __name__ == "__main__":
+    main()
