@@ -1,20 +1,35 @@
 """GPTs to and from other libraries: the same weights, the same logits.
 
-One of ours goes to TransformerLens and to Hugging Face's GPT-2; published ones come from TransformerLens and nanoGPT
-(module `foreign`).
+One of ours goes to TransformerLens and to Hugging Face's GPT-2, in memory or as a folder of files; published ones come
+from TransformerLens and nanoGPT (module `foreign`).
 """
 
+import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import save_file
 from torch import Tensor
 
-from boardgame_sae.model.foreign import from_nanogpt, from_transformer_lens
-from boardgame_sae.model.game_model import GameModel
+from boardgame_sae.model.foreign import from_nanogpt, from_transformer_lens, library_of
+from boardgame_sae.model.game_model import CARD_FILE, WEIGHTS_FILE, GameModel
 from boardgame_sae.model.gpt import GPT
+from boardgame_sae.runs import read_json, write_json, writing
 
-__all__ = ["from_nanogpt", "from_transformer_lens", "to_hugging_face", "to_transformer_lens"]
+__all__ = [
+    "from_nanogpt",
+    "from_transformer_lens",
+    "is_gpt",
+    "open_foreign",
+    "to_hugging_face",
+    "to_transformer_lens",
+    "write_hugging_face",
+    "write_transformer_lens",
+]
+
+TRANSFORMER_LENS_FILE, ALPHABET_FILE = "hooked_transformer.json", "alphabet.json"
 
 ACT_FN = {"relu": "relu", "gelu": "gelu_new", "gelu_exact": "gelu"}
 """Our activations by the name that both libraries give them."""
@@ -72,10 +87,10 @@ def _hooked_weights(gpt: GPT) -> Iterator[tuple[str, Tensor]]:
             yield f"{module}.{'W_E' if module == 'embed' else 'W_pos'}", weight
 
 
-def to_transformer_lens(model: GameModel) -> Any:
-    """The model in TransformerLens: HookedTransformer where it exists (version 3), else TransformerBridge (4)."""
-    cfg = model.gpt.cfg
-    fields: dict[str, Any] = {
+def _shape(gpt: GPT) -> dict[str, Any]:
+    """The fields of TransformerLens's config."""
+    cfg = gpt.cfg
+    return {
         "n_layers": cfg.n_layers,
         "d_model": cfg.d_model,
         "n_heads": cfg.n_heads,
@@ -86,6 +101,11 @@ def to_transformer_lens(model: GameModel) -> Any:
         "act_fn": ACT_FN[cfg.act_fn],
         "normalization_type": "LN",
     }
+
+
+def to_transformer_lens(model: GameModel) -> Any:
+    """The model in TransformerLens: HookedTransformer where it exists (version 3), else TransformerBridge (4)."""
+    fields = _shape(model.gpt)
     try:
         import transformer_lens
 
@@ -150,3 +170,50 @@ def to_hugging_face(model: GameModel) -> Any:
     found: Any = GPT2LMHeadModel(shape)
     found.load_state_dict({name: weight.detach().clone().contiguous() for name, weight in weights.items()})
     return found.to(gpt.device).eval()
+
+
+def write_transformer_lens(model: GameModel, folder: str | Path) -> None:
+    """Write the weights by HookedTransformer's names (model.safetensors), and its config's fields, with the alphabet.
+
+    On TransformerLens 3: `HookedTransformer(HookedTransformerConfig(**fields)).load_state_dict(weights, strict=False)`.
+    """
+    weights = {name: weight.detach().cpu().contiguous() for name, weight in _hooked_weights(model.gpt)}
+    with writing(Path(folder) / WEIGHTS_FILE) as temporary:
+        save_file(weights, temporary)
+    write_json(Path(folder) / TRANSFORMER_LENS_FILE, {**_shape(model.gpt), "device": "cpu"})
+    write_json(Path(folder) / ALPHABET_FILE, {"game": model.card["game"], "alphabet": list(model.alphabet)})
+
+
+def write_hugging_face(model: GameModel, folder: str | Path) -> None:
+    """Write a folder that `GPT2LMHeadModel.from_pretrained` opens, with the alphabet beside."""
+    to_hugging_face(model).save_pretrained(folder)
+    write_json(Path(folder) / ALPHABET_FILE, {"game": model.card["game"], "alphabet": list(model.alphabet)})
+
+
+def is_gpt(folder: str | Path) -> bool:
+    """Whether a folder holds a GPT of ours."""
+    path = Path(folder) / CARD_FILE
+    try:
+        return "gpt" in json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, TypeError):
+        return False
+
+
+def open_foreign(source: str | Path, *, game: str | None = None, n_heads: int | None = None) -> GameModel | None:
+    """The GPT in a file of nanoGPT's or TransformerLens's weights, recognised by their names; None if it is of neither.
+
+    source: the file, or a folder that `write_transformer_lens` wrote. game: what it plays, by default chess of
+    nanoGPT's and Othello of TransformerLens's (or what the folder says). n_heads: where nanoGPT's file does not say.
+    Raises RunError naming the file and what does not fit.
+    """
+    path, known = Path(source), {}
+    if (path / TRANSFORMER_LENS_FILE).exists():
+        known = {**read_json(path / TRANSFORMER_LENS_FILE), **read_json(path / ALPHABET_FILE)}
+        path = path / WEIGHTS_FILE
+    library = library_of(path)
+    if library == "nanoGPT":
+        return from_nanogpt(path, game=game or "chess", n_heads=n_heads)
+    if library == "TransformerLens":
+        own = {"game": game or known.get("game", "othello"), "alphabet": known.get("alphabet")}
+        return from_transformer_lens(path, act_fn=known.get("act_fn"), **own)
+    return None

@@ -13,7 +13,7 @@ import hashlib
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from safetensors import SafetensorError
@@ -131,6 +131,20 @@ def from_transformer_lens(
     cfg = _config(shape, ACT_FN[act_fn], label)
     weights = _from_hooked(tensors, cfg)
     return _game_model(cfg, weights, game, alphabet, f"TransformerLens: {label}")
+
+
+def library_of(path: str | Path) -> Literal["nanoGPT", "TransformerLens"] | None:
+    """Whose GPT a file of weights holds, by their names; None if of neither, or if it is no such file.
+
+    Raises RunError naming a file that is damaged or holds more than tensors and plain data.
+    """
+    if Path(path).suffix not in (".pt", ".pth", ".safetensors") or not Path(path).is_file():
+        return None
+    found, _ = _opened(path)
+    names = found["model"] if isinstance(found.get("model"), Mapping) else found
+    if any(str(name).endswith("transformer.wte.weight") for name in names):
+        return "nanoGPT"
+    return "TransformerLens" if "embed.W_E" in names else None
 
 
 def _opened(source: Any) -> tuple[Mapping[str, Any], str]:

@@ -138,12 +138,12 @@ class FolderInput:
 
 @config
 class ExportInput:
-    """Which SAE goes where."""
+    """What goes where."""
 
-    sae: str
-    """Folder of an SAE."""
-    to: Literal["sae_lens", "dictionary_learning"] = "sae_lens"
-    """The library that is to read it."""
+    source: str
+    """Folder of an SAE or of a GPT, or the name of a shipped SAE."""
+    to: Literal["sae_lens", "dictionary_learning", "transformer_lens", "hugging_face"] = "sae_lens"
+    """The library that is to read it: of an SAE one of the first two, of a GPT one of the others."""
 
 
 @config
@@ -151,4 +151,9 @@ class ImportInput:
     """What is brought in."""
 
     source: str
-    """Folder of an SAE of SAELens or dictionary_learning, or the file of its weights."""
+    """Folder of an SAE of SAELens or dictionary_learning, or the file of its weights; or the file of a GPT's, by
+    nanoGPT or TransformerLens."""
+    game: str | None = None
+    """What a GPT plays (default: chess of nanoGPT's, othello of TransformerLens's, as published)."""
+    n_heads: int | None = None
+    """A GPT's attention heads, where its file does not say."""

@@ -1,0 +1,46 @@
+"""One verb per stage: `boardgame-sae VERB ...`. Each verb reads and writes run folders and prints the last one's path.
+
+Fields of a stage's config are flags; `--config FILE.yaml` gives them as YAML; a flag wins over the file. Exit codes:
+0 done, 1 a run failed, 2 bad input.
+"""
+
+import importlib
+import sys
+from collections.abc import Sequence
+
+from boardgame_sae.cli.flags import VERBS, say
+
+__all__ = ["VERBS", "main"]
+
+for module in ("making", "looking", "exchange"):  # importing them registers their verbs, in this order
+    importlib.import_module(f"boardgame_sae.cli.{module}")
+
+
+def _help() -> str:
+    lines = ["usage: boardgame-sae VERB [flags]    (boardgame-sae VERB --help shows a verb's flags)", ""]
+    lines += [f"  {verb:12}{summary}" for verb, (summary, _, _) in VERBS.items()]
+    return "\n".join(lines)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one verb; returns the exit code."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    if not words or words[0] in ("-h", "--help"):
+        say(_help())
+        return 0
+    if words[0] not in VERBS:
+        sys.stderr.write(f"error: unknown verb '{words[0]}'\n{_help()}\n")
+        return 2
+    try:
+        folder = VERBS[words[0]].function(words[1:])
+    except ValueError as error:
+        sys.stderr.write(f"error: {error}\n")
+        return 2
+    except (RuntimeError, OSError, MemoryError) as error:
+        sys.stderr.write(f"error: {error}\n")
+        return 1
+    except KeyboardInterrupt:
+        sys.stderr.write("\ninterrupted; run the same command again, it resumes\n")
+        return 130
+    say(str(folder))
+    return 0

@@ -1,0 +1,113 @@
+"""Verbs that look at what was made: scores, comparisons, reports, lists, checks."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from boardgame_sae.cli.flags import named, parse, say, verb
+from boardgame_sae.cli.inputs import CompareInput, FolderInput, Machine, Place, ReportInput, ScoreInput
+from boardgame_sae.runs import RunError
+
+
+@verb("score", "Score SAEs beside every baseline.", "SAE_DIR ... --testbed DIR --suite supervised")
+def _score(argv: Sequence[str]) -> Path:
+    from boardgame_sae.activations.shipped import find_testbed
+    from boardgame_sae.metrics import score_run
+    from boardgame_sae.metrics.score import SCORES_FILE, Scores
+
+    source, machine = parse("score", named(argv, "--saes"), ScoreInput, Machine)
+    how, testbed = {"suite": source.suite, "device": machine.device}, find_testbed(source.testbed)
+    beside = score_run.packed_scores(testbed)
+    twins = [] if beside else [score_run.random_gpt_twin(sae, testbed, device=machine.device) for sae in source.saes]
+    folders = score_run.score_saes([*source.saes, *twins], testbed, **how)
+    if not beside:
+        beside = sorted(path for path in score_run.score_baselines(testbed, **how).iterdir() if path.is_dir())
+    alike = score_run.score_ceilings(folders[: len(source.saes)], testbed, **how)
+    for folder in [*folders, *alike, *beside]:
+        found = Scores.from_json(folder / SCORES_FILE)
+        say(f"\n{found.subject['name']} ({found.subject['kind']})\n{found.table()}")
+    return folders[0]
+
+
+@verb(
+    "compare",
+    "Say by how much one recipe scores better than another, with intervals.",
+    "SCORES_DIR ... --against SCORES_DIR ...",
+)
+def compare(argv: Sequence[str]) -> Path:
+    from boardgame_sae.metrics.compare import compare_run, table
+
+    source, place = parse("compare", named(argv, "--scores"), CompareInput, Place)
+    folder, found = compare_run(source.scores, source.against, out=place.out)
+    say(table(found))
+    return folder
+
+
+@verb("report", "Tables, figures and the page of some sweeps.", "SWEEP_DIR ...")
+def _report(argv: Sequence[str]) -> Path:
+    from boardgame_sae.report.page import report_run
+
+    source, place = parse("report", named(argv, "--runs"), ReportInput, Place)
+    folder = report_run(source.runs, out=place.out)
+    say((folder / "table.md").read_text())
+    say(f"open {folder / 'index.html'}")
+    return folder
+
+
+@verb("ls", "List the testbeds and SAEs that ship, and the runs here.", "")
+def _ls(argv: Sequence[str]) -> Path:
+    from boardgame_sae.runs import read_json, runs_root
+    from boardgame_sae.studies.measure import shipped_table
+
+    parse("ls", argv)
+    say(shipped_table())
+    for card in sorted(runs_root().glob("*/*/run.json")):
+        done = (card.parent / "DONE").exists()
+        facts = read_json(card.parent / "DONE")["summary"] if done else {}
+        shown = "  ".join(f"{k}={v:.4g}" if isinstance(v, float) else f"{k}={v}" for k, v in facts.items())
+        say(f"{'done ' if done else 'OPEN '} {card.parent}  {shown}")
+    return runs_root()
+
+
+@verb(
+    "check",
+    "Verify run folders: hashes, shapes, replayed moves; of a packed testbed every number of its card.",
+    "DIR ...",
+)
+def check(argv: Sequence[str]) -> Path:
+    from boardgame_sae.activations.shipped import shipped_testbeds
+    from boardgame_sae.runs import damaged_files, run_hash
+    from boardgame_sae.transcripts.corpus import CORPUS_FILE, Corpus
+
+    source, machine = parse("check", named(argv, "--folders"), FolderInput, Machine)
+    folders = [shipped_testbeds().get(name, Path(name)) for name in source.folders]
+    for folder in folders:
+        run_hash(folder)
+        bad = damaged_files(folder)
+        if bad:
+            raise RunError(f"{folder / bad[0]}: changed or missing since its run finished; make the run again")
+        for path in (folder / CORPUS_FILE, folder / "corpus" / CORPUS_FILE):
+            if path.exists():
+                corpus = Corpus.open(path)
+                for split in ("train", "validation", "test"):
+                    corpus.boards(corpus.games(split))
+                say(f"{folder}: {len(corpus)} games replayed, every move legal")
+        _check_card(folder, machine.device)
+        say(f"{folder}: every file as it was when its run finished")
+    return folders[-1]
+
+
+def _check_card(folder: Path, device: str) -> None:
+    """Measure what the card of a packed testbed says again. Raises RunError when a number is not in its interval."""
+    from boardgame_sae.studies.measure import NUMBERS_FILE, differing
+
+    if not (folder / NUMBERS_FILE).exists():
+        return
+    outside = []
+    for name, said, now, fits in differing(folder, device):
+        say(
+            f"{name:52} {now:.4f}  card: {said.value:.4f} [{said.low:.4f}, {said.high:.4f}]"
+            + ("" if fits else "  OUTSIDE")
+        )
+        outside += [] if fits else [name]
+    if outside:
+        raise RunError(f"{folder / NUMBERS_FILE}: {outside[0]} is outside its interval; pack the testbed again")
