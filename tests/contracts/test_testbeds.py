@@ -1,0 +1,110 @@
+"""Every testbed that ships: whole, small, of today's format, and as good as its card says."""
+
+import tomllib
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from boardgame_sae.activations.shipped import shipped_saes, shipped_testbeds
+from boardgame_sae.activations.testbed import load_testbed
+from boardgame_sae.config import read_yaml
+from boardgame_sae.metrics.encoder import as_encoder
+from boardgame_sae.model.legality import legality
+from boardgame_sae.report.table import read_study, rows_of
+from boardgame_sae.runs import damaged_files, read_json
+from boardgame_sae.saes.sae import architectures, load_sae
+from boardgame_sae.studies.measure import differing
+from boardgame_sae.studies.pack import pack_config
+
+ROOT = Path(__file__).parents[2]
+SHIPPED = {
+    name: folder for name, folder in shipped_testbeds().items() if folder.parent.resolve() == ROOT / "data/testbeds"
+}
+MOST_BYTES = 60 * 2**20
+FLOORS = {"identity", "random"}
+"""Architectures that are not trained, so that none of them ships."""
+
+each = pytest.mark.parametrize("name", sorted(SHIPPED))
+
+
+def test_the_small_one_ships_and_the_wheel_holds_it():
+    assert "othello6-tiny" in SHIPPED
+    with open(ROOT / "pyproject.toml", "rb") as file:
+        packaged = tomllib.load(file)["tool"]["setuptools"]["package-data"]["boardgame_sae"]
+    assert packaged == ["testbeds/othello6-tiny/**"]
+    assert (ROOT / "boardgame_sae/testbeds/othello6-tiny/testbed.json").exists()
+
+
+def test_all_of_them_together_are_small():
+    files = [path for folder in SHIPPED.values() for path in folder.rglob("*") if path.is_file()]
+    assert sum(path.stat().st_size for path in files) < MOST_BYTES
+
+
+@each
+def test_every_file_is_as_it_was_packed_and_says_nothing_of_the_machine(name):
+    folder = SHIPPED[name]
+    assert damaged_files(folder) == []
+    listed = set(read_json(folder / "DONE")["files"]) | {"DONE"}
+    assert {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()} == listed
+    for path in [*folder.rglob("*.json"), folder / "README.md"]:
+        text = path.read_text()
+        assert not any(word in text for word in ("/home/", "/root/", "/work/", "/tmp/")), path
+
+
+@each
+def test_it_is_made_by_the_study_that_stands_beside_the_others(name):
+    source = ROOT / f"experiments/testbeds/{name}.yaml"
+    cfg = pack_config(read_yaml(source), str(source))
+    made_with = read_json(SHIPPED[name] / "run.json")["config"]
+    assert cfg.name == name == made_with["name"]
+    assert made_with["saes"] == [dict(entry) for entry in cfg.saes] and list(cfg.notes) == made_with["notes"]
+    assert f"testbed-{name}" in (ROOT / "Makefile").read_text()
+
+
+@each
+def test_it_opens_with_probes_and_two_saes_of_each_architecture(name):
+    testbed, folder = load_testbed(SHIPPED[name], "cpu"), SHIPPED[name]
+    card = read_json(folder / "card.json")
+    assert testbed.hash == card["hash"] and testbed.hook_name == card["hook_name"]
+    supported = [prop.name for prop in testbed.columns if testbed.supported_P[prop.start : prop.stop].any()]
+    assert set(testbed.probes) == set(supported)
+    trained = []
+    for sae_name, path in shipped_saes(folder).items():
+        sae = load_sae(path)
+        trained.append(sae.trained_as["architecture"])
+        as_encoder(sae, testbed, sae_name)
+        assert sae.metadata["testbed"] == testbed.hash
+        norms = sae.W_dec.norm(dim=1)
+        torch.testing.assert_close(norms, torch.ones_like(norms), atol=2e-3, rtol=0)
+    assert sorted(trained) == sorted([*(set(architectures()) - FLOORS)] * 2)
+
+
+@each
+def test_its_scores_are_of_today_and_stand_beside_every_floor_and_ceiling(name):
+    rows = rows_of([read_study(SHIPPED[name])])
+    assert {row["kind"] for row in rows} == {"sae", "random_gpt_sae", "sparse_probe", "probe", "neurons", "residual"}
+    card = read_json(SHIPPED[name] / "card.json")["numbers"]
+    for row in rows:
+        if row["kind"] == "sae":
+            assert card[f"{row['name']}/coverage"] == [row["coverage"], row["coverage_low"], row["coverage_high"]]
+    best = max(row["coverage"] for row in rows if row["kind"] == "sae")
+    assert best > max(row["coverage"] for row in rows if row["kind"] == "random_gpt_sae")
+    assert best < next(row["coverage"] for row in rows if row["kind"] == "probe")
+
+
+@each
+def test_its_gpt_plays_as_legally_as_the_card_says_on_a_few_games(name):
+    """Within five standard errors, on few games: `boardgame-sae check` does it whole."""
+    testbed = load_testbed(SHIPPED[name], "cpu")
+    value, low, high = read_json(SHIPPED[name] / "card.json")["numbers"]["legality"]
+    n_games = 40
+    found = legality(testbed.model, testbed.corpus, n_games=n_games, positions_a_game=10).legal_rate
+    assert abs(found - value) < 5 * (high - low) / 4 * np.sqrt(testbed.n_games / n_games) + 0.02
+
+
+@each
+@pytest.mark.slow
+def test_every_number_of_the_card_is_measured_again(name):
+    assert [said for said, *_, fits in differing(SHIPPED[name], "cpu") if not fits] == []
