@@ -16,6 +16,7 @@ from torch import Tensor
 from boardgame_sae.model.foreign import from_nanogpt, from_transformer_lens, library_of
 from boardgame_sae.model.game_model import CARD_FILE, WEIGHTS_FILE, GameModel
 from boardgame_sae.model.gpt import GPT
+from boardgame_sae.model.transformer_lens_names import hooked_names
 from boardgame_sae.runs import read_json, write_json, writing
 
 __all__ = [
@@ -65,26 +66,7 @@ def _native_weights(gpt: GPT) -> Iterator[tuple[str, Tensor]]:
 
 
 def _hooked_weights(gpt: GPT) -> Iterator[tuple[str, Tensor]]:
-    """The names and shapes of HookedTransformer: heads on an axis of their own, inputs before outputs."""
-    heads, width = gpt.cfg.n_heads, gpt.cfg.d_model
-    for name, weight in _native_weights(gpt):
-        *place, module, kind = name.split(".")
-        prefix = ".".join(place)
-        if place[-1:] == ["attn"]:
-            letter = module.upper()
-            if module == "o":
-                value = weight.T.reshape(heads, -1, width) if kind == "weight" else weight
-            else:
-                value = weight.reshape(heads, -1, width).mT if kind == "weight" else weight.reshape(heads, -1)
-            yield f"{prefix}.{'W' if kind == 'weight' else 'b'}_{letter}", value
-        elif place[-1:] == ["mlp"]:
-            yield f"{prefix}.{'W' if kind == 'weight' else 'b'}_{module}", weight.T if kind == "weight" else weight
-        elif module.startswith("ln"):
-            yield f"{'.'.join([*place, module])}.{'w' if kind == 'weight' else 'b'}", weight
-        elif module == "unembed":
-            yield f"unembed.{'W_U' if kind == 'weight' else 'b_U'}", weight.T if kind == "weight" else weight
-        else:
-            yield f"{module}.{'W_E' if module == 'embed' else 'W_pos'}", weight
+    return hooked_names(_native_weights(gpt), gpt.cfg.n_heads)
 
 
 def _shape(gpt: GPT) -> dict[str, Any]:

@@ -24,6 +24,7 @@ from boardgame_sae.config import ConfigError, content_hash, from_mapping, to_map
 from boardgame_sae.games import load_game
 from boardgame_sae.model.game_model import GameModel
 from boardgame_sae.model.gpt import GPT, GPTConfig
+from boardgame_sae.model.transformer_lens_names import hooked_names
 from boardgame_sae.runs import RunError, read_pt
 from boardgame_sae.transcripts.corpus import alphabet_of
 
@@ -35,6 +36,8 @@ ABSENT_LOGIT = -1e4
 """The logit of a token that the published model does not have: it is never predicted."""
 NORM_EPSILON = 1e-5
 """What our layer norms, and nanoGPT's, add to the variance."""
+DEFAULT_SCALE = -1.0
+"""What TransformerLens's config says where attention has the usual scale, the root of the width of a head."""
 _BUFFERS = re.compile(r"\.attn\.(bias|masked_bias|mask|IGNORE)$")
 """Names of masks, which are no weights."""
 _FIXED: dict[str, Any] = {
@@ -100,9 +103,10 @@ def from_nanogpt(
 def from_transformer_lens(
     source: Any, *, game: str = "othello", alphabet: Sequence[str] | None = None, act_fn: str | None = None
 ) -> GameModel:
-    """A HookedTransformer of TransformerLens, as one of ours; its layer norms may be folded.
+    """A HookedTransformer (or native TransformerBridge) of TransformerLens, as one of ours; its norms may be folded.
 
-    source: the model itself, its state dict, or a file of that (`.pth`, `.pt`, `.safetensors`).
+    source: the model itself, its state dict by HookedTransformer's names, or a file of that (`.pth`, `.pt`,
+    `.safetensors`).
     game: what it plays; its default tokenization is taken. The published Othello GPT's ids are our alphabet's: 0 is no
     move, 1 to 60 are the squares row by row without the middle four. (Where its authors write a square as letter and
     number, the letter is the row.)
@@ -112,8 +116,10 @@ def from_transformer_lens(
     Raises RunError naming the file and what does not fit.
     """
     if hasattr(source, "state_dict") and hasattr(source, "cfg"):
-        label = "the HookedTransformer"
+        label = "the model of TransformerLens"
         found, act_fn = source.state_dict(), _checked_act_fn(source.cfg, act_fn, label)
+        if "embed.weight" in found:
+            found = dict(hooked_names(found.items(), source.cfg.n_heads))
     else:
         found, label = _opened(source)
     act_fn = act_fn or "gelu"
@@ -177,7 +183,7 @@ def _checked_act_fn(theirs: Any, act_fn: str | None, label: str) -> str:
         odd.append(f"normalization_type = {theirs.normalization_type}")
     if abs(theirs.eps - NORM_EPSILON) > 1e-9:
         odd.append(f"eps = {theirs.eps}")
-    if abs(theirs.attn_scale - theirs.d_head**0.5) > 1e-6:
+    if theirs.attn_scale != DEFAULT_SCALE and abs(theirs.attn_scale - theirs.d_head**0.5) > 1e-6:
         odd.append(f"attn_scale = {theirs.attn_scale}")
     if odd:
         raise RunError(f"{label}: has {', '.join(odd)}, which our GPT cannot have")

@@ -83,13 +83,20 @@ def test_a_hooked_transformer_as_ours_gives_the_same_logits(tmp_path, shape, fol
 
 
 @torch.no_grad()
-@pytest.mark.interop
-def test_ours_goes_to_a_hooked_transformer_and_back(tokens_BL):
-    library = pytest.importorskip("transformer_lens")
-    if not hasattr(library, "HookedTransformer"):
-        pytest.skip("TransformerLens 4 has no HookedTransformer")
+@pytest.mark.parametrize("act_fn", ["relu", "gelu", "gelu_exact"])
+def test_ours_goes_to_transformer_lens_and_back_on_either_version(tokens_BL, act_fn):
     shape = {"n_layers": 2, "d_model": 32, "n_heads": 4, "d_vocab": 33, "n_ctx": 31}
-    gpt = GPT(GPTConfig(**shape, act_fn="gelu"), seed=3).eval()
+    gpt = GPT(GPTConfig(**shape, act_fn=act_fn), seed=3).eval()
     back = from_transformer_lens(GameModel(gpt, {}).to_transformer_lens(), game="othello6")
     assert back.gpt.cfg == gpt.cfg
     torch.testing.assert_close(back.gpt(tokens_BL), gpt(tokens_BL), atol=1e-5, rtol=1e-5)
+
+
+@torch.no_grad()
+def test_what_is_added_to_the_logits_in_transformer_lens_comes_back_too(tokens_BL):
+    shape = {"n_layers": 2, "d_model": 32, "n_heads": 4, "d_vocab": 33, "n_ctx": 31}
+    theirs = GameModel(GPT(GPTConfig(**shape), seed=3).eval(), {}).to_transformer_lens()
+    name = "b_U" if "unembed.b_U" in theirs.state_dict() else "bias"
+    theirs.state_dict()[f"unembed.{name}"].copy_(torch.arange(33.0) / 7)
+    back = from_transformer_lens(theirs, game="othello6")
+    torch.testing.assert_close(back.gpt(tokens_BL), theirs(tokens_BL), atol=1e-4, rtol=1e-4)

@@ -390,5 +390,7 @@ def test_a_model_in_memory_says_its_activation_and_what_ours_cannot_have():
     assert model.gpt.cfg == gpt.cfg and torch.equal(ours(model, tokens_L), gpt(tokens_L[None])[0])
     odd = {"normalization_type": None, "eps": 1e-3, "attn_scale": 1.0, "attn_only": True, "attention_dir": "both"}
     for name, value in odd.items():
-        with pytest.raises(RunError, match=rf"the HookedTransformer: has {name} = {value}, which our GPT cannot have"):
+        with pytest.raises(
+            RunError, match=rf"the model of TransformerLens: has {name} = {value}, which our GPT cannot have"
+        ):
             from_transformer_lens(hooked(gpt, **{name: value}))
