@@ -1,6 +1,7 @@
 """The commands: exit codes 0, 1 and 2, messages that name the file and the mend, and no torch for a help text."""
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -209,6 +210,16 @@ def test_ls_shows_what_is_done_and_what_is_open(run, finished, monkeypatch, tmp_
     one, two = [line for line in out.splitlines() if line.startswith(("done", "OPEN"))]
     assert one.startswith(f"done  {tmp_path}/runs/corpus/one") and "n_games=600" in one
     assert two.startswith(f"OPEN  {tmp_path}/runs/corpus/two")
+
+
+def test_a_reader_that_goes_away_is_no_error(tmp_path):
+    reading, writing = os.pipe()
+    os.close(reading)
+    command = [sys.executable, "-m", "boardgame_sae.cli", "ls"]
+    environment = {**os.environ, "BOARDGAME_SAE_RUNS": str(tmp_path)}
+    done = subprocess.run(command, stdout=writing, stderr=subprocess.PIPE, env=environment, check=False)
+    os.close(writing)
+    assert done.returncode == 1 and done.stderr == b""
 
 
 def test_check_passes_runs_as_they_were_finished(run, finished, tiny_model, tmp_path):

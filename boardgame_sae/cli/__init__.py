@@ -5,6 +5,7 @@ Fields of a stage's config are flags; `--config FILE.yaml` gives them as YAML; a
 """
 
 import importlib
+import os
 import sys
 from collections.abc import Sequence
 
@@ -32,15 +33,18 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stderr.write(f"error: unknown verb '{words[0]}'\n{_help()}\n")
         return 2
     try:
-        folder = VERBS[words[0]].function(words[1:])
+        say(str(VERBS[words[0]].function(words[1:])))
+        sys.stdout.flush()
     except ValueError as error:
         sys.stderr.write(f"error: {error}\n")
         return 2
+    except BrokenPipeError:  # who read the output has gone, as `head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
     except (RuntimeError, OSError, MemoryError) as error:
         sys.stderr.write(f"error: {error}\n")
         return 1
     except KeyboardInterrupt:
         sys.stderr.write("\ninterrupted; run the same command again, it resumes\n")
         return 130
-    say(str(folder))
     return 0

@@ -12,6 +12,7 @@ from boardgame_sae.runs import RunError
 def _score(argv: Sequence[str]) -> Path:
     from boardgame_sae.activations.shipped import find_testbed
     from boardgame_sae.metrics import score_run
+    from boardgame_sae.metrics.compare import side_by_side
     from boardgame_sae.metrics.score import SCORES_FILE, Scores
 
     source, machine = parse("score", named(argv, "--saes"), ScoreInput, Machine)
@@ -22,9 +23,10 @@ def _score(argv: Sequence[str]) -> Path:
     if not beside:
         beside = sorted(path for path in score_run.score_baselines(testbed, **how).iterdir() if path.is_dir())
     alike = score_run.score_ceilings(folders[: len(source.saes)], testbed, **how)
-    for folder in [*folders, *alike, *beside]:
-        found = Scores.from_json(folder / SCORES_FILE)
-        say(f"\n{found.subject['name']} ({found.subject['kind']})\n{found.table()}")
+    found = [Scores.from_json(folder / SCORES_FILE) for folder in [*folders, *alike, *beside]]
+    for scores in found[: len(source.saes)]:
+        say(f"\n{scores.subject['name']}\n{scores.table()}")
+    say(f"\n{side_by_side(found)}")
     return folders[0]
 
 

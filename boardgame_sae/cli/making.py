@@ -143,8 +143,9 @@ def _train_sae(argv: Sequence[str]) -> Path:
 @verb("sweep", "Run a whole study from a YAML file.", "experiments/demo/study.yaml --workers 2")
 def _sweep(argv: Sequence[str]) -> Path:
     from boardgame_sae.model.train import legality_text
+    from boardgame_sae.report.table import SWEEP_FILE
     from boardgame_sae.runs import read_json
-    from boardgame_sae.studies.sweep import SWEEP_FILE, sweep_config, sweep_run
+    from boardgame_sae.studies.sweep import sweep_config, sweep_run
 
     source, place, workers, machine = parse("sweep", named(argv, "--study"), StudyInput, Place, Workers, Machine)
     cfg = sweep_config(read_yaml(source.study), source.study)

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from boardgame_sae.metrics.bootstrap import difference
 from boardgame_sae.metrics.layout import STATISTICS, Layout
-from boardgame_sae.metrics.score import Scores
+from boardgame_sae.metrics.score import Scores, ScoreValue
 from boardgame_sae.runs import Run, run_hash, write_json
 
 
@@ -92,3 +92,24 @@ def table(found: Sequence[Difference]) -> str:
         what = f"{each.score}: {each.number}"
         lines.append(f"{what:40}{each.a:9.4f}{each.b:9.4f}{each.difference:12.4f}  [{low:.4f}, {high:.4f}]{mark}")
     return "\n".join(lines)
+
+
+def side_by_side(found: Sequence[Scores]) -> str:
+    """The headline numbers of several subjects as text, one a line: of the scores that the first has."""
+    names = list(found[0])
+    rows = [["", "L0", *names]]
+    for scores in found:
+        subject = scores.subject
+        l0 = subject.get("k", subject["l0"]) if subject["kind"].endswith(("sae", "sparse_probe")) else None
+        cells = [f"{scores[name].value:.4f}{_interval(scores[name])}" if name in scores else "" for name in names]
+        rows.append([subject["name"], "" if l0 is None else f"{l0:.1f}", *cells])
+    chance = found[0]["coverage"].parts.get("always_on") if "coverage" in found[0] else None
+    if chance is not None:
+        rows.append(["always on (chance)", "", *(f"{chance:.4f}" if name == "coverage" else "" for name in names)])
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    return "\n".join(lines)
+
+
+def _interval(value: ScoreValue) -> str:
+    return "" if value.interval is None else f" [{value.interval[0]:.4f}, {value.interval[1]:.4f}]"

@@ -7,6 +7,7 @@ core_eval_results.json       the core evaluation in SAEBench's own fields
 timings.jsonl                how long each took
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -101,16 +102,19 @@ def score_ceilings(
     suite: str = "supervised",
     probes: ProbeConfig | None = None,
     device: str = "auto",
+    exact: bool = True,
 ) -> list[Path]:
     """Score linear probes as sparse as some scored SAEs, each L0 (to the nearest whole number) into a run folder.
 
+    exact: else to the nearest power of the root of two (1, 2, 3, 4, 6, 8, 11, ...), so that many SAEs need few of them.
     Where a packed testbed holds the scores already, their folder is given.
     """
     testbed = load_testbed(testbed_folder, device)
     fitted = _fit_probes(testbed, probes)
     found = [Scores.from_json(Path(folder) / SCORES_FILE) for folder in score_folders]
     folders = []
-    for k in sorted({max(1, round(scores.subject["l0"])) for scores in found}):
+    l0s = [max(1.0, scores.subject["l0"]) for scores in found]
+    for k in sorted({round(l0 if exact else 2 ** (round(2 * math.log2(l0)) / 2)) for l0 in l0s}):
         packed = Path(testbed_folder) / SCORES / f"probe-{k}"
         if packed.exists() and suite in ("quick", read_json(packed / SCORES_FILE)["subject"]["suite"]):
             folders.append(packed)

@@ -29,7 +29,7 @@ def write_card(folder: str | Path, numbers_file: str) -> None:
         _probes(card, study),
         "## SAEs and what they are compared with\n\n"
         f"All read {hook_title(card['hook_name'])} (`{card['hook_name']}`). `README.md` of the repository says how to "
-        f"read the columns.\n\n{markdown(rows_of([study]))}\n"
+        f"read the columns.\n\n{markdown([row for row in rows_of([study]) if row['kind'] != 'sparse_probe'])}\n"
         "![coverage and reconstruction against L0](figures/coverage_vs_l0.png)\n",
         _limits(card),
     ]

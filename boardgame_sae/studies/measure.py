@@ -14,6 +14,7 @@ from boardgame_sae.activations.testbed import GAMES_AT_ONCE, Testbed, load_testb
 from boardgame_sae.metrics.bootstrap import bootstrap_interval
 from boardgame_sae.metrics.score import evaluate
 from boardgame_sae.model.train import measure_legality
+from boardgame_sae.report.table import SWEEP_FILE
 from boardgame_sae.runs import progress, read_json
 
 NUMBERS_FILE = "card.json"
@@ -101,9 +102,10 @@ def shipped_table() -> str:
     for name, folder in shipped_testbeds().items():
         card = read_json(folder / NUMBERS_FILE) if (folder / NUMBERS_FILE).exists() else {"numbers": {}}
         about, found = read_json(folder / CARD_FILE), card["numbers"]
-        reads = {key: value[0] for key, value in found.items() if key.startswith("probe/") and "-from-" not in key}
+        first = Path(read_json(folder / SWEEP_FILE)["probes"][0]).name if found else ""
+        reads = found.get(f"probe/{first}/{about['hook_name']}")
         best = [f"legal {found['legality'][0]:.1%}"] if "legality" in found else []
-        best += [f"probe {max(reads.values()):.1%}"] if reads else []
+        best += [f"{first} probe {reads[0]:.1%}"] if reads else []
         lines.append(f"testbed {name:30} {about['hook_name']}  {'  '.join(best)}  {folder}")
         for sae in shipped_saes(folder):
             said = [f"{score} {found[key][0]:.3f}" for score in SCORED if (key := f"{sae}/{score}") in found]

@@ -26,18 +26,18 @@ from safetensors.torch import load_file, save_file
 from boardgame_sae.activations.probes import PROBES_FILE, RESULTS_FILE, ProbeConfig, probe_results, probe_run
 from boardgame_sae.activations.shipped import CARD_FILE, PROBES, SAES, SCORES
 from boardgame_sae.activations.testbed import Testbed, load_testbed
-from boardgame_sae.config import config, content_hash, from_mapping, to_mapping
+from boardgame_sae.config import canonical_json, config, content_hash, from_mapping, to_mapping
 from boardgame_sae.metrics.score import LATENTS_FILE, SCORES_FILE
 from boardgame_sae.model import game_model
 from boardgame_sae.model.game_model import GameModel
 from boardgame_sae.model.train import measure_legality, train_gpt_run
+from boardgame_sae.report.table import SWEEP_FILE
 from boardgame_sae.report.testbed_card import write_card
-from boardgame_sae.runs import Run, RunError, file_hash, read_json, run_hash, write_json, writing
+from boardgame_sae.runs import Run, RunError, file_hash, read_json, run_hash, write_bytes, write_json, writing
 from boardgame_sae.saes import sae as sae_files
 from boardgame_sae.saes.sae import load_sae
 from boardgame_sae.studies.measure import NUMBERS_FILE, legality_number, numbers, probe_numbers
 from boardgame_sae.studies.sweep import (
-    SWEEP_FILE,
     SweepConfig,
     check_study,
     fit_probes,
@@ -222,9 +222,12 @@ def _scores(run: Run, scored: Mapping[str, Any]) -> dict[str, Any]:
 
     def copied(folder: str | Path, name: str) -> str:
         (run / f"{SCORES}/{name}").mkdir(parents=True, exist_ok=True)
-        for file in (SCORES_FILE, LATENTS_FILE):
-            if (Path(folder) / file).exists():
-                shutil.copy(Path(folder) / file, run / f"{SCORES}/{name}/{file}")
+        scores = read_json(Path(folder) / SCORES_FILE)
+        if scores["subject"]["kind"] == "random_gpt_sae":
+            scores["subject"]["name"] = name
+        write_bytes(run / f"{SCORES}/{name}/{SCORES_FILE}", canonical_json(scores).encode())
+        if scores["subject"]["kind"] == "sae":
+            shutil.copy(Path(folder) / LATENTS_FILE, run / f"{SCORES}/{name}/{LATENTS_FILE}")
         return f"{SCORES}/{name}"
 
     for kind in sorted(path for path in Path(scored["baselines"]).iterdir() if path.is_dir()):

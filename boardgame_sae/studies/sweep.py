@@ -21,6 +21,7 @@ from boardgame_sae.metrics.score import SUITES
 from boardgame_sae.metrics.score_run import score_baselines, score_ceilings, score_saes
 from boardgame_sae.model.game_model import GameModel
 from boardgame_sae.model.train import preset, train_gpt_run
+from boardgame_sae.report.table import SWEEP_FILE
 from boardgame_sae.runs import Run, read_json, run_hash, write_json
 from boardgame_sae.saes.sae import SAEConfig, sae_config
 from boardgame_sae.saes.train import TrainSAEConfig, testbed_metadata, train_saes_run
@@ -28,7 +29,8 @@ from boardgame_sae.transcripts.corpus import Corpus
 from boardgame_sae.transcripts.generate import GenerateConfig, generate_run
 from boardgame_sae.transcripts.labels import place_name
 
-SWEEP_FILE = "sweep.json"
+FEW = 12
+"""SAEs of which each has a ceiling of its very own L0; of more, several share one of nearly theirs."""
 
 
 @config
@@ -173,7 +175,8 @@ def score_all(
     """Score SAEs on a testbed beside every ceiling and floor, and list where what is: a testbed's part of a study."""
     how: dict[str, Any] = {"suite": suite, "probes": probes, "device": device}
     scored = score_saes([*saes, *random_saes], folder, **how)
-    baselines, ceilings = score_baselines(folder, **how), score_ceilings(scored[: len(saes)], folder, **how)
+    baselines = score_baselines(folder, **how)
+    ceilings = score_ceilings(scored[: len(saes)], folder, **how, exact=len(saes) <= FEW)
     return {
         "testbed": str(folder),
         "hook_name": read_json(folder / CARD_FILE)["hook_name"],

@@ -3,7 +3,7 @@ import pytest
 
 from boardgame_sae.activations.testbed import Testbed
 from boardgame_sae.cli import main
-from boardgame_sae.metrics.compare import compare, compare_run, table
+from boardgame_sae.metrics.compare import compare, compare_run, side_by_side, table
 from boardgame_sae.metrics.layout import STATISTICS, Layout
 from boardgame_sae.metrics.score import Scores, evaluate
 from boardgame_sae.runs import Run, read_json
@@ -87,3 +87,15 @@ def test_scores_without_counts_or_of_other_games_are_refused(bed, good, tiny_mod
         compare(good, [knowing(other, 0.1, 0)])
     with pytest.raises(ValueError, match="both sides"):
         compare(good, [])
+
+
+def test_side_by_side_has_a_line_a_subject_and_chance_at_the_end(good):
+    text = side_by_side(good[:2])
+    heads, first, second, chance = text.splitlines()
+    assert heads.split() == ["L0", *good[0]]
+    for line, scores in zip((first, second), good[:2], strict=True):
+        assert line.startswith(scores.subject["name"]) and f"  {scores.subject['l0']:.1f}  " in line
+        low, high = scores["coverage"].interval
+        assert f"{scores['coverage'].value:.4f} [{low:.4f}, {high:.4f}]" in line
+    assert chance.split() == ["always", "on", "(chance)", f"{good[0]['coverage'].parts['always_on']:.4f}"]
+    assert len({line.index(" [") for line in (first, second)}) == 1

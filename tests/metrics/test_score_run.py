@@ -1,12 +1,16 @@
+import shutil
+from pathlib import Path
+
 import pyarrow.parquet as pq
 import pytest
 import torch
 
 from boardgame_sae.activations import testbed as testbeds
+from boardgame_sae.metrics import score_run
 from boardgame_sae.metrics.baselines import sparse_probe
 from boardgame_sae.metrics.score import Scores, evaluate
 from boardgame_sae.metrics.score_run import _fit_probes, random_gpt_twin, score_baselines, score_ceilings, score_saes
-from boardgame_sae.runs import RunError, damaged_files, file_hash, read_json
+from boardgame_sae.runs import RunError, damaged_files, file_hash, read_json, write_json
 from boardgame_sae.saes.sae import load_sae
 from boardgame_sae.saes.train import train_sae
 
@@ -126,6 +130,27 @@ def test_ceilings_are_probes_as_sparse_as_the_scored_saes_one_for_each_l0(root, 
     before = stamps(root / "runs")
     assert score_ceilings(scored[::-1], root / "bed", device="cpu") == folders
     assert stamps(root / "runs") == before
+
+
+def test_many_saes_share_ceilings_of_nearly_their_l0(root, tmp_path, monkeypatch):
+    monkeypatch.setattr(score_run, "sparse_probe", lambda testbed, k, suite: Scores({"k": k}, {}, {}))
+    folders = []
+    for l0 in (0.3, 1.2, 5.2, 5.7, 15.0, 16.9, 23.0):
+        folders.append(tmp_path / f"{l0}")
+        Scores({"l0": l0}, {}, {}).save(folders[-1])
+    found = score_ceilings(folders, root / "bed", suite="quick", device="cpu", exact=False)
+    assert [Scores.load(folder).subject["k"] for folder in found] == [1, 6, 16, 23]
+
+
+def test_a_packed_ceiling_is_given_as_it_is(root, scored, tmp_path):
+    bed = Path(shutil.copytree(root / "bed", tmp_path / "bed"))
+    for name in ("model", "corpus"):
+        card = read_json(bed / "testbed.json")
+        write_json(bed / "testbed.json", {**card, name: str((root / "bed" / card[name]).resolve())})
+    k = round(Scores.load(scored[0]).subject["l0"])
+    Scores({"suite": "supervised"}, {}, {}).save(bed / f"scores/probe-{k}")
+    assert score_ceilings(scored[:1], bed, suite="quick", device="cpu") == [bed / f"scores/probe-{k}"]
+    assert score_ceilings(scored[:1], bed, suite="all", device="cpu") != [bed / f"scores/probe-{k}"]
 
 
 def test_the_random_twin_of_an_sae_has_its_config_and_training_and_scores_as_one(root):

@@ -1,4 +1,5 @@
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -203,10 +204,16 @@ def test_a_shipped_sae_is_scored_by_name_beside_the_floors_that_ship(shipped, ca
     )
     monkeypatch.setattr("boardgame_sae.metrics.score_run.probe_run", lambda *_, **__: pytest.fail("fits a probe"))
     assert main(["score", "mini/topk-4", "--testbed", "mini", "--suite", "quick", "--device", "cpu"]) == 0
-    said = capsys.readouterr().out
-    for kind in ("topk-4 (sae)", "(probe)", "(neurons)", "(residual)", "(random_gpt_sae)", "(sparse_probe)"):
-        assert kind in said
-    assert f"{read_json(shipped / 'card.json')['numbers']['topk-4/coverage'][0]:.4f}" in said
+    *_, table, last = capsys.readouterr().out.split("\n\n")
+    numbers = read_json(shipped / "card.json")["numbers"]
+    value, low, high = numbers["topk-4/coverage"]
+    heads, *lines = last.splitlines()[:-1]
+    named = [re.split("  +", line)[0] for line in lines]
+    assert named[:2] == ["topk-4", "linear probe, 4 on"]
+    floors = {"linear probe", "MLP neurons", "residual channels", "random-gpt-topk-4", "always on (chance)"}
+    assert set(named[2:]) == floors and len(named) == 7
+    assert f"{value:.4f} [{low:.4f}, {high:.4f}]" in lines[0] and "L0" in heads and "coverage" in heads
+    assert "topk-4\n" in table
     assert bgs.load_sae("mini/topk-4").cfg.k == 4
 
 
