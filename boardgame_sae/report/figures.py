@@ -60,6 +60,8 @@ def board_heat_maps(
     """
     most = max(map(len, groups))
     columns = min((min(6, most), min(7, most)), key=lambda n: sum(-(-len(group) // n) for group in groups))
+    if len(groups) == 1 and most > columns:
+        columns = -(-most // (-(-most // columns)))  # rows of nearly equal length
     places = [[*group, *[None] * (-len(group) % columns)] for group in groups]
     panels = [panel for group in places for panel in group]
     n_rows = len(panels) // columns

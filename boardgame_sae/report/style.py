@@ -1,7 +1,7 @@
 """What all figures share: colours, markers, axes, and how hook points and squares are called.
 
-An architecture has one colour and one marker in all figures (Okabe and Ito's colours, which colour-blind readers tell
-apart); random-GPT SAEs are grey, baselines are horizontal lines.
+An architecture has one colour and one marker in all figures (first Okabe and Ito's colours, which colour-blind readers
+tell apart); random-GPT SAEs are grey, baselines are horizontal lines.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,7 +15,10 @@ from boardgame_sae.activations.hook_points import layer_of
 from boardgame_sae.games import Game
 from boardgame_sae.saes.sae import architectures
 
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7A4FBF", "#8C6D1F")
+COLOURS = (
+    *("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9"),
+    *("#7A4FBF", "#8C6D1F", "#44AA99", "#882255", "#332288", "#F781BF"),
+)
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 GREY, INK = "#8a8a8a", "#222222"
 STYLE: dict[Any, Any] = {
@@ -37,7 +40,7 @@ def look(architecture: str) -> tuple[str, str]:
     known = architectures()
     place = known.index(architecture) if architecture in known else len(known)
     turns, place = divmod(place, len(COLOURS))
-    return COLOURS[place], MARKERS[(place + 3 * turns) % len(MARKERS)]  # a colour's second time, with another marker
+    return COLOURS[place], MARKERS[(place + 5 * turns) % len(MARKERS)]  # a colour's second time, with another marker
 
 
 def plain_log(axis: Any, values: Sequence[float], set_limits: Any) -> None:
