@@ -14,7 +14,10 @@ from boardgame_sae.runs import read_json, write_bytes
 
 README_FILE, FIGURES = "README.md", "figures"
 DRAWN = ("learning_curve", "legality", "probe_accuracy", "probe_squares", "coverage_vs_l0")
-SPLITS = ("train", "validation", "test")
+MOVE = {"move": "Its most probable move", "char": "The move it writes greedily"}
+DRAWN_MOVES = {"move": "probability on legal moves", "char": "legal: a move drawn at temperature 1"}
+TOKENS = {"move": "one a move", "char": "one a character"}
+"""Texts that depend on what a token is."""
 
 
 def write_card(folder: str | Path, numbers_file: str) -> None:
@@ -50,8 +53,8 @@ def _head(card: Mapping[str, Any], model: Mapping[str, Any]) -> str:
         f"# {name}\n\n"
         f'A GPT that plays {game.name}, games it never saw, linear probes and SAEs: what `load_testbed("{name}")` '
         f"opens.\n\n"
-        f"It was trained{targets}. Its most probable move is legal at **{value:.2%}** [{low:.2%}, {high:.2%}] of the "
-        f"positions of held-out games.\n\n"
+        f"It was trained{targets}. {MOVE[model['tokenization']]} is legal at **{value:.2%}** [{low:.2%}, {high:.2%}] "
+        f"of the positions of held-out games.\n\n"
         "```\n"
         f"boardgame-sae score {name}/{{sae}} --testbed {name} --suite quick\n"
         f"boardgame-sae train-sae --testbed {name} --architecture topk --k 16\n"
@@ -70,19 +73,19 @@ def _gpt(card: Mapping[str, Any], model: Mapping[str, Any], legality: Mapping[st
     gpt, training, corpus, test = model["gpt"], model["training"], model["corpus"], legality["test"]
     n_seen = training["n_steps"] * training["batch_size"]
     low, value, high = _in_order(card["numbers"]["legality"])
-    seconds = card["seconds"]
+    seconds, cut = card["seconds"], f", cut after {corpus['max_plies']} plies" if corpus["max_plies"] else ""
     lines = [
         ("layers, width, heads", f"{gpt['n_layers']}, {gpt['d_model']}, {gpt['n_heads']}; {gpt['act_fn']}"),
-        ("tokens", f"one a {model['tokenization']}; alphabet of {gpt['d_vocab']}, context {gpt['n_ctx']}"),
+        ("tokens", f"{TOKENS[model['tokenization']]}; alphabet of {gpt['d_vocab']}, context {gpt['n_ctx']}"),
         ("played by", ", ".join(corpus["players"]) + (f"; opening {corpus['opening']}" if corpus["opening"] else "")),
-        ("games", f"{corpus['n_games']:,}, seed {corpus['seed']}"),
+        ("games", f"{corpus['n_games']:,}{cut}, seed {corpus['seed']}"),
         ("training", f"{training['n_steps']:,} steps of {training['batch_size']} rows ({n_seen:,}), seed "
                      f"{training['seed']}, {seconds['gpt'] / 60:.0f} minutes"),
-        ("legal: most probable move", f"{value:.2%} [{low:.2%}, {high:.2%}]"),
+        (f"legal: {MOVE[model['tokenization']].split(' ', 1)[1]}", f"{value:.2%} [{low:.2%}, {high:.2%}]"),
         ("... first 30 plies", f"{_first_plies(test['legal_rate_ply'], 30):.2%}"),
         ("... random weights", f"{legality['random_weights']['legal_rate']:.2%}"),
         ("... weights not rounded", f"{card['unrounded']['legality']:.2%}"),
-        ("probability on legal moves", f"{test['legal_mass']:.2%}"),
+        (DRAWN_MOVES[model["tokenization"]], f"{test['legal_mass']:.2%}"),
         ("loss, nats a token", f"{test['loss']:.4f}"
                                + (f" (floor {test['loss_floor']:.4f})" if test["loss_floor"] else "")),
         ("weights", "half precision: probes and SAEs were fitted to it as it is"),

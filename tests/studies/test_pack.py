@@ -18,6 +18,7 @@ from boardgame_sae.metrics.score import Scores
 from boardgame_sae.model.game_model import GameModel
 from boardgame_sae.model.legality import legality
 from boardgame_sae.report.page import report_run
+from boardgame_sae.report.testbed_card import write_card
 from boardgame_sae.runs import RunError, damaged_files, file_hash, read_json, runs_root
 from boardgame_sae.saes.sae import load_sae
 from boardgame_sae.studies.measure import differing, numbers
@@ -311,3 +312,13 @@ def test_the_verb_packs(tmp_path, capsys):
     assert "It has seen hardly any game." in text and "expected targets" in text
     for picture in ("learning_curve", "legality", "probe_accuracy", "probe_squares", "coverage_vs_l0"):
         assert f"figures/{picture}.png" in text and (tmp_path / f"mini/figures/{picture}.png").stat().st_size > 5000
+
+
+def test_the_card_speaks_of_characters_where_tokens_are_characters(copied):
+    model = read_json(copied / "model/cfg.json")
+    corpus = {**model["corpus"], "max_plies": 9}
+    (copied / "model/cfg.json").write_text(json.dumps({**model, "tokenization": "char", "corpus": corpus}))
+    write_card(copied, "card.json")
+    text = (copied / "README.md").read_text()
+    assert "The move it writes greedily is legal at" in text and "one a character" in text
+    assert "drawn at temperature 1" in text and "1,200, cut after 9 plies, seed 0" in text
