@@ -32,14 +32,14 @@ def shipped_saes(testbed: Path) -> dict[str, Path]:
 def find_testbed(name: str | Path) -> Path:
     """The folder of a testbed: itself, or that of a shipped one's name. Raises RunError with those there are."""
     known = shipped_testbeds()
-    if (Path(name) / CARD_FILE).exists() or (Path(name).exists() and str(name) not in known):
+    if str(name) in known and not (Path(name) / CARD_FILE).exists():
+        return known[str(name)]
+    if Path(name).exists():
         return Path(name)
-    if str(name) not in known:
-        raise RunError(
-            f"{name}: no such testbed folder, and no shipped testbed of that name (these ship here: "
-            f"{', '.join(known) or 'none'}; a wheel holds only small ones, a clone of the repository all)"
-        )
-    return known[str(name)]
+    raise RunError(
+        f"{name}: no such testbed folder, and no shipped testbed of that name (these ship here: "
+        f"{', '.join(known) or 'none'}; a wheel holds only small ones, a clone of the repository all)"
+    )
 
 
 def find_sae(name: str | Path) -> Path:

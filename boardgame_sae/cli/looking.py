@@ -35,7 +35,7 @@ def _score(argv: Sequence[str]) -> Path:
     "Say by how much one recipe scores better than another, with intervals.",
     "SCORES_DIR ... --against SCORES_DIR ...",
 )
-def compare(argv: Sequence[str]) -> Path:
+def _compare(argv: Sequence[str]) -> Path:
     from boardgame_sae.metrics.compare import compare_run, table
 
     source, place = parse("compare", named(argv, "--scores"), CompareInput, Place)
@@ -75,7 +75,7 @@ def _ls(argv: Sequence[str]) -> Path:
     "Verify run folders: hashes, shapes, replayed moves; of a packed testbed every number of its card.",
     "DIR ...",
 )
-def check(argv: Sequence[str]) -> Path:
+def _check(argv: Sequence[str]) -> Path:
     from boardgame_sae.activations.shipped import shipped_testbeds
     from boardgame_sae.runs import damaged_files, run_hash
     from boardgame_sae.transcripts.corpus import CORPUS_FILE, Corpus

@@ -54,7 +54,7 @@ def _annotate(argv: Sequence[str]) -> Path:
     "Rate players in Elo: all meet all.",
     "random search:depth=1,temperature=8 search:depth=1,temperature=1 --n-games 40 --workers 2",
 )
-def tournament(argv: Sequence[str]) -> Path:
+def _tournament(argv: Sequence[str]) -> Path:
     from boardgame_sae.transcripts.tournament import Standings, TournamentConfig, tournament_run
 
     cfg, place, workers = parse("tournament", named(argv, "--players"), TournamentConfig, Place, Workers)
@@ -159,7 +159,7 @@ def _sweep(argv: Sequence[str]) -> Path:
     "Make a testbed and pack it into one folder that travels: GPT, held-out games, probes, SAEs, scores, card.",
     "experiments/testbeds/othello6-tiny.yaml --workers 2 --out DIR",
 )
-def pack(argv: Sequence[str]) -> Path:
+def _pack(argv: Sequence[str]) -> Path:
     from boardgame_sae.studies.pack import pack_config, pack_run
 
     source, place, workers, machine = parse("pack", named(argv, "--study"), StudyInput, Place, Workers, Machine)

@@ -31,13 +31,13 @@ def markdown(rows: Sequence[Row]) -> str:
     beds = dict.fromkeys((row["sweep"], row["hook_name"]) for row in rows)
     several = len(beds) > 1
     heads = [*(("sweep", "hook point") if several else ()), *HEADS]
-    lines = ["| " + " | ".join(heads) + " |", "|" + "|".join(" --- " for _ in heads) + "|"]
+    lines = []
     for sweep, hook_name in sorted(beds):
         here = [row for row in rows if (row["sweep"], row["hook_name"]) == (sweep, hook_name)]
         place = [sweep, f"`{hook_name}`"] if several else []
         for cells in [*(_cells(row) for row in in_order(here)), *_chance(here)]:
-            lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in [*place, *cells]) + " |")
-    return "\n".join(lines) + "\n"
+            lines.append([*place, *cells])
+    return table(heads, lines)
 
 
 def in_order(rows: Sequence[Row]) -> list[Row]:
@@ -86,3 +86,9 @@ def with_interval(row: Mapping[str, Any], column: str) -> str:
 
 def _shown(value: float | None, digits: int = 3) -> str:
     return "" if value is None else f"{value:.{digits}f}"
+
+
+def table(heads: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
+    """A Markdown table of texts; a bar within one is escaped."""
+    rows = [heads, ["---"] * len(heads), *lines]
+    return "".join("| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |\n" for row in rows)

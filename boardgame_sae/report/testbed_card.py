@@ -6,7 +6,7 @@ from typing import Any
 
 from boardgame_sae.games import load_game
 from boardgame_sae.report.figures import probe_pairs, write_figures
-from boardgame_sae.report.markdown import markdown
+from boardgame_sae.report.markdown import markdown, table
 from boardgame_sae.report.model_figures import probe_title
 from boardgame_sae.report.style import depth, hook_title
 from boardgame_sae.report.table import Study, read_study, rows_of
@@ -56,13 +56,13 @@ def _head(card: Mapping[str, Any], model: Mapping[str, Any]) -> str:
         f"It was trained{targets}. {MOVE[model['tokenization']]} is legal at **{value:.2%}** [{low:.2%}, {high:.2%}] "
         f"of the positions of held-out games.\n\n"
         "```\n"
-        f"boardgame-sae score {name}/{{sae}} --testbed {name} --suite quick\n"
+        f"boardgame-sae score {name}/{_first_sae(card)} --testbed {name} --suite quick\n"
         f"boardgame-sae train-sae --testbed {name} --architecture topk --k 16\n"
         f"boardgame-sae report data/testbeds/{name}      # figures and a page to click on\n"
         f"boardgame-sae check data/testbeds/{name}       # every number below, measured again\n"
         f"make testbed-{name}                            # all of it anew\n"
         "```\n"
-    ).replace("{sae}", _first_sae(card))
+    )
 
 
 def _first_sae(card: Mapping[str, Any]) -> str:
@@ -91,7 +91,7 @@ def _gpt(card: Mapping[str, Any], model: Mapping[str, Any], legality: Mapping[st
         ("weights", "half precision: probes and SAEs were fitted to it as it is"),
     ]  # fmt: skip
     return (
-        f"## The GPT\n\n{_table(('', ''), lines)}\n"
+        f"## The GPT\n\n{table(('', ''), lines)}\n"
         "![learning curve](figures/learning_curve.png)\n![legality](figures/legality.png)\n"
     )
 
@@ -126,7 +126,7 @@ def _probes(card: Mapping[str, Any], study: Study) -> str:
         heads = ["hook point", "right", "weights not rounded", "random weights", "always the majority"]
         ends = next((each["extremes"] for each in trained["hook_points"].values() if each.get("extremes")), None)
         heads += [f"{ends['low']} or {ends['high']}", "... random weights"] if ends else []
-        text += f"**{probe_title(trained)}**\n\n{_table(heads, [line[: len(heads)] for line in lines])}\n"
+        text += f"**{probe_title(trained)}**\n\n{table(heads, [line[: len(heads)] for line in lines])}\n"
     pictures = ["![probes by layer](figures/probe_accuracy.png)"]
     if (study.folder / FIGURES / "probe_squares.png").exists():
         pictures.append("![probe by square](figures/probe_squares.png)")
@@ -141,8 +141,3 @@ def _limits(card: Mapping[str, Any]) -> str:
 def _in_order(number: Sequence[float]) -> tuple[float, float, float]:
     value, low, high = number
     return low, value, high
-
-
-def _table(heads: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
-    rows = [heads, ["---"] * len(heads), *lines]
-    return "".join("| " + " | ".join(row) + " |\n" for row in rows)

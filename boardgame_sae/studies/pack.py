@@ -31,7 +31,7 @@ from boardgame_sae.metrics.score import LATENTS_FILE, SCORES_FILE
 from boardgame_sae.model import game_model
 from boardgame_sae.model.game_model import GameModel
 from boardgame_sae.model.train import measure_legality, train_gpt_run
-from boardgame_sae.report.table import SWEEP_FILE
+from boardgame_sae.report.table import SWEEP_FILE, setting
 from boardgame_sae.report.testbed_card import write_card
 from boardgame_sae.runs import Run, RunError, file_hash, read_json, run_hash, write_bytes, write_json, writing
 from boardgame_sae.saes import sae as sae_files
@@ -53,7 +53,6 @@ from boardgame_sae.transcripts.generate import generate_run
 FORMAT = 1
 """Raised when the same study comes to be packed otherwise."""
 LEGALITY_FILE, CURVE_FILE = "legality.json", "metrics.jsonl"
-BY_SPARSITY = ("k", "target_l0", "sparsity_coefficient")
 
 
 @config
@@ -210,11 +209,7 @@ def sae_names(configs: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def _short_name(sae: Mapping[str, Any]) -> str:
-    if "sparsity_loss" in sae:
-        wanted = "target_l0" if sae["sparsity_loss"] == "l0_target" else "sparsity_coefficient"
-    else:
-        wanted = next((name for name in BY_SPARSITY if name in sae), "n_latents")
-    return f"{sae['architecture']}-{sae[wanted]:g}"
+    return f"{sae['architecture']}-{setting(sae).rpartition(' = ')[2] or sae['n_latents']}"
 
 
 def _scores(run: Run, scored: Mapping[str, Any]) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from boardgame_sae.config import read_yaml
+from boardgame_sae.report.markdown import table
 from boardgame_sae.report.style import depth, hook_title
 from boardgame_sae.runs import write_bytes
 
@@ -58,18 +59,19 @@ def architectures(rows: Sequence[Row]) -> set[str]:
 
 def by_layer(rows: Sequence[Row], known: dict[str, Any]) -> str:
     """A table of the best SAE of p-annealing and of the neurons by layer, as published code computes both."""
-    own: dict[str, list[Row]] = {}
     names = sorted({row["hook_name"] for row in rows if row["hook_name"].endswith("resid_post")}, key=depth)
     lines = []
     for layer, name in enumerate(names):
         here = [row for row in rows if row["hook_name"] == name]
-        own |= {"p_anneal": [row for row in here if row["architecture"] == "p_anneal" and row["kind"] == "sae"]}
-        own |= {"neurons": [row for row in here if row["kind"] == "neurons"]}
+        own = {
+            "p_anneal": [row for row in here if row["architecture"] == "p_anneal" and row["kind"] == "sae"],
+            "neurons": [row for row in here if row["kind"] == "neurons"],
+        }
         cells = [hook_title(name)]
         for kind, some in own.items():
             for said, column in SCORES.items():
                 cells += [
-                    best(some, f"{column}_reference") if some else "",
+                    best(some, f"{column}_reference"),
                     f"{known['layers'][kind][said][layer]:.3f}",
                 ]
         lines.append(cells)
@@ -77,12 +79,6 @@ def by_layer(rows: Sequence[Row], known: dict[str, Any]) -> str:
         f"{kind}: {said}{how}" for kind in ("p_anneal", "neurons") for said in SCORES for how in ("", ", published")
     ]
     return table(["", *heads], lines)
-
-
-def table(heads: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
-    """A Markdown table."""
-    rows = [heads, ["---"] * len(heads), *lines]
-    return "".join("| " + " | ".join(row) + " |\n" for row in rows)
 
 
 def main() -> None:
