@@ -17,7 +17,7 @@ def test_the_readme_s_python_runs(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("BOARDGAME_SAE_RUNS", str(tmp_path))
     blocks = [block for block in re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL) if "import" in block]
-    assert len(blocks) == 2
+    assert len(blocks) == 3
     names = {}
     for block in blocks:
         exec(compile(block, "README.md", "exec"), names)

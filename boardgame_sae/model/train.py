@@ -321,7 +321,8 @@ def _train(training: Training, run: Run, checkpoint_seconds: float) -> None:
     bar.close()
     if leader:
         run.save_state(*training.state())
-        run.log_time("train", time.perf_counter() - began, steps=cfg.n_steps - first)
+        if first < cfg.n_steps:
+            run.log_time("train", time.perf_counter() - began, steps=cfg.n_steps - first, n_steps=cfg.n_steps)
 
 
 def _look(training: Training) -> dict[str, float]:

@@ -31,8 +31,9 @@ def write_card(folder: str | Path, numbers_file: str) -> None:
         _gpt(card, model, read_json(folder / "model" / "legality.json")),
         _probes(card, study),
         "## SAEs and what they are compared with\n\n"
-        f"All read {hook_title(card['hook_name'])} (`{card['hook_name']}`). `README.md` of the repository says how to "
-        f"read the columns.\n\n{markdown([row for row in rows_of([study]) if row['kind'] != 'sparse_probe'])}\n"
+        f"All read {hook_title(card['hook_name'])} (`{card['hook_name']}`); training those that ship took "
+        f"{card['seconds']['saes'] / 60:.0f} minutes. `README.md` of the repository says how to read the columns.\n\n"
+        f"{markdown([row for row in rows_of([study]) if row['kind'] != 'sparse_probe'])}\n"
         "![coverage and reconstruction against L0](figures/coverage_vs_l0.png)\n",
         _limits(card),
     ]

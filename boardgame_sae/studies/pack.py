@@ -262,6 +262,9 @@ def _card(run: Run, cfg: PackConfig, model_folder: Path, seconds: Mapping[str, f
 
 
 def _seconds(folder: Path) -> float:
-    """How long a run trained."""
+    """How long a run trained: all steps at the rate of its last session, or its share of those trained beside it."""
     lines = (folder / "timings.jsonl").read_text().splitlines() if (folder / "timings.jsonl").exists() else []
-    return sum(each["seconds"] for each in map(json.loads, lines) if each["what"] == "train")
+    for each in reversed([json.loads(line) for line in lines]):
+        if each["what"] == "train":
+            return each["seconds"] * each.get("n_steps", 1) / each.get("steps", 1) / (1 + each.get("beside", 0))
+    return 0.0

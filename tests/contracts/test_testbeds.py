@@ -29,7 +29,6 @@ FLOORS = {"identity", "random"}
 each = pytest.mark.parametrize("name", sorted(SHIPPED))
 
 
-@pytest.mark.skipif(not SHIPPED, reason="no testbed ships yet")
 def test_the_small_one_ships_and_the_wheel_holds_it():
     assert "othello6-tiny" in SHIPPED
     with open(ROOT / "pyproject.toml", "rb") as file:
