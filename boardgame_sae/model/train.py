@@ -61,6 +61,8 @@ class TrainGPTConfig:
     """Share of the steps in which the rate rises from zero."""
     decay_fraction: float = 0.4
     """Share of the steps, the last, in which it falls to zero."""
+    cycles: int = 1
+    """Times the rate rises and falls, each in an equal part of the steps and with fresh optimisers."""
     grad_clip: float = 1.0
     """Greatest norm of the gradient."""
     log_every: int = 50
@@ -80,6 +82,8 @@ class TrainGPTConfig:
             raise ValueError("n_ctx must be at least 1")
         if self.d_model % self.n_heads:
             raise ValueError(f"d_model {self.d_model} does not divide into {self.n_heads} heads")
+        if self.cycles < 1 or self.n_steps % self.cycles:
+            raise ValueError(f"n_steps {self.n_steps} do not divide into {self.cycles} cycles")
 
 
 PRESETS: dict[str, TrainGPTConfig] = {
@@ -103,10 +107,15 @@ _preset = preset  # `train_gpt` has an argument of that name
 
 
 def rate_factor(step: int, cfg: TrainGPTConfig) -> float:
-    """Share of the peak rate at a step: warm-up, stable, linear decay to zero."""
-    warmup = max(1, round(cfg.n_steps * cfg.warmup_fraction))
-    decay = max(1, round(cfg.n_steps * cfg.decay_fraction))
-    return min(1.0, (step + 1) / warmup, (cfg.n_steps - step) / decay)
+    """Share of the peak rate at a step: in each cycle warm-up, stable, linear decay to zero.
+
+    Source of several cycles, each from where the last decay ended: Wen et al. 2024 (arXiv 2410.05192), WSD-S.
+    """
+    n_steps = cfg.n_steps // cfg.cycles
+    step %= n_steps
+    warmup = max(1, round(n_steps * cfg.warmup_fraction))
+    decay = max(1, round(n_steps * cfg.decay_fraction))
+    return min(1.0, (step + 1) / warmup, (n_steps - step) / decay)
 
 
 def make_optimizers(gpt: GPT, cfg: TrainGPTConfig) -> list[torch.optim.Optimizer]:
@@ -152,6 +161,9 @@ class Training:
     def advance(self) -> float:
         """One optimiser step; returns the batch's loss in nats."""
         cfg, fabric = self.cfg, self.fabric
+        if self.step % (cfg.n_steps // cfg.cycles) == 0:
+            for optimizer in self.optimizers:
+                optimizer.state.clear()
         order = ("train", self.step, cfg.batch_size, seed_for(cfg.seed, "order"))
         own, n_ctx, expected_BLV = slice(fabric.global_rank, None, fabric.world_size), self.gpt.cfg.n_ctx, None
         if cfg.targets == "expected":

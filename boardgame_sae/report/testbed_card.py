@@ -75,12 +75,13 @@ def _gpt(card: Mapping[str, Any], model: Mapping[str, Any], legality: Mapping[st
     n_seen = training["n_steps"] * training["batch_size"]
     low, value, high = _in_order(card["numbers"]["legality"])
     seconds, cut = card["seconds"], f", cut after {corpus['max_plies']} plies" if corpus["max_plies"] else ""
+    cycles = f" in {training['cycles']} cycles of the rate" if training.get("cycles", 1) > 1 else ""
     lines = [
         ("layers, width, heads", f"{gpt['n_layers']}, {gpt['d_model']}, {gpt['n_heads']}; {gpt['act_fn']}"),
         ("tokens", f"{TOKENS[model['tokenization']]}; alphabet of {gpt['d_vocab']}, context {gpt['n_ctx']}"),
         ("played by", ", ".join(corpus["players"]) + (f"; opening {corpus['opening']}" if corpus["opening"] else "")),
         ("games", f"{corpus['n_games']:,}{cut}, seed {corpus['seed']}"),
-        ("training", f"{training['n_steps']:,} steps of {training['batch_size']} rows ({n_seen:,}), seed "
+        ("training", f"{training['n_steps']:,} steps of {training['batch_size']} rows ({n_seen:,}){cycles}, seed "
                      f"{training['seed']}, {seconds['gpt'] / 60:.0f} minutes"),
         (f"legal: {MOVE[model['tokenization']].split(' ', 1)[1]}", f"{value:.2%} [{low:.2%}, {high:.2%}]"),
         ("... first 30 plies", f"{_first_plies(test['legal_rate_ply'], 30):.2%}"),

@@ -69,6 +69,25 @@ def test_the_rate_is_never_zero_nor_above_one_even_without_phases():
                 assert all(0 < rate_factor(step, cfg) <= 1 for step in range(n_steps))
 
 
+def test_each_cycle_has_the_rates_of_a_training_of_its_length():
+    once = dataclasses.replace(CFG, n_steps=20)
+    twice = dataclasses.replace(CFG, n_steps=40, cycles=2)
+    assert [rate_factor(step, twice) for step in range(40)] == 2 * [rate_factor(step, once) for step in range(20)]
+
+
+def test_a_cycle_goes_on_from_the_last_one_s_weights_and_nothing_else(tiny_corpus):
+    """The first cycle is a training of its length; the second needs only its weights, and its place among the games."""
+    once, twice = dataclasses.replace(CFG, n_steps=8), dataclasses.replace(CFG, n_steps=16, cycles=2)
+    fabric = train._fabric("cpu", 1, CFG)
+    first, whole, second = Training(tiny_corpus, once, fabric), *(Training(tiny_corpus, twice, fabric) for _ in "ab")
+    losses = [first.advance() for _ in range(8)]
+    second.gpt.load_state_dict(first.gpt.state_dict())
+    second.step = 8
+    assert losses + [second.advance() for _ in range(8)] == [whole.advance() for _ in range(16)]
+    for a, b in zip(second.gpt.parameters(), whole.gpt.parameters(), strict=True):
+        assert torch.equal(a, b)
+
+
 def test_the_loss_is_the_mean_over_tokens_that_are_no_padding():
     gpt = GPT(GPTConfig(n_layers=1, d_model=8, n_heads=2, d_vocab=6, n_ctx=5), seed=2)
     games = [[1, 2, 3, 4, 5, 1], [2, 4, 0, 0, 0, 0], [3, 3, 3, 0, 0, 0]]
@@ -376,6 +395,7 @@ def test_a_loss_that_is_no_number_ends_the_run_with_the_mend(tiny_corpus, tmp_pa
         ({"eval_every": -1}, "eval_every must be at least 1"),
         ({"batch_size": 0}, "batch_size must be at least 1"),
         ({"n_ctx": 0}, "n_ctx must be at least 1"),
+        ({"cycles": 3}, "n_steps 2800 do not divide into 3 cycles"),
         ({"n_heads": 3}, "d_model 128 does not divide into 3 heads"),
         ({"n_step": 5}, "did you mean 'n_steps'"),
         ({"precision": "64"}, "precision"),
