@@ -1,5 +1,6 @@
 """Every testbed that ships: whole, small, of today's format, and as good as its card says."""
 
+import json
 import tomllib
 from pathlib import Path
 
@@ -9,14 +10,14 @@ import torch
 
 from boardgame_sae.activations.shipped import shipped_saes, shipped_testbeds
 from boardgame_sae.activations.testbed import load_testbed
-from boardgame_sae.config import read_yaml
+from boardgame_sae.config import canonical_json, read_yaml, to_mapping
 from boardgame_sae.metrics.encoder import as_encoder
 from boardgame_sae.model.legality import legality
 from boardgame_sae.report.table import read_study, rows_of
 from boardgame_sae.runs import damaged_files, read_json
 from boardgame_sae.saes.sae import architectures, load_sae
 from boardgame_sae.studies.measure import differing
-from boardgame_sae.studies.pack import pack_config
+from boardgame_sae.studies.pack import FORMAT, pack_config
 
 ROOT = Path(__file__).parents[2]
 SHIPPED = {
@@ -58,8 +59,8 @@ def test_it_is_made_by_the_study_that_stands_beside_the_others(name):
     source = ROOT / f"experiments/testbeds/{name}.yaml"
     cfg = pack_config(read_yaml(source), str(source))
     made_with = read_json(SHIPPED[name] / "run.json")["config"]
-    assert cfg.name == name == made_with["name"]
-    assert made_with["saes"] == [dict(entry) for entry in cfg.saes] and list(cfg.notes) == made_with["notes"]
+    assert cfg.name == name
+    assert made_with == json.loads(canonical_json({**to_mapping(cfg), "format": FORMAT}))
     assert f"testbed-{name}" in (ROOT / "Makefile").read_text()
 
 

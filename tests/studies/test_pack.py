@@ -21,6 +21,7 @@ from boardgame_sae.report.page import report_run
 from boardgame_sae.report.testbed_card import write_card
 from boardgame_sae.runs import RunError, damaged_files, file_hash, read_json, runs_root
 from boardgame_sae.saes.sae import load_sae
+from boardgame_sae.studies import pack
 from boardgame_sae.studies.measure import differing, numbers
 from boardgame_sae.studies.pack import halve, pack_config, pack_run, sae_names
 from boardgame_sae.studies.sweep import sweep_config, sweep_run
@@ -312,6 +313,19 @@ def test_the_verb_packs(tmp_path, capsys):
     assert "It has seen hardly any game." in text and "expected targets" in text
     for picture in ("learning_curve", "legality", "probe_accuracy", "probe_squares", "coverage_vs_l0"):
         assert f"figures/{picture}.png" in text and (tmp_path / f"mini/figures/{picture}.png").stat().st_size > 5000
+
+
+def test_training_time_covers_every_session_and_is_shared_with_what_was_trained_beside_it(tmp_path):
+    def seconds(*lines):
+        (tmp_path / "timings.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+        return pack._seconds(tmp_path)
+
+    assert pack._seconds(tmp_path) == 0
+    assert (
+        seconds({"what": "train", "seconds": 30, "steps": 100, "n_steps": 400}, {"what": "look", "seconds": 9}) == 120
+    )
+    assert seconds({"what": "train", "seconds": 30, "steps": 100, "n_steps": 100}) == 30
+    assert seconds({"what": "train", "seconds": 30, "beside": 4}) == 6
 
 
 def test_the_card_speaks_of_characters_where_tokens_are_characters(copied):
