@@ -243,7 +243,7 @@ class Run:
     @property
     def done(self) -> bool:
         """True when the artifact is finished and can be reused."""
-        return (self.folder / "DONE").exists()
+        return is_done(self.folder)
 
     def __truediv__(self, name: str) -> Path:
         return self.folder / name
@@ -301,14 +301,14 @@ class Run:
             leftover.unlink()
         files = sorted(path for path in self.folder.rglob("*") if path.is_file() and path.name not in UNHASHED_FILES)
         hashes = {str(path.relative_to(self.folder)): file_hash(path) for path in files}
-        write_json(self.folder / "DONE", {"files": hashes, "summary": summary})
+        write_json(self.folder / DONE_FILE, {"files": hashes, "summary": summary})
         (self.folder / STATE_FILE).unlink(missing_ok=True)  # last: if DONE cannot be written, nothing is lost
         self.close()
 
     @property
     def summary(self) -> dict[str, Any]:
         """What `finish` was told, of a run that is done."""
-        return read_json(self.folder / "DONE")["summary"]
+        return read_json(self.folder / DONE_FILE)["summary"]
 
     def close(self) -> None:
         """Let other processes work in the folder."""
@@ -333,8 +333,8 @@ def progress(total: int, desc: str, unit: str, *, initial: int = 0, disable: boo
     )
 
 
-STATE_FILE = "state.safetensors"
-UNHASHED_FILES = ("timings.jsonl", "DONE", STATE_FILE)
+STATE_FILE, DONE_FILE = "state.safetensors", "DONE"
+UNHASHED_FILES = ("timings.jsonl", DONE_FILE, STATE_FILE)
 
 
 def pack_state(value: Any) -> tuple[dict[str, Any], Any]:
@@ -369,11 +369,16 @@ def unpack_state(tensors: Mapping[str, Any], plain: Any) -> Any:
     return {key: unpack_state(tensors, part) for key, part in plain["items"]}
 
 
+def is_done(folder: str | Path) -> bool:
+    """Whether the run in a folder is finished, every file of it whole."""
+    return (Path(folder) / DONE_FILE).exists()
+
+
 def run_hash(folder: str | Path) -> str:
     """The hash of the finished run in a folder. Raises RunError when it is not a run, or not done."""
     folder = Path(folder)
     card = read_json(folder / "run.json")
-    if not (folder / "DONE").exists():
+    if not is_done(folder):
         raise RunError(f"{folder}: this run is not finished; run its stage again, it resumes")
     return card["hash"]
 
@@ -390,5 +395,5 @@ def content_of(path: str | Path) -> str:
 def damaged_files(folder: str | Path) -> list[str]:
     """Names of a finished run's files that are missing or whose bytes changed since."""
     folder = Path(folder)
-    hashes = read_json(folder / "DONE")["files"]
+    hashes = read_json(folder / DONE_FILE)["files"]
     return [name for name, known in hashes.items() if not (folder / name).exists() or file_hash(folder / name) != known]

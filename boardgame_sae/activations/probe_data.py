@@ -137,10 +137,10 @@ class ProbeData:
 
     def __call__(self, games_B: np.ndarray) -> tuple[list[Tensor], Tensor]:
         """Activations (N, width) at each hook point, and classes (N, groups)."""
-        return self.with_games(games_B)[:2]
+        return self.with_places(games_B)[:2]
 
-    def with_games(self, games_B: np.ndarray) -> tuple[list[Tensor], Tensor, np.ndarray]:
-        """The same, and of which of the games (0..B-1) each position is."""
+    def with_places(self, games_B: np.ndarray) -> tuple[list[Tensor], Tensor, np.ndarray, np.ndarray]:
+        """The same, then of which of the games (0..B-1) each position is, and after how many plies."""
         where, boards, acts = self.reading(games_B)
         labels = self.labels(boards)
         keep_N = where.ply_N >= self.min_ply
@@ -148,9 +148,9 @@ class ProbeData:
             keep_N &= labels.any(axis=tuple(range(1, labels.ndim)))
         classes_NS = self.targets.classes(labels[keep_N]).to(acts[0].device)
         if keep_N.all():
-            return acts, classes_NS, where.game_N
+            return acts, classes_NS, where.game_N, where.ply_N
         kept_N = torch.from_numpy(keep_N).to(acts[0].device)
-        return [acts_ND[kept_N] for acts_ND in acts], classes_NS, where.game_N[keep_N]
+        return [acts_ND[kept_N] for acts_ND in acts], classes_NS, where.game_N[keep_N], where.ply_N[keep_N]
 
     def nothing_left(self, split: str) -> ValueError:
         """What to raise when no position can be probed."""

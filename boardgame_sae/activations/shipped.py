@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from boardgame_sae.runs import RunError
+from boardgame_sae.runs import RunError, is_done
 
 CARD_FILE = "testbed.json"
 """What makes a folder a testbed."""
@@ -15,12 +15,16 @@ _PLACES = (_PACKAGE / "testbeds", _PACKAGE.parent / "data" / "testbeds")
 
 
 def shipped_testbeds() -> dict[str, Path]:
-    """Folders of the testbeds that ship, by name; $BOARDGAME_SAE_TESTBEDS names another folder of such folders."""
+    """Folders of the testbeds that ship, by name; $BOARDGAME_SAE_TESTBEDS names another folder of such folders.
+
+    One that is still being packed is not among them.
+    """
     own = os.environ.get("BOARDGAME_SAE_TESTBEDS")
     found: dict[str, Path] = {}
     for place in ([Path(own)] if own else []) + list(_PLACES):
         for card in sorted(place.glob(f"*/{CARD_FILE}")):
-            found.setdefault(card.parent.name, card.parent)
+            if is_done(card.parent):
+                found.setdefault(card.parent.name, card.parent)
     return found
 
 
@@ -36,21 +40,25 @@ def find_testbed(name: str | Path) -> Path:
         return known[str(name)]
     if Path(name).exists():
         return Path(name)
-    raise RunError(
-        f"{name}: no such testbed folder, and no shipped testbed of that name (these ship here: "
-        f"{', '.join(known) or 'none'}; a wheel holds only small ones, a clone of the repository all)"
-    )
+    raise RunError(f"{name}: no such folder, and no shipped testbed of that name ({_shipped_here()})")
+
+
+def _shipped_here() -> str:
+    names = ", ".join(shipped_testbeds()) or "none"
+    return f"these ship here: {names}; a wheel holds only small ones, a clone of the repository all"
 
 
 def find_sae(name: str | Path) -> Path:
-    """The folder of a shipped SAE's name, `TESTBED/SAE`; anything else is a path, which need not exist.
+    """The folder of an SAE: itself, or that of a shipped one's name, `TESTBED/SAE`.
 
-    Raises RunError, with those there are, when a shipped testbed has no SAE of that name.
+    Raises RunError, with those there are, when there is no such folder and none of that name ships.
     """
     testbed, _, sae = str(name).rpartition("/")
     folder = shipped_testbeds().get(testbed)
-    if Path(name).exists() or folder is None:
+    if Path(name).exists():
         return Path(name)
+    if folder is None:
+        raise RunError(f"{name}: no such folder, and no SAE (TESTBED/SAE) of a shipped testbed ({_shipped_here()})")
     known = shipped_saes(folder)
     if sae not in known:
         raise RunError(f"{name}: the testbed {testbed} has no SAE '{sae}'; it has {', '.join(known) or 'none'}")

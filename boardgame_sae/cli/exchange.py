@@ -37,7 +37,7 @@ def _export(argv: Sequence[str]) -> Path:
 @verb(
     "import",
     "Bring in an SAE of SAELens or dictionary_learning, or a GPT of nanoGPT or TransformerLens.",
-    "FOREIGN_DIR --out DIR",
+    "FOREIGN --out DIR",
 )
 def _import(argv: Sequence[str]) -> Path:
     from boardgame_sae.model.exchange import open_foreign

@@ -151,8 +151,8 @@ class ImportInput:
     """What is brought in."""
 
     source: str
-    """Folder of an SAE of SAELens or dictionary_learning, or the file of its weights; or the file of a GPT's, by
-    nanoGPT or TransformerLens."""
+    """Folder of an SAE of SAELens or dictionary_learning, or the file of its weights; or a GPT's, by nanoGPT or
+    TransformerLens."""
     game: str | None = None
     """What a GPT plays (default: chess of nanoGPT's, othello of TransformerLens's, as published)."""
     n_heads: int | None = None

@@ -46,10 +46,11 @@ def _compare(argv: Sequence[str]) -> Path:
 
 @verb("report", "Tables, figures and the page of some sweeps.", "SWEEP_DIR ...")
 def _report(argv: Sequence[str]) -> Path:
+    from boardgame_sae.activations.shipped import find_testbed
     from boardgame_sae.report.page import report_run
 
     source, place = parse("report", named(argv, "--runs"), ReportInput, Place)
-    folder = report_run(source.runs, out=place.out)
+    folder = report_run([find_testbed(name) for name in source.runs], out=place.out)
     say((folder / "table.md").read_text())
     say(f"open {folder / 'index.html'}")
     return folder
@@ -57,14 +58,14 @@ def _report(argv: Sequence[str]) -> Path:
 
 @verb("ls", "List the testbeds and SAEs that ship, and the runs here.", "")
 def _ls(argv: Sequence[str]) -> Path:
-    from boardgame_sae.runs import read_json, runs_root
+    from boardgame_sae.runs import DONE_FILE, is_done, read_json, runs_root
     from boardgame_sae.studies.measure import shipped_table
 
     parse("ls", argv)
     say(shipped_table())
     for card in sorted(runs_root().glob("*/*/run.json")):
-        done = (card.parent / "DONE").exists()
-        facts = read_json(card.parent / "DONE")["summary"] if done else {}
+        done = is_done(card.parent)
+        facts = read_json(card.parent / DONE_FILE)["summary"] if done else {}
         shown = "  ".join(f"{k}={v:.4g}" if isinstance(v, float) else f"{k}={v}" for k, v in facts.items())
         say(f"{'done ' if done else 'OPEN '} {card.parent}  {shown}")
     return runs_root()
@@ -72,16 +73,16 @@ def _ls(argv: Sequence[str]) -> Path:
 
 @verb(
     "check",
-    "Verify run folders: hashes, shapes, replayed moves; of a packed testbed every number of its card.",
+    "Verify run folders: hashes, shapes, replayed moves; of a packed testbed every number of its card.json too.",
     "DIR ...",
 )
 def _check(argv: Sequence[str]) -> Path:
-    from boardgame_sae.activations.shipped import shipped_testbeds
+    from boardgame_sae.activations.shipped import find_testbed
     from boardgame_sae.runs import damaged_files, run_hash
     from boardgame_sae.transcripts.corpus import CORPUS_FILE, Corpus
 
     source, machine = parse("check", named(argv, "--folders"), FolderInput, Machine)
-    folders = [shipped_testbeds().get(name, Path(name)) for name in source.folders]
+    folders = [find_testbed(name) for name in source.folders]
     for folder in folders:
         run_hash(folder)
         bad = damaged_files(folder)
@@ -99,7 +100,10 @@ def _check(argv: Sequence[str]) -> Path:
 
 
 def _check_card(folder: Path, device: str) -> None:
-    """Measure what the card of a packed testbed says again. Raises RunError when a number is not in its interval."""
+    """Measure what the card of a packed testbed says again.
+
+    Raises RunError when a number is not in its interval, or only said or only measured.
+    """
     from boardgame_sae.studies.measure import NUMBERS_FILE, differing
 
     if not (folder / NUMBERS_FILE).exists():

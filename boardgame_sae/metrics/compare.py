@@ -12,8 +12,8 @@ from typing import NamedTuple
 
 from boardgame_sae.metrics.bootstrap import difference
 from boardgame_sae.metrics.layout import STATISTICS, Layout
-from boardgame_sae.metrics.score import Scores, ScoreValue
-from boardgame_sae.runs import Run, run_hash, write_json
+from boardgame_sae.metrics.score import Scores, brackets
+from boardgame_sae.runs import Run, is_done, run_hash, write_json
 
 
 class Difference(NamedTuple):
@@ -80,7 +80,7 @@ def compare_run(
 def _hash(folder: str | Path) -> str:
     """Of a score run; of a baseline, that of the run it is part of."""
     own = Path(folder)
-    return run_hash(own) if (own / "DONE").exists() else f"{run_hash(own.parent)}/{own.name}"
+    return run_hash(own) if is_done(own) else f"{run_hash(own.parent)}/{own.name}"
 
 
 def table(found: Sequence[Difference]) -> str:
@@ -100,16 +100,16 @@ def side_by_side(found: Sequence[Scores]) -> str:
     rows = [["", "L0", *names]]
     for scores in found:
         subject = scores.subject
-        l0 = subject.get("k", subject["l0"]) if subject["kind"].endswith(("sae", "sparse_probe")) else None
-        cells = [f"{scores[name].value:.4f}{_interval(scores[name])}" if name in scores else "" for name in names]
-        rows.append([subject["name"], "" if l0 is None else f"{l0:.1f}", *cells])
+        l0 = f"{subject['l0']:.1f}" if subject["kind"].endswith("sae") else ""
+        if subject["kind"] == "sparse_probe":
+            l0 = f"{subject['k']} a property"
+        cells = [
+            f"{scores[name].value:.4f}{brackets(scores[name].interval)}" if name in scores else "" for name in names
+        ]
+        rows.append([subject["name"], l0, *cells])
     chance = found[0]["coverage"].parts.get("always_on") if "coverage" in found[0] else None
     if chance is not None:
         rows.append(["always on (chance)", "", *(f"{chance:.4f}" if name == "coverage" else "" for name in names)])
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
     return "\n".join(lines)
-
-
-def _interval(value: ScoreValue) -> str:
-    return "" if value.interval is None else f" [{value.interval[0]:.4f}, {value.interval[1]:.4f}]"

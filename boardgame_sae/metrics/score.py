@@ -244,16 +244,17 @@ class Scores(Mapping[str, ScoreValue]):
         """The numbers as text, one a line, with their intervals."""
         lines = []
         for name, found in self.items():
-            lines.append(f"{name:36}{found.value:12.4f}{_brackets(found.interval)}")
+            lines.append(f"{name:36}{found.value:12.4f} {brackets(found.interval)}")
             inside = {**found.details.get("by_property", {}), **found.details.get("groups", {})}
             for part, value in found.parts.items():
                 if isinstance(value, float):
-                    lines.append(f"  {part:34}{value:12.4f}{_brackets(inside.get(part, {}).get('interval'))}")
+                    lines.append(f"  {part:34}{value:12.4f} {brackets(inside.get(part, {}).get('interval'))}")
         return "\n".join(lines)
 
 
-def _brackets(interval: Sequence[float] | None) -> str:
-    return f"  [{interval[0]:.4f}, {interval[1]:.4f}]" if interval else ""
+def brackets(interval: Sequence[float] | None) -> str:
+    """An interval as the text that follows its value; nothing where there is none."""
+    return f" [{interval[0]:.4f}, {interval[1]:.4f}]" if interval else ""
 
 
 def evaluate(

@@ -20,7 +20,7 @@ from boardgame_sae.activations.testbed import Testbed, load_testbed
 from boardgame_sae.config import content_hash, from_mapping, to_mapping
 from boardgame_sae.metrics.baselines import baselines, sparse_probe
 from boardgame_sae.metrics.score import SCORES_FILE, Scores, evaluate
-from boardgame_sae.runs import Run, content_of, progress, read_json, write_json
+from boardgame_sae.runs import Run, content_of, is_done, progress, read_json, write_json
 from boardgame_sae.saes.sae import SAE, load_sae, sae_config
 from boardgame_sae.saes.train import TrainSAEConfig, testbed_metadata, train_saes_run
 
@@ -107,7 +107,7 @@ def score_ceilings(
     """Score linear probes as sparse as some scored SAEs, each L0 (to the nearest whole number) into a run folder.
 
     exact: else to the nearest power of the root of two (1, 2, 3, 4, 6, 8, 11, ...), so that many SAEs need few of them.
-    Where a packed testbed holds the scores already, their folder is given.
+    Where a finished packed testbed holds the scores already, their folder is given.
     """
     testbed = load_testbed(testbed_folder, device)
     fitted = _fit_probes(testbed, probes)
@@ -115,20 +115,31 @@ def score_ceilings(
     folders = []
     l0s = [max(1.0, scores.subject["l0"]) for scores in found]
     for k in sorted({round(l0 if exact else 2 ** (round(2 * math.log2(l0)) / 2)) for l0 in l0s}):
-        packed = Path(testbed_folder) / SCORES / f"probe-{k}"
-        if packed.exists() and suite in ("quick", read_json(packed / SCORES_FILE)["subject"]["suite"]):
+        packed = Path(testbed_folder) / SCORES / ceiling_name(k)
+        if (
+            is_done(testbed_folder)
+            and packed.exists()
+            and suite in ("quick", read_json(packed / SCORES_FILE)["subject"]["suite"])
+        ):
             folders.append(packed)
             continue
         config = {"suite": suite, "format": FORMAT, "k": k}
-        with Run("scores", f"probe-{k}", config, {"testbed": testbed.hash, **fitted}) as run:
+        with Run("scores", ceiling_name(k), config, {"testbed": testbed.hash, **fitted}) as run:
             if not run.done:
                 _write(run, sparse_probe(testbed, k, suite))
             folders.append(run.folder)
     return folders
 
 
+def ceiling_name(k: int) -> str:
+    """What the scores of a linear probe with k outputs of each property are called."""
+    return f"probe-{k}"
+
+
 def packed_scores(testbed_folder: Path) -> list[Path]:
-    """Folders of the scores of floors and ceilings that a packed testbed holds; none of other testbeds."""
+    """Folders of the scores of floors and of the probe that a finished packed testbed holds; none of other testbeds."""
+    if not is_done(testbed_folder):
+        return []
     found = (testbed_folder / SCORES).glob(f"*/{SCORES_FILE}")
     baselines = (testbed_folder / SCORES / "baselines").glob(f"*/{SCORES_FILE}")
     kinds = {path.parent: read_json(path)["subject"]["kind"] for path in sorted([*found, *baselines])}

@@ -17,7 +17,7 @@ from boardgame_sae.model.foreign import from_nanogpt, from_transformer_lens, lib
 from boardgame_sae.model.game_model import CARD_FILE, WEIGHTS_FILE, GameModel
 from boardgame_sae.model.gpt import GPT
 from boardgame_sae.model.transformer_lens_names import hooked_names
-from boardgame_sae.runs import read_json, write_json, writing
+from boardgame_sae.runs import RunError, read_json, write_json, writing
 
 __all__ = [
     "from_nanogpt",
@@ -30,6 +30,7 @@ __all__ = [
     "write_transformer_lens",
 ]
 
+NANOGPT_FILE = "ckpt.pt"
 TRANSFORMER_LENS_FILE, ALPHABET_FILE = "hooked_transformer.json", "alphabet.json"
 
 ACT_FN = {"relu": "relu", "gelu": "gelu_new", "gelu_exact": "gelu"}
@@ -184,11 +185,16 @@ def is_gpt(folder: str | Path) -> bool:
 def open_foreign(source: str | Path, *, game: str | None = None, n_heads: int | None = None) -> GameModel | None:
     """The GPT in a file of nanoGPT's or TransformerLens's weights, recognised by their names; None if it is of neither.
 
-    source: the file, or a folder that `write_transformer_lens` wrote. game: what it plays, by default chess of
-    nanoGPT's and Othello of TransformerLens's (or what the folder says). n_heads: where nanoGPT's file does not say.
-    Raises RunError naming the file and what does not fit.
+    source: the file, or a folder of nanoGPT's or one that `write_transformer_lens` wrote. game: what it plays, by
+    default chess of nanoGPT's and Othello of TransformerLens's (or what the folder says). n_heads: where nanoGPT's file
+    does not say.
+    Raises RunError naming the file and what does not fit, or that there is none.
     """
     path, known = Path(source), {}
+    if not path.exists():
+        raise RunError(f"{path}: no such file or folder; give the weights, or the folder that holds them")
+    if (path / NANOGPT_FILE).exists():
+        path = path / NANOGPT_FILE
     if (path / TRANSFORMER_LENS_FILE).exists():
         known = {**read_json(path / TRANSFORMER_LENS_FILE), **read_json(path / ALPHABET_FILE)}
         path = path / WEIGHTS_FILE

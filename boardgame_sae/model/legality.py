@@ -20,6 +20,8 @@ from boardgame_sae.model.game_model import GameModel
 from boardgame_sae.model.sampling import STOPPED, Reading, games_a_pass
 from boardgame_sae.transcripts.corpus import Corpus
 
+LEGALITY_FILE = "legality.json"
+"""What a GPT's own training found of its legality; a GPT from elsewhere has none."""
 KINDS = ("legal", "ambiguous", "illegal", "unparsable")
 """What `Game.judge` says of a written move."""
 N_RESAMPLES = 1000

@@ -19,7 +19,7 @@ from boardgame_sae.games.game import PHASES
 from boardgame_sae.launch import keep_freed_memory
 from boardgame_sae.model.game_model import GameModel, pick_device
 from boardgame_sae.model.gpt import GPT, GPTConfig
-from boardgame_sae.model.legality import KINDS, continuations, legality
+from boardgame_sae.model.legality import KINDS, LEGALITY_FILE, continuations, legality
 from boardgame_sae.model.muon import Muon
 from boardgame_sae.runs import Run, RunError, pack_state, progress, read_json, unpack_state, write_json
 from boardgame_sae.transcripts.corpus import SPLITS, Corpus
@@ -58,9 +58,9 @@ class TrainGPTConfig:
     weight_decay: float = 0.01
     """Decoupled weight decay of both."""
     warmup_fraction: float = 0.02
-    """Share of the steps in which the rate rises from zero."""
+    """Share of a cycle's steps in which the rate rises from zero."""
     decay_fraction: float = 0.4
-    """Share of the steps, the last, in which it falls to zero."""
+    """Share of a cycle's steps, the last, in which it falls to zero."""
     cycles: int = 1
     """Times the rate rises and falls, each in an equal part of the steps and with fresh optimisers."""
     grad_clip: float = 1.0
@@ -204,6 +204,17 @@ class Training:
         self.step, self.losses = meta["step"], list(meta["losses"])
 
 
+def recipe(cfg: TrainGPTConfig) -> dict[str, Any]:
+    """A training as plain data, what its run is known by; a single cycle goes unsaid.
+
+    So GPTs trained before there were cycles, as of testbeds that ship, are still known for what a study asks for.
+    """
+    plain = to_mapping(cfg)
+    if cfg.cycles == 1:
+        del plain["cycles"]
+    return plain
+
+
 def gpt_config(corpus: Corpus, cfg: TrainGPTConfig) -> GPTConfig:
     """The GPT that fits a corpus."""
     return GPTConfig(
@@ -223,7 +234,7 @@ def model_card(corpus: Corpus, cfg: TrainGPTConfig, run_hash: str) -> dict[str, 
         "tokenization": corpus.tokenization,
         "alphabet": list(corpus.alphabet),
         "gpt": to_mapping(gpt_config(corpus, cfg)),
-        "training": to_mapping(cfg),
+        "training": recipe(cfg),
         "corpus": corpus.config,
         "hash": run_hash,
     }
@@ -248,7 +259,7 @@ def train_gpt_run(
         corpus.games(split, 1)
     if cfg.targets == "expected":
         check_expected(corpus)
-    with Run("gpt", name or corpus.game.name, to_mapping(cfg), {"corpus": corpus.hash}, out) as run:
+    with Run("gpt", name or corpus.game.name, recipe(cfg), {"corpus": corpus.hash}, out) as run:
         if run.done:
             return run.folder
         keep_freed_memory()
@@ -279,13 +290,15 @@ def _finish(training: Training, run: Run) -> None:
     model.save(run.folder)
     seen = {split: measure_legality(model, corpus, split, 1000) for split in ("validation", "test")}
     random = measure_legality(model.random_twin(), corpus, "test", 1000 if corpus.tokenization == "move" else 100)
-    write_json(run / "legality.json", {**seen, "random_weights": random})
+    write_json(run / LEGALITY_FILE, {**seen, "random_weights": random})
     run.finish(legal_rate=seen["test"]["legal_rate"], loss=seen["test"]["loss"])
 
 
 def legality_text(folder: str | Path) -> str:
     """What a finished GPT run found of its legality on test games, in a few lines."""
-    found = read_json(Path(folder) / "legality.json")["test"]
+    if not (Path(folder) / LEGALITY_FILE).exists():
+        return "legal: not measured, for this GPT was not trained here"
+    found = read_json(Path(folder) / LEGALITY_FILE)["test"]
     low, high = found["interval"]
     greedy, by_phase = found["kinds"]["greedy"], found["legal_rate_phase"]
     lines = [

@@ -15,6 +15,7 @@ from matplotlib.figure import Figure
 from boardgame_sae.activations.probes import RESULTS_FILE
 from boardgame_sae.games import Game
 from boardgame_sae.metrics.score import Scores
+from boardgame_sae.model.legality import LEGALITY_FILE
 from boardgame_sae.report.layer_figures import scores_by_layer
 from boardgame_sae.report.model_figures import learning_curve, legality_figure, probe_accuracy
 from boardgame_sae.report.style import (
@@ -233,10 +234,10 @@ def write_figures(study: Study, folder: str | Path, only: Sequence[str] = ()) ->
     """
     made: list[tuple[str, Figure]] = []
     with matplotlib.rc_context(STYLE):
-        curve = read_curve(study.model / "metrics.jsonl")
-        legality = read_json(study.model / "legality.json")
-        made += [("learning_curve", learning_curve(curve, legality))]
-        made += [("legality", legality_figure(legality, first_predicted_ply(study)))]
+        if (study.model / LEGALITY_FILE).exists():
+            curve, legality = read_curve(study.model / "metrics.jsonl"), read_json(study.model / LEGALITY_FILE)
+            made += [("learning_curve", learning_curve(curve, legality))]
+            made += [("legality", legality_figure(legality, first_predicted_ply(study)))]
         if study.probes:
             made += [("probe_accuracy", probe_accuracy(probe_pairs(study), [bed.hook_name for bed in study.beds]))]
             made += [("probe_squares", figure) for figure in _probe_squares(study)]

@@ -18,6 +18,7 @@ from typing import Any
 
 from boardgame_sae.activations.testbed import load_testbed
 from boardgame_sae.metrics.score import Scores, scores
+from boardgame_sae.model.legality import LEGALITY_FILE
 from boardgame_sae.report.card import N_BOARDS, latent_cards, read_latents
 from boardgame_sae.report.figures import probe_pairs, write_figures
 from boardgame_sae.report.markdown import MARKDOWN_FILE, markdown, with_interval
@@ -244,23 +245,27 @@ def _summary(study: Study, rows: Sequence[Row]) -> str:
 
 
 def _model_sentence(study: Study) -> str:
-    card, legality = read_json(study.model / "cfg.json"), read_json(study.model / "legality.json")
-    test, gpt, corpus = legality["test"], card["gpt"], Corpus.open(study.corpus)
-    floor = test["loss_floor"]
+    card, corpus = read_json(study.model / "cfg.json"), Corpus.open(study.corpus)
+    gpt = card["gpt"]
+    shape = f"{study.label}: a GPT of {gpt['n_layers']} layers and width {gpt['d_model']}"
+    if not (study.model / LEGALITY_FILE).exists():
+        return f"{shape} from elsewhere plays {corpus.game.name}."
+    legality = read_json(study.model / LEGALITY_FILE)
+    test, floor = legality["test"], legality["test"]["loss_floor"]
     beside = "" if floor is None else f", where the rules alone would give {floor:.3f}"
     low, high = test.get("interval") or (None, None)
     interval = "" if low is None else f" [{low:.2%}, {high:.2%}]"
     return (
-        f"{study.label}: a GPT of {gpt['n_layers']} layers and width {gpt['d_model']} learned {corpus.game.name} from "
-        f"{games_learned(corpus):,} games. Its most probable move is legal at {test['legal_rate']:.2%}{interval} of "
-        f"test positions ({legality['random_weights']['legal_rate']:.1%} with random weights); its loss is "
-        f"{test['loss']:.3f} nats{beside}."
+        f"{shape} learned {corpus.game.name} from {games_learned(corpus):,} games. Its most probable move is legal at "
+        f"{test['legal_rate']:.2%}{interval} of test positions ({legality['random_weights']['legal_rate']:.1%} with "
+        f"random weights); its loss is {test['loss']:.3f} nats{beside}."
     )
 
 
 def games_learned(corpus: Corpus) -> int:
-    """Games of the corpus a GPT was trained on, given that corpus or the part of it that was packed."""
-    return corpus.config["n_games"] if "held_out_of" in corpus.attributes else len(corpus)
+    """Games a GPT was trained on, given their corpus or the part of it that was packed: all held-out games."""
+    packed = "held_out_of" in corpus.attributes
+    return corpus.config["n_games"] - len(corpus) if packed else len(corpus.games("train"))
 
 
 def _probe_sentence(study: Study) -> str:
@@ -281,7 +286,9 @@ def _asked(found: Mapping[str, Any]) -> str:
 
 def _legality_table(study: Study) -> str:
     """What kinds of moves the GPT makes, where its file has them."""
-    legality = read_json(study.model / "legality.json")
+    if not (study.model / LEGALITY_FILE).exists():
+        return ""
+    legality = read_json(study.model / LEGALITY_FILE)
     named = (("trained", legality["test"]), ("random weights", legality["random_weights"]))
     moves = {f"{name}, {how}": shares for name, found in named for how, shares in move_kinds(found).items()}
     kinds = list(next(iter(moves.values()), {}))

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from boardgame_sae.games import load_game
+from boardgame_sae.model.legality import LEGALITY_FILE
 from boardgame_sae.report.figures import probe_pairs, write_figures
 from boardgame_sae.report.markdown import markdown, table
 from boardgame_sae.report.model_figures import probe_title
@@ -27,11 +28,11 @@ def write_card(folder: str | Path, numbers_file: str) -> None:
     write_figures(study, folder / FIGURES, DRAWN)
     model = read_json(folder / "model" / "cfg.json")
     parts = [
-        _head(card, model),
-        _gpt(card, model, read_json(folder / "model" / "legality.json")),
+        _head(card, model, study.beds[0].saes[0].name),
+        _gpt(card, model, read_json(folder / "model" / LEGALITY_FILE)),
         _probes(card, study),
         "## SAEs and what they are compared with\n\n"
-        f"All read {hook_title(card['hook_name'])} (`{card['hook_name']}`); training those that ship took "
+        f"All read {hook_title(card['hook_name'])} (`{card['hook_name']}`); training those that ship took about "
         f"{card['seconds']['saes'] / 60:.0f} minutes. `README.md` of the repository says how to read the columns.\n\n"
         f"{markdown([row for row in rows_of([study]) if row['kind'] != 'sparse_probe'])}\n"
         "![coverage and reconstruction against L0](figures/coverage_vs_l0.png)\n",
@@ -40,7 +41,7 @@ def write_card(folder: str | Path, numbers_file: str) -> None:
     write_bytes(folder / README_FILE, "\n".join(parts).encode())
 
 
-def _head(card: Mapping[str, Any], model: Mapping[str, Any]) -> str:
+def _head(card: Mapping[str, Any], model: Mapping[str, Any], sae: str) -> str:
     name, (low, value, high) = card["name"], _in_order(card["numbers"]["legality"])
     game = load_game(card["game"])
     training = model["training"]
@@ -57,17 +58,13 @@ def _head(card: Mapping[str, Any], model: Mapping[str, Any]) -> str:
         f"It was trained{targets}. {MOVE[model['tokenization']]} is legal at **{value:.2%}** [{low:.2%}, {high:.2%}] "
         f"of the positions of held-out games.\n\n"
         "```\n"
-        f"boardgame-sae score {name}/{_first_sae(card)} --testbed {name} --suite quick\n"
+        f"boardgame-sae score {name}/{sae} --testbed {name} --suite quick\n"
         f"boardgame-sae train-sae --testbed {name} --architecture topk --k 16\n"
         f"boardgame-sae report data/testbeds/{name}      # figures and a page to click on\n"
-        f"boardgame-sae check data/testbeds/{name}       # every number below, measured again\n"
+        f"boardgame-sae check data/testbeds/{name}       # every number of card.json, measured again\n"
         f"make testbed-{name}                            # all of it anew\n"
         "```\n"
     )
-
-
-def _first_sae(card: Mapping[str, Any]) -> str:
-    return next((name.split("/")[0] for name in card["numbers"] if name.endswith("/coverage")), "SAE")
 
 
 def _gpt(card: Mapping[str, Any], model: Mapping[str, Any], legality: Mapping[str, Any]) -> str:
@@ -82,15 +79,15 @@ def _gpt(card: Mapping[str, Any], model: Mapping[str, Any], legality: Mapping[st
         ("played by", ", ".join(corpus["players"]) + (f"; opening {corpus['opening']}" if corpus["opening"] else "")),
         ("games", f"{corpus['n_games']:,}{cut}, seed {corpus['seed']}"),
         ("training", f"{training['n_steps']:,} steps of {training['batch_size']} rows ({n_seen:,}){cycles}, seed "
-                     f"{training['seed']}, {seconds['gpt'] / 60:.0f} minutes"),
+                     f"{training['seed']}, about {seconds['gpt'] / 60:.0f} minutes"),
         (f"legal: {MOVE[model['tokenization']].split(' ', 1)[1]}", f"{value:.2%} [{low:.2%}, {high:.2%}]"),
-        ("... first 30 plies", f"{_first_plies(test['legal_rate_ply'], 30):.2%}"),
+        *_first_moves(test["legal_rate_ply"], 30),
         ("... random weights", f"{legality['random_weights']['legal_rate']:.2%}"),
         ("... weights not rounded", f"{card['unrounded']['legality']:.2%}"),
         (DRAWN_MOVES[model["tokenization"]], f"{test['legal_mass']:.2%}"),
         ("loss, nats a token", f"{test['loss']:.4f}"
                                + (f" (floor {test['loss_floor']:.4f})" if test["loss_floor"] else "")),
-        ("weights", "half precision: probes and SAEs were fitted to it as it is"),
+        ("weights", "in half precision; probes and SAEs were fitted to the rounded ones"),
     ]  # fmt: skip
     return (
         f"## The GPT\n\n{table(('', ''), lines)}\n"
@@ -98,9 +95,10 @@ def _gpt(card: Mapping[str, Any], model: Mapping[str, Any], legality: Mapping[st
     )
 
 
-def _first_plies(rates: Sequence[float | None], n: int) -> float:
+def _first_moves(rates: Sequence[float | None], n: int) -> list[tuple[str, str]]:
+    """A line on the first n moves, of games that are longer."""
     known = [rate for rate in rates[:n] if rate is not None]
-    return sum(known) / len(known)
+    return [(f"... the first {n} that it predicts", f"{sum(known) / len(known):.2%}")] if len(rates) > n + 1 else []
 
 
 def _probes(card: Mapping[str, Any], study: Study) -> str:
@@ -129,10 +127,22 @@ def _probes(card: Mapping[str, Any], study: Study) -> str:
         ends = next((each["extremes"] for each in trained["hook_points"].values() if each.get("extremes")), None)
         heads += [f"{ends['low']} or {ends['high']}", "... random weights"] if ends else []
         text += f"**{probe_title(trained)}**\n\n{table(heads, [line[: len(heads)] for line in lines])}\n"
+        text += _by_ply(card, f"probe/{folder.name}/{card['hook_name']}")
     pictures = ["![probes by layer](figures/probe_accuracy.png)"]
     if (study.folder / FIGURES / "probe_squares.png").exists():
         pictures.append("![probe by square](figures/probe_squares.png)")
     return text + "\n".join(pictures) + "\n"
+
+
+def _by_ply(card: Mapping[str, Any], name: str) -> str:
+    """How well a probe reads at the testbed's hook point from the first stretch of a game to its last."""
+    start = f"{name}/plies "
+    known = {key.removeprefix(start): _in_order(n) for key, n in card["numbers"].items() if key.startswith(start)}
+    if not known:
+        return ""
+    values = [f"{value:.2%} [{low:.2%}, {high:.2%}]" for low, value, high in known.values()]
+    heads = ["plies played", *known]
+    return f"By how many plies were played, {hook_title(card['hook_name'])}:\n\n{table(heads, [['right', *values]])}\n"
 
 
 def _limits(card: Mapping[str, Any]) -> str:

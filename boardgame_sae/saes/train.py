@@ -229,8 +229,10 @@ def _train(
     stream = store.stream(cfg.batch_size, seed_for(cfg.seed, "calibration"))
     n_batches = max(1, min(cfg.n_calibration // cfg.batch_size, stream.batches_a_pass))
     batches = [stream.batch(number).to(device) for number in range(n_batches)]
+    steps = {"steps": cfg.n_steps - start, "n_steps": cfg.n_steps}
     for trainee in trainees:
-        trainee.run.log_time("train", time.perf_counter() - began, beside=len(trainees) - 1)
+        if steps["steps"]:
+            trainee.run.log_time("train", time.perf_counter() - began, beside=len(trainees) - 1, **steps)
         trainee.finish(scale, metadata, batches)
 
 

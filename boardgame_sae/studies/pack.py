@@ -28,8 +28,10 @@ from boardgame_sae.activations.shipped import CARD_FILE, PROBES, SAES, SCORES
 from boardgame_sae.activations.testbed import Testbed, load_testbed
 from boardgame_sae.config import canonical_json, config, content_hash, from_mapping, to_mapping
 from boardgame_sae.metrics.score import LATENTS_FILE, SCORES_FILE
+from boardgame_sae.metrics.score_run import ceiling_name
 from boardgame_sae.model import game_model
 from boardgame_sae.model.game_model import GameModel
+from boardgame_sae.model.legality import LEGALITY_FILE
 from boardgame_sae.model.train import measure_legality, train_gpt_run
 from boardgame_sae.report.table import SWEEP_FILE, setting
 from boardgame_sae.report.testbed_card import write_card
@@ -40,6 +42,7 @@ from boardgame_sae.studies.measure import NUMBERS_FILE, legality_number, numbers
 from boardgame_sae.studies.sweep import (
     SweepConfig,
     check_study,
+    expand,
     fit_probes,
     model_settings,
     probe_configs,
@@ -47,12 +50,12 @@ from boardgame_sae.studies.sweep import (
     train_grid,
 )
 from boardgame_sae.transcripts.corpus import CORPUS_FILE, Corpus
-from boardgame_sae.transcripts.excerpt import write_excerpt
+from boardgame_sae.transcripts.excerpt import held_out_games, write_excerpt
 from boardgame_sae.transcripts.generate import generate_run
 
 FORMAT = 1
 """Raised when the same study comes to be packed otherwise."""
-LEGALITY_FILE, CURVE_FILE = "legality.json", "metrics.jsonl"
+CURVE_FILE = "metrics.jsonl"
 
 
 @config
@@ -72,6 +75,11 @@ def pack_config(values: Mapping[str, Any], source: str) -> PackConfig:
             raise RunError(f"{source}: {name}: a packed testbed has its own; leave it out")
     if len(cfg.hook_names) > 1:
         raise RunError(f"{source}: hook_names: a testbed has one hook point; give one, or none for the best probe's")
+    for listed in (cfg.saes, cfg.random_saes):
+        try:
+            sae_names([to_mapping(each) for each in expand(listed, model_settings(cfg).d_model)])
+        except RunError as error:
+            raise RunError(f"{source}: {error}") from None
     return cfg
 
 
@@ -81,6 +89,7 @@ def pack_run(cfg: PackConfig, *, out: str | Path | None = None, workers: int = 1
     Raises RunError when a weight is too large for half precision.
     """
     corpus = Corpus.open(generate_run(cfg.corpus, workers=workers))
+    held_out_games(corpus, cfg.n_games)
     probed = probe_configs(cfg, corpus)
     model_folder = train_gpt_run(corpus, model_settings(cfg), name=cfg.name, device=device)
     made_of = {"model": run_hash(model_folder)}
@@ -93,11 +102,11 @@ def pack_run(cfg: PackConfig, *, out: str | Path | None = None, workers: int = 1
         model = _model(run, model_folder, corpus, device)
         found = fit_probes(model, corpus, probed)
         listed = {"name": cfg.name, "corpus": "corpus", "model": "model", **_probes(run, found)}
-        hook_name = next(iter(cfg.hook_names), _best_hook_point(probe_results(found["probes"][0])["hook_points"]))
+        hook_name = next(iter(cfg.hook_names), None) or _best_hook_point(model, corpus, found["probes"][0], cfg.n_games)
         testbed = Testbed(model, corpus, hook_name, n_games=cfg.n_games)
         own = {key: testbed.identity[key] for key in ("hook_name", "properties", "n_games", "positions")}
         write_json(run / CARD_FILE, {**own, "model": "model", "corpus": "corpus"})
-        _scored_probes(run, testbed, probed[0])
+        _scored_probes(run, testbed, probed[0], device)
         testbed = load_testbed(run.folder, device)
         trained = train_grid(testbed, cfg.saes, cfg.training, device)
         random = train_grid(testbed.random_twin(), cfg.random_saes, cfg.training, device)
@@ -112,10 +121,11 @@ def pack_run(cfg: PackConfig, *, out: str | Path | None = None, workers: int = 1
         return run.folder
 
 
-def _best_hook_point(found: Mapping[str, Any]) -> str:
-    """Where the first probe reads best in the residual stream after a block (the last place, if it was not there)."""
+def _best_hook_point(model: GameModel, corpus: Corpus, probe: str, n_games: int) -> str:
+    """Where a probe reads validation games best: after which block, or where else if it was fitted nowhere there."""
+    found = probe_numbers(model, corpus, probe, corpus.games("validation")[:n_games])
     after = [name for name in found if name.endswith("hook_resid_post")]
-    return max(after or found, key=lambda name: found[name]["accuracy"])
+    return max(after or found, key=lambda name: found[name][""].value)
 
 
 def halve(source: Path, target: Path) -> None:
@@ -171,9 +181,9 @@ def _probe(run: Run, folder: Path, name: str) -> None:
     shutil.copy(folder / RESULTS_FILE, run / f"{PROBES}/{name}/{RESULTS_FILE}")
 
 
-def _scored_probes(run: Run, testbed: Testbed, probes: ProbeConfig) -> None:
+def _scored_probes(run: Run, testbed: Testbed, probes: ProbeConfig, device: str) -> None:
     """Fit and copy what is missing of the probes that SAEs are scored beside: those of every supported property."""
-    have = load_testbed(run.folder).probes
+    have = load_testbed(run.folder, device).probes
     here = replace(probes, hook_names=(testbed.hook_name,), positions=testbed.place, min_ply=0)
     for each in testbed.columns:
         if each.name not in have and testbed.supported_P[each.start : each.stop].any():
@@ -216,7 +226,6 @@ def _scores(run: Run, scored: Mapping[str, Any]) -> dict[str, Any]:
     """Copy all scores, and list them as a sweep does, by their places in the folder."""
 
     def copied(folder: str | Path, name: str) -> str:
-        (run / f"{SCORES}/{name}").mkdir(parents=True, exist_ok=True)
         scores = read_json(Path(folder) / SCORES_FILE)
         if scores["subject"]["kind"] == "random_gpt_sae":
             scores["subject"]["name"] = name
@@ -238,8 +247,13 @@ def _scores(run: Run, scored: Mapping[str, Any]) -> dict[str, Any]:
         "random_saes": [],
         "scores": [copied(folder, name) for folder, name in zip(scored["scores"], names, strict=True)],
         "baselines": f"{SCORES}/baselines",
-        "ceilings": [copied(folder, Path(folder).name.rpartition("-")[0]) for folder in scored["ceilings"]],
+        "ceilings": [copied(folder, ceiling_name(_k_of(folder))) for folder in scored["ceilings"]],
     }
+
+
+def _k_of(folder: str) -> int:
+    """How many outputs of each property a scored sparse probe has."""
+    return read_json(Path(folder) / SCORES_FILE)["subject"]["k"]
 
 
 def _card(run: Run, cfg: PackConfig, model_folder: Path, seconds: Mapping[str, float], device: str) -> dict[str, Any]:
@@ -248,7 +262,9 @@ def _card(run: Run, cfg: PackConfig, model_folder: Path, seconds: Mapping[str, f
     exact = Testbed(GameModel.load(model_folder, device), testbed.corpus, testbed.hook_name, n_games=testbed.n_games)
     first = run / read_json(run / SWEEP_FILE)["probes"][0]
     unrounded = {"legality": legality_number(exact).value}
-    unrounded |= {f"probe/{first.name}/{name}": number.value for name, number in probe_numbers(exact, first)}
+    games_B = testbed.corpus.games("test")[: testbed.n_games]
+    by_hook_point = probe_numbers(exact.model, exact.corpus, first, games_B)
+    unrounded |= {f"probe/{first.name}/{name}": found[""].value for name, found in by_hook_point.items()}
     return {
         "name": cfg.name,
         "game": testbed.corpus.game.spec,
@@ -262,7 +278,7 @@ def _card(run: Run, cfg: PackConfig, model_folder: Path, seconds: Mapping[str, f
 
 
 def _seconds(folder: Path) -> float:
-    """How long a run trained: all steps at the rate of its last session, or its share of those trained beside it."""
+    """How long a run trained, or its share of those beside it: all steps at the rate of its last session."""
     lines = (folder / "timings.jsonl").read_text().splitlines() if (folder / "timings.jsonl").exists() else []
     for each in reversed([json.loads(line) for line in lines]):
         if each["what"] == "train":

@@ -19,6 +19,7 @@ from boardgame_sae.config import ConfigError, config, from_mapping, to_mapping
 from boardgame_sae.games import load_game
 from boardgame_sae.metrics.score import SUITES
 from boardgame_sae.metrics.score_run import score_baselines, score_ceilings, score_saes
+from boardgame_sae.model import game_model
 from boardgame_sae.model.game_model import GameModel
 from boardgame_sae.model.train import preset, train_gpt_run
 from boardgame_sae.report.table import SWEEP_FILE
@@ -213,11 +214,13 @@ def check_study(cfg: SweepConfig, source: str) -> None:
         game, tokenization = load_game(cfg.corpus.game), cfg.corpus.tokenization
         d_model = model_settings(cfg).d_model
     else:
-        own = {name for name in ("corpus", "preset", "model", "positions") if getattr(cfg, name) != _unset(name)}
+        given = ("corpus", "preset", "model", "n_games", "positions")
+        own = {name for name in given if getattr(cfg, name) != _unset(name)}
         if own:
             raise ConfigError(f"{source}: a study of the testbed '{cfg.testbed}' cannot have its own {sorted(own)[0]}")
-        model = GameModel.load(find_testbed(cfg.testbed) / read_json(find_testbed(cfg.testbed) / CARD_FILE)["model"])
-        game, tokenization, d_model = model.game, model.tokenization, model.gpt.cfg.d_model
+        folder = find_testbed(cfg.testbed)
+        card = read_json(folder / read_json(folder / CARD_FILE)["model"] / game_model.CARD_FILE)
+        game, tokenization, d_model = load_game(card["game"]), card["tokenization"], card["gpt"]["d_model"]
     for each in cfg.probes:
         game.property(each.property or game.board_property)
     for place in (cfg.positions, *(each.positions for each in cfg.probes)):

@@ -17,6 +17,18 @@ CHUNK = 2**16
 """Entries of an array that are compressed together."""
 
 
+def held_out_games(corpus: Corpus, n_games: int) -> dict[str, np.ndarray]:
+    """Validation and test games of a corpus. Raises CorpusError unless there are n_games of each, and some beyond."""
+    held_out = {split: corpus.games(split) for split in ("validation", "test")}
+    short = [split for split, games_B in held_out.items() if len(games_B) < n_games]
+    if short or sum(map(len, held_out.values())) == 2 * n_games:
+        raise CorpusError(
+            f"{corpus.path}: {n_games} {short[0] if short else 'further held-out'} games asked for, it has "
+            f"{len(held_out[short[0]]) if short else 0}; generate it with larger fractions held out"
+        )
+    return held_out
+
+
 def write_excerpt(corpus: Corpus, path: Path, n_games: int) -> None:
     """Write the held-out games of a corpus as a corpus file of its own.
 
@@ -24,14 +36,7 @@ def write_excerpt(corpus: Corpus, path: Path, n_games: int) -> None:
     What an engine thinks of positions (`annotate`) does not come along.
     Raises CorpusError when the corpus has too few held-out games.
     """
-    held_out = {split: corpus.games(split) for split in ("validation", "test")}
-    short = [split for split, games_B in held_out.items() if len(games_B) < n_games]
-    rest = np.concatenate([games_B[n_games:] for games_B in held_out.values()])
-    if short or len(rest) == 0:
-        raise CorpusError(
-            f"{corpus.path}: {n_games} {short[0] if short else 'further held-out'} games asked for, it has "
-            f"{len(held_out[short[0]]) if short else 0}; generate it with larger fractions held out"
-        )
+    held_out = held_out_games(corpus, n_games)
     split_of = np.full(len(corpus), SPLITS.index("train"), np.uint8)
     for split, games_B in held_out.items():
         split_of[games_B[:n_games]] = SPLITS.index(split)

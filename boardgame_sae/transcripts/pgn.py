@@ -25,7 +25,7 @@ from boardgame_sae.config import ConfigError, canonical_json, config, to_mapping
 from boardgame_sae.games import MoveRecord, load_game
 from boardgame_sae.games.chess import ENDINGS, N_SKILLS, UNKNOWN
 from boardgame_sae.launch import map_ordered
-from boardgame_sae.runs import Run, RunError, progress, read_json, runs_root, writing
+from boardgame_sae.runs import DONE_FILE, Run, RunError, progress, read_json, runs_root, writing
 from boardgame_sae.transcripts.corpus import CORPUS_FILE, Corpus, write_corpus
 from boardgame_sae.transcripts.pgn_source import STANDARD_INPUT, Blocks, Source, open_source
 from boardgame_sae.transcripts.pgn_text import Batch, Cutter, PGNGame, read_batch
@@ -372,7 +372,7 @@ def import_pgn_run(cfg: ImportPGNConfig, *, out: str | Path | None = None, worke
 
 def import_table(folder: str | Path) -> str:
     """What a finished import kept and what not, as text."""
-    found = read_json(Path(folder) / "DONE")["summary"]
+    found = read_json(Path(folder) / DONE_FILE)["summary"]
     lines = [f"{'kept':52}{found['n_games']:>12,}"]
     for kind in ("skipped", "filtered", "warnings"):
         name = {"skipped": "skipped: ", "filtered": "filtered: ", "warnings": "kept, but "}[kind]

@@ -8,16 +8,20 @@ import numpy as np
 import pytest
 import torch
 
+from boardgame_sae import runs
 from boardgame_sae.activations.shipped import shipped_saes, shipped_testbeds
 from boardgame_sae.activations.testbed import load_testbed
-from boardgame_sae.config import canonical_json, read_yaml, to_mapping
+from boardgame_sae.config import canonical_json, content_hash, read_yaml, to_mapping
 from boardgame_sae.metrics.encoder import as_encoder
 from boardgame_sae.model.legality import legality
+from boardgame_sae.model.train import recipe
 from boardgame_sae.report.table import read_study, rows_of
 from boardgame_sae.runs import damaged_files, read_json
 from boardgame_sae.saes.sae import architectures, load_sae
 from boardgame_sae.studies.measure import differing
 from boardgame_sae.studies.pack import FORMAT, pack_config
+from boardgame_sae.studies.sweep import model_settings
+from boardgame_sae.transcripts.corpus import Corpus
 
 ROOT = Path(__file__).parents[2]
 SHIPPED = {
@@ -59,6 +63,10 @@ def test_it_is_made_by_the_study_that_stands_beside_the_others(name):
     source = ROOT / f"experiments/testbeds/{name}.yaml"
     cfg = pack_config(read_yaml(source), str(source))
     made_with = read_json(SHIPPED[name] / "run.json")["config"]
+    of_gpt = {"kind": "gpt", "config": recipe(model_settings(cfg)), "format": runs.FORMAT}
+    learned = Corpus.open(SHIPPED[name] / "corpus").attributes["held_out_of"]
+    made_of = read_json(SHIPPED[name] / "run.json")["inputs"]
+    assert made_of == {"model": content_hash({**of_gpt, "inputs": {"corpus": learned}})}
     assert cfg.name == name
     assert made_with == json.loads(canonical_json({**to_mapping(cfg), "format": FORMAT}))
     assert f"testbed-{name}" in (ROOT / "Makefile").read_text()
@@ -84,7 +92,11 @@ def test_it_opens_with_probes_and_two_saes_of_each_architecture(name):
 
 @each
 def test_its_scores_are_of_today_and_stand_beside_every_floor_and_ceiling(name):
-    rows = rows_of([read_study(SHIPPED[name])])
+    study = read_study(SHIPPED[name])
+    rows = rows_of([study])
+    listed = [path for bed in study.beds for path in bed.score_folders]
+    assert len(set(listed)) == len(listed)
+    assert {path.parent for path in SHIPPED[name].glob("scores/**/scores.json")} == set(listed)
     assert {row["kind"] for row in rows} == {"sae", "random_gpt_sae", "sparse_probe", "probe", "neurons", "residual"}
     card = read_json(SHIPPED[name] / "card.json")["numbers"]
     for row in rows:

@@ -103,8 +103,10 @@ def test_a_file_is_recognised_by_the_names_of_its_weights(tiny_model, tmp_path, 
 def test_what_is_no_gpt_is_left_to_others(tmp_path):
     make_sae("topk", d_model=8, n_latents=16, k=2).save(tmp_path / "sae")
     torch.save({"encoder.weight": torch.zeros(2, 2)}, tmp_path / "ae.pt")
-    for path in ("sae", "sae/sae.safetensors", "ae.pt", "nowhere", "nowhere.pt"):
+    for path in ("sae", "sae/sae.safetensors", "ae.pt"):
         assert open_foreign(tmp_path / path) is None
+    with pytest.raises(RunError, match=r"nowhere\.pt: no such file or folder"):
+        open_foreign(tmp_path / "nowhere.pt")
     (tmp_path / "broken.pt").write_bytes(b"not a file of weights")
     with pytest.raises(RunError, match=r"broken\.pt: damaged"):
         open_foreign(tmp_path / "broken.pt")
@@ -132,6 +134,10 @@ def test_the_verbs_give_a_gpt_away_and_bring_it_back(tiny_model, tmp_path, capsy
     assert not (tmp_path / "nano").exists()
     assert cli.main([*words, "--n-heads", "2"]) == 0
     assert GameModel.load(tmp_path / "nano", "cpu").alphabet == tiny_model.alphabet
+    (tmp_path / "out-othello").mkdir()
+    (tmp_path / "weights.pt").rename(tmp_path / "out-othello/ckpt.pt")
+    found = open_foreign(tmp_path / "out-othello", game="othello4", n_heads=2)
+    assert found is not None and found.hash == GameModel.load(tmp_path / "nano", "cpu").hash
 
 
 @pytest.mark.parametrize(

@@ -26,10 +26,11 @@ from boardgame_sae.model.train import (
     next_token_loss,
     preset,
     rate_factor,
+    recipe,
     train_gpt,
     train_gpt_run,
 )
-from boardgame_sae.runs import RunError, canonical_json, damaged_files
+from boardgame_sae.runs import RunError, canonical_json, damaged_files, read_json
 from boardgame_sae.transcripts.generate import generate
 
 CFG = TrainGPTConfig(n_layers=2, d_model=16, n_heads=2, n_steps=40, batch_size=16, log_every=4, eval_every=12, seed=1)
@@ -189,6 +190,14 @@ def test_the_card_says_how_the_model_was_made(whole, tiny_corpus):
     assert from_mapping(TrainGPTConfig, model.card["training"]) == CFG
     assert model.hash == json.loads((whole / "run.json").read_text())["hash"]
     assert model.card["corpus"] == tiny_corpus.config
+
+
+def test_a_run_is_known_by_its_cycles_only_where_there_are_several(whole):
+    """So GPTs that were trained before there were cycles stay those that a study asks for."""
+    assert {**recipe(CFG), "cycles": 1} == to_mapping(CFG) and "cycles" not in recipe(CFG)
+    assert read_json(whole / "run.json")["config"] == recipe(CFG)
+    several = dataclasses.replace(CFG, n_steps=CFG.n_steps * 2, cycles=2)
+    assert recipe(several) == to_mapping(several)
 
 
 def test_the_same_seed_gives_the_same_bytes_and_another_seed_others(whole, tiny_corpus, tmp_path):

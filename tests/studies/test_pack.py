@@ -14,7 +14,9 @@ from boardgame_sae.activations.shipped import find_sae, find_testbed, shipped_te
 from boardgame_sae.activations.testbed import load_testbed
 from boardgame_sae.cli import main
 from boardgame_sae.config import ConfigError, to_mapping
+from boardgame_sae.metrics.baselines import Channels
 from boardgame_sae.metrics.score import Scores
+from boardgame_sae.metrics.score_run import packed_scores
 from boardgame_sae.model.game_model import GameModel
 from boardgame_sae.model.legality import legality
 from boardgame_sae.report.page import report_run
@@ -25,7 +27,7 @@ from boardgame_sae.studies import pack
 from boardgame_sae.studies.measure import differing, numbers
 from boardgame_sae.studies.pack import halve, pack_config, pack_run, sae_names
 from boardgame_sae.studies.sweep import sweep_config, sweep_run
-from boardgame_sae.transcripts.corpus import SPLITS, Corpus
+from boardgame_sae.transcripts.corpus import SPLITS, Corpus, CorpusError
 from boardgame_sae.transcripts.labels import property_labels
 
 STUDY = {
@@ -127,8 +129,9 @@ def test_every_number_of_the_card_is_measured_on_the_folder_itself(packed):
     testbed = load_testbed(packed)
     found = legality(testbed.model, testbed.corpus, n_games=40)
     assert card["legality"] == [found.legal_rate, *found.interval]
-    for name in SAES:
-        scores = bgs.evaluate(load_sae(packed / "saes" / name), testbed, "quick")
+    measured = {name: load_sae(packed / "saes" / name) for name in SAES} | {"residual channels": Channels()}
+    for name, encoder in measured.items():
+        scores = bgs.evaluate(encoder, testbed, "quick")
         for score in ("coverage", "board_reconstruction"):
             assert card[f"{name}/{score}"] == [scores[score].value, *scores[score].interval]
     for name in ("mine_yours", "legal_move"):
@@ -136,9 +139,13 @@ def test_every_number_of_the_card_is_measured_on_the_folder_itself(packed):
             testbed.activations("test"),
             property_labels(testbed.corpus, testbed.positions("test"), [name]),
         )
-        probe = testbed.probes[name]
-        right = (probe.logits(acts_ND).argmax(-1) == probe.targets.classes(labels[name])).double().mean()
-        assert card[f"probe/{name}-ply/{testbed.hook_name}"][0] == pytest.approx(float(right), abs=1e-12)
+        probe, ply_N = testbed.probes[name], testbed.positions("test").ply_N
+        right_N = (probe.logits(acts_ND).argmax(-1) == probe.targets.classes(labels[name])).double().mean(1).numpy()
+        known = f"probe/{name}-ply/{testbed.hook_name}"
+        assert card[known][0] == pytest.approx(right_N.mean(), abs=1e-12)
+        assert card[f"{known}/plies 0-9"][0] == pytest.approx(right_N[ply_N < 10].mean(), abs=1e-12)
+        if f"{known}/plies 10-19" in card:
+            assert card[f"{known}/plies 10-19"][0] == pytest.approx(right_N[ply_N >= 10].mean(), abs=1e-12)
 
 
 def test_scores_that_ship_are_those_of_the_saes_that_ship(packed):
@@ -148,6 +155,8 @@ def test_scores_that_ship_are_those_of_the_saes_that_ship(packed):
     for sae, folder in zip(listed["saes"], listed["scores"], strict=False):
         found = Scores.from_json(packed / folder / "scores.json")
         assert found["coverage"].value == bgs.evaluate(packed / sae, testbed, "quick")["coverage"].value
+    ks = [read_json(packed / folder / "scores.json")["subject"]["k"] for folder in listed["ceilings"]]
+    assert listed["ceilings"] == [f"scores/probe-{k}" for k in ks] and len(set(ks)) == len(ks) == 3
     kinds = [read_json(path)["subject"]["kind"] for path in packed.glob("scores/**/scores.json")]
     assert {"sae", "random_gpt_sae", "probe", "sparse_probe", "neurons", "residual"} == set(kinds)
 
@@ -156,12 +165,15 @@ def test_packing_again_reuses_and_a_killed_packing_ends_with_the_same_bytes(pack
     before = {path: file_hash(path) for path in packed.rglob("*") if path.is_file()}
     assert pack_run(pack_config(STUDY, "mini.yaml"), out=packed, device="cpu") == packed
     assert before == {path: file_hash(path) for path in packed.rglob("*") if path.is_file()}
-    for lost in ("DONE", "README.md", "card.json", "sweep.json", "saes/topk-4/sae.safetensors"):
-        (copied / lost).unlink()
-    shutil.rmtree(copied / "scores")
-    pack_run(pack_config(STUDY, "mini.yaml"), out=copied, device="cpu")
-    assert damaged_files(packed) == [] == damaged_files(copied)
-    assert read_json(copied / "DONE") == read_json(packed / "DONE")
+    for lost in (("DONE",), ("DONE", "README.md", "card.json", "sweep.json", "scores", "saes/topk-4/sae.safetensors")):
+        for name in lost:
+            path = copied / name
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+        (copied / "scores/probe-4").mkdir(parents=True, exist_ok=True)
+        (copied / "scores/probe-4/scores.json").unlink(missing_ok=True)
+        pack_run(pack_config(STUDY, "mini.yaml"), out=copied, device="cpu")
+        assert damaged_files(packed) == [] == damaged_files(copied)
+        assert read_json(copied / "DONE") == read_json(packed / "DONE")
 
 
 def test_another_study_does_not_overwrite_it(packed):
@@ -191,6 +203,23 @@ def test_check_finds_a_number_that_is_not_so(copied, capsys):
     assert "OUTSIDE" in caught.out and "topk-4/coverage is outside its interval" in caught.err
 
 
+def test_check_finds_a_number_that_only_the_card_has_and_one_that_it_lacks(copied):
+    card = read_json(copied / "card.json")
+    card["numbers"]["dreamt"] = [0.5, 0.0, 1.0]
+    del card["numbers"]["linear probe/coverage"]
+    (copied / "card.json").write_text(json.dumps(card))
+    assert [name for name, *_, fits in differing(copied, "cpu") if not fits] == ["linear probe/coverage", "dreamt"]
+
+
+def test_one_that_is_not_finished_is_not_known_by_name(shipped, copied, monkeypatch, capsys):
+    monkeypatch.setenv("BOARDGAME_SAE_TESTBEDS", str(copied.parent))
+    assert shipped_testbeds()["mini"] == copied
+    (copied / "DONE").unlink()
+    assert "mini" not in shipped_testbeds()
+    assert packed_scores(copied) == []
+    assert main(["ls"]) == 0 and "testbed mini" not in capsys.readouterr().out
+
+
 def test_ls_shows_testbeds_and_saes_with_their_numbers(shipped, capsys):
     assert main(["ls"]) == 0
     said = capsys.readouterr().out
@@ -211,7 +240,7 @@ def test_a_shipped_sae_is_scored_by_name_beside_the_floors_that_ship(shipped, ca
     value, low, high = numbers["topk-4/coverage"]
     heads, *lines = last.splitlines()[:-1]
     named = [re.split("  +", line)[0] for line in lines]
-    assert named[:2] == ["topk-4", "linear probe, 4 on"]
+    assert named[:2] == ["topk-4", "linear probe, 4 on"] and "4 a property" in lines[1]
     floors = {"linear probe", "MLP neurons", "residual channels", "random-gpt-topk-4", "always on (chance)"}
     assert set(named[2:]) == floors and len(named) == 7
     assert f"{value:.4f} [{low:.4f}, {high:.4f}]" in lines[0] and "L0" in heads and "coverage" in heads
@@ -221,7 +250,8 @@ def test_a_shipped_sae_is_scored_by_name_beside_the_floors_that_ship(shipped, ca
 
 def test_the_report_reads_it_as_a_sweep(packed, tmp_path):
     page = report_run([packed], out=tmp_path / "report", device="cpu") / "index.html"
-    assert "mini: a GPT of 2 layers and width 16 learned othello4 from 1,200 games" in page.read_text()
+    n_games = STUDY["corpus"]["n_games"] - len(Corpus.open(packed / "corpus"))
+    assert f"mini: a GPT of 2 layers and width 16 learned othello4 from {n_games:,} games" in page.read_text()
     assert "batch_topk" in (tmp_path / "report/table.md").read_text()
 
 
@@ -259,7 +289,8 @@ def test_a_sweep_on_it_at_another_hook_point_has_its_games_and_places(shipped, t
         ({"model": {"n_layers": 3}}, "cannot have its own model"),
         ({"saes": [{"architecture": "topk", "n_latents": 8, "k": 16}]}, "saes.0"),
         ({"probes": [{"property": "pin"}]}, "pin"),
-        ({"testbed": "maxi"}, r"maxi: no such testbed folder.*mini"),
+        ({"n_games": 7}, "cannot have its own n_games"),
+        ({"testbed": "maxi"}, r"maxi: no such folder, and no shipped testbed of that name.*mini"),
     ],
 )
 def test_a_bad_study_of_a_testbed_is_an_error_before_anything_runs(shipped, change, message):
@@ -274,6 +305,11 @@ def test_a_bad_study_of_a_testbed_is_an_error_before_anything_runs(shipped, chan
         ({"positions": "ply"}, "positions"),
         ({"hook_names": ["blocks.0.hook_resid_post", "blocks.1.hook_resid_post"]}, "one hook point"),
         ({"notes": "none"}, "notes"),
+        (
+            {"saes": [{"architecture": "p_anneal", "n_latents": 8, "p_end": [0.2, 0.5]}]},
+            "two SAEs would be called p_an",
+        ),
+        ({"random_saes": [{"architecture": "topk", "n_latents": 8, "k": [2, 2]}]}, "two SAEs would be called topk-2"),
     ],
 )
 def test_a_bad_study_to_pack_is_an_error_before_anything_runs(shipped, change, message):
@@ -281,16 +317,31 @@ def test_a_bad_study_to_pack_is_an_error_before_anything_runs(shipped, change, m
         pack_config({**STUDY, **change}, "bad.yaml")
 
 
+def test_too_few_held_out_games_are_an_error_before_a_gpt_is_trained(tmp_path, monkeypatch):
+    monkeypatch.setattr(pack, "train_gpt_run", lambda *_, **__: pytest.fail("trains a GPT"))
+    with pytest.raises(CorpusError, match=r"2000 validation games asked for, it has .* larger fractions"):
+        pack_run(pack_config({**STUDY, "n_games": 2000}, "mini.yaml"), out=tmp_path / "mini", device="cpu")
+    assert not (tmp_path / "mini").exists()
+
+
 def test_names_of_what_ships_are_found_and_unknown_ones_are_errors_that_list_the_known(shipped, tmp_path):
     assert shipped_testbeds()["mini"] == shipped == find_testbed("mini")
     assert find_sae("mini/topk-2") == shipped / "saes/topk-2"
     assert find_sae(shipped / "saes/topk-2") == shipped / "saes/topk-2"
-    with pytest.raises(RunError, match=r"nowhere: no such testbed folder.*mini"):
+    with pytest.raises(RunError, match=r"nowhere: no such folder, and no shipped testbed.*mini"):
         bgs.load_testbed("nowhere")
     with pytest.raises(RunError, match="the testbed mini has no SAE 'topk-3'; it has batch_topk-4"):
         bgs.load_sae("mini/topk-3")
-    with pytest.raises(RunError, match="no SAE; looked for"):
+    with pytest.raises(RunError, match=r"nothing: no such folder, and no SAE \(TESTBED/SAE\).*mini"):
         bgs.load_sae(tmp_path / "nothing")
+    with pytest.raises(RunError, match="no SAE; looked for"):
+        bgs.load_sae(tmp_path)
+
+
+@pytest.mark.parametrize("words", [["check", "mni"], ["score", "mni/topk-2", "--testbed", "mini"], ["report", "mni"]])
+def test_a_misspelt_name_is_an_error_that_lists_the_known(shipped, words, capsys):
+    assert main(words) == 1
+    assert "no such folder" in (said := capsys.readouterr().err) and "mini" in said
 
 
 def test_saes_are_named_by_what_tells_them_apart():
@@ -310,6 +361,7 @@ def test_the_verb_packs(tmp_path, capsys):
     assert main(["pack", str(tmp_path / "mini.yaml"), "--out", str(tmp_path / "mini"), "--device", "cpu"]) == 0
     assert capsys.readouterr().out.strip().endswith(str(tmp_path / "mini"))
     text = (tmp_path / "mini/README.md").read_text()
+    assert "boardgame-sae score mini/topk-2 --testbed mini" in text
     assert "It has seen hardly any game." in text and "expected targets" in text
     for picture in ("learning_curve", "legality", "probe_accuracy", "probe_squares", "coverage_vs_l0"):
         assert f"figures/{picture}.png" in text and (tmp_path / f"mini/figures/{picture}.png").stat().st_size > 5000
@@ -325,7 +377,7 @@ def test_training_time_covers_every_session_and_is_shared_with_what_was_trained_
         seconds({"what": "train", "seconds": 30, "steps": 100, "n_steps": 400}, {"what": "look", "seconds": 9}) == 120
     )
     assert seconds({"what": "train", "seconds": 30, "steps": 100, "n_steps": 100}) == 30
-    assert seconds({"what": "train", "seconds": 30, "beside": 4}) == 6
+    assert seconds({"what": "train", "seconds": 30, "steps": 50, "n_steps": 100, "beside": 4}) == 12
 
 
 def test_the_card_speaks_of_characters_where_tokens_are_characters(copied):

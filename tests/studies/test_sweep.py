@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from boardgame_sae.activations.probes import probe_results
+from boardgame_sae.cli import main
 from boardgame_sae.config import ConfigError, read_yaml, to_mapping
 from boardgame_sae.metrics.score import Scores
 from boardgame_sae.report.page import report_run
@@ -196,6 +197,22 @@ def chess(tmp_path_factory):
         patch.setenv("BOARDGAME_SAE_RUNS", str(tmp_path_factory.mktemp("chess") / "runs"))
         folder = sweep_run(sweep_config(CHESS, "study"), device="cpu")
         return read_json(folder / "sweep.json"), report_run([folder], device="cpu")
+
+
+def test_a_study_of_a_gpt_from_elsewhere_says_nothing_of_its_training(study, tmp_path, capsys):
+    listed = read_json(study[1] / "sweep.json")
+    source, made, bed = (str(tmp_path / name) for name in ("source", "imported", "bed"))
+    assert main(["export", listed["model"], "--to", "transformer_lens", "--out", source]) == 0
+    assert main(["import", source, "--out", made]) == 0
+    assert main(["testbed", "--model", made, "--corpus", listed["corpus"], "--n-games", "20", "--out", bed]) == 0
+    few = {"training": STUDY["training"], "probes": STUDY["probes"][:1], "saes": STUDY["saes"][1:]}
+    (tmp_path / "study.yaml").write_text(yaml.safe_dump({"name": "theirs", "testbed": bed, **few}))
+    assert main(["sweep", str(tmp_path / "study.yaml"), "--out", str(tmp_path / "sweep"), "--device", "cpu"]) == 0
+    assert "not measured, for this GPT was not trained here" in capsys.readouterr().out
+    page = (report_run([tmp_path / "sweep"], out=tmp_path / "report", device="cpu") / "index.html").read_text()
+    assert "theirs: a GPT of 2 layers and width 16 from elsewhere plays othello4." in page
+    drawn = {path.stem for path in (tmp_path / "report/figures").glob("*.png")}
+    assert {"probe_accuracy", "coverage_vs_l0"} < drawn and not drawn & {"legality", "learning_curve"}
 
 
 def test_a_study_of_chess_has_probes_of_pieces_at_both_places_and_of_skill(chess):
