@@ -95,7 +95,7 @@ first-look: install ## Score every architecture at many sparsities, and along th
 	$(BIN)/boardgame-sae sweep experiments/first-look/study.yaml --out data/runs/first-look
 	$(BIN)/boardgame-sae sweep experiments/first-look/layers.yaml --out data/runs/first-look-layers
 	$(BIN)/boardgame-sae report data/runs/first-look data/runs/first-look-layers --out data/runs/first-look-report
-	$(BIN)/python experiments/first-look/beside_published.py data/runs/first-look-report experiments/first-look/results/beside_published.md
+	$(BIN)/python experiments/first-look/results.py data/runs/first-look-report experiments/first-look/results
 
 bench: demo stockfish ## Measure speed, side by side with peers
 	$(BIN)/python -m pip install --quiet --constraint $(VENV)/constraints.txt --editable '.[bench]'

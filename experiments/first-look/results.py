@@ -1,10 +1,15 @@
-"""Our best values beside the published ones, as Markdown: `beside_published.py REPORT_FOLDER OUT.md`.
+"""What of the report is kept here: `results.py REPORT_FOLDER OUT_FOLDER`.
+
+table.md, table.csv     every score
+figures/*.png           what the README shows
+beside_published.md     our best values beside the published ones
 
 Ours as we define them (chosen on train, measured on test), and as the published code computes them (chosen and measured
 on the same games; coverage divided by 192 though only 128 classes can be covered, so that it cannot exceed 0.667).
 """
 
 import csv
+import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -61,7 +66,8 @@ def by_layer(rows: Sequence[Row], known: dict[str, Any]) -> str:
     """A table of the best SAE of p-annealing and of the neurons by layer, as published code computes both."""
     names = sorted({row["hook_name"] for row in rows if row["hook_name"].endswith("resid_post")}, key=depth)
     lines = []
-    for layer, name in enumerate(names):
+    for name in names:
+        layer = int(name.split(".")[1])
         here = [row for row in rows if row["hook_name"] == name]
         own = {
             "p_anneal": [row for row in here if row["architecture"] == "p_anneal" and row["kind"] == "sae"],
@@ -81,8 +87,15 @@ def by_layer(rows: Sequence[Row], known: dict[str, Any]) -> str:
     return table(["", *heads], lines)
 
 
+FIGURES = {
+    "first-look": ("coverage_vs_l0", "loss_vs_l0", "coverage_by_property", "f1_by_square", "direction_recovery"),
+    "first-look-layers": ("scores_by_layer", "probe_accuracy"),
+}
+"""Figures to keep, by study."""
+
+
 def main() -> None:
-    """Write both tables."""
+    """Copy tables and figures, and write the tables beside the published values."""
     report, out = map(Path, sys.argv[1:3])
     known = read_yaml(Path(__file__).parent / "published.yaml")
     with open(report / "table.csv", newline="") as file:
@@ -95,7 +108,13 @@ def main() -> None:
         + "\nBy layer, as published code computes it:\n\n"
         + by_layer([row for row in rows if row["sweep"] == "first-look-layers"], known)
     )
-    write_bytes(out, text.encode())
+    write_bytes(out / "beside_published.md", text.encode())
+    for name in ("table.md", "table.csv"):
+        write_bytes(out / name, (report / name).read_bytes())
+    shutil.rmtree(out / "figures", ignore_errors=True)
+    for sweep, names in FIGURES.items():
+        for name in names:
+            write_bytes(out / f"figures/{name}.png", (report / f"figures/{sweep}/{name}.png").read_bytes())
 
 
 if __name__ == "__main__":
