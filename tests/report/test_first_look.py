@@ -1,0 +1,76 @@
+"""What experiments/first-look keeps of its report: the best of ours beside the published values."""
+
+import csv
+import importlib.util
+import sys
+from pathlib import Path
+
+import pytest
+
+from boardgame_sae.config import read_yaml
+
+HERE = Path(__file__).parents[2] / "experiments/first-look"
+COLUMNS = ("coverage", "coverage_reference", "board_reconstruction", "board_reconstruction_reference")
+
+
+@pytest.fixture(scope="module")
+def results():
+    """The script, as a module."""
+    spec = importlib.util.spec_from_file_location("first_look_results", HERE / "results.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def row(sweep, kind, architecture, hook_name, l0, *values):
+    scores = dict(zip(COLUMNS, values, strict=True))
+    return {"sweep": sweep, "kind": kind, "architecture": architecture, "hook_name": hook_name, "l0": l0, **scores}
+
+
+@pytest.fixture
+def report(tmp_path, results):
+    """A report's folder, of a few rows of known values."""
+    block = "blocks.{}.hook_resid_post".format
+    rows = [
+        row("first-look", "sae", "topk", block(5), 8.0, 0.5, 0.3, 0.6, 0.9),
+        row("first-look", "sae", "topk", block(5), 64.0, 0.7, 0.4, 0.2, 0.1),
+        row("first-look", "sae", "jumprelu", block(5), 9.5, 0.25, 0.125, 0.375, 0.5),
+        row("first-look", "random_gpt_sae", "topk", block(5), 64.0, 0.35, 0.2, 0.1, 0.05),
+        row("first-look", "neurons", "", block(5), "", 0.52, 0.34, 0.35, 0.36),
+        row("first-look-layers", "sae", "p_anneal", block(2), 31.0, 0.5, 0.45, 0.4, 0.35),
+        row("first-look-layers", "sae", "topk", block(2), 31.0, 0.99, 0.99, 0.99, 0.99),
+        row("first-look-layers", "neurons", "", block(2), "", 0.5, 0.41, 0.4, 0.31),
+    ]
+    folder = tmp_path / "report"
+    folder.mkdir()
+    with open(folder / "table.csv", "w", newline="") as file:
+        writer = csv.DictWriter(file, rows[0].keys())
+        writer.writeheader()
+        writer.writerows(rows)
+    (folder / "table.md").write_text("all of it")
+    for sweep, names in results.FIGURES.items():
+        for name in names:
+            (folder / f"figures/{sweep}").mkdir(parents=True, exist_ok=True)
+            (folder / f"figures/{sweep}/{name}.png").write_bytes(name.encode())
+    return folder
+
+
+def test_the_best_of_each_architecture_stands_beside_the_published_value(report, results, tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["results.py", str(report), str(tmp_path / "out")])
+    results.main()
+    lines = (tmp_path / "out/beside_published.md").read_text().splitlines()
+    cells = {line.split(" | ")[0].strip("| "): [cell.strip("| ") for cell in line.split(" | ")[1:]] for line in lines}
+    assert cells["`topk`"] == ["0.700 @ 64", "0.400 @ 64", "0.494 @ 150", "0.600 @ 8", "0.900 @ 8", "0.870 @ 80"]
+    assert cells["`jumprelu`"] == ["0.250 @ 10", "0.125 @ 10", "", "0.375 @ 10", "0.500 @ 10", ""]
+    assert cells["SAE of a random-weights GPT"][:3] == ["0.350 @ 64", "0.200 @ 64", "0.272 @ 120"]
+    assert cells["MLP neurons"] == ["0.520", "0.340", "0.549", "0.350", "0.360", "0.815"]
+    assert cells["block 2"] == ["0.450 @ 31", "0.480", "0.350 @ 31", "0.721", "0.410", "0.422", "0.310", "0.399"]
+    assert (tmp_path / "out/table.md").read_text() == "all of it"
+    assert (tmp_path / "out/figures/scores_by_layer.png").read_bytes() == b"scores_by_layer"
+
+
+def test_the_published_values_are_whole():
+    known = read_yaml(HERE / "published.yaml")
+    assert all(len(values) == 8 for kinds in known["layers"].values() for values in kinds.values())
+    for value, l0 in (pair for kinds in known["architectures"].values() for pair in kinds.values()):
+        assert 0 < value < 1 < l0
