@@ -244,11 +244,11 @@ class Scores(Mapping[str, ScoreValue]):
         """The numbers as text, one a line, with their intervals."""
         lines = []
         for name, found in self.items():
-            lines.append(f"{name:36}{found.value:12.4f} {brackets(found.interval)}")
+            lines.append(f"{name:36}{found.value:12.4f}{brackets(found.interval)}")
             inside = {**found.details.get("by_property", {}), **found.details.get("groups", {})}
             for part, value in found.parts.items():
                 if isinstance(value, float):
-                    lines.append(f"  {part:34}{value:12.4f} {brackets(inside.get(part, {}).get('interval'))}")
+                    lines.append(f"  {part:34}{value:12.4f}{brackets(inside.get(part, {}).get('interval'))}")
         return "\n".join(lines)
 
 

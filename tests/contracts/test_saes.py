@@ -830,6 +830,9 @@ def test_gradients_do_not_depend_on_the_number_of_threads(name, dtype):
 def test_a_missing_or_damaged_file_is_an_error_that_names_it(name, tmp_path):
     with pytest.raises(RunError, match=r"nowhere: no such folder, and no SAE"):
         load_sae(tmp_path / "nowhere")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(RunError, match=r"empty: no SAE; looked for sae\.safetensors"):
+        load_sae(tmp_path / "empty")
     with pytest.raises(RunError, match=r"cfg\.json: no such file"):
         type(make_sae(name, **SIZES)).load(tmp_path / "nowhere")
     make_sae(name, **SIZES).save(tmp_path)

@@ -144,8 +144,7 @@ def test_every_number_of_the_card_is_measured_on_the_folder_itself(packed):
         known = f"probe/{name}-ply/{testbed.hook_name}"
         assert card[known][0] == pytest.approx(right_N.mean(), abs=1e-12)
         assert card[f"{known}/plies 0-9"][0] == pytest.approx(right_N[ply_N < 10].mean(), abs=1e-12)
-        if f"{known}/plies 10-19" in card:
-            assert card[f"{known}/plies 10-19"][0] == pytest.approx(right_N[ply_N >= 10].mean(), abs=1e-12)
+        assert card[f"{known}/plies 10-19"][0] == pytest.approx(right_N[ply_N >= 10].mean(), abs=1e-12)
 
 
 def test_scores_that_ship_are_those_of_the_saes_that_ship(packed):
