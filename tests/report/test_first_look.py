@@ -7,7 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from boardgame_sae.config import read_yaml
+from boardgame_sae.activations.shipped import find_testbed
+from boardgame_sae.config import canonical_json, read_yaml, to_mapping
+from boardgame_sae.runs import read_json
+from boardgame_sae.saes.sae import architectures
+from boardgame_sae.studies.sweep import expand, sweep_config
 
 HERE = Path(__file__).parents[2] / "experiments/first-look"
 COLUMNS = ("coverage", "coverage_reference", "board_reconstruction", "board_reconstruction_reference")
@@ -74,3 +78,25 @@ def test_the_published_values_are_whole():
     assert all(len(values) == 8 for kinds in known["layers"].values() for values in kinds.values())
     for value, l0 in (pair for kinds in known["architectures"].values() for pair in kinds.values()):
         assert 0 < value < 1 < l0
+
+
+def study(name):
+    """A study of this folder, and the settings of its SAEs."""
+    source = HERE / f"{name}.yaml"
+    cfg = sweep_config(read_yaml(source), str(source))
+    return cfg, expand(cfg.saes, 192, str(source))
+
+
+def test_every_architecture_is_scored_at_five_sparsities_or_more():
+    _, saes = study("study")
+    settings = {name: {canonical_json(to_mapping(sae)) for sae in saes if sae.architecture == name} for name in architectures()}
+    assert settings.pop("identity") == set()  # the residual channels stand beside every SAE already
+    assert len(settings.pop("random")) == 2  # a floor
+    assert all(len(each) >= 5 for each in settings.values()), settings
+
+
+def test_the_layers_are_those_of_the_testbed():
+    cfg, saes = study("layers")
+    n_layers = read_json(find_testbed(cfg.testbed) / "model/cfg.json")["gpt"]["n_layers"]
+    assert cfg.hook_names == tuple(f"blocks.{layer}.hook_resid_post" for layer in range(n_layers))
+    assert "p_anneal" in {sae.architecture for sae in saes}  # that of the published table by layer
