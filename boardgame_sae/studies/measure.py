@@ -133,16 +133,18 @@ def differing(folder: str | Path, device: str = "auto") -> Iterator[tuple[str, N
 
 def shipped_table() -> str:
     """The testbeds that ship, each with its SAEs and what their cards say of them, as text."""
+    testbeds = {name: (folder, shipped_saes(folder)) for name, folder in shipped_testbeds().items()}
+    width = max((len(f"{name}/{sae}") for name, (_, saes) in testbeds.items() for sae in ("", *saes)), default=0)
     lines = []
-    for name, folder in shipped_testbeds().items():
+    for name, (folder, saes) in testbeds.items():
         card = read_json(folder / NUMBERS_FILE) if (folder / NUMBERS_FILE).exists() else {"numbers": {}}
         about, found = read_json(folder / CARD_FILE), card["numbers"]
         first = Path(read_json(folder / SWEEP_FILE)["probes"][0]).name if found else ""
         reads = found.get(f"probe/{first}/{about['hook_name']}")
         best = [f"legal {found['legality'][0]:.1%}"] if "legality" in found else []
         best += [f"{first} probe {reads[0]:.1%}"] if reads else []
-        lines.append(f"testbed {name:30} {about['hook_name']}  {'  '.join(best)}  {folder}")
-        for sae in shipped_saes(folder):
+        lines.append(f"testbed {name:{width}} {about['hook_name']}  {'  '.join(best)}  {folder}")
+        for sae in saes:
             said = [f"{score} {found[key][0]:.3f}" for score in SCORED if (key := f"{sae}/{score}") in found]
-            lines.append(f"SAE     {name + '/' + sae:30} {'  '.join(said)}")
+            lines.append(f"SAE     {name + '/' + sae:{width}} {'  '.join(said)}")
     return "\n".join(lines) or "no testbed ships here"
