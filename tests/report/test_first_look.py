@@ -81,14 +81,15 @@ def test_the_published_values_are_whole():
 
 
 def study(name):
-    """A study of this folder, and the settings of its SAEs."""
+    """A study of this folder, the shape of its testbed's GPT, and the settings of its SAEs."""
     source = HERE / f"{name}.yaml"
     cfg = sweep_config(read_yaml(source), str(source))
-    return cfg, expand(cfg.saes, 192, str(source))
+    gpt = read_json(find_testbed(cfg.testbed) / "model/cfg.json")["gpt"]
+    return cfg, gpt, expand(cfg.saes, gpt["d_model"], str(source))
 
 
 def test_every_architecture_is_scored_at_five_sparsities_or_more():
-    _, saes = study("study")
+    _, _, saes = study("study")
     settings = {name: set() for name in architectures()}
     for sae in saes:
         settings[sae.architecture].add(canonical_json(to_mapping(sae)))
@@ -98,7 +99,6 @@ def test_every_architecture_is_scored_at_five_sparsities_or_more():
 
 
 def test_the_layers_are_those_of_the_testbed():
-    cfg, saes = study("layers")
-    n_layers = read_json(find_testbed(cfg.testbed) / "model/cfg.json")["gpt"]["n_layers"]
-    assert cfg.hook_names == tuple(f"blocks.{layer}.hook_resid_post" for layer in range(n_layers))
+    cfg, gpt, saes = study("layers")
+    assert cfg.hook_names == tuple(f"blocks.{layer}.hook_resid_post" for layer in range(gpt["n_layers"]))
     assert "p_anneal" in {sae.architecture for sae in saes}  # that of the published table by layer
