@@ -137,7 +137,7 @@ def _probe_panel(axes: Axes, trained: Results, random: Results, what: str, marke
         if name in marked:
             axes.axvline(place, color=COLOURS[4], alpha=0.35, linewidth=8, zorder=0)
             axes.annotate("SAEs here", (place, 0.02), xycoords=("data", "axes fraction"), ha="center", fontsize=8)
-    axes.set_xticks(range(len(names)), [hook_title(name) for name in names])
+    axes.set_xticks(range(len(names)), [hook_title(name) for name in names], rotation=30, ha="right", fontsize=8)
     axes.set_ylim(min(shown) - 0.08, 1.01)
     ends = _extremes(trained)
     title = f"{probe_title(trained)}: {ends['low']} or {ends['high']}" if what == "extremes" else probe_title(trained)
