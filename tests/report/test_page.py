@@ -2,12 +2,14 @@
 
 import json
 import re
+from dataclasses import replace
 
 import pytest
 from plotly.offline import get_plotlyjs
 
 from boardgame_sae.metrics.score import scores
 from boardgame_sae.report.page import axes, embedded, report_run
+from boardgame_sae.report.summary import summary
 from boardgame_sae.report.table import collect
 from boardgame_sae.runs import RunError, damaged_files, read_json
 
@@ -87,6 +89,23 @@ def test_the_summary_has_the_headline_numbers(page, study):
     assert f"[{low:.2%}, {high:.2%}]" in summary
 
 
+def test_several_hook_points_are_folded_away_under_their_best_scores(sweep, study):
+    rows = collect([sweep])
+    (bed,) = study.beds
+    assert "<details>" not in summary(study, rows)
+    other = "blocks.0.hook_resid_post"
+    assert other != bed.hook_name
+    worse = [{**row, "hook_name": other, "coverage": row["coverage"] / 2} for row in rows]
+    both = summary(replace(study, beds=(replace(bed, hook_name=other), bed)), [*worse, *rows])
+    assert both.count("Its most probable move") == 1
+    best = max(row["coverage"] for row in rows if row["kind"] == "sae" and row["n_seeds"] == 1)
+    titles = re.findall(r"<details><summary>(.*?)</summary>", both)
+    assert [f"best coverage {value:.3f}" in title for value, title in zip((best / 2, best), titles, strict=True)] == [
+        True,
+        True,
+    ]
+
+
 def test_legality_and_every_probe_stand_in_tables(page, study):
     legality = read_json(study.model / "legality.json")
     learning = page.split('id="learning"')[1].split("</section>")[0]
@@ -141,6 +160,10 @@ def test_two_studies_share_a_page(sweep, tmp_path):
     data = data_of((folder / "index.html").read_text(encoding="utf-8"))
     assert {row["sweep"] for row in data["rows"]} == {sweep.name, "namesake"}
     assert {path.name for path in (folder / "figures").iterdir()} == {sweep.name, "namesake"}
+    captions = re.findall(r"<figcaption>(.*?)</figcaption>", (folder / "index.html").read_text(encoding="utf-8"))
+    learned = [caption for caption in captions if "most probable next move" in caption]
+    assert len(learned) == 1, "the same picture is shown once"
+    assert learned[0].startswith(f"{sweep.name} and namesake. ")
 
 
 def data_of(page):
