@@ -18,18 +18,18 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 _PUBLIC = {
     "generate": "transcripts.generate",
-    "import_pgn": "transcripts.pgn",
+    "import_pgn": "transcripts.pgn.importer",
     "Corpus": "transcripts.corpus",
     "train_gpt": "model.train",
     "GameModel": "model.game_model",
     "legality": "model.legality",
-    "Testbed": "activations.testbed",
-    "load_testbed": "activations.testbed",
-    "train_sae": "saes.train",
-    "make_sae": "saes.sae",
-    "load_sae": "saes.sae",
-    "evaluate": "metrics.score",
-    "compare": "metrics.compare",
+    "Testbed": "testbeds.testbed",
+    "load_testbed": "testbeds.testbed",
+    "train_sae": "saes.training.train",
+    "make_sae": "saes.registry",
+    "load_sae": "saes.load",
+    "evaluate": "metrics.evaluate",
+    "compare": "metrics.intervals.compare",
 }
 """The names a user starts from, and where they live. They are imported when first used: torch takes seconds."""
 

@@ -11,7 +11,7 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from typing import TypeVar
 
-from boardgame_sae.runs import RunError
+from boardgame_sae.files import RunError
 
 T = TypeVar("T")
 R = TypeVar("R")

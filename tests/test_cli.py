@@ -238,7 +238,7 @@ def test_check_finds_one_changed_byte(run, finished):
 def test_check_replays_every_move_even_where_the_hashes_fit(run, finished):
     import h5py
 
-    from boardgame_sae.runs import file_hash
+    from boardgame_sae.files import file_hash
 
     with h5py.File(finished / "corpus.h5", "r+") as file:
         file["moves"][5] = file["moves"][4]
@@ -259,9 +259,9 @@ def test_check_refuses_a_run_that_is_not_finished_and_a_folder_that_is_none(run,
 
 
 def test_many_saes_are_trained_on_one_stream_and_exchanged(run, refused, tiny_corpus, tmp_path):
-    from boardgame_sae.activations.testbed import testbed_run
     from boardgame_sae.model.train import preset, train_gpt_run
-    from boardgame_sae.saes.sae import load_sae
+    from boardgame_sae.saes.load import load_sae
+    from boardgame_sae.testbeds.testbed import testbed_run
 
     small = preset("tiny", n_steps=2, n_layers=1, d_model=16, n_heads=2, batch_size=8)
     gpt = train_gpt_run(tiny_corpus, small, out=tmp_path / "gpt", device="cpu")

@@ -9,8 +9,8 @@ import time
 
 import pytest
 
+from boardgame_sae.files import RunError
 from boardgame_sae.launch import map_ordered
-from boardgame_sae.runs import RunError
 
 
 def slow_for_the_first(number: int) -> int:

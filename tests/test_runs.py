@@ -15,22 +15,8 @@ from hypothesis import strategies as st
 from safetensors.torch import save_file
 
 from boardgame_sae import runs
-from boardgame_sae.runs import (
-    Run,
-    RunError,
-    canonical_json,
-    damaged_files,
-    file_hash,
-    new_hdf5,
-    pack_state,
-    read_json,
-    run_hash,
-    runs_root,
-    unpack_state,
-    write_bytes,
-    write_json,
-    writing,
-)
+from boardgame_sae.files import RunError, file_hash, new_hdf5, read_json, write_bytes, write_json, writing
+from boardgame_sae.runs import Run, canonical_json, damaged_files, pack_state, run_hash, runs_root, unpack_state
 
 
 def names_in(folder: Path) -> list[str]:

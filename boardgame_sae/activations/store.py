@@ -22,8 +22,9 @@ from torch import Tensor
 
 from boardgame_sae.activations.hook_points import hook_width, read
 from boardgame_sae.config import seed_for
+from boardgame_sae.files import RunError, new_hdf5, write_json, writing
 from boardgame_sae.model.game_model import GameModel
-from boardgame_sae.runs import Run, RunError, new_hdf5, progress, write_json, writing
+from boardgame_sae.runs import Run, progress
 from boardgame_sae.transcripts.corpus import Corpus
 
 ACTS_FILE, PROGRESS_FILE = "acts.h5", "progress.json"

@@ -13,7 +13,7 @@ from boardgame_sae.cli.flags import VERBS, say
 
 __all__ = ["VERBS", "main"]
 
-for module in ("making", "looking", "exchange"):  # importing them registers their verbs, in this order
+for module in ("making", "looking", "exchange_verbs"):  # importing them registers their verbs, in this order
     importlib.import_module(f"boardgame_sae.cli.{module}")
 
 

@@ -5,15 +5,15 @@ from pathlib import Path
 
 from boardgame_sae.cli.flags import named, parse, say, verb
 from boardgame_sae.cli.inputs import CompareInput, FolderInput, Machine, Place, ReportInput, ScoreInput
-from boardgame_sae.runs import RunError
+from boardgame_sae.files import RunError
 
 
 @verb("score", "Score SAEs beside every baseline.", "SAE_DIR ... --testbed DIR --suite supervised")
 def _score(argv: Sequence[str]) -> Path:
-    from boardgame_sae.activations.shipped import find_testbed
-    from boardgame_sae.metrics import score_run
-    from boardgame_sae.metrics.compare import side_by_side
-    from boardgame_sae.metrics.score import SCORES_FILE, Scores
+    from boardgame_sae.metrics.intervals.compare import side_by_side
+    from boardgame_sae.metrics.results import SCORES_FILE, Scores
+    from boardgame_sae.pipeline import score as score_run
+    from boardgame_sae.testbeds.shipped import find_testbed
 
     source, machine = parse("score", named(argv, "--saes"), ScoreInput, Machine)
     how, testbed = {"suite": source.suite, "device": machine.device}, find_testbed(source.testbed)
@@ -36,7 +36,7 @@ def _score(argv: Sequence[str]) -> Path:
     "SCORES_DIR ... --against SCORES_DIR ...",
 )
 def _compare(argv: Sequence[str]) -> Path:
-    from boardgame_sae.metrics.compare import compare_run, table
+    from boardgame_sae.metrics.intervals.compare import compare_run, table
 
     source, place = parse("compare", named(argv, "--scores"), CompareInput, Place)
     folder, found = compare_run(source.scores, source.against, out=place.out)
@@ -46,8 +46,8 @@ def _compare(argv: Sequence[str]) -> Path:
 
 @verb("report", "Tables, figures and the page of some sweeps.", "SWEEP_DIR ...")
 def _report(argv: Sequence[str]) -> Path:
-    from boardgame_sae.activations.shipped import find_testbed
-    from boardgame_sae.report.page import report_run
+    from boardgame_sae.report.explorer.page import report_run
+    from boardgame_sae.testbeds.shipped import find_testbed
 
     source, place = parse("report", named(argv, "--runs"), ReportInput, Place)
     folder = report_run([find_testbed(name) for name in source.runs], out=place.out)
@@ -58,8 +58,9 @@ def _report(argv: Sequence[str]) -> Path:
 
 @verb("ls", "List the testbeds and SAEs that ship, and the runs here.", "")
 def _ls(argv: Sequence[str]) -> Path:
-    from boardgame_sae.runs import DONE_FILE, is_done, read_json, runs_root
-    from boardgame_sae.studies.measure import shipped_table
+    from boardgame_sae.files import read_json
+    from boardgame_sae.runs import DONE_FILE, is_done, runs_root
+    from boardgame_sae.shipping.card_numbers import shipped_table
 
     parse("ls", argv)
     say(shipped_table())
@@ -77,8 +78,8 @@ def _ls(argv: Sequence[str]) -> Path:
     "DIR ...",
 )
 def _check(argv: Sequence[str]) -> Path:
-    from boardgame_sae.activations.shipped import find_testbed
     from boardgame_sae.runs import damaged_files, run_hash
+    from boardgame_sae.testbeds.shipped import find_testbed
     from boardgame_sae.transcripts.corpus import CORPUS_FILE, Corpus
 
     source, machine = parse("check", named(argv, "--folders"), FolderInput, Machine)
@@ -104,7 +105,7 @@ def _check_card(folder: Path, device: str) -> None:
 
     Raises RunError when a number is not in its interval, or only said or only measured.
     """
-    from boardgame_sae.studies.measure import NUMBERS_FILE, differing
+    from boardgame_sae.shipping.card_numbers import NUMBERS_FILE, differing
 
     if not (folder / NUMBERS_FILE).exists():
         return

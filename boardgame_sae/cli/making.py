@@ -31,7 +31,7 @@ def _generate(argv: Sequence[str]) -> Path:
 
 @verb("import-pgn", "Read real games of chess into a corpus.", "games.pgn.zst --min-elo 1500 --workers 2 --out DIR")
 def _import_pgn(argv: Sequence[str]) -> Path:
-    from boardgame_sae.transcripts.pgn import ImportPGNConfig, import_pgn_run, import_table
+    from boardgame_sae.transcripts.pgn.importer import ImportPGNConfig, import_pgn_run, import_table
 
     own = Flags(ImportPGNConfig, fixed={"players": ("pgn",)})
     cfg, place, workers = parse("import-pgn", named(argv, "--sources"), own, Place, Workers)
@@ -55,7 +55,7 @@ def _annotate(argv: Sequence[str]) -> Path:
     "random search:depth=1,temperature=8 search:depth=1,temperature=1 --n-games 40 --workers 2",
 )
 def _tournament(argv: Sequence[str]) -> Path:
-    from boardgame_sae.transcripts.tournament import Standings, TournamentConfig, tournament_run
+    from boardgame_sae.players.tournament import Standings, TournamentConfig, tournament_run
 
     cfg, place, workers = parse("tournament", named(argv, "--players"), TournamentConfig, Place, Workers)
     folder = tournament_run(cfg, out=place.out, workers=workers.workers)
@@ -79,7 +79,7 @@ def _train_gpt(argv: Sequence[str]) -> Path:
 
 @verb("testbed", "Bind a GPT, a hook point, games and truth together.", "--model DIR --corpus DIR")
 def _testbed(argv: Sequence[str]) -> Path:
-    from boardgame_sae.activations.testbed import testbed_run
+    from boardgame_sae.testbeds.testbed import testbed_run
 
     source, choice, place, machine = parse("testbed", argv, ModelInput, TestbedChoice, Place, Machine)
     return testbed_run(
@@ -96,8 +96,8 @@ def _testbed(argv: Sequence[str]) -> Path:
 
 @verb("probe", "Fit linear probes on every layer of a testbed's GPT.", "--testbed DIR --property board")
 def _probe(argv: Sequence[str]) -> Path:
-    from boardgame_sae.activations.probes import ProbeConfig, probe_results, probe_run
-    from boardgame_sae.activations.testbed import load_testbed
+    from boardgame_sae.probes.fit import ProbeConfig, probe_results, probe_run
+    from boardgame_sae.testbeds.testbed import load_testbed
 
     source, cfg, place, machine = parse("probe", argv, TestbedInput, ProbeConfig, Place, Machine)
     testbed = load_testbed(source.testbed, machine.device)
@@ -113,10 +113,10 @@ def _probe(argv: Sequence[str]) -> Path:
 
 @verb("train-sae", "Train an SAE on a testbed's activations.", "--testbed DIR --architecture topk --k 32")
 def _train_sae(argv: Sequence[str]) -> Path:
-    from boardgame_sae.activations.testbed import load_testbed
-    from boardgame_sae.saes.sae import config_class
-    from boardgame_sae.saes.train import TrainSAEConfig, testbed_metadata, train_saes_run
-    from boardgame_sae.studies.sweep import expand
+    from boardgame_sae.pipeline.sweep import expand
+    from boardgame_sae.saes.registry import config_class
+    from boardgame_sae.saes.training.train import TrainSAEConfig, testbed_metadata, train_saes_run
+    from boardgame_sae.testbeds.testbed import load_testbed
 
     own = Flags(config_class(chosen(argv, "architecture", "topk")), defaults={"n_latents": 1024}, fixed={"d_model": 1})
     groups = (TestbedInput, ManyInput, own, TrainSAEConfig, Place, Machine)
@@ -142,10 +142,10 @@ def _train_sae(argv: Sequence[str]) -> Path:
 
 @verb("sweep", "Run a whole study from a YAML file.", "experiments/demo/study.yaml --workers 2")
 def _sweep(argv: Sequence[str]) -> Path:
+    from boardgame_sae.files import read_json
     from boardgame_sae.model.train import legality_text
-    from boardgame_sae.report.table import SWEEP_FILE
-    from boardgame_sae.runs import read_json
-    from boardgame_sae.studies.sweep import sweep_config, sweep_run
+    from boardgame_sae.pipeline.study_folder import SWEEP_FILE
+    from boardgame_sae.pipeline.sweep import sweep_config, sweep_run
 
     source, place, workers, machine = parse("sweep", named(argv, "--study"), StudyInput, Place, Workers, Machine)
     cfg = sweep_config(read_yaml(source.study), source.study)
@@ -160,7 +160,7 @@ def _sweep(argv: Sequence[str]) -> Path:
     "experiments/testbeds/othello6-tiny.yaml --workers 2 --out DIR",
 )
 def _pack(argv: Sequence[str]) -> Path:
-    from boardgame_sae.studies.pack import pack_config, pack_run
+    from boardgame_sae.shipping.pack import pack_config, pack_run
 
     source, place, workers, machine = parse("pack", named(argv, "--study"), StudyInput, Place, Workers, Machine)
     cfg = pack_config(read_yaml(source.study), source.study)

@@ -3,38 +3,22 @@
 Shared code never asks which game it has. A new game is a subclass of `Game` and a call of `register`.
 """
 
-import difflib
-import inspect
 import itertools
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Literal
 
 import numpy as np
 
-from boardgame_sae.config import parse_spec, spec_of
+from boardgame_sae.config import spec_of
 from boardgame_sae.games.property import BoardProperty, properties_of, property_of
+from boardgame_sae.games.random_bits import SplitMix64
 from boardgame_sae.games.record import Boards, IllegalMove, MoveRecord
 
 PHASES = ("opening", "middle", "end")
 """Parts of a game, in order."""
 MAX_TRIES = 1000
 """Games that `play_games` throws away, for one kept, before it gives up."""
-
-
-class SplitMix64:
-    """Steele, Lea and Flood's 64-bit generator: one word of state, so a game's seed is all there is to know."""
-
-    def __init__(self, seed: int) -> None:
-        self.state = seed
-
-    def draw(self) -> int:
-        """The next 64 random bits."""
-        mask = 0xFFFFFFFFFFFFFFFF
-        self.state = (self.state + 0x9E3779B97F4A7C15) & mask
-        bits = ((self.state ^ (self.state >> 30)) * 0xBF58476D1CE4E5B9) & mask
-        bits = ((bits ^ (bits >> 27)) * 0x94D049BB133111EB) & mask
-        return bits ^ (bits >> 31)
 
 
 class Game(ABC):
@@ -308,45 +292,3 @@ class Game(ABC):
         """`evaluate` after a move, for the player who made it."""
         after = self.play(position, move)
         return self.evaluate(after) if self.mover(after) == self.mover(position) else -self.evaluate(after)
-
-
-_FACTORIES: dict[str, Callable[..., Game]] = {}
-_LOADED: dict[tuple[str, tuple[tuple[str, Any], ...]], Game] = {}
-
-
-def register(name: str, factory: Callable[..., Game]) -> None:
-    """Make a game known: `load_game(name, **options)` will call `factory(**options)`, once for the same options.
-
-    Raises ValueError when the name is taken.
-    """
-    if name in _FACTORIES:
-        raise ValueError(f"there already is a game {name!r}; choose another name")
-    _FACTORIES[name] = factory
-
-
-def games() -> tuple[str, ...]:
-    """Names of the registered games."""
-    return tuple(_FACTORIES)
-
-
-def load_game(spec: str, **options: Any) -> Game:
-    """A game by name, with options if any: `load_game("othello:passes=explicit")`, or as keywords, which win.
-
-    Raises ValueError, naming the text, for an unknown name (with the closest ones) or an option it does not take.
-    """
-    name, given = parse_spec(spec, "game")
-    if name not in _FACTORIES:
-        close = difflib.get_close_matches(name, _FACTORIES) or games()
-        raise ValueError(f"no game {spec!r}; did you mean {', '.join(close)}?")
-    options = {**given, **options}
-    try:
-        inspect.signature(_FACTORIES[name]).bind(**options)
-    except TypeError as error:
-        raise ValueError(f"the game {spec} does not take these options: {error}") from None
-    key = (name, tuple(sorted(options.items())))
-    if key not in _LOADED:
-        try:
-            _LOADED[key] = _FACTORIES[name](**options)
-        except ValueError as error:
-            raise ValueError(f"game {spec_of(name, options)!r}: {error}") from error
-    return _LOADED[key]

@@ -14,8 +14,8 @@ import numpy as np
 import torch
 from numba import njit, prange
 
-from boardgame_sae.metrics.latents import LabelsLike, Latents, LatentsLike, threads_for, to_numpy
-from boardgame_sae.metrics.sample import Sample
+from boardgame_sae.metrics.counting.latent_columns import LabelsLike, Latents, LatentsLike, threads_for, to_numpy
+from boardgame_sae.metrics.counting.sample import Sample
 
 THRESHOLDS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
 """The published grid, as shares of each latent's largest activation. At 1.0 only a larger one than seen is on."""

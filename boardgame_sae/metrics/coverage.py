@@ -10,6 +10,8 @@ import numpy as np
 import torch
 from numba import njit, prange
 
+from boardgame_sae.metrics.counting.latent_columns import LabelsLike, Latents, LatentsLike, as_latents, threads_for
+from boardgame_sae.metrics.counting.sample import Sample
 from boardgame_sae.metrics.counts import (
     THRESHOLDS,
     Counts,
@@ -20,8 +22,6 @@ from boardgame_sae.metrics.counts import (
     count_task_like,
     task_blocks,
 )
-from boardgame_sae.metrics.latents import LabelsLike, Latents, LatentsLike, as_latents, threads_for
-from boardgame_sae.metrics.sample import Sample
 
 
 class Coverage(NamedTuple):

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from scipy.optimize import linear_sum_assignment
 
-from boardgame_sae.metrics.latents import LabelsLike, to_numpy
+from boardgame_sae.metrics.counting.latent_columns import LabelsLike, to_numpy
 
 
 class DirectionRecovery(NamedTuple):

@@ -11,6 +11,8 @@ import numpy as np
 import torch
 from numba import njit, prange
 
+from boardgame_sae.metrics.counting.latent_columns import LabelsLike, Latents, LatentsLike, as_latents, threads_for
+from boardgame_sae.metrics.counting.sample import Sample
 from boardgame_sae.metrics.counts import (
     THRESHOLDS,
     Counts,
@@ -23,8 +25,6 @@ from boardgame_sae.metrics.counts import (
     count_task_like,
     task_blocks,
 )
-from boardgame_sae.metrics.latents import LabelsLike, Latents, LatentsLike, as_latents, threads_for
-from boardgame_sae.metrics.sample import Sample
 
 MIN_PRECISION, MIN_COUNT = 0.95, 10
 """A latent is a classifier of a property when it is at least so precise on train, and right so often."""

@@ -12,9 +12,11 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from boardgame_sae.config import ConfigError, content_hash, from_mapping, to_mapping
+from boardgame_sae.files import RunError, read_json, write_json, writing
 from boardgame_sae.games import Game, load_game
+from boardgame_sae.model.exchange.exporters import to_hugging_face, to_transformer_lens
 from boardgame_sae.model.gpt import GPT, GPTConfig
-from boardgame_sae.runs import RunError, read_json, write_json, writing
+from boardgame_sae.transcripts.corpus import tokenize
 
 WEIGHTS_FILE, CARD_FILE = "model.safetensors", "cfg.json"
 
@@ -96,22 +98,16 @@ class GameModel:
 
     def encode(self, text: str) -> Tensor:
         """Token ids (1, L) of one game's text. Raises IllegalMove when the game cannot be played."""
-        from boardgame_sae.transcripts.corpus import tokenize
-
         tokens, _, _ = tokenize(self.game, self.game.record([text]), self.tokenization)
         return torch.from_numpy(tokens.astype("int64"))[None].to(self.gpt.device)
 
     def to_transformer_lens(self) -> Any:
         """The same model in TransformerLens: HookedTransformer on version 3, TransformerBridge on 4."""
-        from boardgame_sae.model.exchange import to_transformer_lens
-
-        return to_transformer_lens(self)
+        return to_transformer_lens(self.gpt)
 
     def to_hugging_face(self) -> Any:
         """The same model as a Hugging Face GPT2LMHeadModel."""
-        from boardgame_sae.model.exchange import to_hugging_face
-
-        return to_hugging_face(self)
+        return to_hugging_face(self.gpt)
 
     def __str__(self) -> str:
         return json.dumps({key: self.card[key] for key in ("game", "tokenization", "hash")})

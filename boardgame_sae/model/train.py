@@ -15,13 +15,14 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from boardgame_sae.config import ConfigError, config, from_mapping, seed_for, to_mapping
+from boardgame_sae.files import RunError, read_json, write_json
 from boardgame_sae.games.game import PHASES
 from boardgame_sae.launch import keep_freed_memory
 from boardgame_sae.model.game_model import GameModel, pick_device
 from boardgame_sae.model.gpt import GPT, GPTConfig
 from boardgame_sae.model.legality import KINDS, LEGALITY_FILE, continuations, legality
 from boardgame_sae.model.muon import Muon
-from boardgame_sae.runs import Run, RunError, pack_state, progress, read_json, unpack_state, write_json
+from boardgame_sae.runs import Run, pack_state, progress, unpack_state
 from boardgame_sae.transcripts.corpus import SPLITS, Corpus
 
 MEASURED_PLIES = 12

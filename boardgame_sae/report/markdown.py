@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from boardgame_sae.report.table import KINDS, Row, kind_title, recipe
+from boardgame_sae.report.rows import KINDS, Row, kind_title, recipe
 
 MARKDOWN_FILE = "table.md"
 HEADS = (

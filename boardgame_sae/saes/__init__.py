@@ -33,6 +33,8 @@ on; `sparse` and `kernels` the fast paths on a CPU; `train` many SAEs on one str
 happens to dead latents and after training; `exchange` the formats of SAELens and dictionary_learning.
 """
 
-from boardgame_sae.saes.sae import SAE, architectures, load_sae, make_sae
+from boardgame_sae.saes.load import load_sae
+from boardgame_sae.saes.registry import architectures, make_sae
+from boardgame_sae.saes.sae import SAE
 
 __all__ = ["SAE", "architectures", "load_sae", "make_sae"]

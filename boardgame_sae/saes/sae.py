@@ -8,24 +8,22 @@ activations are (`latents`) and what is minimised (`reconstruct`, `sparsity`, `a
 puts these together, on all latents or on the active ones alone (see `active`).
 """
 
-import difflib
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Literal, NamedTuple, Self, TypeVar
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from scipy.sparse import csr_array
 from torch import Tensor, nn
 
-from boardgame_sae.config import ConfigError, config, from_mapping, to_mapping
-from boardgame_sae.runs import RunError, read_json, write_json, writing
-from boardgame_sae.saes.active import Active, Rule, Way, activate
-from boardgame_sae.saes.adam import Adam
-from boardgame_sae.saes.sparse import drop_parallel, normalize_rows
+from boardgame_sae.config import config, to_mapping
+from boardgame_sae.files import write_json, writing
+from boardgame_sae.saes.sparse.active_latents import Active, Rule, Way, activate
+from boardgame_sae.saes.sparse.autograd import drop_parallel, normalize_rows
+from boardgame_sae.saes.training.adam import Adam
 
 WEIGHTS_FILE, CONFIG_FILE = "sae.safetensors", "cfg.json"
 
@@ -266,36 +264,6 @@ class SAE(nn.Module, ABC):
         metadata = {**self.metadata, "trained_as": self.trained_as}
         write_json(folder / CONFIG_FILE, {**to_mapping(simple.cfg), "metadata": metadata})
 
-    @classmethod
-    def load(cls, folder: str | Path) -> Self:
-        """Read a saved SAE of any registered architecture. Raises RunError naming the missing or damaged file."""
-        folder = Path(folder)
-        card = read_json(folder / CONFIG_FILE)
-        if not isinstance(card, dict) or "architecture" not in card:
-            raise RunError(f"{folder / CONFIG_FILE}: not an SAE's config; give the folder of a `train-sae` run")
-        metadata = card.pop("metadata", {})
-        try:
-            kind = _find(card["architecture"], f"{folder / CONFIG_FILE}: ")
-            sae = kind(from_mapping(kind.Config, card, str(folder / CONFIG_FILE)))
-            sae.load_state_dict(load_file(folder / WEIGHTS_FILE))
-        except (OSError, SafetensorError, RuntimeError) as error:
-            raise RunError(
-                f"{folder / WEIGHTS_FILE}: missing, truncated or of another shape ({error}); train it again"
-            ) from error
-        sae.metadata = metadata
-        return sae.eval()  # pyright: ignore[reportReturnType]
-
-
-@torch.no_grad()
-def as_inference(sae: SAE, architecture: str, **fields: Any) -> SAE:
-    """A new SAE of a simpler architecture with the parameters it shares with another; fields: its own config fields."""
-    shared = {name: getattr(sae.cfg, name) for name in SAEConfig.__dataclass_fields__ if name != "architecture"}  # pyright: ignore[reportAttributeAccessIssue]
-    simple = make_sae(architecture, **shared, **fields).to(sae.device, sae.dtype)
-    own = sae.state_dict()
-    simple.load_state_dict({name: own.get(name, tensor) for name, tensor in simple.state_dict().items()})
-    simple.metadata = {**sae.metadata, "trained_as": sae.trained_as}
-    return simple.train(sae.training)
-
 
 def squared_error(x_hat: Tensor, x: Tensor) -> Tensor:
     """Mean over all leading axes of the squared error, summed over the last."""
@@ -312,66 +280,3 @@ def geometric_median(x_ND: Tensor, n_iterations: int = 100, tolerance: float = 1
             return moved_D
         point_D = moved_D
     return point_D
-
-
-T = TypeVar("T", bound=type[SAE])
-_architectures: dict[str, type[SAE]] = {}
-
-
-def architecture(config_class: type[SAEConfig]) -> Callable[[T], T]:
-    """Register an SAE class under the architecture its config class names."""
-
-    def keep(cls: T) -> T:
-        cls.Config = config_class
-        _architectures[config_class.__dataclass_fields__["architecture"].default] = cls  # pyright: ignore[reportAttributeAccessIssue]
-        return cls
-
-    return keep
-
-
-def architectures() -> tuple[str, ...]:
-    """Names of the registered architectures."""
-    import boardgame_sae.saes.every  # noqa: F401 (importing the modules registers them)
-
-    return tuple(sorted(_architectures))
-
-
-def _find(name: str, source: str = "") -> type[SAE]:
-    known = architectures()
-    if name not in known:
-        near = difflib.get_close_matches(str(name), known, n=1)
-        mend = f"did you mean '{near[0]}'?" if near else f"there are {', '.join(known)}"
-        raise ConfigError(f"{source}unknown SAE architecture '{name}'; {mend}")
-    return _architectures[name]
-
-
-def config_class(architecture: str) -> type[SAEConfig]:
-    """The config class of an architecture. Raises ConfigError for an unknown one."""
-    return _find(architecture).Config
-
-
-def sae_config(architecture: str, **fields: Any) -> SAEConfig:
-    """The config of an architecture from plain fields. Raises ConfigError naming a bad one."""
-    return from_mapping(_find(architecture).Config, {"architecture": architecture, **fields}, f"SAE {architecture}")
-
-
-def sae_from_config(cfg: SAEConfig) -> SAE:
-    """A new SAE, random weights."""
-    return _find(cfg.architecture)(cfg)
-
-
-def make_sae(architecture: str, **fields: Any) -> SAE:
-    """A new SAE: `make_sae("topk", d_model=128, n_latents=1024, k=32)`. Raises ConfigError naming a bad field."""
-    return sae_from_config(sae_config(architecture, **fields))
-
-
-def load_sae(folder: str | Path) -> SAE:
-    """Open a saved SAE of ours, of SAELens or of dictionary_learning (also its `.pt` file), recognised by content.
-
-    folder: where it is, or the name of one that ships, `othello-small/topk-16`.
-    Raises RunError when there is none, or when it cannot be read.
-    """
-    from boardgame_sae.activations.shipped import find_sae
-    from boardgame_sae.saes.exchange import open_sae
-
-    return open_sae(find_sae(folder))

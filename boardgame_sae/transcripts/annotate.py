@@ -13,15 +13,16 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 
 from boardgame_sae.config import ConfigError, config, to_mapping
+from boardgame_sae.files import writing
 from boardgame_sae.games import Boards, Game, MoveRecord
 from boardgame_sae.launch import map_ordered
-from boardgame_sae.runs import Run, progress, writing
+from boardgame_sae.players.movers import UciMover, make_mover, with_new_engines
+from boardgame_sae.players.play import identities
+from boardgame_sae.players.registry import Player, SearchPlayer, UciPlayer, make_player, settle_player
+from boardgame_sae.players.uci import MATE
+from boardgame_sae.runs import Run, progress
 from boardgame_sae.transcripts.corpus import SPLITS, Corpus
 from boardgame_sae.transcripts.evaluations import EVALUATIONS_FILE, EVALUATIONS_FOLDER, Evaluations, clip
-from boardgame_sae.transcripts.movers import UciMover, make_mover, with_new_engines
-from boardgame_sae.transcripts.play import identities
-from boardgame_sae.transcripts.players import Player, SearchPlayer, UciPlayer, make_player, settle_player
-from boardgame_sae.transcripts.uci import MATE
 
 
 @runtime_checkable

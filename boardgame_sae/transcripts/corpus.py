@@ -21,8 +21,8 @@ import h5py
 import numpy as np
 
 from boardgame_sae.config import canonical_json, content_hash, seed_for, to_mapping
+from boardgame_sae.files import new_hdf5
 from boardgame_sae.games import Boards, Game, MoveRecord, load_game
-from boardgame_sae.runs import new_hdf5
 from boardgame_sae.transcripts.evaluations import EVALUATIONS_FILE, EVALUATIONS_FOLDER, Evaluations
 from boardgame_sae.transcripts.packing import Packing
 

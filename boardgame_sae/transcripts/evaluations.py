@@ -16,8 +16,8 @@ import h5py
 import numpy as np
 
 from boardgame_sae.config import content_hash
+from boardgame_sae.files import new_hdf5, writing
 from boardgame_sae.games import UNKNOWN_EVALUATION
-from boardgame_sae.runs import new_hdf5, writing
 
 EVALUATIONS_FILE, EVALUATIONS_FOLDER = "evaluations.h5", "evaluations"
 FORMAT, VERSION = "boardgame_sae evaluations", 1

@@ -13,15 +13,16 @@ from typing import Literal
 import numpy as np
 from safetensors.numpy import load_file, save_file
 
-from boardgame_sae.config import ConfigError, config, seed_for, to_mapping
+from boardgame_sae.config import ConfigError, config, to_mapping
+from boardgame_sae.files import writing
 from boardgame_sae.games import MoveRecord, load_game
 from boardgame_sae.launch import map_ordered
-from boardgame_sae.runs import Run, progress, writing
+from boardgame_sae.players.openings import make_opening
+from boardgame_sae.players.play import Played, game_seeds, identities, play_games
+from boardgame_sae.players.registry import Player, make_player, rating, settle_player
+from boardgame_sae.players.skill_bins import skill_bins
+from boardgame_sae.runs import Run, progress
 from boardgame_sae.transcripts.corpus import CORPUS_FILE, Corpus, write_corpus
-from boardgame_sae.transcripts.openings import make_opening
-from boardgame_sae.transcripts.play import Played, identities, play_games
-from boardgame_sae.transcripts.players import Player, make_player, rating, settle_player
-from boardgame_sae.transcripts.skill import skill_bins
 
 
 @config
@@ -57,13 +58,6 @@ class GenerateConfig:
             raise ValueError("players are one (for both sides) or two")
         if min(self.validation_fraction, self.test_fraction) < 0 or self.validation_fraction + self.test_fraction >= 1:
             raise ValueError("validation_fraction and test_fraction are shares that leave games to train on")
-
-
-def game_seeds(seed: int, first: int, last: int) -> np.ndarray:
-    """One uint64 seed a game, for games first..last-1 of a corpus."""
-    base = np.uint64(seed_for(seed, "games"))
-    with np.errstate(over="ignore"):
-        return base + np.arange(first, last, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15)
 
 
 def _both(cfg: GenerateConfig) -> list[Player]:

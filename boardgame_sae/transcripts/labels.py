@@ -13,8 +13,8 @@ from typing import Any
 import h5py
 import numpy as np
 
+from boardgame_sae.files import new_hdf5, writing
 from boardgame_sae.games import Game
-from boardgame_sae.runs import new_hdf5, writing
 from boardgame_sae.transcripts.corpus import Corpus, CorpusError
 
 

@@ -21,12 +21,12 @@ import numpy as np
 from boardgame_sae.config import ConfigError
 from boardgame_sae.games import Boards, load_game
 from boardgame_sae.launch import keep_freed_memory
+from boardgame_sae.players.openings import make_opening
+from boardgame_sae.players.play import play_games
+from boardgame_sae.players.registry import make_player
+from boardgame_sae.players.uci import find_engine
 from boardgame_sae.transcripts.corpus import Corpus
 from boardgame_sae.transcripts.generate import GenerateConfig, generate_run
-from boardgame_sae.transcripts.openings import make_opening
-from boardgame_sae.transcripts.play import play_games
-from boardgame_sae.transcripts.players import make_player
-from boardgame_sae.transcripts.uci import find_engine
 
 TESTS = Path(__file__).parents[2] / "tests"
 sys.path[:0] = [str(TESTS / "games"), str(Path(__file__).parent)]
@@ -139,7 +139,7 @@ def _feed(engine: Path, script: bytes) -> None:
 
 def pgn_games() -> tuple[float, float]:
     """Games a second of PGN import, one process, from file to corpus; and of python-chess's reader."""
-    from boardgame_sae.transcripts.pgn import ImportPGNConfig, import_pgn_run
+    from boardgame_sae.transcripts.pgn.importer import ImportPGNConfig, import_pgn_run
 
     text = (TESTS / "data" / "lichess_100.pgn").read_text()
     with tempfile.TemporaryDirectory() as folder:

@@ -12,8 +12,8 @@ import numba
 import numpy as np
 import torch
 
+from boardgame_sae.metrics.counting.latent_columns import as_latents
 from boardgame_sae.metrics.counts import Counts, count_latents
-from boardgame_sae.metrics.latents import as_latents
 
 T = TypeVar("T")
 

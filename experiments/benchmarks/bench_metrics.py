@@ -31,15 +31,16 @@ import numba
 import torch
 from bench_counts import L0, N_LATENTS, N_POSITIONS, N_PROPERTIES, THRESHOLDS, dense_counts, example, timed
 
-from boardgame_sae.activations.probe_data import Targets
-from boardgame_sae.activations.probes import Probe
-from boardgame_sae.activations.testbed import Testbed
+from boardgame_sae.metrics.counting.latent_columns import as_latents
 from boardgame_sae.metrics.counts import count_latents
-from boardgame_sae.metrics.latents import as_latents
-from boardgame_sae.metrics.score import MAX_BYTES, evaluate
+from boardgame_sae.metrics.evaluate import evaluate
+from boardgame_sae.metrics.subject import MAX_BYTES
 from boardgame_sae.model.game_model import GameModel
 from boardgame_sae.model.gpt import GPT, GPTConfig
-from boardgame_sae.saes.sae import make_sae
+from boardgame_sae.probes.data import Targets
+from boardgame_sae.probes.fit import Probe
+from boardgame_sae.saes.registry import make_sae
+from boardgame_sae.testbeds.testbed import Testbed
 from boardgame_sae.transcripts.generate import generate
 
 N_GAMES, WIDTH, K = 1000, 512, 64

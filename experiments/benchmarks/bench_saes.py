@@ -29,8 +29,9 @@ import torch
 from torch import Tensor
 
 from boardgame_sae.launch import keep_freed_memory
-from boardgame_sae.saes.sae import SAE, make_sae
-from boardgame_sae.saes.train import adam, training_step
+from boardgame_sae.saes.registry import make_sae
+from boardgame_sae.saes.sae import SAE
+from boardgame_sae.saes.training.train import adam, training_step
 
 BATCH, L0, LR, COEFFICIENT = 2048, 64, 1e-7, 0.02
 N_STEPS, STEP = 100_000, 60_000

@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from boardgame_sae.config import read_yaml
+from boardgame_sae.files import write_bytes
+from boardgame_sae.report.figures.style import depth, hook_title
 from boardgame_sae.report.markdown import table
-from boardgame_sae.report.style import depth, hook_title
-from boardgame_sae.runs import write_bytes
 
 Row = dict[str, str]
 SCORES = {"coverage": "coverage", "reconstruction": "board_reconstruction"}

@@ -15,9 +15,9 @@ import torch
 from boardgame_sae.activations import store as module
 from boardgame_sae.activations.hook_points import HookError
 from boardgame_sae.activations.store import ActivationStore, games_for, harvest, harvest_run
+from boardgame_sae.files import RunError, file_hash, read_json
 from boardgame_sae.model.game_model import GameModel
 from boardgame_sae.model.gpt import GPT
-from boardgame_sae.runs import RunError, file_hash, read_json
 
 HOOK = "blocks.0.hook_resid_post"
 

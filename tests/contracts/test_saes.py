@@ -14,11 +14,12 @@ from scipy.optimize import linear_sum_assignment
 
 from boardgame_sae.activations.store import ActivationStore
 from boardgame_sae.config import ConfigError, seed_for, to_mapping
-from boardgame_sae.runs import RunError, file_hash
-from boardgame_sae.saes import relu
-from boardgame_sae.saes import train as training
-from boardgame_sae.saes.sae import architectures, config_class, load_sae, make_sae, sae_config
-from boardgame_sae.saes.train import TrainSAEConfig, adam, train_saes_run, training_step
+from boardgame_sae.files import RunError, file_hash
+from boardgame_sae.saes.architectures import relu
+from boardgame_sae.saes.load import load_sae
+from boardgame_sae.saes.registry import architectures, config_class, make_sae, sae_config
+from boardgame_sae.saes.training import train as training
+from boardgame_sae.saes.training.train import TrainSAEConfig, adam, train_saes_run, training_step
 
 D, F = 12, 40
 SIZES = {"d_model": D, "n_latents": F}

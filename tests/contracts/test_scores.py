@@ -8,11 +8,13 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from boardgame_sae.activations.probes import ProbeConfig, load_probe, probe_run
-from boardgame_sae.activations.testbed import Testbed
-from boardgame_sae.metrics.score import NEEDS, SUITES, Scores, ScoreValue, evaluate, scores
-from boardgame_sae.runs import RunError
-from boardgame_sae.saes.sae import make_sae
+from boardgame_sae.files import RunError
+from boardgame_sae.metrics.evaluate import SUITES, evaluate
+from boardgame_sae.metrics.results import Scores, ScoreValue
+from boardgame_sae.metrics.score import NEEDS, scores
+from boardgame_sae.probes.fit import ProbeConfig, load_probe, probe_run
+from boardgame_sae.saes.registry import make_sae
+from boardgame_sae.testbeds.testbed import Testbed
 
 HOOK = "blocks.0.hook_resid_post"
 

@@ -9,18 +9,21 @@ import pytest
 import torch
 
 from boardgame_sae import runs
-from boardgame_sae.activations.shipped import shipped_saes, shipped_testbeds
-from boardgame_sae.activations.testbed import load_testbed
 from boardgame_sae.config import canonical_json, content_hash, read_yaml, to_mapping
-from boardgame_sae.metrics.encoder import as_encoder
+from boardgame_sae.files import read_json
+from boardgame_sae.metrics.latent_source import as_encoder
 from boardgame_sae.model.legality import legality
 from boardgame_sae.model.train import recipe
-from boardgame_sae.report.table import read_study, rows_of
-from boardgame_sae.runs import damaged_files, read_json
-from boardgame_sae.saes.sae import architectures, load_sae
-from boardgame_sae.studies.measure import differing
-from boardgame_sae.studies.pack import FORMAT, pack_config
-from boardgame_sae.studies.sweep import model_settings
+from boardgame_sae.pipeline.study_folder import read_study
+from boardgame_sae.pipeline.sweep import model_settings
+from boardgame_sae.report.rows import rows_of
+from boardgame_sae.runs import damaged_files
+from boardgame_sae.saes.load import load_sae
+from boardgame_sae.saes.registry import architectures
+from boardgame_sae.shipping.card_numbers import differing
+from boardgame_sae.shipping.pack import FORMAT, pack_config
+from boardgame_sae.testbeds.shipped import shipped_saes, shipped_testbeds
+from boardgame_sae.testbeds.testbed import load_testbed
 from boardgame_sae.transcripts.corpus import Corpus
 
 ROOT = Path(__file__).parents[2]

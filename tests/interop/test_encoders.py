@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from boardgame_sae.activations.testbed import Testbed
-from boardgame_sae.metrics.encoder import as_encoder
+from boardgame_sae.metrics.latent_source import as_encoder
+from boardgame_sae.testbeds.testbed import Testbed
 
 sae_lens = pytest.importorskip("sae_lens")
 transcoders = pytest.importorskip("sae_lens.saes.transcoder")

@@ -6,8 +6,9 @@ import json
 import pytest
 import torch
 
-from boardgame_sae.saes.exchange import to_dictionary_learning, to_sae_lens
-from boardgame_sae.saes.sae import architectures, load_sae, make_sae
+from boardgame_sae.saes.exchange.formats import to_dictionary_learning, to_sae_lens
+from boardgame_sae.saes.load import load_sae
+from boardgame_sae.saes.registry import architectures, make_sae
 
 sae_lens = pytest.importorskip("sae_lens")
 peer = pytest.importorskip("dictionary_learning.utils")

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from boardgame_sae.activations.hook_points import hook_points
-from boardgame_sae.model.exchange import from_transformer_lens
+from boardgame_sae.model.exchange.importers import from_transformer_lens
 from boardgame_sae.model.game_model import GameModel
 from boardgame_sae.model.gpt import GPT, GPTConfig
 

@@ -26,9 +26,10 @@ from side_by_side import (
 )
 
 from boardgame_sae.config import ConfigError
-from boardgame_sae.saes.resample import ENCODER_SHARE, resample_dead
-from boardgame_sae.saes.sae import geometric_median, make_sae
-from boardgame_sae.saes.train import TrainSAEConfig, adam, measure, rate_factor, training_step
+from boardgame_sae.saes.registry import make_sae
+from boardgame_sae.saes.sae import geometric_median
+from boardgame_sae.saes.training.resample import ENCODER_SHARE, resample_dead
+from boardgame_sae.saes.training.train import TrainSAEConfig, adam, measure, rate_factor, training_step
 
 pytestmark = pytest.mark.interop
 pytest.importorskip("dictionary_learning")

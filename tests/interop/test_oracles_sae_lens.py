@@ -21,9 +21,9 @@ from side_by_side import (
     unsettled,
 )
 
-from boardgame_sae.saes.sae import make_sae
-from boardgame_sae.saes.sparse import drop_parallel
-from boardgame_sae.saes.train import adam, measure, training_step
+from boardgame_sae.saes.registry import make_sae
+from boardgame_sae.saes.sparse.autograd import drop_parallel
+from boardgame_sae.saes.training.train import adam, measure, training_step
 
 pytestmark = pytest.mark.interop
 pytest.importorskip("sae_lens")

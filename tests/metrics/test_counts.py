@@ -7,8 +7,8 @@ import torch
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from boardgame_sae.metrics.counting.latent_columns import as_latents
 from boardgame_sae.metrics.counts import THRESHOLDS, count_blocks, count_latents
-from boardgame_sae.metrics.latents import as_latents
 
 grids = st.sets(st.integers(0, 10), min_size=1).map(lambda s: tuple(THRESHOLDS[i] for i in sorted(s)))
 

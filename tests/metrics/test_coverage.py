@@ -9,7 +9,7 @@ from hypothesis.extra import numpy as hnp
 from boardgame_sae.metrics import coverage as module
 from boardgame_sae.metrics.counts import THRESHOLDS, count_latents, task_blocks
 from boardgame_sae.metrics.coverage import coverage, held_out_coverage, predictions
-from boardgame_sae.metrics.reference import coverage_reference
+from boardgame_sae.metrics.supervised.published_code import coverage_reference
 
 CLOSE = {"rtol": 0, "atol": 1e-12}
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from boardgame_sae.metrics import reconstruction as module
 from boardgame_sae.metrics.counts import THRESHOLDS, task_blocks
 from boardgame_sae.metrics.reconstruction import board_reconstruction, predict_boards
-from boardgame_sae.metrics.reference import board_reconstruction_reference
+from boardgame_sae.metrics.supervised.published_code import board_reconstruction_reference
 
 
 @st.composite

@@ -8,10 +8,10 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from boardgame_sae.config import ConfigError
+from boardgame_sae.files import RunError
 from boardgame_sae.games import IllegalMove
 from boardgame_sae.model.game_model import GameModel, pick_device
 from boardgame_sae.model.gpt import GPT
-from boardgame_sae.runs import RunError
 
 
 @pytest.fixture

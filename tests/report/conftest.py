@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from boardgame_sae.report.table import Study, read_study
-from boardgame_sae.studies.sweep import sweep_config, sweep_run
+from boardgame_sae.pipeline.study_folder import Study, read_study
+from boardgame_sae.pipeline.sweep import sweep_config, sweep_run
 
 STUDY = {
     "name": "tiny",

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from boardgame_sae.activations.shipped import find_testbed
 from boardgame_sae.config import canonical_json, read_yaml, to_mapping
-from boardgame_sae.runs import read_json
-from boardgame_sae.saes.sae import architectures
-from boardgame_sae.studies.sweep import expand, sweep_config
+from boardgame_sae.files import read_json
+from boardgame_sae.pipeline.sweep import expand, sweep_config
+from boardgame_sae.saes.registry import architectures
+from boardgame_sae.testbeds.shipped import find_testbed
 
 HERE = Path(__file__).parents[2] / "experiments/first-look"
 COLUMNS = ("coverage", "coverage_reference", "board_reconstruction", "board_reconstruction_reference")

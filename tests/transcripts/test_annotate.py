@@ -11,17 +11,17 @@ import pytest
 
 from boardgame_sae import cli
 from boardgame_sae.config import ConfigError
+from boardgame_sae.files import RunError
 from boardgame_sae.games import UNKNOWN_EVALUATION, MoveRecord, load_game
-from boardgame_sae.games.chess import python_move
-from boardgame_sae.runs import RunError
+from boardgame_sae.games.chess.game import python_move
+from boardgame_sae.players.registry import make_player
+from boardgame_sae.players.uci import find_engine
 from boardgame_sae.transcripts import annotate as module
 from boardgame_sae.transcripts.annotate import AnnotateConfig, annotate_run, evaluate_games
 from boardgame_sae.transcripts.corpus import Corpus
 from boardgame_sae.transcripts.evaluations import MOST, Evaluations, EvaluationsError
 from boardgame_sae.transcripts.generate import generate
 from boardgame_sae.transcripts.labels import positions, property_labels
-from boardgame_sae.transcripts.players import make_player
-from boardgame_sae.transcripts.uci import find_engine
 
 SETTINGS = {"max_plies": 30, "opening": "random:plies=4", "validation_fraction": 0.2, "test_fraction": 0.2}
 GAME = load_game("chess")

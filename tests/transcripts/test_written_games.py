@@ -8,17 +8,17 @@ import torch
 from test_packing import Made
 from toy_game import Toy
 
-from boardgame_sae.activations import testbed as module
-from boardgame_sae.activations.probes import ProbeConfig, probe_results, probe_run
 from boardgame_sae.activations.store import harvest
-from boardgame_sae.activations.testbed import Testbed, load_testbed
+from boardgame_sae.files import read_json
 from boardgame_sae.games import game as game_module
 from boardgame_sae.games import load_game
-from boardgame_sae.metrics.core import Reference
+from boardgame_sae.metrics.saebench.core import Reference
 from boardgame_sae.model.game_model import GameModel
 from boardgame_sae.model.gpt import GPT
 from boardgame_sae.model.train import TrainGPTConfig, gpt_config, model_card
-from boardgame_sae.runs import read_json
+from boardgame_sae.probes.fit import ProbeConfig, probe_results, probe_run
+from boardgame_sae.testbeds import testbed as module
+from boardgame_sae.testbeds.testbed import Testbed, load_testbed
 from boardgame_sae.transcripts.corpus import Corpus, write_corpus
 from boardgame_sae.transcripts.generate import GenerateConfig, generate_run
 from boardgame_sae.transcripts.labels import place_name, positions, property_labels

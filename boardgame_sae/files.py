@@ -1,0 +1,150 @@
+"""TODO."""
+
+import errno
+import hashlib
+import io
+import json
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+class RunError(RuntimeError):
+    """A run that cannot go on; the message names the file and the mend."""
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[Path]:
+    """Yield a temporary path beside `path`; on success flush it and rename it into place, else remove it.
+
+    Raises RunError when the disk is full: nothing half-written stays behind.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.part")
+    try:
+        yield temporary
+        with open(temporary, "rb") as file:
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except Exception as error:  # a full disk is an OSError, but a SafetensorError from safetensors
+        temporary.unlink(missing_ok=True)
+        raise disk_error(path, error) from error
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def disk_error(path: Path, error: Exception) -> Exception:
+    full = getattr(error, "errno", None) in DISK_FULL or any(os.strerror(code) in str(error) for code in DISK_FULL)
+    if not full:
+        return error
+    try:
+        free = f"{shutil.disk_usage(path.parent).free / 2**20:.0f} MiB free"
+    except OSError:
+        free = "free space unknown"
+    return RunError(
+        f"{path}: cannot be written, the disk is full or the file too large for it ({free}); make room and run the "
+        "same command again: everything finished before is intact"
+    )
+
+
+class _PatientFile:
+    """An open file that keeps its first write error and goes on as if all were well."""
+
+    def __init__(self, raw: io.RawIOBase) -> None:
+        self.raw, self.error = raw, None
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.raw, name)
+
+    def write(self, data: Any) -> int:
+        rest = memoryview(data)
+        try:
+            while rest and self.error is None:
+                rest = rest[self.raw.write(rest) :]
+        except OSError as error:
+            self.error = error
+        return len(data)
+
+    def truncate(self, size: int | None = None) -> int:
+        try:
+            return self.raw.truncate(size)
+        except OSError as error:
+            self.error = self.error or error
+            return size or 0
+
+
+@contextmanager
+def new_hdf5(path: Path) -> Iterator[Any]:
+    """Yield a new HDF5 file (h5py.File) to fill; on success every byte of it is in `path`.
+
+    Raises OSError when the disk is full: HDF5 itself would end the process with a segmentation fault on closing.
+    """
+    import h5py
+
+    with open(path, "w+b", buffering=0) as raw:
+        file = _PatientFile(raw)
+        with h5py.File(file, "w", libver="latest") as found:
+            yield found
+        if file.error is not None:
+            raise file.error
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write a file whole or not at all."""
+    with writing(path) as temporary:
+        temporary.write_bytes(data)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write plain data as readable JSON, whole or not at all."""
+    text = json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False)
+    write_bytes(path, (text + "\n").encode())
+
+
+def write_parquet(path: Path, columns: Mapping[str, Any]) -> None:
+    """Write a table, numpy arrays by column name, as Parquet; the same table always gives the same bytes."""
+    import duckdb
+
+    with writing(path) as temporary, duckdb.connect(":memory:", config={"threads": 1}) as database:
+        database.register("columns", dict(columns))
+        target = str(temporary).replace("'", "''")
+        database.execute(f"COPY (SELECT * FROM columns) TO '{target}' (FORMAT parquet)")
+
+
+def read_json(path: Path) -> Any:
+    """Read a JSON file. Raises RunError naming the file when it is missing or damaged."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise RunError(f"{path}: no such file; is the folder a run of boardgame-sae?") from None
+    except (OSError, ValueError) as error:
+        raise RunError(f"{path}: damaged ({error}); remove its folder and run the stage again") from error
+
+
+def read_pt(path: Path, mend: str) -> Any:
+    """What another library's `.pt` file holds, as far as that is tensors and plain data; nothing else is run.
+
+    mend: what to do about a file that is damaged or holds more, for the message.
+    Raises RunError naming the file.
+    """
+    import torch
+
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # a damaged pickle can raise anything
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise RunError(
+            f"{path}: damaged, or holds more than tensors and plain data and was not run ({reason}); {mend}"
+        ) from error
+
+
+def file_hash(path: Path) -> str:
+    """SHA-256 of a file's bytes, hexadecimal."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,302 @@
+"""Bring your own: whatever turns a testbed's activations into latents, brought under one form.
+
+    given                                             used of it
+    an SAE or transcoder of any library, any object   `encode`; `decode`, `W_dec`, `cfg` and the like where it has them
+    a basis: neurons, channels, probes                `encode`
+    latents computed elsewhere                        the array (positions, n_latents), or one a split
+    a path                                            the SAE saved there
+
+Objects are told apart by what they have, not by where they come from, and no other library has to be installed.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import scipy.sparse
+import torch
+from torch import Tensor, nn
+
+from boardgame_sae.activations.hook_points import hook_points
+from boardgame_sae.metrics.counting.latent_columns import Latents, as_latents
+from boardgame_sae.saes.load import load_sae
+from boardgame_sae.testbeds.testbed import Testbed
+from boardgame_sae.transcripts.corpus import SPLITS
+
+_HOOK_NAME = ("metadata.hook_name", "cfg.metadata.hook_name", "cfg.hook_name", "hook_name")
+_HOOK_NAME_OUT = tuple(f"{path}_out" for path in _HOOK_NAME)
+_D_IN = ("cfg.d_in", "d_in", "activation_dim")
+_D_OUT = ("cfg.d_out", "d_out")
+_LINEAR = {"W_enc": ("encoder.weight",), "W_dec": ("decoder.weight",)}
+_BY_RUN = ("expected_average_only_in", "covariance_whitening")
+"""Normalizations whose numbers are known to the training run only, until they are folded into the weights."""
+
+
+@dataclass(frozen=True, eq=False)
+class Encoder:
+    """Whatever turns a testbed's activations into latents, brought under one form."""
+
+    name: str
+    """What tables call it: its class's name, or as given."""
+    encode: Callable[[Tensor], Any]
+    """(N, d_in) -> (N, n_latents), anything `as_latents` takes. Activations are moved and cast to its weights' device
+    and dtype; tensors come back float32."""
+    decode: Callable[[Tensor], Tensor] | None
+    """(N, n_latents) -> (N, d_in), float32, only where it gives back the activations it read; None for transcoders,
+    bases, arrays. It belongs to the latest `encode`, whose means and norms some keep to undo them; it may be repeated.
+    """
+    W_dec: Tensor | None
+    """(n_latents, d_out), float32: decoder rows as they are, of any norm, where it has them."""
+    W_enc: Tensor | None
+    """(d_in, n_latents), float32: encoder columns, where it has them."""
+    d_in: int | None
+    """Numbers a position it reads; None where it does not say."""
+    hook_name: str | None
+    """The hook point it says it reads."""
+    reads_labels: bool
+    """Whether latent i is a readout of label i, see `baselines.ProbeEncoder`."""
+    source: Any
+    """The object itself."""
+    encode_sparse: Callable[[Tensor], Any] | None = None
+    """`encode` of those that can do it without making what is zero."""
+    table: "Table | None" = None
+    """The latents themselves, where they were given."""
+
+    @property
+    def is_table(self) -> bool:
+        """Whether its latents were given, so that `read` needs no activations."""
+        return self.table is not None
+
+    @torch.no_grad()
+    def read(self, split: str, start: int, stop: int, acts_ND: Tensor | None = None) -> Latents:
+        """Latents at the scored positions start, ..., stop - 1 of a split.
+
+        acts_ND: (stop - start, d_in), their activations; not looked at where latents were given.
+        Raises ValueError for rows that are not there, and when `encode` gives anything but finite latents of these.
+        """
+        if self.table is not None:
+            return self.table.rows(split, start, stop)
+        if acts_ND is None or len(acts_ND) != stop - start:
+            n = 0 if acts_ND is None else len(acts_ND)
+            raise ValueError(f"{self.name} reads the activations of {stop - start} positions, but {n} were given")
+        given, mend = f"the encode of {self.name} gave", "latents only, one row for each it reads"
+        found = _matrix((self.encode_sparse or self.encode)(acts_ND), len(acts_ND), given, mend)
+        if self.W_dec is not None and len(self.W_dec) != found.n_latents:
+            raise ValueError(
+                f"the encode of {self.name} gave {found.n_latents} latents, but its W_dec has shape "
+                f"{tuple(self.W_dec.shape)}; W_dec is (n_latents, d_out), so transpose one that is not"
+            )
+        return found
+
+
+class Table:
+    """Latents that were given instead of computed: those of each split's scored positions."""
+
+    def __init__(self, splits: Mapping[str, Latents]) -> None:
+        """splits: latents of every split, as many in each."""
+        self.splits = dict(splits)
+
+    def rows(self, split: str, start: int, stop: int) -> Latents:
+        """Latents at positions start, ..., stop - 1 of a split. Raises ValueError where there are none such."""
+        if split not in self.splits:
+            raise ValueError(f"unknown split '{split}'; the splits are {', '.join(self.splits)}")
+        found = self.splits[split]
+        if not 0 <= start <= stop <= found.n_positions:
+            raise ValueError(f"positions {start}..{stop} are not within the {found.n_positions} of {split}")
+        if (start, stop) == (0, found.n_positions):
+            return found
+        return _rows(found, start, stop)
+
+    def encode(self, x_ND: Tensor) -> Any:
+        """Never: there is nothing to compute with. Raises ValueError."""
+        raise ValueError(
+            f"latents given as an array are known at the scored positions only, not for other activations "
+            f"{tuple(x_ND.shape)}; give the object that computed them"
+        )
+
+
+def as_encoder(thing: Any, testbed: Testbed, name: str | None = None) -> Encoder:
+    """Bring whatever gives latents of a testbed's activations under one form.
+
+    thing: an SAE or transcoder (ours, SAELens, dictionary_learning), any object with `encode`, an `Encoder`, or the
+        path of a saved SAE. A torch module is moved to the testbed's device and put in evaluation mode, and stays so.
+        Or latents: a numpy array, torch tensor (dense or sparse), scipy matrix or `Latents` of every scored position
+        of train, then validation, then test, each in the order of `testbed.positions(split)`; or a mapping of these
+        three names to one each.
+    name: what tables call it (default its class's name).
+    Raises ValueError for an object without `encode`, one of another width or hook point than the testbed's, one that
+    is not ready for inference, and latents that are not finite or not one row for each position. Raises RunError for
+    a path without an SAE.
+    """
+    if isinstance(thing, Encoder):
+        thing, name = thing.source, name or thing.name
+    if isinstance(thing, str | Path):
+        thing = load_sae(thing)
+    if callable(getattr(thing, "encode", None)) and not isinstance(thing, type):
+        return _from_object(thing, testbed, name or type(thing).__name__)
+    if isinstance(thing, Mapping) or _is_array(thing):
+        name = name or "given latents"
+        table = _table(thing, testbed, name)
+        return Encoder(name, table.encode, None, None, None, None, None, False, thing, table=table)
+    given = f"the class {thing.__name__} itself" if isinstance(thing, type) else f"a {type(thing).__name__}"
+    raise ValueError(
+        f"{given} gives no latents: expected an object with `encode` ((positions, width) -> (positions, n_latents)), "
+        f"an array of latents (positions, n_latents), or a mapping of {', '.join(SPLITS)} to such arrays"
+    )
+
+
+def _from_object(source: Any, testbed: Testbed, name: str) -> Encoder:
+    _check_ready(source, name)
+    hook_name, stated = _told(source, _HOOK_NAME), _told(source, _D_IN)
+    _check_hook_name(hook_name, testbed, name)
+    if isinstance(source, nn.Module):
+        source = source.to(testbed.model.gpt.device).eval()
+    W_enc, W_dec = _weight(source, "W_enc", testbed), _weight(source, "W_dec", testbed)
+    by_shape = None if W_enc is None else len(W_enc)
+    d_in = by_shape if stated is None else int(stated)
+    if d_in not in (None, testbed.width):
+        why = " (by the shape of its weights: W_enc is (d_in, n_latents))" if stated is None else ""
+        raise ValueError(
+            f"{name} of width {d_in}{why} cannot be scored at {testbed.hook_name}, whose activations have width "
+            f"{testbed.width}; give a testbed of the model and hook point it was trained on"
+        )
+    encode, decode = _calls(source, testbed)
+    sparse = _calls(source, testbed, "encode_sparse")[0] if callable(getattr(source, "encode_sparse", None)) else None
+    decode = decode if _reconstructs(source, W_dec, testbed) else None
+    reads_labels = bool(getattr(source, "reads_labels", False))
+    return Encoder(name, encode, decode, W_dec, W_enc, d_in, hook_name, reads_labels, source, sparse)
+
+
+def _check_ready(source: Any, name: str) -> None:
+    """Raises ValueError for what would give other latents here than when it is used."""
+    normalization = _told(source, ("cfg.normalize_activations",))
+    if normalization in _BY_RUN:
+        raise ValueError(
+            f"{name} expects activations normalized by numbers it does not hold (cfg.normalize_activations is "
+            f"'{normalization}'); fold them into its weights first, as fold_activation_norm_scaling_factor does"
+        )
+    if _told(source, ("topk_threshold",)) is not None or _told(source, ("calibrated",)) is False:
+        raise ValueError(
+            f"{name} is in training: it turns on the largest latents of a whole batch, so that a position's depend on "
+            "the others'; give its inference form, with a threshold (`calibrate`, or load what save_inference_model "
+            "wrote)"
+        )
+
+
+def _check_hook_name(hook_name: str | None, testbed: Testbed, name: str) -> None:
+    if hook_name is None or hook_name == testbed.hook_name:
+        return
+    mend = f"score it on testbed.at('{hook_name}')"
+    if hook_name not in hook_points(testbed.model.gpt):
+        mend = "this GPT has no such place: give a testbed of the model it was trained on, or correct the name it says"
+    raise ValueError(f"{name} says it reads {hook_name}, the testbed reads {testbed.hook_name}; {mend}")
+
+
+def _reconstructs(source: Any, W_dec: Tensor | None, testbed: Testbed) -> bool:
+    """Whether its decode gives back what its encode read. Only what writes elsewhere states a width it writes."""
+    hook_name_out, d_out = _told(source, _HOOK_NAME_OUT), _told(source, _D_OUT)
+    if not callable(getattr(source, "decode", None)) or (W_dec is not None and W_dec.shape[1] != testbed.width):
+        return False
+    if hook_name_out is None and d_out is None:
+        return True
+    return hook_name_out == testbed.hook_name and d_out in (None, testbed.width)
+
+
+def _calls(
+    source: Any, testbed: Testbed, method: str = "encode"
+) -> tuple[Callable[[Tensor], Any], Callable[[Tensor], Tensor]]:
+    """Its encode and decode for tensors on any device and of any dtype, heads side by side."""
+    device, dtype = testbed.model.gpt.device, _dtype(source)
+    heads = testbed.model.gpt.cfg.n_heads if _told(source, ("hook_z_reshaping_mode",)) else None
+
+    def cast(x: Any) -> Any:
+        return x.to(device, dtype if x.is_floating_point() else None) if isinstance(x, Tensor) else x
+
+    def encode(x: Tensor) -> Any:
+        return _as_float32(getattr(source, method)(cast(x.unflatten(-1, (heads, -1)) if heads else x)))
+
+    def decode(z: Tensor) -> Tensor:
+        before = dict(getattr(source, "__dict__", {}))
+        x_hat = _as_float32(torch.as_tensor(source.decode(cast(z))))
+        for key in before.keys() - getattr(source, "__dict__", {}).keys():  # a normalizing SAE forgets what it undid
+            setattr(source, key, before[key])
+        return x_hat.flatten(-2) if heads else x_hat
+
+    return encode, decode
+
+
+def _as_float32(x: Any) -> Any:
+    return x.float() if isinstance(x, Tensor) and x.is_floating_point() else x
+
+
+def _dtype(source: Any) -> torch.dtype | None:
+    """Number format of its weights; None where it has none."""
+    weights = [_told(source, ("W_enc", "encoder.weight", "W_dec"))]
+    if isinstance(source, nn.Module):
+        weights += [*source.parameters(), *source.buffers()]
+    return next((each.dtype for each in weights if isinstance(each, Tensor) and each.is_floating_point()), None)
+
+
+def _weight(source: Any, name: str, testbed: Testbed) -> Tensor | None:
+    """A matrix it holds by this name, or as the weight of a linear layer, (out, in), transposed."""
+    own, linear = getattr(source, name, None), _told(source, _LINEAR[name])
+    for found, transposed in ((own, False), (linear, True)):
+        if isinstance(found, np.ndarray | Tensor) and found.ndim == 2:
+            tensor = torch.as_tensor(found).detach().to(testbed.model.gpt.device).float()
+            return tensor.T if transposed else tensor
+    return None
+
+
+def _told(source: Any, paths: tuple[str, ...]) -> Any:
+    """The first of some dotted attributes or keys that is there and not None."""
+    for path in paths:
+        found = source
+        for key in path.split("."):
+            found = found.get(key) if isinstance(found, Mapping) else getattr(found, key, None)
+        if found is not None:
+            return found
+    return None
+
+
+def _is_array(thing: Any) -> bool:
+    return isinstance(thing, np.ndarray | Tensor | Latents) or scipy.sparse.issparse(thing)
+
+
+def _matrix(given: Any, n_rows: int, giver: str, mend: str) -> Latents:
+    """Latents that were given, if they are a finite matrix of so many rows."""
+    shape = tuple(given.shape) if _is_array(given) else None
+    if shape is None or len(shape) != 2 or shape[0] != n_rows:
+        what = f"a {type(given).__name__}" if shape is None else f"an array of shape {shape}"
+        raise ValueError(f"{giver} {what}, but ({n_rows}, n_latents) was expected; give {mend}")
+    try:
+        return as_latents(given)
+    except ValueError as error:
+        raise ValueError(f"{giver} what cannot be scored: {error}") from error
+
+
+def _rows(found: Latents, start: int, stop: int) -> Latents:
+    here_N = np.zeros(found.n_positions, bool)
+    here_N[start:stop] = True
+    return found.select_rows(here_N)
+
+
+def _table(given: Any, testbed: Testbed, name: str) -> Table:
+    n = {split: len(testbed.positions(split)) for split in SPLITS}
+    by_split = ", ".join(f"{number} for {split}" for split, number in n.items())
+    mend = f"one row for each row of testbed.activations(split): {by_split}, {sum(n.values())} in all, in this order"
+    if not isinstance(given, Mapping):
+        found = _matrix(given, sum(n.values()), f"{name}:", mend)
+        stops = np.cumsum(list(n.values())).tolist()
+        return Table({split: _rows(found, stop - n[split], stop) for split, stop in zip(n, stops, strict=True)})
+    if set(given) != set(SPLITS):
+        raise ValueError(
+            f"{name}: a mapping of {', '.join(map(repr, given)) or 'nothing'} was given, but one of exactly "
+            f"{', '.join(map(repr, SPLITS))} to latents was expected; give those of every split, and only those"
+        )
+    splits = {split: _matrix(given[split], n[split], f"{name}: for {split}", mend) for split in SPLITS}
+    if len({latents.n_latents for latents in splits.values()}) > 1:
+        numbers = ", ".join(f"{latents.n_latents} for {split}" for split, latents in splits.items())
+        raise ValueError(f"{name}: {numbers} latents were given; give the same latents, in the same order, for each")
+    return Table(splits)

@@ -1,0 +1,97 @@
+"""What is scored: an SAE, or something that stands beside it, on a testbed."""
+
+import tempfile
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from boardgame_sae.metrics.counting.latent_columns import Latents
+from boardgame_sae.metrics.latent_source import Encoder, as_encoder
+from boardgame_sae.testbeds.testbed import Span, Testbed
+
+ROWS_AT_ONCE = 1024
+"""Positions that are encoded at once: their dense latents are small enough for memory to be used again."""
+
+MAX_BYTES = 2**31
+"""Memory for one subject's latents and counts, unless told otherwise."""
+
+
+@dataclass(eq=False)
+class Subject:
+    """Something that turns a testbed's activations into latents."""
+
+    name: str
+    """What tables call it."""
+    kind: str
+    """`sae`, `random_gpt_sae`, or the baseline it is: `probe`, `sparse_probe`, `neurons`,
+    `residual`."""
+    given: Any
+    """What is scored: anything that `as_encoder` takes."""
+    testbed: Testbed
+    """Where its activations come from."""
+    facts: dict[str, Any] = field(default_factory=dict)
+    """Plain data to keep with its scores: config, folder."""
+    full: bool = True
+    """Whether the numbers of published code are wanted too, which cost another pass."""
+    max_bytes: int = MAX_BYTES
+    """What its latents and the counts of them may take in memory; see `evaluate`."""
+    kept: dict[str, Any] = field(default_factory=dict)
+    """What several scores make use of, computed by the first of them."""
+
+    def __post_init__(self) -> None:
+        self.encoder: Encoder = as_encoder(self.given, self.testbed, self.name)
+        self._latents: dict[str, list[Latents]] = {}
+        self._in_memory, self._folder = 0, None
+
+    def latents(self, split: str) -> list[Latents]:
+        """Its latents at a split's scored positions, for each of the testbed's spans; computed once.
+
+        Beyond half of `max_bytes` they lie in temporary files.
+        """
+        if split not in self._latents:
+            found = []
+            for number, span in enumerate(self.testbed.spans(split)):
+                part = self._encode(self.testbed, split, span)
+                self._in_memory += part.nbytes
+                found.append(
+                    part if self._in_memory <= self.max_bytes // 2 else part.on_disk(self._file(split, number))
+                )
+            self._latents[split] = found
+        return self._latents[split]
+
+    @cached_property
+    def l0(self) -> float:
+        """Mean number of latents on at a scored test position."""
+        parts = self.latents("test")
+        return sum(len(part.values_Z) for part in parts) / sum(part.n_positions for part in parts)
+
+    @cached_property
+    def reference_max_F(self) -> np.ndarray:
+        """m_f as published: each latent's largest activation at any token of half of the train games.
+
+        Of latents that were given, as nothing is known of other tokens, at the scored positions of these games.
+        """
+        everywhere, scored = self.testbed.everywhere, self.testbed.positions("train").game_N
+        n_scored = int(np.searchsorted(scored, everywhere.n_games))
+        if self.encoder.is_table or n_scored == len(everywhere.positions("train")):
+            stop_of = zip(self.testbed.spans("train"), self.latents("train"), strict=True)
+            known = [latents.select_rows(np.arange(span.start, span.stop) < n_scored) for span, latents in stop_of]
+            return np.max([part.max_F() for part in known], axis=0)
+        return np.max([self._encode(everywhere, "train", span).max_F() for span in everywhere.spans("train")], axis=0)
+
+    def _encode(self, testbed: Testbed, split: str, span: Span) -> Latents:
+        if self.encoder.is_table:
+            return self.encoder.read(split, span.start, span.stop)
+        acts_ND, parts = testbed.read(split, span.start, span.stop), []
+        for first in range(0, len(acts_ND), ROWS_AT_ONCE):
+            some_ND = acts_ND[first : first + ROWS_AT_ONCE]
+            parts.append(self.encoder.read(split, first, first + len(some_ND), some_ND))
+        return Latents.concatenate(parts)
+
+    def _file(self, split: str, number: int) -> Path:
+        if self._folder is None:
+            self._folder = tempfile.TemporaryDirectory(prefix="latents-")
+        return Path(self._folder.name) / f"{split}-{number}"

@@ -1,0 +1,65 @@
+"""GPTs in files of other libraries: what a folder or file holds, and writing such a folder."""
+
+import json
+from pathlib import Path
+
+from safetensors.torch import save_file
+
+from boardgame_sae.files import RunError, read_json, write_json, writing
+from boardgame_sae.model.exchange.exporters import hooked_weights, to_hugging_face, transformer_lens_config
+from boardgame_sae.model.exchange.importers import from_nanogpt, from_transformer_lens, library_of
+from boardgame_sae.model.game_model import CARD_FILE, WEIGHTS_FILE, GameModel
+
+NANOGPT_FILE, TRANSFORMER_LENS_FILE, ALPHABET_FILE = "ckpt.pt", "hooked_transformer.json", "alphabet.json"
+
+
+def write_transformer_lens(model: GameModel, folder: str | Path) -> None:
+    """Write the weights by HookedTransformer's names (model.safetensors), and its config's fields, with the alphabet.
+
+    On TransformerLens 3: `HookedTransformer(HookedTransformerConfig(**fields)).load_state_dict(weights, strict=False)`.
+    """
+    weights = {name: weight.detach().cpu().contiguous() for name, weight in hooked_weights(model.gpt)}
+    with writing(Path(folder) / WEIGHTS_FILE) as temporary:
+        save_file(weights, temporary)
+    write_json(Path(folder) / TRANSFORMER_LENS_FILE, {**transformer_lens_config(model.gpt), "device": "cpu"})
+    write_json(Path(folder) / ALPHABET_FILE, {"game": model.card["game"], "alphabet": list(model.alphabet)})
+
+
+def write_hugging_face(model: GameModel, folder: str | Path) -> None:
+    """Write a folder that `GPT2LMHeadModel.from_pretrained` opens, with the alphabet beside."""
+    to_hugging_face(model.gpt).save_pretrained(folder)
+    write_json(Path(folder) / ALPHABET_FILE, {"game": model.card["game"], "alphabet": list(model.alphabet)})
+
+
+def is_gpt(folder: str | Path) -> bool:
+    """Whether a folder holds a GPT of ours."""
+    path = Path(folder) / CARD_FILE
+    try:
+        return "gpt" in json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, TypeError):
+        return False
+
+
+def open_foreign(source: str | Path, *, game: str | None = None, n_heads: int | None = None) -> GameModel | None:
+    """The GPT in a file of nanoGPT's or TransformerLens's weights, recognised by their names; None if it is of neither.
+
+    source: the file, or a folder of nanoGPT's or one that `write_transformer_lens` wrote. game: what it plays, by
+    default chess of nanoGPT's and Othello of TransformerLens's (or what the folder says). n_heads: where nanoGPT's file
+    does not say.
+    Raises RunError naming the file and what does not fit, or that there is none.
+    """
+    path, known = Path(source), {}
+    if not path.exists():
+        raise RunError(f"{path}: no such file or folder; give the weights, or the folder that holds them")
+    if (path / NANOGPT_FILE).exists():
+        path = path / NANOGPT_FILE
+    if (path / TRANSFORMER_LENS_FILE).exists():
+        known = {**read_json(path / TRANSFORMER_LENS_FILE), **read_json(path / ALPHABET_FILE)}
+        path = path / WEIGHTS_FILE
+    library = library_of(path)
+    if library == "nanoGPT":
+        return from_nanogpt(path, game=game or "chess", n_heads=n_heads)
+    if library == "TransformerLens":
+        own = {"game": game or known.get("game", "othello"), "alphabet": known.get("alphabet")}
+        return from_transformer_lens(path, act_fn=known.get("act_fn"), **own)
+    return None

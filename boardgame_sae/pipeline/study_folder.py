@@ -1,0 +1,129 @@
+"""What a finished study's folder lists, as typed objects."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from boardgame_sae.files import RunError, read_json
+from boardgame_sae.metrics.intervals.pool_seeds import pool, siblings
+from boardgame_sae.metrics.results import SCORES_FILE, Scores
+
+SWEEP_FILE = "sweep.json"
+
+BASELINES = ("probe", "neurons", "residual")
+
+
+@dataclass(frozen=True)
+class Bed:
+    """One testbed of a study, and what was scored on it."""
+
+    hook_name: str
+    folder: Path
+    """The testbed's run."""
+    saes: tuple[Path, ...]
+    """SAE runs on the trained GPT."""
+    random_saes: tuple[Path, ...]
+    """SAE runs on the random-weights GPT."""
+    score_folders: tuple[Path, ...]
+    """Score runs of all SAEs, then those of the probes of the same sparsity, then those of the baselines."""
+
+    @cached_property
+    def scored(self) -> tuple[Scores, ...]:
+        """The scores in each of `score_folders`. Raises RunError when they lack what scores have today."""
+        return tuple(map(_read_scores, self.score_folders))
+
+    @cached_property
+    def pooled(self) -> tuple[Scores, ...]:
+        """SAEs that differ only in their seed, pooled."""
+        return tuple(pool([self.score_folders[place] for place in family]) for family in siblings(self.scored))
+
+
+@dataclass(frozen=True)
+class Study:
+    """The runs of one sweep, found on disk."""
+
+    name: str
+    label: str
+    """The name; where two studies share it, their folders' names."""
+    folder: Path
+    corpus: Path
+    model: Path
+    probes: tuple[Path, ...]
+    """Probe runs on the trained GPT, the headline first."""
+    random_probes: tuple[Path, ...]
+    """Those on the random-weights GPT, in the same order."""
+    beds: tuple[Bed, ...]
+
+
+def read_study(folder: str | Path) -> Study:
+    """Open the folder of a finished sweep. Raises RunError naming what is not there."""
+    folder = Path(folder)
+    listed = read_json(folder / SWEEP_FILE)
+    try:
+        return Study(
+            name=listed["name"],
+            label=listed["name"],
+            folder=folder,
+            corpus=find_run(listed["corpus"], folder),
+            model=find_run(listed["model"], folder),
+            probes=tuple(find_run(path, folder) for path in listed.get("probes", [])),
+            random_probes=tuple(find_run(path, folder) for path in listed.get("random_probes", [])),
+            beds=tuple(_bed(bed, folder) for bed in listed.get("testbeds", [])),
+        )
+    except KeyError as error:
+        raise RunError(
+            f"{folder / SWEEP_FILE}: has no {error}; if it is a sweep's, an older version made it: run the sweep again"
+        ) from error
+
+
+def read_studies(folders: Sequence[str | Path]) -> list[Study]:
+    """Open several sweeps, each once, with labels that differ. Raises RunError when there is none."""
+    distinct = list({Path(folder).resolve(): folder for folder in folders}.values())
+    if not distinct:
+        raise RunError("no sweep to report on; give at least one sweep folder")
+    studies = [read_study(folder) for folder in distinct]
+    names = [study.name for study in studies]
+    return [
+        study if names.count(study.name) == 1 else Study(**{**vars(study), "label": Path(study.folder).resolve().name})
+        for study in studies
+    ]
+
+
+def find_run(written: str, sweep_folder: Path) -> Path:
+    """The folder that a sweep lists. Raises RunError naming it when it is nowhere."""
+    path, root = Path(written), sweep_folder.resolve().parent.parent
+    for place in (sweep_folder / path, path, root / path, root.joinpath(*path.parts[-2:])):
+        if place.is_dir():
+            return place
+    raise RunError(
+        f"{written}: listed in {sweep_folder / SWEEP_FILE} but not there, nor below {root}; run the sweep again, it "
+        "makes what is missing"
+    )
+
+
+def _bed(listed: dict[str, Any], sweep_folder: Path) -> Bed:
+    def found(name: str) -> tuple[Path, ...]:
+        return tuple(find_run(path, sweep_folder) for path in listed[name])
+
+    baselines = find_run(listed["baselines"], sweep_folder)
+    return Bed(
+        hook_name=listed["hook_name"],
+        folder=find_run(listed["testbed"], sweep_folder),
+        saes=found("saes"),
+        random_saes=found("random_saes"),
+        score_folders=(*found("scores"), *found("ceilings"), *(baselines / kind for kind in BASELINES)),
+    )
+
+
+def _read_scores(folder: Path) -> Scores:
+    """The scores in a folder. Raises RunError where an older version made them."""
+    found = Scores.from_json(folder / SCORES_FILE)
+    lacking = ["subject: l0"] if "l0" not in found.subject else []
+    for name, value in found.items():
+        if "by_property" in value.details:
+            lacking += [f"{name}: {key}" for key in ("groups", "layout") if key not in value.details]
+    if lacking:
+        raise RunError(f"{folder / SCORES_FILE}: has no '{lacking[0]}'; an older version made it: score it again")
+    return found

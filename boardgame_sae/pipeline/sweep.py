@@ -1,0 +1,235 @@
+"""The whole road from one YAML file: corpus, GPT, probes, testbeds, a grid of SAEs, and every score beside baselines.
+
+Each stage is a run folder of its own, so that a killed sweep resumes where it stood, and a changed one reuses all that
+the change does not touch.
+"""
+
+import itertools
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import field, replace
+from pathlib import Path
+from typing import Any
+
+from boardgame_sae.config import ConfigError, config, from_mapping, to_mapping
+from boardgame_sae.files import read_json, write_json
+from boardgame_sae.games import load_game
+from boardgame_sae.metrics.score import SUITES
+from boardgame_sae.model import game_model
+from boardgame_sae.model.game_model import GameModel
+from boardgame_sae.model.train import preset, train_gpt_run
+from boardgame_sae.pipeline.score import score_baselines, score_ceilings, score_saes
+from boardgame_sae.pipeline.study_folder import SWEEP_FILE
+from boardgame_sae.probes.data import check_known
+from boardgame_sae.probes.fit import ProbeConfig, probe_run
+from boardgame_sae.runs import Run, run_hash
+from boardgame_sae.saes.registry import sae_config
+from boardgame_sae.saes.sae import SAEConfig
+from boardgame_sae.saes.training.train import TrainSAEConfig, testbed_metadata, train_saes_run
+from boardgame_sae.testbeds.shipped import CARD_FILE, find_testbed
+from boardgame_sae.testbeds.testbed import Testbed, load_testbed, testbed_run
+from boardgame_sae.transcripts.corpus import Corpus
+from boardgame_sae.transcripts.generate import GenerateConfig, generate_run
+from boardgame_sae.transcripts.labels import place_name
+
+FEW = 12
+"""SAEs of which each has a ceiling of its very own L0; of more, several share one of nearly theirs."""
+
+
+@config
+class SweepConfig:
+    """One study: what is played, trained, probed, decomposed and scored."""
+
+    name: str
+    """What the study is called."""
+    testbed: str | None = None
+    """A testbed to study, its folder or the name of one that ships: then nothing is played and no GPT trained, games
+    and places are the testbed's, and probes too where it has any. None: corpus and GPT are made as follows."""
+    corpus: GenerateConfig = GenerateConfig()
+    """The games."""
+    preset: str = "tiny"
+    """The GPT's preset: tiny, small or paper."""
+    model: dict[str, Any] = field(default_factory=dict)
+    """Fields of TrainGPTConfig that differ from the preset."""
+    probes: tuple[ProbeConfig, ...] = (ProbeConfig(),)
+    """Probes of the trained GPT and of its random-weights twin; the first is the headline, and says how the probes are
+    fitted that SAEs are scored beside."""
+    hook_names: tuple[str, ...] = ()
+    """Hook points to train SAEs at; none: the testbed's, or else two thirds up the residual stream."""
+    n_games: int = 1000
+    """Games a split to score on."""
+    positions: str | None = None
+    """Where boards are read: `ply`, the end of each ply, or a place of the game's notation (default: the game's)."""
+    training: TrainSAEConfig = TrainSAEConfig()
+    """How the SAEs are trained."""
+    saes: tuple[dict[str, Any], ...] = ()
+    """SAEs, each by its fields; a list as a value stands for one SAE for each of its entries."""
+    random_saes: tuple[dict[str, Any], ...] = ()
+    """The same, for the random-weights GPT."""
+    suite: str = "supervised"
+    """Scores to compute."""
+
+
+def expand(entries: Sequence[Mapping[str, Any]], d_model: int, source: str = "saes") -> list[SAEConfig]:
+    """Every SAE of a grid: the product of each entry's lists. Raises ConfigError naming source and entry."""
+    found = []
+    for place, entry in enumerate(entries):
+        if "architecture" not in entry:
+            raise ConfigError(f"{source}.{place}: needs an architecture")
+        axes = [
+            [(name, value) for value in (values if isinstance(values, list) else [values])]
+            for name, values in entry.items()
+        ]
+        try:
+            found += [sae_config(**{"d_model": d_model, **dict(chosen)}) for chosen in itertools.product(*axes)]
+        except ConfigError as error:
+            raise ConfigError(f"{source}.{place}: {error}") from None
+    return found
+
+
+def sweep_run(cfg: SweepConfig, *, out: str | Path | None = None, workers: int = 1, device: str = "auto") -> Path:
+    """Run a study (or what is missing of it) and return the folder that lists all its runs."""
+    began = time.perf_counter()
+    if cfg.testbed is None:
+        corpus_folder = generate_run(cfg.corpus, workers=workers)
+        corpus = Corpus.open(corpus_folder)
+        probed = probe_configs(cfg, corpus)
+        model_folder = train_gpt_run(corpus, model_settings(cfg), name=cfg.name, device=device)
+        folders: dict[str, Any] = {"name": cfg.name, "corpus": str(corpus_folder), "model": str(model_folder)}
+        inputs = {"corpus": corpus.hash, "model": run_hash(model_folder)}
+        if cfg.saes:
+            folders |= fit_probes(GameModel.load(model_folder, device), corpus, probed)
+    else:
+        folder = find_testbed(cfg.testbed)
+        testbed = load_testbed(folder, device)
+        folders = {"name": cfg.name, **_parts(folder)}
+        inputs = {"testbed": testbed.hash}
+        if "probes" not in folders:
+            folders |= fit_probes(testbed.model, testbed.corpus, probe_configs(cfg, testbed.corpus))
+    if cfg.saes:
+        names = cfg.hook_names or (None,)
+        folders["testbeds"] = [_on_testbed(cfg, _testbed_folder(cfg, folders, name, device), device) for name in names]
+    with Run("sweep", cfg.name, to_mapping(cfg), inputs, out) as run:
+        if not run.done:
+            write_json(run / SWEEP_FILE, folders)
+            run.log_time("sweep", time.perf_counter() - began)
+            run.finish()
+        return run.folder
+
+
+def _parts(folder: Path) -> dict[str, Any]:
+    """Where corpus and GPT of a testbed are, and its probes where it was packed with some."""
+    card = read_json(folder / CARD_FILE)
+    found: dict[str, Any] = {part: str(folder / card[part]) for part in ("corpus", "model")}
+    if (folder / SWEEP_FILE).exists():
+        listed = read_json(folder / SWEEP_FILE)
+        found |= {part: [str(folder / path) for path in listed[part]] for part in ("probes", "random_probes")}
+    return found
+
+
+def fit_probes(model: GameModel, corpus: Corpus, probed: Sequence[ProbeConfig]) -> dict[str, list[str]]:
+    """Probe runs on a GPT (`probes`) and on its random-weights twin (`random_probes`)."""
+    return {
+        listed: [str(probe_run(made, corpus, each, name=f"{each.property}-{name}")) for each in probed]
+        for listed, made, name in (("probes", model, "trained"), ("random_probes", model.random_twin(), "random"))
+    }
+
+
+def probe_configs(cfg: SweepConfig, corpus: Corpus) -> list[ProbeConfig]:
+    """The study's probes, with nothing left to default. Raises ValueError when the corpus lacks what one needs."""
+    game, probed = corpus.game, []
+    for each in cfg.probes:
+        prop = game.property(each.property or game.board_property)
+        check_known(prop, corpus)
+        place = place_name(game, corpus.tokenization, each.positions or cfg.positions)
+        probed.append(replace(each, property=prop.name, positions=place))
+    return probed
+
+
+def model_settings(cfg: SweepConfig) -> Any:
+    """The GPT's training config: the preset with the study's changes."""
+    return preset(cfg.preset, **cfg.model)
+
+
+def _testbed_folder(cfg: SweepConfig, folders: Mapping[str, Any], hook_name: str | None, device: str) -> Path:
+    """The testbed of a hook point: the one that the study was given, or one made of the same parts."""
+    choice: dict[str, Any] = {"n_games": cfg.n_games, "positions": cfg.positions}
+    if cfg.testbed is not None:
+        folder = find_testbed(cfg.testbed)
+        card = read_json(folder / CARD_FILE)
+        if hook_name in (None, card["hook_name"]):
+            return folder
+        choice = {key: card[key] for key in ("n_games", "positions", "properties")}
+    corpus, model = folders["corpus"], folders["model"]
+    return testbed_run(model, corpus, hook_name=hook_name, **choice, name=cfg.name, device=device)
+
+
+def _on_testbed(cfg: SweepConfig, folder: Path, device: str) -> dict[str, Any]:
+    """Train and score the grid on a testbed."""
+    testbed = load_testbed(folder, device)
+    trained = train_grid(testbed, cfg.saes, cfg.training, device)
+    random = train_grid(testbed.random_twin(), cfg.random_saes, cfg.training, device)
+    return score_all(folder, trained, random, suite=cfg.suite, probes=cfg.probes[0], device=device)
+
+
+def score_all(
+    folder: Path, saes: Sequence[Path], random_saes: Sequence[Path], *, suite: str, probes: ProbeConfig, device: str
+) -> dict[str, Any]:
+    """Score SAEs on a testbed beside every ceiling and floor, and list where what is: a testbed's part of a study."""
+    how: dict[str, Any] = {"suite": suite, "probes": probes, "device": device}
+    scored = score_saes([*saes, *random_saes], folder, **how)
+    baselines = score_baselines(folder, **how)
+    ceilings = score_ceilings(scored[: len(saes)], folder, **how, exact=len(saes) <= FEW)
+    return {
+        "testbed": str(folder),
+        "hook_name": read_json(folder / CARD_FILE)["hook_name"],
+        "saes": [str(path) for path in saes],
+        "random_saes": [str(path) for path in random_saes],
+        "scores": [str(path) for path in scored],
+        "baselines": str(baselines),
+        "ceilings": [str(path) for path in ceilings],
+    }
+
+
+def train_grid(testbed: Testbed, entries: Sequence[Mapping[str, Any]], cfg: TrainSAEConfig, device: str) -> list[Path]:
+    """Train every SAE of a grid on one stream of a testbed's activations; finished ones are reused."""
+    if not entries:
+        return []
+    store = testbed.harvest(cfg.n_harvested, cfg.harvest_dtype)
+    return train_saes_run(store, expand(entries, testbed.width), cfg, metadata=testbed_metadata(testbed), device=device)
+
+
+def sweep_config(values: Mapping[str, Any], source: str) -> SweepConfig:
+    """Validate a study, its grids included, before anything runs."""
+    cfg = from_mapping(SweepConfig, values, source)
+    check_study(cfg, source)
+    return cfg
+
+
+def check_study(cfg: SweepConfig, source: str) -> None:
+    """Raises ConfigError, or what the game says, for what a study's fields alone do not show to be wrong."""
+    if cfg.suite not in SUITES:
+        raise ConfigError(f"{source}: unknown suite '{cfg.suite}'; the suites are {', '.join(SUITES)}")
+    if not cfg.probes:
+        raise ConfigError(f"{source}: probes: give one at least; SAEs are scored beside it")
+    if cfg.testbed is None:
+        game, tokenization = load_game(cfg.corpus.game), cfg.corpus.tokenization
+        d_model = model_settings(cfg).d_model
+    else:
+        given = ("corpus", "preset", "model", "n_games", "positions")
+        own = {name for name in given if getattr(cfg, name) != _unset(name)}
+        if own:
+            raise ConfigError(f"{source}: a study of the testbed '{cfg.testbed}' cannot have its own {sorted(own)[0]}")
+        folder = find_testbed(cfg.testbed)
+        card = read_json(folder / read_json(folder / CARD_FILE)["model"] / game_model.CARD_FILE)
+        game, tokenization, d_model = load_game(card["game"]), card["tokenization"], card["gpt"]["d_model"]
+    for each in cfg.probes:
+        game.property(each.property or game.board_property)
+    for place in (cfg.positions, *(each.positions for each in cfg.probes)):
+        place_name(game, tokenization or game.default_tokenization, place)
+    expand(cfg.saes, d_model, f"{source}: saes")
+    expand(cfg.random_saes, d_model, f"{source}: random_saes")
+
+
+def _unset(name: str) -> Any:
+    return getattr(SweepConfig(name=""), name)

@@ -1,0 +1,107 @@
+"""What all figures share: colours, markers, axes, and how hook points and squares are called.
+
+An architecture has one colour and one marker in all figures (first Okabe and Ito's colours, which colour-blind readers
+tell apart); random-GPT SAEs are grey, baselines are horizontal lines.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+from boardgame_sae.activations.hook_points import layer_of
+from boardgame_sae.games import Game
+from boardgame_sae.saes.registry import architectures
+
+COLOURS = (
+    *("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9"),
+    *("#7A4FBF", "#8C6D1F", "#44AA99", "#882255", "#332288", "#F781BF"),
+)
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
+GREY, INK = "#8a8a8a", "#222222"
+STYLE: dict[Any, Any] = {
+    "font.family": "DejaVu Sans",
+    "font.size": 10,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.alpha": 0.25,
+    "legend.frameon": False,
+    "savefig.dpi": 120,
+}
+Curve = Sequence[Mapping[str, float]]
+"""The lines of a metrics.jsonl."""
+
+
+def look(architecture: str) -> tuple[str, str]:
+    """The colour and the marker of an architecture, the same in every figure and on the page."""
+    known = architectures()
+    place = known.index(architecture) if architecture in known else len(known)
+    turns, place = divmod(place, len(COLOURS))
+    return COLOURS[place], MARKERS[(place + 5 * turns) % len(MARKERS)]  # a colour's second time, with another marker
+
+
+def plain_log(axis: Any, values: Sequence[float], set_limits: Any) -> None:
+    """Tick labels 5, 10, 20, 50 in place of powers of ten (more where one decade holds all), and room at the ends."""
+    positive = [value for value in values if value > 0]
+    if positive:
+        set_limits(min(positive) / 1.35, max(positive) * 1.35)
+    narrow = bool(positive) and max(positive) < 10 * min(positive)
+    axis.set_major_locator(LogLocator(subs=(1.0, 1.5, 2.0, 3.0, 5.0, 7.0) if narrow else (1.0, 2.0, 5.0)))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_minor_formatter(NullFormatter())
+
+
+def legend_below(figure: Figure, axes: Sequence[Axes], columns: int = 4) -> None:
+    """One legend under the figure, each label once."""
+    known: dict[str, Any] = {}
+    for each in axes:
+        for handle, text in zip(*each.get_legend_handles_labels(), strict=True):
+            known.setdefault(text, handle)
+    if known:
+        fitting = int(16 * figure.get_figwidth() / (8 + max(map(len, known))))  # letters an inch; the line is worth 8
+        columns = max(1, min(columns, len(known), fitting))
+        figure.legend(known.values(), known.keys(), loc="outside lower center", ncols=columns, fontsize=8)
+
+
+def points(curve: Curve, name: str) -> tuple[list[float], list[float]]:
+    """Steps and values of one logged number."""
+    known = [line for line in curve if name in line]
+    return [line["step"] for line in known], [line[name] for line in known]
+
+
+def depth(hook_name: str) -> tuple[int, int, str]:
+    """Sort hook points as a forward pass meets them."""
+    inside = hook_name.startswith("blocks.")
+    layer = layer_of(hook_name) if inside else -1 if "embed" in hook_name else 10**6
+    place = 0 if hook_name.endswith("resid_pre") else 2 if hook_name.endswith("resid_post") else 1
+    return layer, place, hook_name
+
+
+def hook_title(hook_name: str) -> str:
+    """What figures call a hook point: `block 2` for the residual stream after it."""
+    if hook_name == "blocks.0.hook_resid_pre":
+        return "embedding"
+    if hook_name.endswith(".hook_resid_post"):
+        return f"block {layer_of(hook_name)}"
+    return hook_name.removeprefix("blocks.")
+
+
+def coordinates(game: Game) -> tuple[list[str], list[str]]:
+    """Names of the board's columns and rows, the first column and the first row first: a, b, .. and 1, 2, .."""
+    n_rows, n_columns = game.shape
+    rows = [game.squares[row * n_columns : (row + 1) * n_columns] for row in range(n_rows)]
+    columns = [game.squares[column::n_columns] for column in range(n_columns)]
+    return [_shared(names, front=True) for names in columns], [_shared(names, front=False) for names in rows]
+
+
+def _shared(names: Sequence[str], *, front: bool) -> str:
+    """What the names of a column's squares (front) or of a row's (back) share: `a`, `1`."""
+    first, *others = names
+    for size in range(len(first), 0, -1):
+        part = first[:size] if front else first[-size:]
+        if all(name.startswith(part) if front else name.endswith(part) for name in others):
+            return part
+    return ""

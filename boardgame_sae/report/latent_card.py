@@ -1,0 +1,156 @@
+"""One latent: the property it stands for, the boards that switch it on, and what those boards have in common.
+
+Boards are plain data, one character a square, so that a page can draw them; nothing here is a picture.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import numpy as np
+import torch
+
+from boardgame_sae.files import RunError
+from boardgame_sae.games import Game
+from boardgame_sae.metrics.counting.latent_columns import Latents, as_latents
+from boardgame_sae.metrics.results import LATENTS_FILE
+from boardgame_sae.metrics.subject import ROWS_AT_ONCE
+from boardgame_sae.testbeds.testbed import Testbed
+
+N_BOARDS = 8
+EMPTY = "."
+"""How `Game.cells` writes an empty square."""
+Card = dict[str, Any]
+
+
+def latent_cards(
+    testbed: Testbed, sae: Any, table: Mapping[str, np.ndarray], n: int, *, n_boards: int = N_BOARDS
+) -> list[Card]:
+    """The n latents of an SAE that tell a class best, on test, by how far above chance the F1 is.
+
+    sae: what was scored; `encode` is all that is used. table: its latents, as `read_latents` reads them. A card holds:
+    property, label, latent, f1, precision, recall, threshold (a share of the largest activation on train), chance (F1
+    of saying yes always), base (share of positions where it is true), n_precise (of how many classes the latent is a
+    classifier of 95% precision), density (share where the latent is above zero), on (share where it is above its
+    threshold), boards (where it is most active) and mean (what its boards have).
+    """
+    chosen = best_latents(table, n)
+    if not chosen:
+        return []
+    latents = encode_latents(testbed, sae, chosen)
+    facts = [{name: values[f] for name, values in table.items()} for f in chosen]
+    return [_card(testbed, each, latents.columns(i, i + 1), n_boards) for i, each in enumerate(facts)]
+
+
+def read_latents(folder: str | Path) -> dict[str, np.ndarray]:
+    """The table of latents of a score run: a column for each name. Raises RunError when it is missing or damaged."""
+    path = Path(folder) / LATENTS_FILE
+    if not path.exists():
+        raise RunError(f"{path}: no such file; an older version scored the SAE: remove the folder and score it again")
+    try:
+        with duckdb.connect(":memory:", config={"threads": 1}) as database:
+            found = database.execute("SELECT * FROM read_parquet(?) ORDER BY latent", [str(path)]).fetchnumpy()
+    except duckdb.Error as error:
+        raise RunError(f"{path}: damaged ({error}); remove its folder and score the SAE again") from error
+    return {name: np.asarray(values) for name, values in found.items()}
+
+
+def best_latents(table: Mapping[str, np.ndarray], n: int) -> list[int]:
+    """The n latents farthest above chance, of those that are ever on; of equal ones the first."""
+    ranked_F = np.argsort(-table["above_chance"], kind="stable")
+    return [int(f) for f in ranked_F if table["property"][f]][:n]
+
+
+@torch.no_grad()
+def encode_latents(testbed: Testbed, sae: Any, chosen: Sequence[int]) -> Latents:
+    """The chosen latents, in that order, at all test positions."""
+    device, parts = getattr(sae, "device", torch.device("cpu")), []
+    for start, stop, *_ in testbed.spans("test"):
+        for acts_ND in testbed.read("test", start, stop).split(ROWS_AT_ONCE):
+            parts.append(as_latents(sae.encode(acts_ND.to(device))[:, list(chosen)].cpu()))
+    return Latents.concatenate(parts)
+
+
+def _card(testbed: Testbed, about: Mapping[str, Any], latent: Latents, n_boards: int) -> Card:
+    """about: its row of the table of latents."""
+    kind = latent.values_Z.dtype.type  # the scores compare in the activations' own precision
+    on_Z = latent.rows_Z[latent.values_Z > kind(about["threshold"]) * kind(about["max_activation"])]
+    chance = float(about["always_on"])
+    return {
+        **{name: str(about[name]) for name in ("property", "label")},
+        **{name: int(about[name]) for name in ("latent", "n_precise")},
+        **{name: _rounded(about[name]) for name in ("f1", "precision", "recall", "threshold", "density")},
+        "chance": _rounded(chance),
+        "base": _rounded(chance / (2 - chance)),  # chance is 2p / (1 + p)
+        "on": _rounded(len(on_Z) / max(latent.n_positions, 1)),
+        "boards": _top_boards(testbed, latent, n_boards),
+        "mean": mean_boards(testbed, on_Z),
+    }
+
+
+def _top_boards(testbed: Testbed, latent: Latents, n_boards: int) -> list[Card]:
+    """Where a latent is most active, strongest first: one position a game, and no board twice."""
+    where, boards = testbed.positions("test"), []
+    games, seen = set(), set()
+    for place in np.argsort(-latent.values_Z, kind="stable"):
+        row = int(latent.rows_Z[place])
+        if len(boards) == n_boards:
+            break
+        if where.game_N[row] in games:
+            continue
+        games.add(where.game_N[row])
+        board = board_at(testbed, int(where.games_B[where.game_N[row]]), int(where.ply_N[row]))
+        if board["cells"] not in seen:
+            seen.add(board["cells"])
+            boards.append({**board, "activation": _rounded(latent.values_Z[place])})
+    return boards
+
+
+def board_at(testbed: Testbed, game_place: int, ply: int) -> Card:
+    """A position of a corpus game: cells, squares of the last move, who is to move, and the game up to there."""
+    game = testbed.corpus.game
+    moves = next(iter(testbed.corpus.record(np.array([game_place])))).tolist()[:ply]
+    position = before = game.start()
+    for move in moves:
+        before, position = position, game.play(position, move)
+    cells = game.cells(position)
+    return {
+        "cells": cells,
+        "last": last_squares(game.cells(before), cells),
+        "first_to_move": bool(game.mover(position)),
+        "ply": ply,
+        "text": _text(game, moves),
+    }
+
+
+def last_squares(before: str, after: str) -> list[int]:
+    """Squares that the last move put something on: those filled of late, or else (a capture) those that changed."""
+    changed = [s for s, (old, new) in enumerate(zip(before, after, strict=True)) if old != new and new != EMPTY]
+    return [s for s in changed if before[s] == EMPTY] or changed
+
+
+def mean_boards(testbed: Testbed, on_Z: np.ndarray) -> list[Card]:
+    """How often squares show each class of the headline property where a latent is on, less how often on all of test.
+
+    on_Z: the rows where it is on. The two classes that differ most, as (class, difference by square); they are stated
+    for the player to move. None where the latent is never on or the property is not about squares.
+    """
+    columns, n_squares = testbed.columns[0], len(testbed.corpus.game.squares)
+    if len(on_Z) == 0 or (columns.square_P < 0).any():
+        return []
+    labels_NP = testbed.labels("test")[:, columns.start : columns.stop]
+    difference_SC = (labels_NP[on_Z].mean(0) - labels_NP.mean(0)).reshape(n_squares, -1)
+    names = testbed.corpus.game.property(columns.name).classes or (columns.name,)
+    widest = sorted(np.argsort(-np.abs(difference_SC).max(0), kind="stable")[:2].tolist())
+    return [{"class": names[c], "difference": [_rounded(value) for value in difference_SC[:, c]]} for c in widest]
+
+
+def _text(game: Game, moves: Sequence[int]) -> str:
+    """Moves as written, with a space between moves that hold none of their own."""
+    pieces = game.pieces(list(moves))
+    return "".join(pieces) if any(" " in piece for piece in pieces) else " ".join(pieces)
+
+
+def _rounded(value: Any) -> float:
+    return round(float(value), 4)

@@ -1,0 +1,270 @@
+"""Confidence intervals by resampling games: positions of one game hang together, games do not.
+
+A score that is a function of counts summed over games is resampled without touching positions again: each resample is
+a vector of how often every game is drawn, times the counts per game. SAEs trained with several seeds vary too, and are
+too few to be resampled: their share of the variance is added by Student's t.
+"""
+
+import itertools
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple, TypeAlias
+
+import numpy as np
+import torch
+from scipy.sparse import csr_array
+from scipy.special import stdtrit
+
+from boardgame_sae.metrics.counting.game_counts import GameCounts
+from boardgame_sae.metrics.counting.latent_columns import LabelsLike, to_numpy
+
+Statistic: TypeAlias = Callable[[np.ndarray], np.ndarray]
+"""From sums (R, P, 3) float64 of hit, said and true over games to (R,) numbers, or to (R, K), K at once."""
+
+N_RESAMPLES, SEED, LEVEL = 1000, 0, 0.95
+"""Resamples, the seed of their draw, and the share of them inside an interval, unless told otherwise."""
+_CHUNK_BYTES = 2**26
+_GAMES_AT_ONCE = 256
+
+
+class Estimate(NamedTuple):
+    """A number measured on games, and how far it may be off."""
+
+    value: float
+    """On all the games, each once; the mean over seeds where there are several."""
+    interval: tuple[float, float]
+    """Where the number is expected on other games of the same kind (and seeds), at the level asked for."""
+
+
+def bootstrap_interval(
+    statistic: Callable[[Any], Any],
+    counts_BX: LabelsLike,
+    *,
+    n_resamples: int = N_RESAMPLES,
+    seed: int = SEED,
+    level: float = LEVEL,
+) -> tuple[float, float]:
+    """The percentile interval of a statistic of summed counts, under resampling of the B games with replacement.
+
+    statistic: maps sums (R resamples, ...) float64, a tensor where counts_BX is one and else an array, to (R,).
+    counts_BX: (B games, ...) numbers: each game's share of the sums.
+    level: the share of resamples inside; (1 - level) / 2 of them lie beyond either end, by linear interpolation.
+    Resample r draws `numpy.random.default_rng(seed).integers(B, size=(R, B))[r]`, however it is computed. An undefined
+    statistic (nan) in any resample makes both ends nan.
+    Raises ValueError when there is no game, no resample, level is not between 0 and 1, or the statistic returns
+    another shape.
+    Source: Efron and Tibshirani 1993, An Introduction to the Bootstrap, section 13.3.
+    """
+    counts = to_numpy(counts_BX).astype(np.float64)
+    n_games = len(counts) if counts.ndim else 0
+    _check(n_games, n_resamples, level)
+    chunk = max(1, _CHUNK_BYTES // (8 * (3 * n_games + counts[0].size + 1)))
+    values: list[np.ndarray] = []
+    for weights_RB in _draws(n_games, n_resamples, seed, chunk):
+        size = len(weights_RB)
+        sums = (weights_RB @ counts.reshape(n_games, -1)).reshape(size, *counts.shape[1:])
+        value_R = to_numpy(statistic(torch.from_numpy(sums) if isinstance(counts_BX, torch.Tensor) else sums))
+        if value_R.shape != (size,):
+            raise ValueError(f"the statistic must give one number per resample, ({size},), not {value_R.shape}")
+        values.append(value_R)
+    return _percentiles(np.concatenate(values)[:, None], level)[0]
+
+
+def resampled(
+    counts: GameCounts, statistic: Statistic, *, n_resamples: int = N_RESAMPLES, seed: int = SEED
+) -> np.ndarray:
+    """A statistic on resamples of the B games with replacement: (R, K) float64, K = 1 where it gives one number.
+
+    Resample r draws the games that resample r of `bootstrap_interval` draws. The sums are whole numbers, held exactly;
+    beside the counts it takes about three times 64 MiB, or one resample where that is more.
+    Raises ValueError when there is no game or no resample, or the statistic returns another shape.
+    """
+    return _resampled([counts], statistic, n_resamples, seed)[0]
+
+
+def estimates(
+    counts: GameCounts, statistic: Statistic, *, n_resamples: int = N_RESAMPLES, seed: int = SEED, level: float = LEVEL
+) -> list[Estimate]:
+    """Each of the statistic's K numbers on all games, with its percentile interval as in `bootstrap_interval`.
+
+    An undefined statistic (nan) in any resample makes both ends of its interval nan.
+    Raises ValueError when there is no game, no resample, level is not between 0 and 1, or the statistic returns
+    another shape.
+    Source: Efron and Tibshirani 1993, An Introduction to the Bootstrap, section 13.3.
+    """
+    return pooled([counts], statistic, n_resamples=n_resamples, seed=seed, level=level)
+
+
+def pooled(
+    counts_of_seeds: Sequence[GameCounts],
+    statistic: Statistic,
+    *,
+    n_resamples: int = N_RESAMPLES,
+    seed: int = SEED,
+    level: float = LEVEL,
+) -> list[Estimate]:
+    """The mean of a statistic over S training seeds scored on the same games; games and seeds both vary.
+
+    Games are resampled, the same draw for every seed. Resampling the seeds too would be too narrow: drawn anew from
+    themselves, S of them spread by a factor sqrt((S - 1) / S) too little, and knowing that spread from 3 alone calls
+    for Student's t, 4.3 standard errors either way, where the bootstrap takes at most 2. So the seeds' share is t's:
+
+        value_r = mean over seeds on resample r + t_r sd / sqrt(S)
+
+    with t_r the R equally likely quantiles of Student's t with S - 1 degrees of freedom in random order, and sd^2 the
+    variance over seeds on all games, less what resampled games do to one seed and not to another, not below 0: that is
+    in the resamples already, and counted twice it made 95% intervals hold up to 98%. With one seed only games vary:
+    the interval says nothing about training again.
+    Raises ValueError as `estimates` does, and when there is no seed or they were not scored on the same games.
+    Source: Efron and Tibshirani 1993, section 13.3, for the games; Welch 1947, Biometrika 34, for the seeds.
+    """
+    return _estimates([counts_of_seeds], [1], statistic, n_resamples, seed, level)
+
+
+def difference(
+    a: Sequence[GameCounts],
+    b: Sequence[GameCounts],
+    statistic: Statistic,
+    *,
+    n_resamples: int = N_RESAMPLES,
+    seed: int = SEED,
+    level: float = LEVEL,
+) -> list[Estimate]:
+    """How much larger a statistic is for a than for b, each a number of training seeds, all scored on the same games.
+
+    Games are resampled as in `pooled`, the same draw for both sides, so that what makes a game hard for both cancels.
+    Both sides' seeds vary by themselves: one t of standard error sqrt(sd_a^2 / S_a + sd_b^2 / S_b) with the degrees of
+    freedom of Welch and Satterthwaite (two t's of their own, added, made 95% intervals hold 99%). Of a side of one
+    seed only games vary.
+    Raises ValueError as `estimates` does, and when a side is empty or the two were not scored on the same games.
+    Source: Efron and Tibshirani 1993, section 13.3, for the games; Welch 1947, Biometrika 34, for the seeds.
+    """
+    return _estimates([a, b], [1, -1], statistic, n_resamples, seed, level)
+
+
+def _estimates(
+    sides: Sequence[Sequence[GameCounts]],
+    signs: Sequence[int],
+    statistic: Statistic,
+    n_resamples: int,
+    seed: int,
+    level: float,
+) -> list[Estimate]:
+    """The sum over sides of sign times mean over seeds, with its interval."""
+    everyone = [counts for side in sides for counts in side]
+    if not all(sides):
+        raise ValueError("there is no seed to score")
+    _check(everyone[0].n_games, n_resamples, level)
+    _check_same_games(everyone)
+    on_all_SK = np.concatenate([_values(statistic, counts.totals()[None].astype(np.float64)) for counts in everyone])
+    resampled_SRK = _resampled(everyone, statistic, n_resamples, seed)
+    ends = np.cumsum([0, *map(len, sides)])
+    parts = [_side(on_all_SK[i:j], resampled_SRK[i:j]) for i, j in itertools.pairwise(ends)]
+    value_K = np.sum([sign * part.value_K for sign, part in zip(signs, parts, strict=True)], axis=0)
+    games_RK = np.sum([sign * part.games_RK for sign, part in zip(signs, parts, strict=True)], axis=0)
+    variance_K = np.sum([part.variance_K for part in parts], axis=0)
+    squares_K = np.sum([part.variance_K**2 / max(1, part.freedom) for part in parts], axis=0)
+    freedom_K = np.divide(variance_K**2, squares_K, out=np.ones_like(value_K), where=squares_K != 0)
+    # quantiles in random order, not random numbers: t of few degrees of freedom has tails too rare to be drawn well
+    share_R = (np.random.default_rng([seed, 1]).permutation(n_resamples) + 0.5) / n_resamples
+    seeds_RK = stdtrit(freedom_K, share_R[:, None]) * np.sqrt(variance_K)
+    intervals = _percentiles(games_RK + seeds_RK, level)
+    return [Estimate(float(value), interval) for value, interval in zip(value_K, intervals, strict=True)]
+
+
+class _Side(NamedTuple):
+    """What S seeds say about K statistics."""
+
+    value_K: np.ndarray
+    """Mean over seeds on all games."""
+    games_RK: np.ndarray
+    """Mean over seeds on resampled games."""
+    variance_K: np.ndarray
+    """Of the mean over seeds, from what sets seeds apart on any games; 0 with one seed."""
+    freedom: int
+    """S - 1."""
+
+
+def _side(on_all_SK: np.ndarray, resampled_SRK: np.ndarray) -> _Side:
+    n_seeds, games_RK = len(on_all_SK), resampled_SRK.mean(0)
+    value_K = on_all_SK.mean(0)
+    if n_seeds == 1:
+        return _Side(value_K, games_RK, np.zeros_like(value_K), 0)
+    own_K = (resampled_SRK - games_RK).var(1).sum(0) / (n_seeds - 1)  # what games do to one seed and not to another
+    variance_K = np.maximum(0, on_all_SK.var(0, ddof=1) - own_K) / n_seeds
+    return _Side(value_K, games_RK, variance_K, n_seeds - 1)
+
+
+def _check(n_games: int, n_resamples: int, level: float = 0.5) -> None:
+    if not n_games:
+        raise ValueError("there is no game to resample")
+    if n_resamples < 1 or not 0 < level < 1:
+        raise ValueError(f"n_resamples={n_resamples} must be positive and level={level} between 0 and 1")
+
+
+def _check_same_games(everyone: Sequence[GameCounts]) -> None:
+    first = everyone[0]
+    for other in everyone[1:]:
+        if other.n_games != first.n_games:
+            raise ValueError(f"one was scored on {first.n_games} games, another on {other.n_games}: not the same games")
+        if other.n_properties != first.n_properties:
+            raise ValueError(f"one was scored on {first.n_properties} properties, another on {other.n_properties}")
+        ours, theirs = ((part.indptr, part.indices, part.data) for part in (first.true, other.true))
+        if not all(map(np.array_equal, ours, theirs)):  # they are in canonical form: equal counts have equal arrays
+            raise ValueError("the truth in some game differs: they were not scored on the same games and properties")
+
+
+def _resampled(everyone: Sequence[GameCounts], statistic: Statistic, n_resamples: int, seed: int) -> np.ndarray:
+    """A statistic of S counts of the same number of games on the same resamples: (S, R, K)."""
+    n_games, n_properties = everyone[0].n_games, max(counts.n_properties for counts in everyone)
+    _check(n_games, n_resamples)
+    chunk = max(1, _CHUNK_BYTES // (8 * 3 * (n_games + n_properties)))
+    found: list[list[np.ndarray]] = []
+    for weights_RB in _draws(n_games, n_resamples, seed, chunk):
+        found.append([_values(statistic, _sums(weights_RB, counts)) for counts in everyone])
+    return np.stack([np.concatenate(values) for values in zip(*found, strict=True)])
+
+
+def _sums(weights_RB: np.ndarray, counts: GameCounts) -> np.ndarray:
+    """The sums over drawn games: (R, P, 3) float64."""
+    sums_XRP = np.zeros((3, len(weights_RB), counts.n_properties))
+    for sums_RP, part in zip(sums_XRP, (counts.hit, counts.said, counts.true), strict=True):
+        for first in range(0, counts.n_games, _GAMES_AT_ONCE):
+            # a few games made dense: BLAS beats scipy's products with sparse matrices at the densities met here
+            sums_RP += weights_RB[:, first : first + _GAMES_AT_ONCE] @ _dense(part, first, counts.n_properties)
+    return np.moveaxis(sums_XRP, 0, -1)
+
+
+def _dense(part: csr_array, first: int, n_properties: int) -> np.ndarray:
+    """The counts of at most `_GAMES_AT_ONCE` games from the first on, (games, P) float64."""
+    indptr = part.indptr[
+        first : first + _GAMES_AT_ONCE + 1
+    ]  # read here: slicing a scipy matrix costs more than the sum
+    dense_BP = np.zeros((len(indptr) - 1, n_properties))
+    entries = slice(indptr[0], indptr[-1])
+    dense_BP[np.repeat(np.arange(len(dense_BP)), np.diff(indptr)), part.indices[entries]] = part.data[entries]
+    return dense_BP
+
+
+def _values(statistic: Statistic, sums_RPX: np.ndarray) -> np.ndarray:
+    """The statistic as (R, K) float64. Raises ValueError on another shape."""
+    value_RK = np.asarray(statistic(sums_RPX), dtype=np.float64)
+    size = len(sums_RPX)
+    if value_RK.ndim not in (1, 2) or len(value_RK) != size:
+        shape = value_RK.shape
+        raise ValueError(f"the statistic must give ({size},) or ({size}, K) numbers, one row per resample, not {shape}")
+    return value_RK.reshape(size, -1) if value_RK.ndim == 1 else value_RK
+
+
+def _draws(n_games: int, n_resamples: int, seed: int, chunk: int) -> Iterator[np.ndarray]:
+    """How often each resample draws each game, (at most `chunk`, B) float64 at a time; the same in any chunks."""
+    rng = np.random.default_rng(seed)
+    for first in range(0, n_resamples, chunk):
+        size = min(chunk, n_resamples - first)
+        drawn_RB = rng.integers(n_games, size=(size, n_games)) + n_games * np.arange(size)[:, None]
+        yield np.bincount(drawn_RB.ravel(), minlength=size * n_games).reshape(size, n_games).astype(np.float64)
+
+
+def _percentiles(values_RK: np.ndarray, level: float) -> list[tuple[float, float]]:
+    """The ends between which a share `level` of each column lies, as much beyond either, by linear interpolation."""
+    low_K, high_K = np.quantile(values_RK, [(1 - level) / 2, (1 + level) / 2], axis=0)
+    return list(zip(low_K.tolist(), high_K.tolist(), strict=True))

@@ -1,0 +1,137 @@
+"""JumpReLU SAEs: a learned threshold for each latent, trained through its own step.
+
+z = pre 1[pre > threshold], with pre = x W_enc + b_enc: below its threshold a latent is off, above it is not shrunk. The
+number of latents on, L0 = E sum_f 1[pre_f > threshold_f], is penalised itself; its step has no gradient, so that the
+thresholds get the gradient of a step blurred by a rectangle of width epsilon (the bandwidth),
+
+    d z_f / d threshold_f = -(threshold_f / epsilon) 1[|pre_f - threshold_f| < epsilon / 2]
+    d L0  / d threshold_f = -(1 / epsilon)           1[|pre_f - threshold_f| < epsilon / 2].
+
+`sparsity_loss` says what is added to E|x - x_hat|^2: `l0_target` coefficient (L0 / target - 1)^2, which ends at a
+wanted L0; `l0` coefficient L0, as in the paper; `tanh` coefficient E sum_f tanh(tanh_scale z_f |W_dec,f|), whose
+gradient reaches the encoder too (Anthropic, January 2025).
+
+Source: Rajamanoharan et al. 2024 (arXiv 2407.14435), sections 3 and 4. dictionary_learning steps the latents after the
+jump, so that only the upper half of the rectangle counts and thresholds move half as much (below epsilon / 2 every
+latent that is off counts as near, and they move far too much); and lets them go below zero.
+"""
+
+from typing import Any, ClassVar, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.autograd import Function
+
+from boardgame_sae.config import config
+from boardgame_sae.saes.architectures.relu import PenaltyConfig, PenaltySAE
+from boardgame_sae.saes.registry import architecture
+from boardgame_sae.saes.sparse.active_latents import Above, Active, Rule
+
+
+@config
+class JumpReLUConfig(PenaltyConfig):
+    """JumpReLU."""
+
+    architecture: Literal["jumprelu"] = "jumprelu"  # pyright: ignore[reportIncompatibleVariableOverride]
+    subtract_b_dec: bool = False
+    """Whether b_dec is taken from the activations before they are encoded."""
+    sparsity_loss: Literal["l0_target", "l0", "tanh"] = "l0_target"
+    """What is penalised: the distance of L0 from a target, L0, or a smooth count of latents."""
+    sparsity_coefficient: float = 1.0
+    """Weight of the sparsity penalty."""
+    target_l0: float = 20.0
+    """Latents that should be on at a position."""
+    bandwidth: float = 0.001
+    """Width epsilon of the rectangle that blurs the step."""
+    threshold_start: float = 0.001
+    """Every threshold at first."""
+    tanh_scale: float = 4.0
+    """How steeply the smooth count rises."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.target_l0 <= 0 or self.bandwidth <= 0 or self.threshold_start < 0 or self.tanh_scale <= 0:
+            raise ValueError("target_l0, bandwidth and tanh_scale must be above 0, and threshold_start not below")
+
+
+@architecture(JumpReLUConfig)
+class JumpReLUSAE(PenaltySAE):
+    """z = pre 1[pre > threshold], pre = x W_enc + b_enc (less b_dec first, if so configured).
+
+    Also the inference form of the batch-wise TopK SAEs, all thresholds alike.
+    Source: Rajamanoharan et al. 2024 (arXiv 2407.14435); target, betas and defaults as in dictionary_learning.
+    """
+
+    grad_clip: ClassVar[float | None] = 1.0
+    betas: ClassVar[tuple[float, float]] = (0.0, 0.999)
+    per_latent: ClassVar[tuple[str, ...]] = ("b_enc", "threshold")
+
+    def __init__(self, cfg: JumpReLUConfig) -> None:
+        super().__init__(cfg)
+        self.threshold = nn.Parameter(torch.full((cfg.n_latents,), cfg.threshold_start))
+
+    def rule(self) -> Rule:
+        """On where the pre-activation exceeds the latent's threshold."""
+        return Above(self.threshold.detach())
+
+    def training_rule(self, step: int) -> Rule:  # noqa: ARG002 (the base class's signature)
+        """Also those a little below, whose thresholds get a gradient."""
+        return Above(self.threshold.detach() - self.cfg.bandwidth / 2)
+
+    def latents(self, active: Active) -> Tensor:
+        """The pre-activations above their threshold."""
+        threshold = active.at(self.threshold).expand_as(active.pre)
+        return active.inside(_Jump.apply(active.pre, threshold, self.cfg.bandwidth))  # pyright: ignore[reportArgumentType]
+
+    def penalty(self, active: Active, z: Tensor) -> Tensor:
+        """The penalty of this SAE's kind, coefficient included."""
+        n, cfg = max(1, active.shape[0]), self.cfg
+        if cfg.sparsity_loss == "tanh":
+            smooth = torch.tanh(cfg.tanh_scale * z * active.at(self.W_dec.norm(dim=1)))
+            return cfg.sparsity_coefficient * smooth.sum() / n
+        threshold = active.at(self.threshold).expand_as(active.pre)
+        steps = _Step.apply(active.pre, threshold, cfg.bandwidth)
+        l0 = active.inside(steps).sum() / n  # pyright: ignore[reportArgumentType]
+        return cfg.sparsity_coefficient * (l0 if cfg.sparsity_loss == "l0" else (l0 / cfg.target_l0 - 1) ** 2)
+
+    @torch.no_grad()
+    def constrain(self) -> None:
+        """Decoder rows of norm 1, thresholds not below 0."""
+        super().constrain()
+        self.threshold.clamp_(min=0)
+
+
+class _Jump(Function):
+    """pre 1[pre > threshold]."""
+
+    @staticmethod
+    def forward(ctx: Any, pre: Tensor, threshold: Tensor, bandwidth: float) -> Tensor:
+        ctx.save_for_backward(pre, threshold)
+        ctx.bandwidth = bandwidth
+        return torch.where(pre > threshold, pre, 0.0)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Any:
+        pre, threshold = ctx.saved_tensors
+        near = (pre - threshold).abs() < ctx.bandwidth / 2
+        return (
+            torch.where(pre > threshold, grads[0], 0.0),
+            torch.where(near, grads[0] * threshold * (-1 / ctx.bandwidth), 0.0),
+            None,
+        )
+
+
+class _Step(Function):
+    """1[pre > threshold]; no gradient reaches pre."""
+
+    @staticmethod
+    def forward(ctx: Any, pre: Tensor, threshold: Tensor, bandwidth: float) -> Tensor:
+        ctx.save_for_backward(pre, threshold)
+        ctx.bandwidth = bandwidth
+        return (pre > threshold).to(pre.dtype)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Any:
+        pre, threshold = ctx.saved_tensors
+        near = (pre - threshold).abs() < ctx.bandwidth / 2
+        return None, torch.where(near, grads[0] * (-1 / ctx.bandwidth), 0.0), None

@@ -1,0 +1,91 @@
+"""Matryoshka SAEs: nested dictionaries, each of which must reconstruct alone.
+
+A wide dictionary splits general features into special ones and lets the general go missing where a special one fires
+(absorption). Here the first 1/32, 1/16, ... of the latents are dictionaries of their own: with x_hat_i the
+reconstruction by the latents of the i-th prefix, the error to minimise is the mean over prefixes
+
+    mean_i E|x - x_hat_i|^2,
+
+so that early latents must be general and late ones add detail. `matryoshka_batch_topk` chooses latents as BatchTopK
+does, over all of them together, with AuxK on what the full dictionary misses; `matryoshka` has ReLU latents and the
+standard SAE's L1 penalty. Source: Bussmann et al. 2025 (arXiv 2503.17547); fixed prefixes with ReLU: Nabeshima 2024,
+"Matryoshka Sparse Autoencoders". (dictionary_learning divides twice by the number of prefixes, SAELens not at all.)
+"""
+
+from itertools import accumulate
+from typing import Literal
+
+from torch import Tensor
+
+from boardgame_sae.config import config
+from boardgame_sae.saes.architectures.relu import ReLUConfig, ReLUSAE
+from boardgame_sae.saes.architectures.topk import BatchTopKConfig, BatchTopKSAE
+from boardgame_sae.saes.registry import architecture, as_inference
+from boardgame_sae.saes.sae import SAE, SAEConfig, squared_error
+from boardgame_sae.saes.sparse.active_latents import Active
+
+
+@config
+class NestingConfig(SAEConfig):
+    """Which dictionaries are nested."""
+
+    group_fractions: tuple[float, ...] = (1 / 32, 1 / 16, 1 / 8, 1 / 4, 17 / 32)
+    """Shares of the latents that each prefix adds to the one before; they sum to 1."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.group_fractions or min(self.group_fractions) <= 0 or abs(sum(self.group_fractions) - 1) > 1e-6:
+            raise ValueError("group_fractions are positive and sum to 1")
+        if self.ends[0] < 1:
+            raise ValueError(f"with {self.n_latents} latents the first prefix would have none; give larger fractions")
+
+    @property
+    def ends(self) -> tuple[int, ...]:
+        """How many latents each prefix has; the last has all."""
+        sizes = [int(share * self.n_latents) for share in self.group_fractions[:-1]]
+        return (*accumulate(sizes), self.n_latents)
+
+
+class Nested(SAE):
+    """An SAE whose prefixes reconstruct, too."""
+
+    def reconstruct(self, x_ND: Tensor, active: Active, z: Tensor) -> tuple[Tensor, Tensor]:
+        """The full reconstruction (N, d_model), and the mean error of all prefixes."""
+        x_hat_GND = active.decode_prefixes(z, self.W_dec, self.b_dec, self.cfg.ends)
+        return x_hat_GND[-1], squared_error(x_hat_GND, x_ND.expand_as(x_hat_GND))
+
+
+@config
+class MatryoshkaBatchTopKConfig(NestingConfig, BatchTopKConfig):
+    """Matryoshka BatchTopK."""
+
+    architecture: Literal["matryoshka_batch_topk"] = "matryoshka_batch_topk"  # pyright: ignore[reportIncompatibleVariableOverride]
+    b_dec_start: Literal["zeros", "geometric_median"] = "geometric_median"
+    """Where b_dec begins: at zero, or in the middle of the first batch of training."""
+
+
+@architecture(MatryoshkaBatchTopKConfig)
+class MatryoshkaBatchTopKSAE(Nested, BatchTopKSAE):
+    """BatchTopK latents, minimising the mean over prefixes of E|x - x_hat_i|^2, plus AuxK.
+
+    Source: Bussmann et al. 2025 (arXiv 2503.17547).
+    """
+
+
+@config
+class MatryoshkaConfig(NestingConfig, ReLUConfig):
+    """Matryoshka with ReLU latents."""
+
+    architecture: Literal["matryoshka"] = "matryoshka"  # pyright: ignore[reportIncompatibleVariableOverride]
+
+
+@architecture(MatryoshkaConfig)
+class MatryoshkaSAE(Nested, ReLUSAE):
+    """ReLU latents, minimising the mean over prefixes of E|x - x_hat_i|^2 + coefficient E sum_f z_f.
+
+    Source: Nabeshima 2024, "Matryoshka Sparse Autoencoders", prefixes fixed.
+    """
+
+    def inference(self) -> SAE:
+        """The standard SAE with these weights."""
+        return as_inference(self, "relu")

@@ -1,0 +1,170 @@
+"""p-annealing: a ReLU SAE whose penalty turns from L1 towards L0 as training goes on.
+
+L1 is convex, trains well and shrinks latents; L0 is what is wanted and has no gradient. `p_anneal` starts at the first
+and walks towards the second: with S_p = E sum_f z_f^p it minimises
+
+    E|x - x_hat|^2 + coefficient_p S_p,     p falling from p_start to p_end,
+
+and at each change of p multiplies the coefficient by mean(S_p) / mean(S_next p) over the last batches, so that the size
+of the penalty does not jump. `penalty_norm: lp` takes S_p = E (sum_f z_f^p)^(1/p) in its place. Concave penalties leave
+large latents alone and push small ones out. Source: Karvonen et al. 2024 (arXiv 2408.00113), section 4.
+
+As published, the last update falls on a step that is never reached, and p = 0 divides by zero: here the last update is
+reached, and p stays above zero.
+"""
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from boardgame_sae.config import config
+from boardgame_sae.saes.architectures.relu import PenaltyConfig, ReLUConfig, ReLUSAE
+from boardgame_sae.saes.registry import architecture, as_inference
+from boardgame_sae.saes.sae import SAE, Loss
+from boardgame_sae.saes.sparse.active_latents import Active
+
+
+@config
+class AnnealingConfig(PenaltyConfig):
+    """How an exponent falls, with the paper's Othello and chess settings as defaults."""
+
+    penalty_norm: Literal["lp_p", "lp"] = "lp_p"
+    """Whether the sum of powers is penalised itself (lp_p) or its p-th root (lp)."""
+    p_start: float = 1.0
+    """The penalty's exponent at first."""
+    p_end: float = 0.2
+    """The exponent at the end; above 0, where the penalty would count latents and have no gradient."""
+    n_updates: int = 10
+    """Values the exponent takes, evenly spaced; the first is p_start."""
+    exponents: tuple[float, ...] = ()
+    """The values themselves, where they are not to be evenly spaced: then p_start, p_end and n_updates do not count."""
+    anneal_start: float = 0.273
+    """Share of training at which the first update falls (10,000 of 36,621 steps as published)."""
+    anneal_end: float = 0.9
+    """Share at which the last falls. As published it is 1, a step that is never reached."""
+    queue_length: int = 10
+    """Batches whose penalties the coefficient is rescaled by."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 < self.p_end <= self.p_start:
+            raise ValueError("the exponents must obey 0 < p_end <= p_start")
+        if len(self.exponents) == 1 or any(not 0 < p <= 2 for p in self.exponents):
+            raise ValueError("exponents are at least two numbers, each above 0 and at most 2")
+        if not 0 <= self.anneal_start < self.anneal_end <= 1 or self.n_updates < 2 or self.queue_length < 1:
+            raise ValueError("0 <= anneal_start < anneal_end <= 1, n_updates >= 2 and queue_length >= 1 must hold")
+
+    def schedule(self) -> list[float]:
+        """The exponents, in their order."""
+        evenly = torch.linspace(self.p_start, self.p_end, self.n_updates, dtype=torch.float64).tolist()
+        return list(self.exponents) or evenly
+
+
+@config
+class PAnnealConfig(AnnealingConfig, ReLUConfig):
+    """p-annealing, with the paper's Othello and chess settings as defaults."""
+
+    architecture: Literal["p_anneal"] = "p_anneal"  # pyright: ignore[reportIncompatibleVariableOverride]
+
+
+class Annealing(ReLUSAE):
+    """A ReLU SAE whose penalty's exponent falls."""
+
+    coefficient: Tensor
+    stage: Tensor
+    queue_2Q: Tensor
+    n_queued: Tensor
+
+    def __init__(self, cfg: AnnealingConfig) -> None:
+        super().__init__(cfg)
+        self.register_buffer("coefficient", torch.tensor(cfg.sparsity_coefficient))
+        self.register_buffer("stage", torch.tensor(-1))
+        self.register_buffer("queue_2Q", torch.zeros(2, cfg.queue_length))
+        self.register_buffer("n_queued", torch.tensor(0))
+        self.exponents = cfg.schedule()
+        self.update_steps: list[int] = []
+
+    @property
+    def p(self) -> float:
+        """The exponent in force."""
+        return self.exponents[max(0, int(self.stage))]
+
+    @property
+    def next_p(self) -> float | None:
+        """The exponent that comes next; None before the first update and after the last."""
+        stage = int(self.stage)
+        return self.exponents[stage + 1] if 0 <= stage < len(self.exponents) - 1 else None
+
+    def begin_training(self, n_steps: int, first_ND: Tensor) -> None:
+        """Lay out the updates over the steps of this training."""
+        super().begin_training(n_steps, first_ND)
+        start, end = self.cfg.anneal_start, self.cfg.anneal_end
+        places = torch.linspace(start, end, len(self.exponents), dtype=torch.float64)
+        self.update_steps = [int(place * n_steps + 1e-9) for place in places.tolist()]
+
+    def penalty(self, active: Active, z: Tensor) -> Tensor:
+        """The penalty with the exponent in force."""
+        return self.coefficient * self.size(active, self.penalised(active, z), self.p)
+
+    def size(self, active: Active, values: Tensor, p: float) -> Tensor:
+        """S_p of non-negative values."""
+        if self.cfg.penalty_norm == "lp_p":
+            return power_sum(values, p) / max(1, active.shape[0])
+        return active.row_sums(powers(values, p)).pow(1 / p).sum() / max(1, active.shape[0])
+
+    @torch.no_grad()
+    def after_step(self, step: int, loss: Loss) -> None:
+        """Note the penalties under this exponent and the next; at an update step, go on to the next."""
+        super().after_step(step, loss)
+        due = self.update_steps[int(self.stage) + 1 :]
+        if self.next_p is not None and due[0] - step < self.cfg.queue_length:
+            self._note(loss)
+        for update_step in due:
+            if step >= update_step:
+                if self.next_p is not None and not self.n_queued:  # two updates fall on one step
+                    self._note(loss)
+                self._update()
+
+    def _note(self, loss: Loss) -> None:
+        assert self.next_p is not None
+        values = self.penalised(loss.active, loss.z)
+        self.queue_2Q[:, :-1] = self.queue_2Q[:, 1:].clone()
+        self.queue_2Q[0, -1] = self.size(loss.active, values, self.p)
+        self.queue_2Q[1, -1] = self.size(loss.active, values, self.next_p)
+        self.n_queued.add_(1).clamp_(max=self.cfg.queue_length)
+
+    def _update(self) -> None:
+        """Change the exponent to the next, and the coefficient with it."""
+        n = int(self.n_queued)
+        if self.next_p is not None and n:
+            now, then = self.queue_2Q[:, -n:].mean(1)
+            if now > 0 and then > 0:
+                self.coefficient *= now / then
+        self.stage += 1
+        self.n_queued.zero_()
+
+
+@architecture(PAnnealConfig)
+class PAnnealSAE(Annealing):
+    """The ReLU SAE with penalty coefficient E sum_f z_f^p, p falling from p_start to p_end.
+
+    Source: Karvonen et al. 2024 (arXiv 2408.00113), section 4.
+    """
+
+    def inference(self) -> SAE:
+        """The standard SAE with these weights."""
+        return as_inference(self, "relu")
+
+
+def power_sum(values: Tensor, p: float) -> Tensor:
+    """The sum of the p-th powers of non-negative values (0^p is 0, and its gradient 0)."""
+    if p == 1:
+        return values.sum()
+    return values[values.detach() > 0].pow(p).sum()  # most of a dense tensor is zero, and not worth a power
+
+
+def powers(values: Tensor, p: float) -> Tensor:
+    """The p-th powers of non-negative values (0^p is 0, and its gradient 0)."""
+    positive = values.detach() > 0
+    return torch.where(positive, torch.where(positive, values, 1.0).pow(p), 0.0)

@@ -1,0 +1,133 @@
+"""ReLU SAEs: a penalty on the size of the latents keeps them few.
+
+`relu` is the standard SAE. With z = ReLU((x - b_dec) W_enc + b_enc) and x_hat = z W_dec + b_dec it minimises
+
+    E|x - x_hat|^2 + coefficient E sum_f z_f,
+
+the rows of W_dec held at norm 1, or the penalty could be had for nothing by small latents and long rows. The L1 norm
+is the nearest convex stand-in for the number of latents on; its price is shrinkage, latents smaller than they should
+be. Latents that stop firing can be born again (`resample_every`). Source: Bricken et al. 2023, "Towards
+Monosemanticity".
+
+`relu_april` frees the decoder and charges each latent what it adds to the output, z_f |W_dec,f|:
+
+    E|x - x_hat|^2 + coefficient E sum_f z_f |W_dec,f|.
+
+Short rows now gain nothing, so that no constraint is needed; its latents are read after folding the norms in. Source:
+Conerly et al. 2024, "Update on how we train SAEs" (Transformer Circuits, April 2024).
+"""
+
+from abc import abstractmethod
+from typing import ClassVar, Literal
+
+from torch import Tensor
+
+from boardgame_sae.config import config
+from boardgame_sae.saes.registry import architecture, as_inference
+from boardgame_sae.saes.sae import SAE, SAEConfig
+from boardgame_sae.saes.sparse.active_latents import Above, Active, Rule
+from boardgame_sae.saes.training.adam import Adam
+from boardgame_sae.saes.training.resample import resample_dead
+
+
+@config
+class PenaltyConfig(SAEConfig):
+    """What every SAE with a sparsity penalty has."""
+
+    sparsity_coefficient: float = 0.02
+    """Weight of the sparsity penalty."""
+    sparsity_warmup: float = 0.05
+    """Share of training in which the penalty rises from zero."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.sparsity_coefficient < 0 or not 0 <= self.sparsity_warmup <= 1:
+            raise ValueError("sparsity_coefficient must not be negative, and sparsity_warmup must lie in 0..1")
+
+
+class PenaltySAE(SAE):
+    """An SAE with a sparsity penalty that rises in the first part of training."""
+
+    def sparsity(self, active: Active, z: Tensor, step: int) -> Tensor:
+        """The sparsity penalty, coefficient and warm-up included."""
+        return self.warmup(step) * self.penalty(active, z)
+
+    @abstractmethod
+    def penalty(self, active: Active, z: Tensor) -> Tensor:
+        """The sparsity penalty, coefficient included."""
+
+    def warmup(self, step: int) -> float:
+        """Share of the penalty that counts at a step."""
+        rising = self.cfg.sparsity_warmup * self.n_steps
+        return min(1.0, step / rising) if rising > 0 else 1.0
+
+
+@config
+class ReLUConfig(PenaltyConfig):
+    """The standard SAE."""
+
+    architecture: Literal["relu"] = "relu"  # pyright: ignore[reportIncompatibleVariableOverride]
+    resample_every: int = 0
+    """Steps between two resamplings of dead latents (those silent for half as long); 0: never."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.resample_every < 0:
+            raise ValueError("resample_every must not be negative")
+
+
+@architecture(ReLUConfig)
+class ReLUSAE(PenaltySAE):
+    """z = ReLU((x - b_dec) W_enc + b_enc), minimising E|x - x_hat|^2 + coefficient E sum_f z_f.
+
+    Source: Bricken et al. 2023, "Towards Monosemanticity".
+    """
+
+    encoder_scale: ClassVar[float] = 0.1
+
+    def rule(self) -> Rule:
+        """On where the pre-activation is positive."""
+        return Above(0.0)
+
+    def penalised(self, active: Active, z: Tensor) -> Tensor:  # noqa: ARG002 (gated penalises its gate)
+        """The non-negative values whose size is penalised."""
+        return z
+
+    def penalty(self, active: Active, z: Tensor) -> Tensor:
+        """The L1 penalty, coefficient included."""
+        return self.cfg.sparsity_coefficient * self.penalised(active, z).sum() / max(1, active.shape[0])
+
+    def refresh(self, step: int, x_ND: Tensor, optimizer: Adam) -> None:
+        """Resample dead latents where that is due."""
+        every = self.cfg.resample_every
+        if every and step and step % every == 0:
+            resample_dead(self, self.dead_F(every * len(x_ND) // 2), x_ND, optimizer, seed=(self.cfg.seed, step))
+
+
+@config
+class ReLUAprilConfig(ReLUConfig):
+    """The standard SAE as updated in April 2024."""
+
+    architecture: Literal["relu_april"] = "relu_april"  # pyright: ignore[reportIncompatibleVariableOverride]
+
+
+@architecture(ReLUAprilConfig)
+class ReLUAprilSAE(ReLUSAE):
+    """The ReLU SAE with a free decoder and the penalty coefficient E sum_f z_f |W_dec,f|.
+
+    Source: Conerly et al. 2024, Transformer Circuits, April update; initial norms as in dictionary_learning.
+    """
+
+    unit_decoder: ClassVar[bool] = False
+    grad_clip: ClassVar[float | None] = 1.0
+    decoder_scale: ClassVar[float] = 0.1
+
+    def penalised(self, active: Active, z: Tensor) -> Tensor:
+        """Each latent times the norm of its decoder row."""
+        return z * active.at(self.W_dec.norm(dim=1))
+
+    def inference(self) -> SAE:
+        """The standard SAE, norms folded into the latents."""
+        simple = as_inference(self, "relu")
+        simple.fold_norms()
+        return simple

@@ -1,0 +1,244 @@
+"""SAEs in dictionary_learning's format: a folder of `ae.pt`, a pickled dict of tensors, and `config.json`.
+
+    dict_class              tensors                                                        z
+    AutoEncoder             encoder.weight encoder.bias decoder.weight bias                ReLU(pre)
+    AutoEncoderNew          the same, decoder.bias for bias                                ReLU(pre), b_dec stays
+    AutoEncoderTopK         encoder.weight encoder.bias decoder.weight b_dec k threshold   k largest of ReLU(pre)
+    BatchTopKSAE            the same                                                       ReLU(pre) 1[pre > threshold]
+    MatryoshkaBatchTopKSAE  W_enc b_enc W_dec b_dec k threshold group_sizes                the same
+    JumpReluAutoEncoder     W_enc b_enc W_dec b_dec threshold (F,)                         the same, b_dec stays
+    GatedAutoEncoder        encoder.weight decoder.weight r_mag gate_bias mag_bias         as in `gated`
+                            decoder_bias
+
+`.weight`s are those of linear layers, our W_enc and W_dec transposed. pre = (x - b_dec) W_enc + b_enc, but where b_dec
+stays, x W_enc + b_enc. An AutoEncoder whose rows have another norm than 1 gets its norms folded in when it is loaded.
+`config.json` names the class under `trainer`, beside the layer and the model.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from boardgame_sae.files import RunError, read_json, read_pt, write_json, writing
+from boardgame_sae.saes.exchange import shared
+from boardgame_sae.saes.sae import SAE
+
+WEIGHTS_FILE, CONFIG_FILE = "ae.pt", "config.json"
+
+_LINEAR = {"W_enc": "encoder.weight", "W_dec": "decoder.weight"}
+_PLAIN = {name: name for name in ("W_enc", "W_dec", "b_enc", "b_dec")}
+_PARAMETERS = {
+    "AutoEncoder": {**_LINEAR, "b_enc": "encoder.bias", "b_dec": "bias"},
+    "AutoEncoderNew": {**_LINEAR, "b_enc": "encoder.bias", "b_dec": "decoder.bias"},
+    "AutoEncoderTopK": {**_LINEAR, "b_enc": "encoder.bias", "b_dec": "b_dec"},
+    "BatchTopKSAE": {**_LINEAR, "b_enc": "encoder.bias", "b_dec": "b_dec"},
+    "MatryoshkaBatchTopKSAE": _PLAIN,
+    "JumpReluAutoEncoder": {**_PLAIN, "threshold": "threshold"},
+    "GatedAutoEncoder": {
+        **_LINEAR, "b_enc": "gate_bias", "b_mag": "mag_bias", "r_mag": "r_mag", "b_dec": "decoder_bias"
+    },
+}  # fmt: skip
+"""Of each class: our parameters, and what they are called."""
+_BUFFERS = {
+    "AutoEncoderTopK": ("k", "threshold"),
+    "BatchTopKSAE": ("k", "threshold"),
+    "MatryoshkaBatchTopKSAE": ("k", "threshold", "group_sizes"),
+}
+_FORMS = {
+    "AutoEncoder": "relu",
+    "AutoEncoderNew": "relu",
+    "AutoEncoderTopK": "topk",
+    "BatchTopKSAE": "jumprelu",
+    "MatryoshkaBatchTopKSAE": "jumprelu",
+    "JumpReluAutoEncoder": "jumprelu",
+    "GatedAutoEncoder": "gated",
+}
+"""Of each class: our inference form."""
+_ONE_THRESHOLD = ("BatchTopKSAE", "MatryoshkaBatchTopKSAE")
+_B_DEC_STAYS = ("AutoEncoderNew", "JumpReluAutoEncoder")
+_TRAINERS = {
+    "relu": "StandardTrainer",
+    "relu_april": "StandardTrainerAprilUpdate",
+    "p_anneal": "PAnnealTrainer",
+    "gated": "GatedSAETrainer",
+    "gated_p_anneal": "GatedAnnealTrainer",
+    "topk": "TopKTrainer",
+    "batch_topk": "BatchTopKTrainer",
+    "matryoshka_batch_topk": "MatryoshkaBatchTopKTrainer",
+    "jumprelu": "JumpReluTrainer",
+}
+_TOLD = {"layer": "layer", "lm_name": "lm_name", "submodule": "submodule_name"}
+
+
+def to_dictionary_learning(sae: SAE, folder: str | Path) -> None:
+    """Write an SAE so that dictionary_learning's `utils.load_dictionary(folder, device)` opens it, same latents.
+
+    Raises RunError for a BatchTopK SAE that is not calibrated.
+    """
+    known = {*_FORMS.values(), "identity", "random"}
+    simple, folder = shared.exportable(sae, known, "dictionary_learning"), Path(folder)
+    dict_class, told = _class_for(simple), shared.facts(sae)
+    state = _with_b_dec(simple, subtracted=dict_class not in _B_DEC_STAYS)
+    tensors = {theirs: _turned(state[ours], theirs) for ours, theirs in _PARAMETERS[dict_class].items()}
+    trainer: dict[str, Any] = {
+        "dict_class": dict_class,
+        "trainer_class": _TRAINERS.get(told.architecture),
+        "activation_dim": simple.cfg.d_model,
+        "dict_size": simple.cfg.n_latents,
+        "layer": told.layer,
+        "lm_name": told.model_name,
+        "submodule_name": told.hook_name,
+    }
+    if dict_class in _BUFFERS:
+        buffers = _buffers(simple)
+        tensors.update({name: buffers[name] for name in _BUFFERS[dict_class]})
+        trainer["k"] = int(buffers["k"])
+    with writing(folder / WEIGHTS_FILE) as temporary:
+        torch.save(tensors, temporary)
+    write_json(folder / CONFIG_FILE, {"trainer": trainer, shared.OURS: shared.card(sae)})
+
+
+def from_dictionary_learning(path: str | Path) -> SAE:
+    """Read a dictionary, given its folder or its `.pt` file; its latents are those of the class when loaded.
+
+    Without a `config.json` the tensors' names have to tell the class. Raises RunError naming the file and the mend for
+    what is damaged, is no plain dict of tensors (nothing in it is run), or has no counterpart here.
+    """
+    file = weights_file(Path(path))
+    config = _read_config(file)
+    trainer = config["trainer"]
+    tensors = _read_tensors(file)
+    dict_class = _class_of(tensors, trainer.get("dict_class"), file)
+    weights = {ours: _turned(tensors[theirs], theirs) for ours, theirs in _PARAMETERS[dict_class].items()}
+    if weights["W_enc"].ndim != 2:
+        raise RunError(f"{file}: the encoder is {tuple(weights['W_enc'].shape)}, not a matrix; export the SAE again")
+    d_model, n_latents = weights["W_enc"].shape
+    fields = {"d_model": d_model, "n_latents": n_latents, "subtract_b_dec": dict_class not in _B_DEC_STAYS}
+    if dict_class == "AutoEncoderTopK":
+        fields["k"] = int(_number(tensors, "k", file))
+    if dict_class in _ONE_THRESHOLD:
+        weights["threshold"] = torch.full((n_latents,), _started_threshold(tensors, file))
+    sae = shared.rebuild(file, _FORMS[dict_class], weights, **fields)
+    if dict_class == "AutoEncoder" and not shared.rows_of_norm_one(sae.W_dec):
+        sae.fold_norms()
+    sizes = tensors["group_sizes"].tolist() if "group_sizes" in tensors else None
+    return shared.remember(
+        sae,
+        {name: value for name, value in config.items() if name != shared.OURS},
+        config.get(shared.OURS),
+        {ours: trainer.get(theirs) for ours, theirs in _TOLD.items()},
+        architecture=_trained_as(trainer.get("trainer_class"), dict_class),
+        k=int(_number(tensors, "k", file)) if "k" in tensors else None,
+        group_fractions=sizes and [size / n_latents for size in sizes],
+    )
+
+
+def weights_file(path: Path) -> Path:
+    """The `.pt` file of a dictionary: the path itself, or `ae.pt` in it."""
+    return path if path.suffix == ".pt" and not path.is_dir() else path / WEIGHTS_FILE
+
+
+def _class_for(simple: SAE) -> str:
+    """The class with an SAE's latents."""
+    form, subtracts, trained = simple.cfg.architecture, simple.cfg.subtract_b_dec, simple.trained_as
+    if form == "gated":
+        return "GatedAutoEncoder"
+    if form in ("topk", "random"):
+        return "AutoEncoderTopK"
+    if form != "jumprelu":
+        return "AutoEncoder" if subtracts and shared.rows_of_norm_one(simple.W_dec) else "AutoEncoderNew"
+    threshold_F = simple.get_parameter("threshold")
+    if subtracts and isinstance(trained.get("k"), int) and bool((threshold_F == threshold_F[0]).all()):
+        return "MatryoshkaBatchTopKSAE" if trained.get("group_fractions") else "BatchTopKSAE"
+    return "JumpReluAutoEncoder"
+
+
+def _with_b_dec(simple: SAE, *, subtracted: bool) -> dict[str, Tensor]:
+    """The parameters of an equal SAE that takes b_dec from its input, or does not."""
+    state = {name: weight.detach().cpu() for name, weight in simple.named_parameters()}
+    if subtracted != simple.cfg.subtract_b_dec:
+        shift_F = shared.encoder_shift_F(simple) * (1 if subtracted else -1)
+        state["b_enc"] = state["b_enc"] + shift_F
+        if "b_mag" in state:
+            state["b_mag"] = state["b_mag"] + state["r_mag"].exp() * shift_F
+    return state
+
+
+def _buffers(simple: SAE) -> dict[str, Tensor]:
+    """k, threshold (-1: none) and the sizes of nested groups."""
+    trained, n_latents = simple.trained_as, simple.cfg.n_latents
+    has_threshold = simple.cfg.architecture == "jumprelu"
+    fractions = trained.get("group_fractions") or [1.0]
+    sizes = [int(share * n_latents + 1e-6) for share in fractions[:-1]]
+    return {
+        "k": torch.tensor(trained["k"] if has_threshold else simple.cfg.k, dtype=torch.int32),
+        "threshold": simple.get_parameter("threshold")[0].detach().cpu().clone()
+        if has_threshold
+        else torch.tensor(-1.0),
+        "group_sizes": torch.tensor([*sizes, n_latents - sum(sizes)]),
+    }
+
+
+def _turned(weight: Tensor, theirs: str) -> Tensor:
+    return (weight.T if theirs.endswith(".weight") and weight.ndim == 2 else weight).contiguous()
+
+
+def _read_config(file: Path) -> dict[str, Any]:
+    """The config beside a file, or above its folder `checkpoints`; an empty one where there is none."""
+    folder = file.parent.parent if file.parent.name == "checkpoints" else file.parent
+    if not (folder / CONFIG_FILE).exists():
+        return {"trainer": {}}
+    config = shared.plain(read_json(folder / CONFIG_FILE))
+    if not isinstance(config, dict) or not isinstance(config.get("trainer"), dict):
+        raise RunError(f"{folder / CONFIG_FILE}: has no mapping `trainer`; restore it, or remove it to do without")
+    return config
+
+
+def _read_tensors(file: Path) -> dict[str, Tensor]:
+    if not file.exists():
+        raise RunError(f"{file}: no such file; give the folder that holds {WEIGHTS_FILE}")
+    tensors = read_pt(file, "save it again with `torch.save(ae.state_dict(), path)`")
+    if not isinstance(tensors, dict) or not all(isinstance(value, Tensor) for value in tensors.values()):
+        raise RunError(f"{file}: not a dict of tensors; save it again with `torch.save(ae.state_dict(), path)`")
+    return tensors
+
+
+def _class_of(tensors: Mapping[str, Tensor], stated: Any, file: Path) -> str:
+    """The class whose tensors these are; where two have the same, the one that the config states."""
+    possible = [name for name, own in _PARAMETERS.items() if {*own.values(), *_BUFFERS.get(name, ())} == tensors.keys()]
+    if stated in possible or (stated is None and len(possible) == 1):
+        return stated or possible[0]
+    if stated is None and possible:
+        raise RunError(f"{file}: may be {' or '.join(possible)}; put its {CONFIG_FILE} beside it, which tells")
+    names = ", ".join(sorted(map(str, tensors)))
+    told = f"{CONFIG_FILE} says dict_class is {stated!r}, but the" if stated is not None else "the"
+    raise RunError(
+        f"{file}: {told} tensors ({names}) are those of {' or '.join(possible) or 'no class known here'}; "
+        f"known are {', '.join(_PARAMETERS)}"
+    )
+
+
+def _number(tensors: Mapping[str, Tensor], name: str, file: Path) -> float:
+    if tensors[name].numel() != 1:
+        raise RunError(f"{file}: {name} has shape {tuple(tensors[name].shape)}, not one number; export the SAE again")
+    return tensors[name].item()
+
+
+def _started_threshold(tensors: Mapping[str, Tensor], file: Path) -> float:
+    threshold = _number(tensors, "threshold", file)
+    if not threshold >= 0:
+        raise RunError(
+            f"{file}: threshold is {threshold:g}: it was saved before its threshold was ever set (dictionary_learning "
+            "begins after 1,000 steps), and its own `encode` is a dense ReLU, without any sparsity; train it longer, "
+            "or set `threshold` to what leaves k latents on in the mean, and save it again"
+        )
+    return threshold
+
+
+def _trained_as(trainer_class: Any, dict_class: str) -> str:
+    names = {trainer: name for name, trainer in _TRAINERS.items()}
+    plain = {"BatchTopKSAE": "batch_topk", "MatryoshkaBatchTopKSAE": "matryoshka_batch_topk"}
+    return names.get(str(trainer_class)) or plain.get(dict_class, _FORMS[dict_class])

@@ -1,0 +1,288 @@
+"""Pack a study into one folder that travels: a testbed with its GPT, held-out games, probes, SAEs, scores and card.
+
+    testbed.json     which GPT, games, hook point: what `load_testbed` opens
+    sweep.json       where everything is, so that `report` reads the folder as it reads a sweep
+    model/           the GPT in half precision, its card, learning curve, legality
+    corpus/          held-out games; labels are computed when they are needed
+    probes/          linear probes, in half precision; of the random-weights GPT only what they found
+    saes/            one folder an SAE, in half precision
+    scores/          scores of the SAEs and of all they are compared with
+    card.json        every number of the card, with intervals: what `check` measures again
+
+Everything is measured on the folder as it is: after rounding, on its own games.
+"""
+
+import json
+import shutil
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+
+from boardgame_sae.config import canonical_json, config, content_hash, from_mapping, to_mapping
+from boardgame_sae.files import RunError, file_hash, read_json, write_bytes, write_json, writing
+from boardgame_sae.metrics.results import LATENTS_FILE, SCORES_FILE
+from boardgame_sae.model import game_model
+from boardgame_sae.model.game_model import GameModel
+from boardgame_sae.model.legality import LEGALITY_FILE
+from boardgame_sae.model.train import measure_legality, train_gpt_run
+from boardgame_sae.pipeline.score import ceiling_name
+from boardgame_sae.pipeline.study_folder import SWEEP_FILE
+from boardgame_sae.pipeline.sweep import (
+    SweepConfig,
+    check_study,
+    expand,
+    fit_probes,
+    model_settings,
+    probe_configs,
+    score_all,
+    train_grid,
+)
+from boardgame_sae.probes.fit import PROBES_FILE, RESULTS_FILE, ProbeConfig, probe_results, probe_run
+from boardgame_sae.report.rows import setting
+from boardgame_sae.runs import Run, run_hash
+from boardgame_sae.saes import sae as sae_files
+from boardgame_sae.saes.load import load_sae
+from boardgame_sae.shipping.card_numbers import NUMBERS_FILE, legality_number, numbers, probe_numbers
+from boardgame_sae.shipping.card_page import write_card
+from boardgame_sae.testbeds.shipped import CARD_FILE, PROBES, SAES, SCORES
+from boardgame_sae.testbeds.testbed import Testbed, load_testbed
+from boardgame_sae.transcripts.corpus import CORPUS_FILE, Corpus
+from boardgame_sae.transcripts.excerpt import held_out_games, write_excerpt
+from boardgame_sae.transcripts.generate import generate_run
+
+FORMAT = 1
+"""Raised when the same study comes to be packed otherwise."""
+CURVE_FILE = "metrics.jsonl"
+
+
+@config
+class PackConfig(SweepConfig):
+    """A study to be packed. Its games are those its corpus holds out from the GPT's training."""
+
+    notes: tuple[str, ...] = ()
+    """Known limits, a sentence each, for the card."""
+
+
+def pack_config(values: Mapping[str, Any], source: str) -> PackConfig:
+    """Validate a study that is to be packed, before anything runs."""
+    cfg = from_mapping(PackConfig, values, source)
+    check_study(cfg, source)
+    for name in ("testbed", "positions"):
+        if getattr(cfg, name) is not None:
+            raise RunError(f"{source}: {name}: a packed testbed has its own; leave it out")
+    if len(cfg.hook_names) > 1:
+        raise RunError(f"{source}: hook_names: a testbed has one hook point; give one, or none for the best probe's")
+    for listed in (cfg.saes, cfg.random_saes):
+        try:
+            sae_names([to_mapping(each) for each in expand(listed, model_settings(cfg).d_model)])
+        except RunError as error:
+            raise RunError(f"{source}: {error}") from None
+    return cfg
+
+
+def pack_run(cfg: PackConfig, *, out: str | Path | None = None, workers: int = 1, device: str = "auto") -> Path:
+    """Make all that a study needs (or what is missing of it), pack it, and return the folder; a finished one is reused.
+
+    Raises RunError when a weight is too large for half precision.
+    """
+    corpus = Corpus.open(generate_run(cfg.corpus, workers=workers))
+    held_out_games(corpus, cfg.n_games)
+    probed = probe_configs(cfg, corpus)
+    model_folder = train_gpt_run(corpus, model_settings(cfg), name=cfg.name, device=device)
+    made_of = {"model": run_hash(model_folder)}
+    with Run("testbed", cfg.name, {**to_mapping(cfg), "format": FORMAT}, made_of, out) as run:
+        if run.done:
+            return run.folder
+        if not (run / f"corpus/{CORPUS_FILE}").exists():
+            write_excerpt(corpus, run / f"corpus/{CORPUS_FILE}", cfg.n_games)
+        corpus = Corpus.open(run / "corpus")
+        model = _model(run, model_folder, corpus, device)
+        found = fit_probes(model, corpus, probed)
+        listed = {"name": cfg.name, "corpus": "corpus", "model": "model", **_probes(run, found)}
+        hook_name = next(iter(cfg.hook_names), None) or _best_hook_point(model, corpus, found["probes"][0], cfg.n_games)
+        testbed = Testbed(model, corpus, hook_name, n_games=cfg.n_games)
+        own = {key: testbed.identity[key] for key in ("hook_name", "properties", "n_games", "positions")}
+        write_json(run / CARD_FILE, {**own, "model": "model", "corpus": "corpus"})
+        _scored_probes(run, testbed, probed[0], device)
+        testbed = load_testbed(run.folder, device)
+        trained = train_grid(testbed, cfg.saes, cfg.training, device)
+        random = train_grid(testbed.random_twin(), cfg.random_saes, cfg.training, device)
+        names = sae_names([load_sae(folder).trained_as for folder in trained])
+        shipped = [_sae(run, folder, name) for folder, name in zip(trained, names, strict=True)]
+        scored = score_all(run.folder, shipped, random, suite=cfg.suite, probes=probed[0], device=device)
+        write_json(run / SWEEP_FILE, {**listed, "testbeds": [_scores(run, scored)]})
+        seconds = {"gpt": _seconds(model_folder), "saes": sum(map(_seconds, trained))}
+        write_json(run / NUMBERS_FILE, _card(run, cfg, model_folder, seconds, device))
+        write_card(run.folder, NUMBERS_FILE)
+        run.finish(hook_name=hook_name)
+        return run.folder
+
+
+def _best_hook_point(model: GameModel, corpus: Corpus, probe: str, n_games: int) -> str:
+    """Where a probe reads validation games best: after which block, or where else if it was fitted nowhere there."""
+    found = probe_numbers(model, corpus, probe, corpus.games("validation")[:n_games])
+    after = [name for name in found if name.endswith("hook_resid_post")]
+    return max(after or found, key=lambda name: found[name][""].value)
+
+
+def halve(source: Path, target: Path) -> None:
+    """Copy a safetensors file with its matrices in half precision; vectors stay as they are.
+
+    Raises RunError naming a matrix with a number that half precision cannot hold.
+    """
+    tensors = load_file(source)
+    for name, tensor in tensors.items():
+        if tensor.ndim > 1 and tensor.is_floating_point():
+            tensors[name] = tensor.to(torch.float16).contiguous()
+            if not torch.isfinite(tensors[name]).all():
+                raise RunError(f"{source}: '{name}' has a number too large for half precision; it cannot be packed")
+    with writing(target) as temporary:
+        save_file(tensors, temporary)
+
+
+def _model(run: Run, folder: Path, corpus: Corpus, device: str) -> GameModel:
+    """The GPT as it ships, beside its learning curve and its legality on the games that ship."""
+    card, here = read_json(folder / game_model.CARD_FILE), run / "model"
+    halve(folder / game_model.WEIGHTS_FILE, here / game_model.WEIGHTS_FILE)
+    weights = file_hash(here / game_model.WEIGHTS_FILE)
+    made_of = {"of": card["hash"], "weights": weights}
+    write_json(here / game_model.CARD_FILE, {**card, "hash": content_hash(made_of), "precision": "float16"})
+    shutil.copy(folder / CURVE_FILE, here / CURVE_FILE)
+    model = GameModel.load(here, device)
+    if not (here / LEGALITY_FILE).exists():
+        random = read_json(folder / LEGALITY_FILE)["random_weights"]
+        seen = {split: measure_legality(model, corpus, split, 1000) for split in ("validation", "test")}
+        write_json(here / LEGALITY_FILE, {**seen, "random_weights": random})
+    return model
+
+
+def _probes(run: Run, found: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
+    """Copy the study's probes, and of the random-weights GPT's what they found."""
+    names = [_probe_name(probe_results(folder)) for folder in found["probes"]]
+    for name, trained, random in zip(names, found["probes"], found["random_probes"], strict=True):
+        _probe(run, Path(trained), name)
+        (run / f"{PROBES}/{name}-random").mkdir(parents=True, exist_ok=True)
+        shutil.copy(Path(random) / RESULTS_FILE, run / f"{PROBES}/{name}-random/{RESULTS_FILE}")
+    folders = [f"{PROBES}/{name}" for name in names]
+    return {"probes": folders, "random_probes": [f"{folder}-random" for folder in folders]}
+
+
+def _probe_name(about: Mapping[str, Any]) -> str:
+    """`piece-ply-from-20`: what a probe reads, where, and from which ply on."""
+    start = f"-from-{about['min_ply']}" if about["min_ply"] else ""
+    return f"{about['property']}-{about['positions']}{start}"
+
+
+def _probe(run: Run, folder: Path, name: str) -> None:
+    halve(folder / PROBES_FILE, run / f"{PROBES}/{name}/{PROBES_FILE}")
+    shutil.copy(folder / RESULTS_FILE, run / f"{PROBES}/{name}/{RESULTS_FILE}")
+
+
+def _scored_probes(run: Run, testbed: Testbed, probes: ProbeConfig, device: str) -> None:
+    """Fit and copy what is missing of the probes that SAEs are scored beside: those of every supported property."""
+    have = load_testbed(run.folder, device).probes
+    here = replace(probes, hook_names=(testbed.hook_name,), positions=testbed.place, min_ply=0)
+    for each in testbed.columns:
+        if each.name not in have and testbed.supported_P[each.start : each.stop].any():
+            folder = probe_run(testbed.model, testbed.corpus, replace(here, property=each.name))
+            _probe(run, folder, _probe_name(probe_results(folder)))
+
+
+def _sae(run: Run, folder: Path, name: str) -> Path:
+    """Copy an SAE with the curve of its training."""
+    here = run / f"{SAES}/{name}"
+    halve(folder / sae_files.WEIGHTS_FILE, here / sae_files.WEIGHTS_FILE)
+    shutil.copy(folder / sae_files.CONFIG_FILE, here / sae_files.CONFIG_FILE)
+    if (folder / CURVE_FILE).exists():
+        shutil.copy(folder / CURVE_FILE, here / CURVE_FILE)
+    return here
+
+
+def sae_names(configs: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Short names of some SAEs by how they were trained: `topk-16`; where two would share one, width and seed follow.
+
+    Raises RunError when even these do not tell two apart.
+    """
+    short = [_short_name(each) for each in configs]
+    counts = Counter(short)
+    names = [
+        name if counts[name] == 1 else f"{name}-{each['n_latents']}-seed-{each['seed']}"
+        for name, each in zip(short, configs, strict=True)
+    ]
+    twice = [name for name, count in Counter(names).items() if count > 1]
+    if twice:
+        raise RunError(f"two SAEs would be called {twice[0]}; pack SAEs of different sparsity, width or seed")
+    return names
+
+
+def _short_name(sae: Mapping[str, Any]) -> str:
+    return f"{sae['architecture']}-{setting(sae).rpartition(' = ')[2] or sae['n_latents']}"
+
+
+def _scores(run: Run, scored: Mapping[str, Any]) -> dict[str, Any]:
+    """Copy all scores, and list them as a sweep does, by their places in the folder."""
+
+    def copied(folder: str | Path, name: str) -> str:
+        scores = read_json(Path(folder) / SCORES_FILE)
+        if scores["subject"]["kind"] == "random_gpt_sae":
+            scores["subject"]["name"] = name
+        write_bytes(run / f"{SCORES}/{name}/{SCORES_FILE}", canonical_json(scores).encode())
+        if scores["subject"]["kind"] == "sae":
+            shutil.copy(Path(folder) / LATENTS_FILE, run / f"{SCORES}/{name}/{LATENTS_FILE}")
+        return f"{SCORES}/{name}"
+
+    for kind in sorted(path for path in Path(scored["baselines"]).iterdir() if path.is_dir()):
+        copied(kind, f"baselines/{kind.name}")
+    n_saes = len(scored["saes"])
+    names = [Path(folder).name for folder in scored["saes"]]
+    random = sae_names([load_sae(folder).trained_as for folder in scored["random_saes"]])
+    names += [f"random-gpt-{name}" for name in random]
+    return {
+        "testbed": ".",
+        "hook_name": scored["hook_name"],
+        "saes": [f"{SAES}/{name}" for name in names[:n_saes]],
+        "random_saes": [],
+        "scores": [copied(folder, name) for folder, name in zip(scored["scores"], names, strict=True)],
+        "baselines": f"{SCORES}/baselines",
+        "ceilings": [copied(folder, ceiling_name(_k_of(folder))) for folder in scored["ceilings"]],
+    }
+
+
+def _k_of(folder: str) -> int:
+    """How many outputs of each property a scored sparse probe has."""
+    return read_json(Path(folder) / SCORES_FILE)["subject"]["k"]
+
+
+def _card(run: Run, cfg: PackConfig, model_folder: Path, seconds: Mapping[str, float], device: str) -> dict[str, Any]:
+    """What the card says: every number with its interval, and what rounding the GPT's weights cost."""
+    testbed = load_testbed(run.folder, device)
+    exact = Testbed(GameModel.load(model_folder, device), testbed.corpus, testbed.hook_name, n_games=testbed.n_games)
+    first = run / read_json(run / SWEEP_FILE)["probes"][0]
+    unrounded = {"legality": legality_number(exact).value}
+    games_B = testbed.corpus.games("test")[: testbed.n_games]
+    by_hook_point = probe_numbers(exact.model, exact.corpus, first, games_B)
+    unrounded |= {f"probe/{first.name}/{name}": found[""].value for name, found in by_hook_point.items()}
+    return {
+        "name": cfg.name,
+        "game": testbed.corpus.game.spec,
+        "hook_name": testbed.hook_name,
+        "hash": testbed.hash,
+        "numbers": dict(numbers(run.folder, device)),
+        "unrounded": unrounded,
+        "seconds": {name: round(value) for name, value in seconds.items()},
+        "notes": list(cfg.notes),
+    }
+
+
+def _seconds(folder: Path) -> float:
+    """How long a run trained, or its share of those beside it: all steps at the rate of its last session."""
+    lines = (folder / "timings.jsonl").read_text().splitlines() if (folder / "timings.jsonl").exists() else []
+    for each in reversed([json.loads(line) for line in lines]):
+        if each["what"] == "train":
+            return each["seconds"] * each.get("n_steps", 1) / each.get("steps", 1) / (1 + each.get("beside", 0))
+    return 0.0

@@ -1,0 +1,66 @@
+"""Testbeds that ship with the package, and their SAEs, by name: `othello-small`, `othello-small/topk-16`."""
+
+import os
+from pathlib import Path
+
+from boardgame_sae.files import RunError
+from boardgame_sae.runs import is_done
+
+CARD_FILE = "testbed.json"
+"""What makes a folder a testbed."""
+SAES, SCORES, PROBES = "saes", "scores", "probes"
+"""Folders inside a shipped testbed."""
+_HERE = Path(__file__).parent
+_PLACES = (_HERE / "data", _HERE.parents[1] / "data" / "testbeds")
+"""In the package, which a wheel holds small ones of; and beside it in a checkout that cannot follow links."""
+
+
+def shipped_testbeds() -> dict[str, Path]:
+    """Folders of the testbeds that ship, by name; $BOARDGAME_SAE_TESTBEDS names another folder of such folders.
+
+    One that is still being packed is not among them.
+    """
+    own = os.environ.get("BOARDGAME_SAE_TESTBEDS")
+    found: dict[str, Path] = {}
+    for place in ([Path(own)] if own else []) + list(_PLACES):
+        for card in sorted(place.glob(f"*/{CARD_FILE}")):
+            if is_done(card.parent):
+                found.setdefault(card.parent.name, card.parent)
+    return found
+
+
+def shipped_saes(testbed: Path) -> dict[str, Path]:
+    """Folders of the SAEs in a testbed's folder, by name."""
+    return {card.parent.name: card.parent for card in sorted((testbed / SAES).glob("*/cfg.json"))}
+
+
+def find_testbed(name: str | Path) -> Path:
+    """The folder of a testbed: itself, or that of a shipped one's name. Raises RunError with those there are."""
+    known = shipped_testbeds()
+    if str(name) in known and not (Path(name) / CARD_FILE).exists():
+        return known[str(name)]
+    if Path(name).exists():
+        return Path(name)
+    raise RunError(f"{name}: no such folder, and no shipped testbed of that name ({_shipped_here()})")
+
+
+def _shipped_here() -> str:
+    names = ", ".join(shipped_testbeds()) or "none"
+    return f"these ship here: {names}; a wheel holds only small ones, a clone of the repository all"
+
+
+def find_sae(name: str | Path) -> Path:
+    """The folder of an SAE: itself, or that of a shipped one's name, `TESTBED/SAE`.
+
+    Raises RunError, with those there are, when there is no such folder and none of that name ships.
+    """
+    testbed, _, sae = str(name).rpartition("/")
+    folder = shipped_testbeds().get(testbed)
+    if Path(name).exists():
+        return Path(name)
+    if folder is None:
+        raise RunError(f"{name}: no such folder, and no SAE (TESTBED/SAE) of a shipped testbed ({_shipped_here()})")
+    known = shipped_saes(folder)
+    if sae not in known:
+        raise RunError(f"{name}: the testbed {testbed} has no SAE '{sae}'; it has {', '.join(known) or 'none'}")
+    return known[sae]

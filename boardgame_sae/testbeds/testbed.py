@@ -1,0 +1,337 @@
+"""A testbed: model, hook point, corpus splits and labels. It is the ground truth that an SAE is scored on."""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from boardgame_sae.activations.hook_points import hook_width, read
+from boardgame_sae.activations.store import ActivationStore, harvest_run
+from boardgame_sae.config import content_hash
+from boardgame_sae.files import RunError, read_json, write_json
+from boardgame_sae.model.game_model import GameModel
+from boardgame_sae.probes.fit import PROBES_FILE, Probe, load_probe, probe_results
+from boardgame_sae.runs import Run
+from boardgame_sae.testbeds.shipped import CARD_FILE, PROBES, find_testbed
+from boardgame_sae.transcripts.corpus import SPLITS, Corpus
+from boardgame_sae.transcripts.labels import (
+    PackedLabels,
+    Positions,
+    open_labels,
+    place_name,
+    positions,
+    property_labels,
+    write_labels,
+)
+
+LABELS_FILE = "{}_labels.h5"
+MIN_COUNT = 10
+"""A property counts when it is true and false at least so often in every split."""
+GAMES_AT_ONCE = 128
+"""Games that are read, encoded and counted together."""
+KEPT_BYTES = 2**30
+"""Activations of a testbed that stay in memory once read, and packed labels; beyond that they are read anew."""
+
+
+@dataclass(frozen=True)
+class PropertyColumns:
+    """Where a property's classes stand among the columns of the labels."""
+
+    name: str
+    level: str
+    start: int
+    stop: int
+    labels: tuple[str, ...]
+    """A text for each column: `d3 mine`."""
+    square_P: np.ndarray
+    """The square each column is about; -1 where it is about the whole position."""
+    partial: bool = False
+    """Whether some positions' truth is unknown: those where no column is true. They do not count."""
+
+    def known(self, labels_NP: np.ndarray) -> np.ndarray:
+        """At which positions the truth is known, bool (N,), of the labels of all columns of the testbed."""
+        known_N = np.ones(len(labels_NP), bool)
+        if self.partial:
+            labels_NP[:, self.start : self.stop].any(axis=1, out=known_N)
+        return known_N
+
+
+class Span(NamedTuple):
+    """A stretch of a split's scored positions: those of some games."""
+
+    start: int
+    """Its first position."""
+    stop: int
+    """After its last."""
+    first_game: int
+    """Its first game, as `Positions.game_N` counts."""
+    n_games: int
+    """How many games."""
+
+
+def default_hook_name(model: GameModel) -> str:
+    """The residual stream two thirds up, where the published models' boards are clearest (layer 5 of 8)."""
+    return f"blocks.{2 * model.gpt.cfg.n_layers // 3}.hook_resid_post"
+
+
+class Testbed:
+    """A model, a hook point, the games to score on and the truth about every position of them."""
+
+    __test__ = False  # not a test class, whatever pytest makes of its name
+
+    def __init__(
+        self,
+        model: GameModel,
+        corpus: Corpus,
+        hook_name: str | None = None,
+        *,
+        properties: Sequence[str] = (),
+        n_games: int = 1000,
+        positions: str | None = None,
+        labels: dict[str, dict[str, PackedLabels]] | None = None,
+    ) -> None:
+        """Make a testbed.
+
+        hook_name: default two thirds up the residual stream. properties: names (default those the game scores; the
+        first is the headline). n_games: games a split; fewer if the split has fewer. positions: where boards are read,
+        `ply` or a place of the game's notation (default the game's).
+        Raises HookError for a bad hook point, ValueError for a corpus of another game, an unknown property or place.
+        """
+        if model.alphabet != corpus.alphabet:
+            raise ValueError(f"{corpus.path}: its alphabet is not the model's; give the corpus of the model's own game")
+        self.model, self.corpus, self.n_games = model, corpus, n_games
+        self.hook_name = hook_name or default_hook_name(model)
+        self.width = hook_width(model.gpt, self.hook_name)
+        self.properties = tuple(properties) or corpus.game.scored_properties
+        for name in self.properties:
+            corpus.game.property(name)
+        self.place = place_name(corpus.game, corpus.tokenization, positions)
+        self.probes: dict[str, Probe] = {}
+        """Linear probes of this hook point by property, where there are any."""
+        self._labels = labels if labels is not None else {}
+        self._where: dict[str, Positions] = {}
+        self._acts: dict[str, Tensor] = {}
+        self._room = KEPT_BYTES
+
+    @property
+    def identity(self) -> dict[str, object]:
+        """What the testbed is made of, as plain data."""
+        return {
+            "model": self.model.hash,
+            "corpus": self.corpus.hash_for(self.properties),
+            "hook_name": self.hook_name,
+            "properties": list(self.properties),
+            "n_games": self.n_games,
+            "positions": self.place,
+        }
+
+    @property
+    def hash(self) -> str:
+        """Hash of `identity`."""
+        return content_hash(self.identity)
+
+    @cached_property
+    def columns(self) -> tuple[PropertyColumns, ...]:
+        """The columns of `labels`, property by property."""
+        found, start = [], 0
+        for name in self.properties:
+            prop = self.corpus.game.property(name)
+            n_squares = len(self.corpus.game.squares)
+            on_board = prop.shape[:2] == self.corpus.game.shape
+            square_P = np.arange(prop.size) * n_squares // prop.size if on_board else np.full(prop.size, -1)
+            stop = start + prop.size
+            labels = tuple(prop.labels)
+            found.append(PropertyColumns(name, prop.level, start, stop, labels, square_P, bool(prop.needs)))
+            start = stop
+        return tuple(found)
+
+    def positions(self, split: str) -> Positions:
+        """The scored positions of a split."""
+        if split not in self._where:
+            games_B = self.corpus.games(split)[: self.n_games]
+            self._where[split] = positions(self.corpus, games_B, self.place, self.model.gpt.cfg.n_ctx)
+        return self._where[split]
+
+    def spans(self, split: str) -> list[Span]:
+        """A split's scored positions, GAMES_AT_ONCE games at a time.
+
+        Raises ValueError when the split has no position.
+        """
+        where = self.positions(split)
+        if not len(where):
+            raise ValueError(
+                f"{self.corpus.path}: none of the {len(where.games_B)} {split} games has a scored position "
+                f"(`{self.place}`); give a corpus with more games, or another place"
+            )
+        firsts = range(0, len(where.games_B), GAMES_AT_ONCE)
+        starts = [*np.searchsorted(where.game_N, firsts).tolist(), len(where)]
+        counts = [min(GAMES_AT_ONCE, len(where.games_B) - first) for first in firsts]
+        spans = [Span(*each) for each in zip(starts, starts[1:], firsts, counts, strict=False)]
+        return [span for span in spans if span.stop > span.start]
+
+    def labels(self, split: str, start: int = 0, stop: int | None = None) -> np.ndarray:
+        """bool (n, P): every scored property's classes at positions start, ..., stop - 1, as `columns` says."""
+        where = self.positions(split)
+        stop = len(where) if stop is None else stop
+        if split not in self._labels and len(where) * self.columns[-1].stop <= 8 * KEPT_BYTES:
+            parts = [
+                {name: PackedLabels.of(labels) for name, labels in self._compute(split, *span[:2]).items()}
+                for span in self.spans(split)
+            ]
+            self._labels[split] = {
+                name: PackedLabels.concatenate([part[name] for part in parts]) for name in self.properties
+            }
+        if split in self._labels:
+            found = [self._labels[split][name].rows(start, stop) for name in self.properties]
+        else:
+            found = list(self._compute(split, start, stop).values())
+        return np.concatenate([each.reshape(stop - start, -1) for each in found], axis=1)
+
+    def _compute(self, split: str, start: int, stop: int) -> dict[str, np.ndarray]:
+        return property_labels(self.corpus, self.positions(split).rows(start, stop), self.properties)
+
+    @cached_property
+    def supported_P(self) -> np.ndarray:
+        """bool (P,): columns true and false at least MIN_COUNT times in every split."""
+        supported = np.ones(self.columns[-1].stop, dtype=bool)
+        sizes = [each.stop - each.start for each in self.columns]
+        for split in SPLITS:
+            true_P, known_P = np.zeros(len(supported), np.int64), np.zeros(len(supported), np.int64)
+            for start, stop, *_ in self.spans(split):
+                labels_NP = self.labels(split, start, stop)
+                true_P += labels_NP.sum(0)
+                known_P += np.repeat([each.known(labels_NP).sum() for each in self.columns], sizes)
+            supported &= (true_P >= MIN_COUNT) & (known_P - true_P >= MIN_COUNT)
+        return supported
+
+    def activations(self, split: str) -> Tensor:
+        """The hook point's activations at a split's scored positions: float32 (N, width) on the CPU; kept."""
+        if split not in self._acts:
+            found = torch.cat([self._read(split, *span[:2]) for span in self.spans(split)])
+            self._acts[split], self._room = found, self._room - found.nbytes
+        return self._acts[split]
+
+    def read(self, split: str, start: int, stop: int) -> Tensor:
+        """Activations of positions start, ..., stop - 1; the whole split is kept if there is room for it."""
+        if split in self._acts or 4 * len(self.positions(split)) * self.width <= self._room:
+            return self.activations(split)[start:stop]
+        return self._read(split, start, stop)
+
+    @torch.no_grad()
+    def _read(self, split: str, start: int, stop: int) -> Tensor:
+        where, gpt = self.positions(split).rows(start, stop), self.model.gpt
+        tokens_BL = torch.from_numpy(self.corpus.rows(where.games_B, gpt.cfg.n_ctx)[0][:, :-1]).to(gpt.device)
+        acts_BLD = read(gpt, tokens_BL, [self.hook_name])[self.hook_name].float().cpu()
+        return acts_BLD[where.game_N, where.token_N]
+
+    def at(self, hook_name: str) -> "Testbed":
+        """The same model, games and truth, read at another hook point."""
+        return self._sibling(self.model, hook_name)
+
+    def random_twin(self, seed: int = 0) -> "Testbed":
+        """The same testbed around a GPT with random weights."""
+        return self._sibling(self.model.random_twin(seed), self.hook_name)
+
+    @cached_property
+    def everywhere(self) -> "Testbed":
+        """The same at every token of half as many games: what the published code measures a latent's scale on."""
+        n_games = max(1, len(self.positions("train").games_B) // 2)
+        own = {"properties": self.properties, "n_games": n_games, "positions": "token"}
+        return Testbed(self.model, self.corpus, self.hook_name, **own)
+
+    def _sibling(self, model: GameModel, hook_name: str) -> "Testbed":
+        other = Testbed(
+            model,
+            self.corpus,
+            hook_name,
+            properties=self.properties,
+            n_games=self.n_games,
+            positions=self.place,
+            labels=self._labels,
+        )
+        other._where = self._where
+        return other
+
+    def harvest(
+        self, n_activations: int, dtype: Literal["float16", "float32"] = "float32", out: str | Path | None = None
+    ) -> ActivationStore:
+        """At least so many training activations at the hook point, from disk (harvested first if need be)."""
+        return ActivationStore.open(
+            harvest_run(self.model, self.corpus, self.hook_name, n_activations=n_activations, dtype=dtype, out=out)
+        )
+
+    @classmethod
+    def load(cls, folder: str | Path, device: str = "auto") -> "Testbed":
+        """Open a testbed's folder. Raises RunError, CorpusError naming what is missing or damaged.
+
+        Labels that the folder does not hold are computed when they are needed. Probes of the hook point in its
+        `probes/` are in `probes`.
+        """
+        folder = Path(folder)
+        card = read_json(folder / CARD_FILE)
+        if not {"model", "corpus", "hook_name", "properties", "n_games", "positions"} <= card.keys():
+            raise RunError(f"{folder / CARD_FILE}: not a testbed's card; `boardgame-sae testbed` makes one")
+        model = GameModel.load(folder / card["model"], device)
+        files = {split: folder / LABELS_FILE.format(split) for split in SPLITS}
+        testbed = cls(
+            model,
+            Corpus.open(folder / card["corpus"]),
+            card["hook_name"],
+            properties=card["properties"],
+            n_games=card["n_games"],
+            positions=card["positions"],
+            labels={split: open_labels(path) for split, path in files.items() if path.exists()},
+        )
+        for path in sorted((folder / PROBES).glob(f"*/{PROBES_FILE}")):
+            testbed._take_probe(path.parent)
+        return testbed
+
+    def _take_probe(self, folder: Path) -> None:
+        """Take a probe that reads this hook point where boards are read here, all positions of it."""
+        about = probe_results(folder)
+        fits = about["positions"] == self.place and not about["min_ply"] and about["property"] in self.properties
+        if fits and self.hook_name in about["hook_points"]:
+            self.probes[about["property"]] = load_probe(folder, self.hook_name)
+
+
+def testbed_run(
+    model_folder: str | Path,
+    corpus_folder: str | Path,
+    *,
+    hook_name: str | None = None,
+    properties: Sequence[str] = (),
+    n_games: int = 1000,
+    positions: str | None = None,
+    name: str | None = None,
+    out: str | Path | None = None,
+    device: str = "auto",
+) -> Path:
+    """Make a testbed's folder: its card, and the labels of every scored position. Reused when done."""
+    model, corpus = GameModel.load(model_folder, device), Corpus.open(corpus_folder)
+    testbed = Testbed(model, corpus, hook_name, properties=properties, n_games=n_games, positions=positions)
+    config = {key: value for key, value in testbed.identity.items() if key not in ("model", "corpus")}
+    inputs = {"model": model.hash, "corpus": corpus.hash_for(testbed.properties)}
+    with Run("testbed", name or corpus.game.name, config, inputs, out) as run:
+        if not run.done:
+            for split in SPLITS:
+                testbed.labels(split)
+                write_labels(run / LABELS_FILE.format(split), testbed._labels[split])
+            card = {
+                **config,
+                "model": os.path.relpath(model_folder, run.folder),
+                "corpus": os.path.relpath(corpus_folder, run.folder),
+            }
+            write_json(run / CARD_FILE, card)
+            run.finish(n_supported=int(testbed.supported_P.sum()), n_columns=len(testbed.supported_P))
+        return run.folder
+
+
+def load_testbed(folder: str | Path, device: str = "auto") -> Testbed:
+    """Open a testbed by its folder, or by the name of one that ships: `load_testbed("othello-small")`."""
+    return Testbed.load(find_testbed(folder), device)

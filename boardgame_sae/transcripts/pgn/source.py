@@ -1,0 +1,163 @@
+"""Where PGN comes from: files, zstd files and standard input, each known by its content and read in blocks."""
+
+import hashlib
+import os
+import stat
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from boardgame_sae.config import ConfigError
+from boardgame_sae.files import RunError
+
+STANDARD_INPUT = "-"
+BLOCK = 1 << 20
+ZSTD_BLOCK = 1 << 9
+"""Compressed bytes unpacked at once: four bytes can hold 128 KiB, so that these unfold to 16 MiB at worst."""
+ZSTD = b"\x28\xb5\x2f\xfd"
+FOREIGN = {
+    b"\x1f\x8b": "gzip",
+    b"BZh": "bzip2",
+    b"PK\x03\x04": "zip",
+    b"\xfd7zXZ": "xz",
+    b"7z\xbc\xaf": "7z",
+    b"\xff\xfe": "UTF-16 text",
+    b"\xfe\xff": "UTF-16 text",
+}
+
+
+@dataclass(frozen=True, eq=False)
+class Source:
+    """Some PGN text that can be read from its beginning."""
+
+    name: str
+    """The path as given, or `-`."""
+    size: int
+    """Bytes as stored."""
+    digest: str
+    """BLAKE2b of those bytes."""
+    is_zstd: bool
+    spool: Any = None
+    """Where standard input was kept."""
+
+    @property
+    def identity(self) -> str:
+        """What tells its content, wherever it lies."""
+        return f"{self.size} bytes, blake2b {self.digest}"
+
+    def open(self) -> BinaryIO:
+        """The bytes as stored."""
+        if self.spool is None:
+            return open(self.name, "rb")
+        self.spool.seek(0)
+        return self.spool
+
+
+def open_source(name: str, spool_folder: Path) -> Source:
+    """Look at a source and hash it. What cannot be read twice (`-`, a pipe) is first kept in a nameless file.
+
+    spool_folder: on whose disk that file is made. It is packed with zstd, and gone when the process ends.
+    Raises ConfigError naming the source when there is none, or it is neither text nor zstd.
+    """
+    shown = "standard input" if name == STANDARD_INPUT else name
+    try:
+        if name != STANDARD_INPUT and Path(name).is_dir():
+            raise ConfigError(f"{name}: a folder; name its files, as in {name}/*.pgn")
+        file = nullcontext(sys.stdin.buffer) if name == STANDARD_INPUT else open(name, "rb")  # noqa: SIM115 - see below
+    except OSError as error:
+        raise ConfigError(f"{name}: cannot be read ({error.strerror}); give a .pgn or .pgn.zst file, or -") from error
+    with file as stream:
+        head = stream.read(BLOCK)
+        is_zstd = _recognise(shown, head)
+        if name != STANDARD_INPUT and stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
+            size, digest = _digest(head, stream, None)
+            return Source(name, size, digest, is_zstd)
+        try:
+            return _spooled(name, head, stream, is_zstd, spool_folder)
+        except OSError as error:
+            raise RunError(
+                f"{shown}: cannot be kept on the disk of {spool_folder} ({error.strerror}), which importing it needs; "
+                "make room, or choose another --out"
+            ) from error
+
+
+def _spooled(name: str, head: bytes, stream: BinaryIO, is_zstd: bool, folder: Path) -> Source:
+    """A source that was kept in a nameless file as it was read."""
+    folder.mkdir(parents=True, exist_ok=True)
+    spool = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 - it lives as long as its Source
+    if is_zstd:
+        return Source(name, *_digest(head, stream, spool), True, spool)
+    import zstandard  # imported late: most imports are from files
+
+    with zstandard.ZstdCompressor(level=1).stream_writer(spool, closefd=False) as packed:
+        return Source(name, *_digest(head, stream, packed), True, spool)
+
+
+def _recognise(shown: str, head: bytes) -> bool:
+    """Whether a source that begins like this is zstd. Raises ConfigError when it is neither that nor plain text."""
+    is_zstd = head[:4] == ZSTD or (0x50 <= head[0] <= 0x5F and head[1:4] == b"\x2a\x4d\x18" if head else False)
+    if shown.endswith(".zst") and not is_zstd:
+        raise ConfigError(f"{shown}: named .zst, but is no zstd file; get it again, or drop .zst if it is plain PGN")
+    for magic, kind in FOREIGN.items():
+        if head.startswith(magic):
+            raise ConfigError(f"{shown}: is {kind}; give plain or zstd PGN, for example by piping it unpacked into -")
+    return is_zstd
+
+
+def _digest(head: bytes, file: BinaryIO, copy: Any) -> tuple[int, str]:
+    """Size and hash of a stream that begins with `head`, copied as it is read."""
+    mixed, size, block = hashlib.blake2b(digest_size=16), 0, head
+    while block:
+        mixed.update(block)
+        size += len(block)
+        if copy is not None:
+            copy.write(block)
+        block = file.read(BLOCK)
+    return size, mixed.hexdigest()
+
+
+class Blocks:
+    """The text of a source, block by block. Once they are read, `fault` says what cut it short, if anything did."""
+
+    def __init__(self, source: Source) -> None:
+        self.source = source
+        self.consumed = 0
+        """Stored bytes read so far."""
+        self.fault = ""
+
+    def __iter__(self) -> Iterator[bytes]:
+        with self.source.open() as file:
+            if self.source.is_zstd:
+                yield from self._unpacked(file)
+                return
+            while block := file.read(BLOCK):
+                self.consumed += len(block)
+                yield block
+
+    def _unpacked(self, file: BinaryIO) -> Iterator[bytes]:
+        import zstandard  # imported late: plain text needs it not
+
+        engine = zstandard.ZstdDecompressor(max_window_size=1 << 31)
+        frame, begun, text = engine.decompressobj(write_size=1 << 14), False, bytearray()
+        while not self.fault and (data := file.read(ZSTD_BLOCK)):
+            self.consumed += len(data)
+            while data:
+                try:
+                    text += frame.decompress(data)
+                except zstandard.ZstdError:
+                    self.fault = "damaged zstd"
+                    break
+                begun, data = not frame.eof, frame.unused_data if frame.eof else b""
+                if frame.eof:
+                    frame = engine.decompressobj(write_size=1 << 14)
+            while len(text) >= BLOCK:
+                yield bytes(text[:BLOCK])
+                del text[:BLOCK]
+        if text:
+            yield bytes(text)
+        if begun and not self.fault:
+            self.fault = "truncated zstd"
