@@ -96,7 +96,8 @@ FULL_DISK = """
     import resource, sys
     from pathlib import Path
     import numpy as np, torch
-    from boardgame_sae.runs import Run, RunError, new_hdf5, writing
+    from boardgame_sae.files import RunError, new_hdf5, writing
+    from boardgame_sae.runs import Run5, writing
 
     run = Run("kind", "name", {"a": 1}, out=sys.argv[1])
     run.log(step=1)

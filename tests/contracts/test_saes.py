@@ -16,6 +16,7 @@ from boardgame_sae.activations.store import ActivationStore
 from boardgame_sae.config import ConfigError, seed_for, to_mapping
 from boardgame_sae.files import RunError, file_hash
 from boardgame_sae.saes.architectures import relu
+from boardgame_sae.saes.exchange.own import read_sae
 from boardgame_sae.saes.load import load_sae
 from boardgame_sae.saes.registry import architectures, config_class, make_sae, sae_config
 from boardgame_sae.saes.training import train as training
@@ -835,7 +836,7 @@ def test_a_missing_or_damaged_file_is_an_error_that_names_it(name, tmp_path):
     with pytest.raises(RunError, match=r"empty: no SAE; looked for sae\.safetensors"):
         load_sae(tmp_path / "empty")
     with pytest.raises(RunError, match=r"cfg\.json: no such file"):
-        type(make_sae(name, **SIZES)).load(tmp_path / "nowhere")
+        read_sae(tmp_path / "nowhere")
     make_sae(name, **SIZES).save(tmp_path)
     weights, card = tmp_path / "sae.safetensors", tmp_path / "cfg.json"
     whole, text = weights.read_bytes(), card.read_text()

@@ -40,9 +40,9 @@ each = pytest.mark.parametrize("name", sorted(SHIPPED))
 def test_the_small_one_ships_and_the_wheel_holds_it():
     assert "othello6-tiny" in SHIPPED
     with open(ROOT / "pyproject.toml", "rb") as file:
-        packaged = tomllib.load(file)["tool"]["setuptools"]["package-data"]["boardgame_sae"]
-    assert packaged == ["testbeds/othello6-tiny/**"]
-    assert (ROOT / "boardgame_sae/testbeds/othello6-tiny/testbed.json").exists()
+        packaged = tomllib.load(file)["tool"]["setuptools"]["package-data"]["boardgame_sae.testbeds"]
+    assert packaged == ["data/othello6-tiny/**"]
+    assert (ROOT / "boardgame_sae/testbeds/data/othello6-tiny/testbed.json").exists()
 
 
 def test_all_of_them_together_are_small():

@@ -6,7 +6,7 @@ import json
 import pytest
 import torch
 
-from boardgame_sae.saes.exchange.formats import to_dictionary_learning, to_sae_lens
+from boardgame_sae.saes.exchange import to_dictionary_learning, to_sae_lens
 from boardgame_sae.saes.load import load_sae
 from boardgame_sae.saes.registry import architectures, make_sae
 

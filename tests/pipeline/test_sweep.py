@@ -265,8 +265,8 @@ import json, os, signal, sys
 import torch
 torch.set_num_threads(1)
 os.fsync = lambda file: None  # a kill, unlike a power cut, loses nothing that was written
-from boardgame_sae.metrics import score_run
-from boardgame_sae.studies.sweep import sweep_config, sweep_run
+from boardgame_sae.pipeline import score as score_run
+from boardgame_sae.pipeline.sweep import sweep_config, sweep_run
 real, calls = score_run.evaluate, []
 def evaluate(*arguments, **options):
     calls.append(1)

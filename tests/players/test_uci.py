@@ -433,7 +433,7 @@ def test_closing_twice_is_closing_once(fake):
 def test_an_engine_ends_with_the_program_that_started_it(fake):
     code = """
     import os, sys
-    from boardgame_sae.transcripts.uci import UciEngine
+    from boardgame_sae.players.uci import UciEngine
     engine = UciEngine(sys.argv[1])
     print(engine._process.pid, flush=True)
     os.kill(os.getpid(), 9)

@@ -241,7 +241,7 @@ def test_a_finished_probe_run_is_reused(probed, tiny_model, tiny_corpus):
 
 KILLED = """
 import os, signal, sys
-from boardgame_sae.activations import probes
+from boardgame_sae.probes import fit as probes
 from boardgame_sae.config import from_mapping
 from boardgame_sae.model.game_model import GameModel
 from boardgame_sae.transcripts.corpus import Corpus

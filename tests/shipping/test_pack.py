@@ -230,10 +230,8 @@ def test_ls_shows_testbeds_and_saes_with_their_numbers(shipped, capsys):
 
 
 def test_a_shipped_sae_is_scored_by_name_beside_the_floors_that_ship(shipped, capsys, monkeypatch):
-    monkeypatch.setattr(
-        "boardgame_sae.metrics.score_run.random_gpt_twin", lambda *_, **__: pytest.fail("trains a twin")
-    )
-    monkeypatch.setattr("boardgame_sae.metrics.score_run.probe_run", lambda *_, **__: pytest.fail("fits a probe"))
+    monkeypatch.setattr("boardgame_sae.pipeline.score.random_gpt_twin", lambda *_, **__: pytest.fail("trains a twin"))
+    monkeypatch.setattr("boardgame_sae.pipeline.score.probe_run", lambda *_, **__: pytest.fail("fits a probe"))
     assert main(["score", "mini/topk-4", "--testbed", "mini", "--suite", "quick", "--device", "cpu"]) == 0
     *_, table, last = capsys.readouterr().out.split("\n\n")
     numbers = read_json(shipped / "card.json")["numbers"]

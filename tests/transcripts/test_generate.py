@@ -22,7 +22,7 @@ N_GAMES = 1000
 
 DRIVER = """
     import resource, sys, time
-    from boardgame_sae.runs import RunError
+    from boardgame_sae.files import RunError
     from boardgame_sae.transcripts import generate as module
 
     module._part_size = lambda cfg: 100

@@ -10,8 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from toy_game import Toy, as_text
 
-from boardgame_sae.games import game as game_module
-from boardgame_sae.games import load_game
+from boardgame_sae.games import load_game, registry
 from boardgame_sae.model.train import TrainGPTConfig, Training, _fabric
 from boardgame_sae.transcripts.corpus import Corpus, write_corpus
 from boardgame_sae.transcripts.packing import Packing
@@ -33,8 +32,8 @@ class Made:
 @pytest.fixture(autouse=True)
 def _registered(monkeypatch):
     """The toy game is known while a test of this file runs."""
-    monkeypatch.setitem(game_module._FACTORIES, "toy", Toy)
-    monkeypatch.setattr(game_module, "_LOADED", {})
+    monkeypatch.setitem(registry._FACTORIES._known, "toy", Toy)
+    monkeypatch.setattr(registry, "_LOADED", {})
 
 
 @pytest.fixture

@@ -10,8 +10,7 @@ from toy_game import Toy
 
 from boardgame_sae.activations.store import harvest
 from boardgame_sae.files import read_json
-from boardgame_sae.games import game as game_module
-from boardgame_sae.games import load_game
+from boardgame_sae.games import load_game, registry
 from boardgame_sae.metrics.saebench.core import Reference
 from boardgame_sae.model.game_model import GameModel
 from boardgame_sae.model.gpt import GPT
@@ -30,8 +29,8 @@ MADE = Made(validation_fraction=0.3, test_fraction=0.3)
 @pytest.fixture(autouse=True)
 def _registered(monkeypatch):
     """The toy game is known while a test of this file runs."""
-    monkeypatch.setitem(game_module._FACTORIES, "toy", Toy)
-    monkeypatch.setattr(game_module, "_LOADED", {})
+    monkeypatch.setitem(registry._FACTORIES._known, "toy", Toy)
+    monkeypatch.setattr(registry, "_LOADED", {})
 
 
 @pytest.fixture

@@ -9,9 +9,8 @@ from chess_positions import SPECIAL, game_of, special_games
 from chess_states import state_of
 
 from boardgame_sae.games import IllegalMove, MoveRecord, load_game
-from boardgame_sae.games.chess import kernels
-from boardgame_sae.games.chess import play as chess_play
-from boardgame_sae.games.chess.game import ENDINGS, N_SKILLS, UNKNOWN, move_code, python_move
+from boardgame_sae.games.chess.game import ENDINGS, N_SKILLS, UNKNOWN, kernels, move_code, python_move
+from boardgame_sae.games.chess.game import play as chess_play
 
 GAME = load_game("chess")
 PERFT = [

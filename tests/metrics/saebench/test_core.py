@@ -276,7 +276,7 @@ def test_the_reference_takes_the_fewest_test_games_that_reach_the_tokens_asked_f
 def test_the_reference_does_not_depend_on_how_many_games_are_run_at_once(bed, monkeypatch):
     whole = Reference(bed)
     assert len(whole.games_B) > 7
-    monkeypatch.setattr("boardgame_sae.metrics.core.GAMES_AT_ONCE", 7)
+    monkeypatch.setattr("boardgame_sae.metrics.saebench.core.GAMES_AT_ONCE", 7)
     parts = Reference(bed)
     assert (len(parts.batches), len(whole.batches)) == (-(-len(whole.games_B) // 7), -(-len(whole.games_B) // 128))
     assert GAMES_AT_ONCE == 128

@@ -50,7 +50,7 @@ def test_scoring_leaves_torchs_number_of_threads_and_so_its_rounding_alone():
     script = """
 import numpy
 import torch
-from boardgame_sae.metrics.latents import as_latents
+from boardgame_sae.metrics.counting.latent_columns import as_latents
 torch.set_num_threads(1)
 torch.ones(300, 300) @ torch.ones(300, 300)
 before = torch.get_num_threads()

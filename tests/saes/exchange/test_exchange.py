@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
 from boardgame_sae.files import RunError
-from boardgame_sae.saes.exchange.formats import (
+from boardgame_sae.saes.exchange import (
     from_dictionary_learning,
     from_sae_lens,
     recognise,

@@ -7,7 +7,6 @@ import torch
 from hypothesis import strategies as st
 from torch.autograd import gradcheck
 
-from boardgame_sae.saes.sparse import autograd as sparse
 from boardgame_sae.saes.sparse.active_latents import (
     MOST_SPARSE,
     Above,
@@ -17,6 +16,7 @@ from boardgame_sae.saes.sparse.active_latents import (
     SparseActive,
     activate,
 )
+from boardgame_sae.saes.sparse.autograd import autograd as sparse
 
 N, D, F = 5, 3, 7
 

@@ -9,8 +9,8 @@ import torch
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from boardgame_sae.saes.sparse import autograd as sparse
-from boardgame_sae.saes.sparse import kernels
+from boardgame_sae.saes.sparse.autograd import autograd as sparse
+from boardgame_sae.saes.sparse.autograd import kernels
 
 FLOATS = (np.float32, np.float64)
 

@@ -79,8 +79,8 @@ import torch
 torch.set_num_threads(1)
 from boardgame_sae.activations.store import ActivationStore
 from boardgame_sae.config import from_mapping
-from boardgame_sae.saes import train
-from boardgame_sae.saes.sae import sae_config
+from boardgame_sae.saes.training import train
+from boardgame_sae.saes.registry import sae_config
 job = json.loads(sys.argv[1])
 os.fsync = lambda file: None  # a kill, unlike a power cut, loses nothing that was written
 real, steps = train._Trainee.advance, []

@@ -176,7 +176,7 @@ def test_other_content_on_standard_input_is_another_run(tmp_path, standard_input
 
 DRIVER = """
     import sys, time
-    from boardgame_sae.transcripts import pgn as module, pgn_text
+    from boardgame_sae.transcripts.pgn import importer as module, reader as pgn_text
 
     pgn_text.BATCH_GAMES = 10
     source, out, workers, wait = sys.argv[1:]
