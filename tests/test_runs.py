@@ -97,7 +97,7 @@ FULL_DISK = """
     from pathlib import Path
     import numpy as np, torch
     from boardgame_sae.files import RunError, new_hdf5, writing
-    from boardgame_sae.runs import Run5, writing
+    from boardgame_sae.runs import Run
 
     run = Run("kind", "name", {"a": 1}, out=sys.argv[1])
     run.log(step=1)
