@@ -1,29 +1,49 @@
-"""Confidence intervals by resampling games: positions of one game hang together, games do not.
+"""Confidence intervals by resampling games: positions of one game depend on each other, games do not.
 
-A score that is a function of counts summed over games is resampled without touching positions again: each resample is
-a vector of how often every game is drawn, times the counts per game. SAEs trained with several seeds vary too, and are
-too few to be resampled: their share of the variance is added by Student's t.
+A number that is a function of sums over games is resampled without touching positions again: each resample is a vector
+of how often every game is drawn, times the sums of each game. SAEs trained with several seeds vary too, and are too few
+to be resampled: their share of the variance is added by Student's t.
 """
 
 import itertools
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any, NamedTuple, TypeAlias
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple, Protocol, TypeAlias
 
 import numpy as np
-import torch
-from scipy.sparse import csr_array
 from scipy.special import stdtrit
 
-from boardgame_sae.metrics.counting.game_counts import GameCounts
-from boardgame_sae.metrics.counting.latent_columns import LabelsLike, to_numpy
-
-Statistic: TypeAlias = Callable[[np.ndarray], np.ndarray]
-"""From sums (R, P, 3) float64 of hit, said and true over games to (R,) numbers, or to (R, K), K at once."""
+Statistic: TypeAlias = Callable[[Mapping[str, np.ndarray]], np.ndarray]
+"""From sums over games by name, each (R resamples, P columns) float64, to (R,) numbers, or to (R, K), K at once."""
 
 N_RESAMPLES, SEED, LEVEL = 1000, 0, 0.95
 """Resamples, the seed of their draw, and the share of them inside an interval, unless told otherwise."""
 _CHUNK_BYTES = 2**26
-_GAMES_AT_ONCE = 256
+
+
+class PerGame(Protocol):
+    """Sums of several numbers for each of some games, as a score keeps them."""
+
+    @property
+    def n_games(self) -> int:
+        """B."""
+        ...
+
+    @property
+    def n_columns(self) -> int:
+        """P: how many numbers of each name a game has."""
+        ...
+
+    def totals(self) -> Mapping[str, np.ndarray]:
+        """(P,) by name: the sums over all games."""
+        ...
+
+    def drawn(self, weights_RB: np.ndarray) -> Mapping[str, np.ndarray]:
+        """(R, P) by name: the sums over games drawn so many times each."""
+        ...
+
+    def check_same_games(self, other: Any) -> None:
+        """Raises ValueError unless both are sums of the same kind over the same games."""
+        ...
 
 
 class Estimate(NamedTuple):
@@ -36,17 +56,17 @@ class Estimate(NamedTuple):
 
 
 def bootstrap_interval(
-    statistic: Callable[[Any], Any],
-    counts_BX: LabelsLike,
+    statistic: Callable[[np.ndarray], np.ndarray],
+    sums_BX: np.ndarray,
     *,
     n_resamples: int = N_RESAMPLES,
     seed: int = SEED,
     level: float = LEVEL,
 ) -> tuple[float, float]:
-    """The percentile interval of a statistic of summed counts, under resampling of the B games with replacement.
+    """The percentile interval of a statistic of sums over games, under resampling of the B games with replacement.
 
-    statistic: maps sums (R resamples, ...) float64, a tensor where counts_BX is one and else an array, to (R,).
-    counts_BX: (B games, ...) numbers: each game's share of the sums.
+    statistic: maps sums (R resamples, ...) float64 to (R,).
+    sums_BX: (B games, ...) numbers: each game's share of the sums.
     level: the share of resamples inside; (1 - level) / 2 of them lie beyond either end, by linear interpolation.
     Resample r draws `numpy.random.default_rng(seed).integers(B, size=(R, B))[r]`, however it is computed. An undefined
     statistic (nan) in any resample makes both ends nan.
@@ -54,35 +74,32 @@ def bootstrap_interval(
     another shape.
     Source: Efron and Tibshirani 1993, An Introduction to the Bootstrap, section 13.3.
     """
-    counts = to_numpy(counts_BX).astype(np.float64)
-    n_games = len(counts) if counts.ndim else 0
+    sums = np.asarray(sums_BX, np.float64)
+    n_games = len(sums) if sums.ndim else 0
     _check(n_games, n_resamples, level)
-    chunk = max(1, _CHUNK_BYTES // (8 * (3 * n_games + counts[0].size + 1)))
+    chunk = max(1, _CHUNK_BYTES // (8 * (3 * n_games + sums[0].size + 1)))
     values: list[np.ndarray] = []
     for weights_RB in _draws(n_games, n_resamples, seed, chunk):
         size = len(weights_RB)
-        sums = (weights_RB @ counts.reshape(n_games, -1)).reshape(size, *counts.shape[1:])
-        value_R = to_numpy(statistic(torch.from_numpy(sums) if isinstance(counts_BX, torch.Tensor) else sums))
-        if value_R.shape != (size,):
-            raise ValueError(f"the statistic must give one number per resample, ({size},), not {value_R.shape}")
+        value_R = statistic((weights_RB @ sums.reshape(n_games, -1)).reshape(size, *sums.shape[1:]))
+        if np.shape(value_R) != (size,):
+            raise ValueError(f"the statistic must give one number per resample, ({size},), not {np.shape(value_R)}")
         values.append(value_R)
     return _percentiles(np.concatenate(values)[:, None], level)[0]
 
 
-def resampled(
-    counts: GameCounts, statistic: Statistic, *, n_resamples: int = N_RESAMPLES, seed: int = SEED
-) -> np.ndarray:
+def resampled(sums: PerGame, statistic: Statistic, *, n_resamples: int = N_RESAMPLES, seed: int = SEED) -> np.ndarray:
     """A statistic on resamples of the B games with replacement: (R, K) float64, K = 1 where it gives one number.
 
-    Resample r draws the games that resample r of `bootstrap_interval` draws. The sums are whole numbers, held exactly;
-    beside the counts it takes about three times 64 MiB, or one resample where that is more.
+    Resample r draws the games that resample r of `bootstrap_interval` draws. Beside the sums it takes about three times
+    64 MiB, or one resample where that is more.
     Raises ValueError when there is no game or no resample, or the statistic returns another shape.
     """
-    return _resampled([counts], statistic, n_resamples, seed)[0]
+    return _resampled([sums], statistic, n_resamples, seed)[0]
 
 
 def estimates(
-    counts: GameCounts, statistic: Statistic, *, n_resamples: int = N_RESAMPLES, seed: int = SEED, level: float = LEVEL
+    sums: PerGame, statistic: Statistic, *, n_resamples: int = N_RESAMPLES, seed: int = SEED, level: float = LEVEL
 ) -> list[Estimate]:
     """Each of the statistic's K numbers on all games, with its percentile interval as in `bootstrap_interval`.
 
@@ -91,11 +108,11 @@ def estimates(
     another shape.
     Source: Efron and Tibshirani 1993, An Introduction to the Bootstrap, section 13.3.
     """
-    return pooled([counts], statistic, n_resamples=n_resamples, seed=seed, level=level)
+    return pooled([sums], statistic, n_resamples=n_resamples, seed=seed, level=level)
 
 
 def pooled(
-    counts_of_seeds: Sequence[GameCounts],
+    sums_of_seeds: Sequence[PerGame],
     statistic: Statistic,
     *,
     n_resamples: int = N_RESAMPLES,
@@ -117,12 +134,12 @@ def pooled(
     Raises ValueError as `estimates` does, and when there is no seed or they were not scored on the same games.
     Source: Efron and Tibshirani 1993, section 13.3, for the games; Welch 1947, Biometrika 34, for the seeds.
     """
-    return _estimates([counts_of_seeds], [1], statistic, n_resamples, seed, level)
+    return _estimates([sums_of_seeds], [1], statistic, n_resamples, seed, level)
 
 
 def difference(
-    a: Sequence[GameCounts],
-    b: Sequence[GameCounts],
+    a: Sequence[PerGame],
+    b: Sequence[PerGame],
     statistic: Statistic,
     *,
     n_resamples: int = N_RESAMPLES,
@@ -142,7 +159,7 @@ def difference(
 
 
 def _estimates(
-    sides: Sequence[Sequence[GameCounts]],
+    sides: Sequence[Sequence[PerGame]],
     signs: Sequence[int],
     statistic: Statistic,
     n_resamples: int,
@@ -150,12 +167,13 @@ def _estimates(
     level: float,
 ) -> list[Estimate]:
     """The sum over sides of sign times mean over seeds, with its interval."""
-    everyone = [counts for side in sides for counts in side]
+    everyone = [sums for side in sides for sums in side]
     if not all(sides):
         raise ValueError("there is no seed to score")
     _check(everyone[0].n_games, n_resamples, level)
-    _check_same_games(everyone)
-    on_all_SK = np.concatenate([_values(statistic, counts.totals()[None].astype(np.float64)) for counts in everyone])
+    for sums in everyone[1:]:
+        everyone[0].check_same_games(sums)
+    on_all_SK = np.concatenate([_values(statistic, _once(sums), 1) for sums in everyone])
     resampled_SRK = _resampled(everyone, statistic, n_resamples, seed)
     ends = np.cumsum([0, *map(len, sides)])
     parts = [_side(on_all_SK[i:j], resampled_SRK[i:j]) for i, j in itertools.pairwise(ends)]
@@ -201,54 +219,25 @@ def _check(n_games: int, n_resamples: int, level: float = 0.5) -> None:
         raise ValueError(f"n_resamples={n_resamples} must be positive and level={level} between 0 and 1")
 
 
-def _check_same_games(everyone: Sequence[GameCounts]) -> None:
-    first = everyone[0]
-    for other in everyone[1:]:
-        if other.n_games != first.n_games:
-            raise ValueError(f"one was scored on {first.n_games} games, another on {other.n_games}: not the same games")
-        if other.n_properties != first.n_properties:
-            raise ValueError(f"one was scored on {first.n_properties} properties, another on {other.n_properties}")
-        ours, theirs = ((part.indptr, part.indices, part.data) for part in (first.true, other.true))
-        if not all(map(np.array_equal, ours, theirs)):  # they are in canonical form: equal counts have equal arrays
-            raise ValueError("the truth in some game differs: they were not scored on the same games and properties")
-
-
-def _resampled(everyone: Sequence[GameCounts], statistic: Statistic, n_resamples: int, seed: int) -> np.ndarray:
-    """A statistic of S counts of the same number of games on the same resamples: (S, R, K)."""
-    n_games, n_properties = everyone[0].n_games, max(counts.n_properties for counts in everyone)
+def _resampled(everyone: Sequence[PerGame], statistic: Statistic, n_resamples: int, seed: int) -> np.ndarray:
+    """A statistic of S sums over the same number of games on the same resamples: (S, R, K)."""
+    n_games, n_columns = everyone[0].n_games, max(sums.n_columns for sums in everyone)
     _check(n_games, n_resamples)
-    chunk = max(1, _CHUNK_BYTES // (8 * 3 * (n_games + n_properties)))
-    found: list[list[np.ndarray]] = []
+    chunk = max(1, _CHUNK_BYTES // (8 * 3 * (n_games + n_columns)))
+    parts: list[list[np.ndarray]] = []
     for weights_RB in _draws(n_games, n_resamples, seed, chunk):
-        found.append([_values(statistic, _sums(weights_RB, counts)) for counts in everyone])
-    return np.stack([np.concatenate(values) for values in zip(*found, strict=True)])
+        parts.append([_values(statistic, sums.drawn(weights_RB), len(weights_RB)) for sums in everyone])
+    return np.stack([np.concatenate(values) for values in zip(*parts, strict=True)])
 
 
-def _sums(weights_RB: np.ndarray, counts: GameCounts) -> np.ndarray:
-    """The sums over drawn games: (R, P, 3) float64."""
-    sums_XRP = np.zeros((3, len(weights_RB), counts.n_properties))
-    for sums_RP, part in zip(sums_XRP, (counts.hit, counts.said, counts.true), strict=True):
-        for first in range(0, counts.n_games, _GAMES_AT_ONCE):
-            # a few games made dense: BLAS beats scipy's products with sparse matrices at the densities met here
-            sums_RP += weights_RB[:, first : first + _GAMES_AT_ONCE] @ _dense(part, first, counts.n_properties)
-    return np.moveaxis(sums_XRP, 0, -1)
+def _once(sums: PerGame) -> dict[str, np.ndarray]:
+    """The sums over all games, each once, as one resample."""
+    return {name: total_P[None].astype(np.float64) for name, total_P in sums.totals().items()}
 
 
-def _dense(part: csr_array, first: int, n_properties: int) -> np.ndarray:
-    """The counts of at most `_GAMES_AT_ONCE` games from the first on, (games, P) float64."""
-    indptr = part.indptr[
-        first : first + _GAMES_AT_ONCE + 1
-    ]  # read here: slicing a scipy matrix costs more than the sum
-    dense_BP = np.zeros((len(indptr) - 1, n_properties))
-    entries = slice(indptr[0], indptr[-1])
-    dense_BP[np.repeat(np.arange(len(dense_BP)), np.diff(indptr)), part.indices[entries]] = part.data[entries]
-    return dense_BP
-
-
-def _values(statistic: Statistic, sums_RPX: np.ndarray) -> np.ndarray:
+def _values(statistic: Statistic, sums: Mapping[str, np.ndarray], size: int) -> np.ndarray:
     """The statistic as (R, K) float64. Raises ValueError on another shape."""
-    value_RK = np.asarray(statistic(sums_RPX), dtype=np.float64)
-    size = len(sums_RPX)
+    value_RK = np.asarray(statistic(sums), dtype=np.float64)
     if value_RK.ndim not in (1, 2) or len(value_RK) != size:
         shape = value_RK.shape
         raise ValueError(f"the statistic must give ({size},) or ({size}, K) numbers, one row per resample, not {shape}")

@@ -105,6 +105,10 @@ class Run:
         """True when the artifact is finished and can be reused."""
         return is_done(self.folder)
 
+    def reopen(self) -> None:
+        """Take back that the run is done, to add to it; what it holds stays."""
+        (self.folder / DONE_FILE).unlink(missing_ok=True)
+
     def __truediv__(self, name: str) -> Path:
         return self.folder / name
 

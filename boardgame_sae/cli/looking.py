@@ -11,23 +11,17 @@ from boardgame_sae.files import RunError
 @verb("score", "Score SAEs beside every baseline.", "SAE_DIR ... --testbed DIR --suite supervised")
 def _score(argv: Sequence[str]) -> Path:
     from boardgame_sae.metrics.intervals.compare import side_by_side
-    from boardgame_sae.metrics.results import SCORES_FILE, Scores
-    from boardgame_sae.pipeline import score as score_run
+    from boardgame_sae.metrics.results import Scores
+    from boardgame_sae.pipeline.score import score_with_baselines
     from boardgame_sae.testbeds.shipped import find_testbed
 
     source, machine = parse("score", named(argv, "--saes"), ScoreInput, Machine)
-    how, testbed = {"suite": source.suite, "device": machine.device}, find_testbed(source.testbed)
-    beside = score_run.packed_scores(testbed)
-    twins = [] if beside else [score_run.random_gpt_twin(sae, testbed, device=machine.device) for sae in source.saes]
-    folders = score_run.score_saes([*source.saes, *twins], testbed, **how)
-    if not beside:
-        beside = sorted(path for path in score_run.score_baselines(testbed, **how).iterdir() if path.is_dir())
-    alike = score_run.score_ceilings(folders[: len(source.saes)], testbed, **how)
-    found = [Scores.from_json(folder / SCORES_FILE) for folder in [*folders, *alike, *beside]]
-    for scores in found[: len(source.saes)]:
+    folders = score_with_baselines(source.saes, find_testbed(source.testbed), suite=source.suite, device=machine.device)
+    scored = [Scores.load(folder) for folder in folders.all]
+    for scores in scored[: len(source.saes)]:
         say(f"\n{scores.subject['name']}\n{scores.table()}")
-    say(f"\n{side_by_side(found)}")
-    return folders[0]
+    say(f"\n{side_by_side(scored)}")
+    return folders.saes[0]
 
 
 @verb(

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from numba import njit, prange
 
+from boardgame_sae.metrics.counting.f1 import above_chance, always_on_f1, f1, f1_of_counts
 from boardgame_sae.metrics.counting.latent_columns import LabelsLike, Latents, LatentsLike, as_latents, threads_for
 from boardgame_sae.metrics.counting.sample import Sample
 from boardgame_sae.metrics.counts import (
@@ -116,11 +117,11 @@ def held_out_coverage(
     test_NP, on_NP = test.labels_NP, predictions(chosen, test.parts[0].latents).numpy()
     true_positive_P = (on_NP & test_NP).sum(axis=0)
     on_P, positives_P = on_NP.sum(axis=0), test.positives_P
-    f1_P = 2.0 * true_positive_P / (on_P + positives_P)
+    f1_P = f1(true_positive_P, on_P, positives_P)
     prevalence_P = positives_P / test.n_positions
     always_P = always_on_f1(prevalence_P)
-    varies_P = prevalence_P < 1.0
-    above_P = (f1_P[varies_P] - always_P[varies_P]) / (1.0 - always_P[varies_P])
+    above_P = above_chance(f1_P, always_P)
+    above_P = above_P[~np.isnan(above_P)]
     return HeldOutCoverage(
         value=float(f1_P.mean()),
         f1_P=torch.from_numpy(f1_P),
@@ -135,11 +136,6 @@ def held_out_coverage(
         always_on=float(always_P.mean()),
         above_chance=float(above_P.mean()) if len(above_P) else float("nan"),
     )
-
-
-def always_on_f1(prevalence_P: np.ndarray) -> np.ndarray:
-    """F1 of a latent that is always on, 2p / (1 + p), of properties that are true at a share p of the positions."""
-    return 2.0 * prevalence_P / (1.0 + prevalence_P)
 
 
 def predictions(coverage: Coverage | HeldOutCoverage, latents_NF: LatentsLike) -> torch.Tensor:
@@ -218,7 +214,7 @@ def _keep_best(on_TFP: Any, n_on_TF: Any, positives_P: Any, first: int, best_TP:
             if n_on_TF[t, f] == 0 and first + f > 0:
                 continue
             for p in range(n_properties):
-                f1 = 2.0 * on_TFP[t, f, p] / (n_on_TF[t, f] + positives_P[p]) if on_TFP[t, f, p] > 0 else 0.0
-                if f1 > best_TP[t, p]:
-                    best_TP[t, p] = f1
+                value = f1_of_counts(on_TFP[t, f, p], n_on_TF[t, f], positives_P[p]) if on_TFP[t, f, p] > 0 else 0.0
+                if value > best_TP[t, p]:
+                    best_TP[t, p] = value
                     latent_TP[t, p] = first + f

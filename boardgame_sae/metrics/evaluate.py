@@ -1,12 +1,14 @@
 """`evaluate`: every score of a suite, of one SAE on one testbed."""
 
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from boardgame_sae.launch import keep_freed_memory
+from boardgame_sae.metrics.baselines.registry import SAE_KIND
 from boardgame_sae.metrics.results import Scores, ScoreValue
-from boardgame_sae.metrics.score import NEEDS, SUITES, scores
+from boardgame_sae.metrics.score import NEEDS, Score, scores, scores_in
 from boardgame_sae.metrics.subject import MAX_BYTES, Subject
 from boardgame_sae.resampling import LEVEL, N_RESAMPLES, SEED
 from boardgame_sae.testbeds.testbed import Testbed
@@ -19,45 +21,94 @@ def evaluate(
     suite: str = "supervised",
     *,
     name: str | None = None,
-    kind: str = "sae",
+    kind: str = SAE_KIND,
     facts: dict[str, Any] | None = None,
     max_bytes: int = MAX_BYTES,
+    known: Scores | None = None,
+    after_each: Callable[[Scores], None] | None = None,
 ) -> Scores:
     """Score an SAE on a testbed.
 
     sae: an SAE or transcoder of ours, SAELens or dictionary_learning, or its folder; any object with `encode` (and
-        `decode` and `W_dec`, where it has them); or latents, (positions, n_latents); see `encoder.as_encoder`.
+        `decode` and `W_dec`, where it has them); or latents, (positions, n_latents); see
+        `latent_source.as_latent_source`.
     suite: quick, supervised, saebench, causal or all.
     name, kind, facts: what tables call it, what it is, and plain data to keep with its scores.
     max_bytes: what its latents and the counts of them may take in memory, whatever the number of positions, latents
         and properties. Latents beyond half of it lie in temporary files; counts beyond a quarter are made for a few
         latents at a time. Not counted: the model, the activations and labels that the testbed keeps
         (`testbed.KEPT_BYTES`), and one batch of activations and latents.
+    known: scores of the same SAE on the same testbed, of which those that still hold are not computed again; those of
+        other suites stay beside the new ones.
+    after_each: called with all scores there are, each time that one more is computed.
     What cannot be scored is left out; `subject["skipped"]` says why.
     Raises ValueError for another suite, and where widths, hook points or shapes do not fit.
     """
-    if suite not in SUITES:
-        raise ValueError(f"unknown suite '{suite}'; the suites are {', '.join(SUITES)}")
+    wanted = scores_in(suite)
     keep_freed_memory()
-    subject = Subject(name or _name(sae), kind, sae, testbed, facts or {}, full=suite != "quick", max_bytes=max_bytes)
-    values, seconds, skipped = dict[str, ScoreValue](), dict[str, float](), dict[str, str]()
-    for each in scores().values():
-        if suite not in ("all", *each.suites):
-            continue
-        lacking = [reason for has, reason in (NEEDS[need] for need in each.needs) if not has(subject)]
-        if lacking:
-            skipped[each.name] = lacking[0]
+    subject = Subject(name or _name(sae), kind, sae, testbed, facts or {}, max_bytes=max_bytes)
+    lacking = {score.name: reason for score in wanted.values() if (reason := _lacking(score, subject))}
+    about = _about(subject, {**(known.subject.get("skipped", {}) if known else {}), **lacking})
+    values, seconds = still_valid(known), dict[str, float]()
+    for score in wanted.values():
+        if score.name in lacking or (score.name in values and score.satisfied_by(values[score.name], suite)):
             continue
         began = time.perf_counter()
-        values[each.name] = each.function(subject)
-        seconds[each.name] = time.perf_counter() - began
-    splits = {split: len(testbed.positions(split)) for split in SPLITS}
-    about = {"name": subject.name, "kind": kind, "suite": suite, "testbed": testbed.identity, "positions": splits}
-    about |= {"chosen_on": ["train", "validation"], "reported_on": "test", "l0": subject.l0, "skipped": skipped}
-    about["interval"] = {"over": "games", "level": LEVEL, "n_resamples": N_RESAMPLES, "seed": SEED}
-    found = Scores({**about, **subject.facts}, values, seconds)
-    found.latents = subject.kept.get("latents")
-    return found
+        values[score.name] = score.compute(subject, suite)
+        seconds[score.name] = time.perf_counter() - began
+        if after_each is not None:
+            after_each(Scores(about, in_order(values), seconds))
+    return Scores(about, in_order(values), seconds)
+
+
+def still_valid(known: Scores | None) -> dict[str, ScoreValue]:
+    """Those of some scores that are registered today with the version they were computed by."""
+    registered = scores()
+    return {
+        name: value
+        for name, value in (known or {}).items()
+        if name in registered and value.version == registered[name].version
+    }
+
+
+def missing(known: Scores | None, suite: str) -> list[str]:
+    """Names of the scores of a suite that some scores lack, or have by another version or a lesser config.
+
+    Raises ValueError for an unknown suite.
+    """
+    values, skipped = still_valid(known), known.subject.get("skipped", {}) if known else {}
+    return [
+        name
+        for name, score in scores_in(suite).items()
+        if name not in skipped and not (name in values and score.satisfied_by(values[name], suite))
+    ]
+
+
+def in_order(values: dict[str, ScoreValue]) -> dict[str, ScoreValue]:
+    """Scores in the order of the registry."""
+    return {name: values[name] for name in scores() if name in values}
+
+
+def _lacking(score: Score, subject: Subject) -> str | None:
+    """What a subject lacks of what a score needs, in words."""
+    return next((NEEDS[need].lacking for need in score.needs if not NEEDS[need].has(subject)), None)
+
+
+def _about(subject: Subject, skipped: dict[str, str]) -> dict[str, Any]:
+    """What is kept about a subject beside its scores, as plain data."""
+    testbed = subject.testbed
+    return {
+        "name": subject.name,
+        "kind": subject.kind,
+        "testbed": testbed.identity,
+        "positions": {split: len(testbed.positions(split)) for split in SPLITS},
+        "chosen_on": ["train", "validation"],
+        "reported_on": "test",
+        "l0": subject.l0,
+        "skipped": skipped,
+        "interval": {"over": "games", "level": LEVEL, "n_resamples": N_RESAMPLES, "seed": SEED},
+        **subject.facts,
+    }
 
 
 def _name(sae: Any) -> str:

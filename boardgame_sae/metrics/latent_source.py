@@ -35,7 +35,7 @@ _BY_RUN = ("expected_average_only_in", "covariance_whitening")
 
 
 @dataclass(frozen=True, eq=False)
-class Encoder:
+class LatentSource:
     """Whatever turns a testbed's activations into latents, brought under one form."""
 
     name: str
@@ -56,16 +56,16 @@ class Encoder:
     hook_name: str | None
     """The hook point it says it reads."""
     reads_labels: bool
-    """Whether latent i is a readout of label i, see `baselines.ProbeEncoder`."""
-    source: Any
+    """Whether latent i is a readout of label i, see `baselines.probes.ProbeOutputs`."""
+    given: Any
     """The object itself."""
     encode_sparse: Callable[[Tensor], Any] | None = None
     """`encode` of those that can do it without making what is zero."""
-    table: "Table | None" = None
+    table: "GivenLatents | None" = None
     """The latents themselves, where they were given."""
 
     @property
-    def is_table(self) -> bool:
+    def is_given(self) -> bool:
         """Whether its latents were given, so that `read` needs no activations."""
         return self.table is not None
 
@@ -81,8 +81,8 @@ class Encoder:
         if acts_ND is None or len(acts_ND) != stop - start:
             n = 0 if acts_ND is None else len(acts_ND)
             raise ValueError(f"{self.name} reads the activations of {stop - start} positions, but {n} were given")
-        given, mend = f"the encode of {self.name} gave", "latents only, one row for each it reads"
-        found = _matrix((self.encode_sparse or self.encode)(acts_ND), len(acts_ND), given, mend)
+        given, advice = f"the encode of {self.name} gave", "latents only, one row for each it reads"
+        found = _matrix((self.encode_sparse or self.encode)(acts_ND), len(acts_ND), given, advice)
         if self.W_dec is not None and len(self.W_dec) != found.n_latents:
             raise ValueError(
                 f"the encode of {self.name} gave {found.n_latents} latents, but its W_dec has shape "
@@ -91,7 +91,7 @@ class Encoder:
         return found
 
 
-class Table:
+class GivenLatents:
     """Latents that were given instead of computed: those of each split's scored positions."""
 
     def __init__(self, splits: Mapping[str, Latents]) -> None:
@@ -117,10 +117,10 @@ class Table:
         )
 
 
-def as_encoder(thing: Any, testbed: Testbed, name: str | None = None) -> Encoder:
+def as_latent_source(thing: Any, testbed: Testbed, name: str | None = None) -> LatentSource:
     """Bring whatever gives latents of a testbed's activations under one form.
 
-    thing: an SAE or transcoder (ours, SAELens, dictionary_learning), any object with `encode`, an `Encoder`, or the
+    thing: an SAE or transcoder (ours, SAELens, dictionary_learning), any object with `encode`, a `LatentSource`, or the
         path of a saved SAE. A torch module is moved to the testbed's device and put in evaluation mode, and stays so.
         Or latents: a numpy array, torch tensor (dense or sparse), scipy matrix or `Latents` of every scored position
         of train, then validation, then test, each in the order of `testbed.positions(split)`; or a mapping of these
@@ -130,8 +130,8 @@ def as_encoder(thing: Any, testbed: Testbed, name: str | None = None) -> Encoder
     is not ready for inference, and latents that are not finite or not one row for each position. Raises RunError for
     a path without an SAE.
     """
-    if isinstance(thing, Encoder):
-        thing, name = thing.source, name or thing.name
+    if isinstance(thing, LatentSource):
+        thing, name = thing.given, name or thing.name
     if isinstance(thing, str | Path):
         thing = load_sae(thing)
     if callable(getattr(thing, "encode", None)) and not isinstance(thing, type):
@@ -139,7 +139,7 @@ def as_encoder(thing: Any, testbed: Testbed, name: str | None = None) -> Encoder
     if isinstance(thing, Mapping) or _is_array(thing):
         name = name or "given latents"
         table = _table(thing, testbed, name)
-        return Encoder(name, table.encode, None, None, None, None, None, False, thing, table=table)
+        return LatentSource(name, table.encode, None, None, None, None, None, False, thing, table=table)
     given = f"the class {thing.__name__} itself" if isinstance(thing, type) else f"a {type(thing).__name__}"
     raise ValueError(
         f"{given} gives no latents: expected an object with `encode` ((positions, width) -> (positions, n_latents)), "
@@ -147,7 +147,7 @@ def as_encoder(thing: Any, testbed: Testbed, name: str | None = None) -> Encoder
     )
 
 
-def _from_object(source: Any, testbed: Testbed, name: str) -> Encoder:
+def _from_object(source: Any, testbed: Testbed, name: str) -> LatentSource:
     _check_ready(source, name)
     hook_name, stated = _told(source, _HOOK_NAME), _told(source, _D_IN)
     _check_hook_name(hook_name, testbed, name)
@@ -166,7 +166,7 @@ def _from_object(source: Any, testbed: Testbed, name: str) -> Encoder:
     sparse = _calls(source, testbed, "encode_sparse")[0] if callable(getattr(source, "encode_sparse", None)) else None
     decode = decode if _reconstructs(source, W_dec, testbed) else None
     reads_labels = bool(getattr(source, "reads_labels", False))
-    return Encoder(name, encode, decode, W_dec, W_enc, d_in, hook_name, reads_labels, source, sparse)
+    return LatentSource(name, encode, decode, W_dec, W_enc, d_in, hook_name, reads_labels, source, sparse)
 
 
 def _check_ready(source: Any, name: str) -> None:
@@ -188,10 +188,12 @@ def _check_ready(source: Any, name: str) -> None:
 def _check_hook_name(hook_name: str | None, testbed: Testbed, name: str) -> None:
     if hook_name is None or hook_name == testbed.hook_name:
         return
-    mend = f"score it on testbed.at('{hook_name}')"
+    advice = f"score it on testbed.at('{hook_name}')"
     if hook_name not in hook_points(testbed.model.gpt):
-        mend = "this GPT has no such place: give a testbed of the model it was trained on, or correct the name it says"
-    raise ValueError(f"{name} says it reads {hook_name}, the testbed reads {testbed.hook_name}; {mend}")
+        advice = (
+            "this GPT has no such place: give a testbed of the model it was trained on, or correct the name it says"
+        )
+    raise ValueError(f"{name} says it reads {hook_name}, the testbed reads {testbed.hook_name}; {advice}")
 
 
 def _reconstructs(source: Any, W_dec: Tensor | None, testbed: Testbed) -> bool:
@@ -264,12 +266,12 @@ def _is_array(thing: Any) -> bool:
     return isinstance(thing, np.ndarray | Tensor | Latents) or scipy.sparse.issparse(thing)
 
 
-def _matrix(given: Any, n_rows: int, giver: str, mend: str) -> Latents:
+def _matrix(given: Any, n_rows: int, giver: str, advice: str) -> Latents:
     """Latents that were given, if they are a finite matrix of so many rows."""
     shape = tuple(given.shape) if _is_array(given) else None
     if shape is None or len(shape) != 2 or shape[0] != n_rows:
         what = f"a {type(given).__name__}" if shape is None else f"an array of shape {shape}"
-        raise ValueError(f"{giver} {what}, but ({n_rows}, n_latents) was expected; give {mend}")
+        raise ValueError(f"{giver} {what}, but ({n_rows}, n_latents) was expected; give {advice}")
     try:
         return as_latents(given)
     except ValueError as error:
@@ -282,21 +284,21 @@ def _rows(found: Latents, start: int, stop: int) -> Latents:
     return found.select_rows(here_N)
 
 
-def _table(given: Any, testbed: Testbed, name: str) -> Table:
+def _table(given: Any, testbed: Testbed, name: str) -> GivenLatents:
     n = {split: len(testbed.positions(split)) for split in SPLITS}
     by_split = ", ".join(f"{number} for {split}" for split, number in n.items())
-    mend = f"one row for each row of testbed.activations(split): {by_split}, {sum(n.values())} in all, in this order"
+    advice = f"one row for each row of testbed.activations(split): {by_split}, {sum(n.values())} in all, in this order"
     if not isinstance(given, Mapping):
-        found = _matrix(given, sum(n.values()), f"{name}:", mend)
+        found = _matrix(given, sum(n.values()), f"{name}:", advice)
         stops = np.cumsum(list(n.values())).tolist()
-        return Table({split: _rows(found, stop - n[split], stop) for split, stop in zip(n, stops, strict=True)})
+        return GivenLatents({split: _rows(found, stop - n[split], stop) for split, stop in zip(n, stops, strict=True)})
     if set(given) != set(SPLITS):
         raise ValueError(
             f"{name}: a mapping of {', '.join(map(repr, given)) or 'nothing'} was given, but one of exactly "
             f"{', '.join(map(repr, SPLITS))} to latents was expected; give those of every split, and only those"
         )
-    splits = {split: _matrix(given[split], n[split], f"{name}: for {split}", mend) for split in SPLITS}
+    splits = {split: _matrix(given[split], n[split], f"{name}: for {split}", advice) for split in SPLITS}
     if len({latents.n_latents for latents in splits.values()}) > 1:
         numbers = ", ".join(f"{latents.n_latents} for {split}" for split, latents in splits.items())
         raise ValueError(f"{name}: {numbers} latents were given; give the same latents, in the same order, for each")
-    return Table(splits)
+    return GivenLatents(splits)

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from numba import njit, prange
 
+from boardgame_sae.metrics.counting.f1 import f1
 from boardgame_sae.metrics.counting.latent_columns import LabelsLike, Latents, LatentsLike, as_latents, threads_for
 from boardgame_sae.metrics.counting.sample import Sample
 from boardgame_sae.metrics.counts import (
@@ -93,7 +94,7 @@ def board_reconstruction(
     choosing_f1_T = _total_f1(choosing, words_FTW)
     true_positive_T, predicted_T = agreement(test, words_FTW).sum(axis=2)
     positives = test.sample.positives_P.sum()
-    f1_T = micro_f1(true_positive_T, predicted_T, positives)
+    f1_T = f1(true_positive_T, predicted_T, positives)
     best = int(choosing_f1_T.argmax())  # the first of equal ones
     return Reconstruction(
         value=float(f1_T[best]),
@@ -224,12 +225,7 @@ def united(latents: Latents, bins_Z: np.ndarray, words_FTW: np.ndarray) -> np.nd
 
 def _total_f1(task: CountTask, words_FTW: np.ndarray) -> np.ndarray:
     true_positive_T, predicted_T = agreement(task, words_FTW).sum(axis=2)
-    return micro_f1(true_positive_T, predicted_T, task.sample.positives_P.sum())
-
-
-def micro_f1(true_positive_T: np.ndarray, predicted_T: np.ndarray, positives: Any) -> np.ndarray:
-    """(T,) float64: 2 TP / (predicted + positives), 0 where both are 0."""
-    return 2.0 * true_positive_T / np.maximum(1, predicted_T + positives)
+    return f1(true_positive_T, predicted_T, task.sample.positives_P.sum())
 
 
 @njit(parallel=True, cache=True, nogil=True)

@@ -1,15 +1,24 @@
-"""What scores found about one subject, in memory and in a folder."""
+"""What scores found about one subject, in memory and in a folder.
 
-from collections.abc import Mapping, Sequence
+    scores.json                 every score: value, interval, parts, details, and the config and version it was made by
+    <score>.sums.safetensors    what its intervals were resampled from: sums of every test game
+    latents.parquet             a row for each latent: the class it tells best, and how well
+
+What tables know of a score's `details`: `by_property` and `groups` hold numbers of properties and of groups of them,
+each with its `value`, `interval` and `parts`; `headline` is the property that the score's own value is about.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from boardgame_sae.files import read_json, write_json, write_parquet
-from boardgame_sae.metrics.counting.game_counts import GameCounts
+from boardgame_sae.files import RunError, read_json, write_json, write_parquet
+from boardgame_sae.metrics.counting.game_sums import GameSums
 
-SCORES_FILE, COUNTS_FILE, LATENTS_FILE = "scores.json", "{}.counts.safetensors", "latents.parquet"
+SCORES_FILE, SUMS_FILE, LATENTS_FILE = "scores.json", "{}.sums.safetensors", "latents.parquet"
+Interval = tuple[float, float]
 
 
 class ScoreValue(NamedTuple):
@@ -17,80 +26,103 @@ class ScoreValue(NamedTuple):
 
     value: float
     """The headline number."""
-    interval: tuple[float, float] | None
+    interval: Interval | None
     """95% confidence interval of it, by bootstrap over games; None where there is none."""
     parts: dict[str, Any]
     """Numbers that stand beside it, by name."""
     details: dict[str, Any]
     """Longer data: by property, by group, by square."""
-    counts: GameCounts | None = None
-    """What the interval was resampled from, for intervals of differences; kept beside the scores, not among them."""
+    intervals: dict[str, Interval] = {}  # noqa: RUF012 (never changed)
+    """95% intervals of parts, by name, of those that have one."""
+    config: dict[str, Any] = {}  # noqa: RUF012
+    """The score's config, as plain data."""
+    version: int = 1
+    """The score's version."""
+    sums: GameSums | None = None
+    """What intervals are resampled from, those of differences too; kept beside the scores, not among them."""
+    latents: dict[str, np.ndarray] | None = None
+    """Columns of a table with a row for each latent, where the score has any; kept beside the scores."""
 
     def plain(self) -> dict[str, Any]:
         """What is written as JSON."""
-        return {name: value for name, value in self._asdict().items() if name != "counts"}
+        return {name: value for name, value in self._asdict().items() if name not in ("sums", "latents")}
 
 
 class Scores(Mapping[str, ScoreValue]):
     """The scores of one subject: `scores["coverage"].value`."""
 
     def __init__(
-        self, subject: Mapping[str, Any], values: Mapping[str, ScoreValue], seconds: Mapping[str, float]
+        self, subject: Mapping[str, Any], values: Mapping[str, ScoreValue], seconds: Mapping[str, float] | None = None
     ) -> None:
-        self.subject, self.values_by_name, self.seconds = dict(subject), dict(values), dict(seconds)
-        self.latents: dict[str, np.ndarray] | None = None
-        """A table with a row for each latent: the class it tells best, and how well (see `cards`)."""
+        """subject: plain data about what was scored. seconds: how long each score took, of those just computed."""
+        self.subject, self.values_by_name, self.seconds = dict(subject), dict(values), dict(seconds or {})
 
     def __getitem__(self, name: str) -> ScoreValue:
         return self.values_by_name[name]
 
-    def __iter__(self) -> Any:
+    def __iter__(self) -> Iterator[str]:
         return iter(self.values_by_name)
 
     def __len__(self) -> int:
         return len(self.values_by_name)
 
+    @property
+    def latents(self) -> dict[str, np.ndarray] | None:
+        """The table with a row for each latent, of all scores that have columns of it; None where none has."""
+        columns = [value.latents for value in self.values() if value.latents is not None]
+        return {name: column for table in columns for name, column in table.items()} or None
+
     def to_json(self, path: str | Path) -> None:
         """Write the numbers as JSON; neither timings nor what `save` writes beside them."""
-        write_json(Path(path), {"subject": self.subject, "scores": {n: v.plain() for n, v in self.items()}})
+        plain = {name: value.plain() for name, value in self.items()}
+        write_json(Path(path), {"subject": self.subject, "scores": plain})
 
     def save(self, folder: str | Path) -> None:
-        """Write a folder: scores.json, counts of every game (<score>.counts.safetensors), latents.parquet."""
-        self.to_json(Path(folder) / SCORES_FILE)
-        for name, found in self.items():
-            if found.counts is not None:
-                found.counts.save(Path(folder) / COUNTS_FILE.format(name))
+        """Write a folder as this module says; scores.json last, so that what it names is there."""
+        for name, value in self.items():
+            if value.sums is not None:
+                value.sums.save(Path(folder) / SUMS_FILE.format(name))
         if self.latents is not None:
             write_parquet(Path(folder) / LATENTS_FILE, self.latents)
+        self.to_json(Path(folder) / SCORES_FILE)
 
     @classmethod
     def load(cls, folder: str | Path) -> "Scores":
         """Read what `save` wrote, but the table of latents. Raises RunError naming a file that is damaged."""
-        found = cls.from_json(Path(folder) / SCORES_FILE)
-        for name, value in found.items():
-            path = Path(folder) / COUNTS_FILE.format(name)
+        scores = cls.from_json(Path(folder) / SCORES_FILE)
+        for name, value in scores.items():
+            path = Path(folder) / SUMS_FILE.format(name)
             if path.exists():
-                found.values_by_name[name] = value._replace(counts=GameCounts.load(path))
-        return found
+                scores.values_by_name[name] = value._replace(sums=GameSums.load(path))
+        return scores
 
     @classmethod
     def from_json(cls, path: str | Path) -> "Scores":
-        """Read what `to_json` wrote."""
+        """Read what `to_json` wrote. Raises RunError naming a file that is missing, damaged or something else."""
         data = read_json(Path(path))
-        values = {name: ScoreValue(**value) for name, value in data["scores"].items()}
-        pairs = {name: tuple(found.interval) if found.interval else None for name, found in values.items()}
-        return cls(data["subject"], {n: v._replace(interval=pairs[n]) for n, v in values.items()}, {})
+        try:
+            values = {name: _value(plain) for name, plain in data["scores"].items()}
+            return cls(data["subject"], values)
+        except (KeyError, TypeError, AttributeError) as error:
+            raise RunError(f"{path}: no scores of this program ({error}); score the SAE again") from error
 
     def table(self) -> str:
         """The numbers as text, one a line, with their intervals."""
         lines = []
-        for name, found in self.items():
-            lines.append(f"{name:36}{found.value:12.4f}{brackets(found.interval)}")
-            inside = {**found.details.get("by_property", {}), **found.details.get("groups", {})}
-            for part, value in found.parts.items():
+        for name, score in self.items():
+            lines.append(f"{name:36}{score.value:12.4f}{brackets(score.interval)}")
+            inside = {**score.details.get("by_property", {}), **score.details.get("groups", {})}
+            for part, value in score.parts.items():
                 if isinstance(value, float):
-                    lines.append(f"  {part:34}{value:12.4f}{brackets(inside.get(part, {}).get('interval'))}")
+                    interval = score.intervals.get(part) or inside.get(part, {}).get("interval")
+                    lines.append(f"  {part:34}{value:12.4f}{brackets(interval)}")
         return "\n".join(lines)
+
+
+def _value(plain: Mapping[str, Any]) -> ScoreValue:
+    value = ScoreValue(**plain)
+    pairs: dict[str, Interval] = {part: (low, high) for part, (low, high) in value.intervals.items()}
+    return value._replace(interval=tuple(value.interval) if value.interval else None, intervals=pairs)
 
 
 def brackets(interval: Sequence[float] | None) -> str:

@@ -1,18 +1,49 @@
-"""Scores: numbers about an SAE, each with a name, a meaning, a range and a source; the registry; and `evaluate`.
+"""Scores: numbers about an SAE, each with a name, a meaning, a range and a source; and their registry.
 
-A score is a function of a `Subject` (an SAE, or a baseline, on a testbed). Register one and it appears in every
-suite it names, in every table and on the report's axes.
+A score is a function of a `Subject` (an SAE, or a baseline, on a testbed) and of the score's own config. Register one
+in any module below `metrics/` and it is computed in every suite it names, cached by its config and version, compared
+and pooled with intervals, and shown in every table and on the report's axes.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Literal, TypeVar
+from typing import Any, Literal, NamedTuple, TypeVar
 
+from boardgame_sae.config import config, from_mapping, to_mapping
+from boardgame_sae.metrics.intervals.statistic import Statistic
 from boardgame_sae.metrics.results import ScoreValue
 from boardgame_sae.metrics.subject import Subject
 from boardgame_sae.registry import Registry
 
 SUITES = ("quick", "supervised", "saebench", "causal", "all")
+"""quick: a minute or less. all: every score. The others: the scores of one folder of `metrics/`."""
+
+
+@config
+class NoConfig:
+    """The config of a score that has nothing to set."""
+
+
+class Need(NamedTuple):
+    """Something that a subject may lack, without which a score cannot be computed."""
+
+    has: Callable[[Subject], bool]
+    lacking: str
+    """What to say of a subject that has it not."""
+
+
+NEEDS: dict[str, Need] = {
+    "decode": Need(lambda subject: subject.source.decode is not None, "it does not give back the activations it reads"),
+    "W_dec": Need(
+        lambda subject: subject.source.W_dec is not None and subject.source.decode is not None,
+        "it has no decoder rows (`W_dec`) at the hook point it reads",
+    ),
+    "probes": Need(
+        lambda subject: bool(subject.testbed.probes),
+        "the testbed has no probes; `boardgame-sae score` fits them, `testbed.probes` takes them",
+    ),
+}
+"""What a score may need, by name."""
 
 
 @dataclass(frozen=True)
@@ -27,26 +58,38 @@ class Score:
     better: Literal["higher", "lower"]
     source: str
     suites: tuple[str, ...]
+    """The last is the one it belongs to; `quick` is an excerpt of others."""
     needs: tuple[str, ...]
     """What a subject must have to be scored, of NEEDS."""
-    function: Callable[["Subject"], ScoreValue]
+    config: type
+    """A config class; its defaults are the full score."""
+    quick: Mapping[str, Any]
+    """Fields of the config that differ in the suite `quick`."""
+    version: int
+    """Raised whenever the score comes to mean something else, so that older results are computed again."""
+    order: int
+    """Its place in tables: lower comes first, equal ones by name."""
+    statistic: Statistic | None
+    """How its numbers are made of sums over games; None of a score without intervals."""
+    function: Callable[[Subject, Any], ScoreValue]
 
+    def config_in(self, suite: str) -> Any:
+        """Its config in a suite."""
+        return from_mapping(self.config, dict(self.quick) if suite == "quick" else {}, self.name)
 
-NEEDS: dict[str, tuple[Callable[["Subject"], bool], str]] = {
-    "decode": (lambda subject: subject.encoder.decode is not None, "it does not give back the activations it reads"),
-    "W_dec": (
-        lambda subject: subject.encoder.W_dec is not None and subject.encoder.decode is not None,
-        "it has no decoder rows (`W_dec`) at the hook point it reads",
-    ),
-    "probes": (
-        lambda subject: bool(subject.testbed.probes),
-        "the testbed has no probes; `boardgame-sae score` fits them, `testbed.probes` takes them",
-    ),
-}
-"""What a score may need: how to see that a subject has it, and what to say where it has not."""
+    def satisfied_by(self, value: ScoreValue, suite: str) -> bool:
+        """Whether a result is of this version, and of the suite's config or of the full one, which holds more."""
+        wanted = [to_mapping(self.config_in(name)) for name in (suite, "all")]
+        return value.version == self.version and value.config in wanted
+
+    def compute(self, subject: Subject, suite: str) -> ScoreValue:
+        """Score a subject."""
+        cfg = self.config_in(suite)
+        return self.function(subject, cfg)._replace(config=to_mapping(cfg), version=self.version)
+
 
 _SCORES: Registry[Score] = Registry("score", "boardgame_sae.metrics")
-F = TypeVar("F", bound=Callable[["Subject"], ScoreValue])
+F = TypeVar("F", bound=Callable[[Subject, Any], ScoreValue])
 
 
 def score(
@@ -60,17 +103,53 @@ def score(
     high: float = 1.0,
     better: Literal["higher", "lower"] = "higher",
     needs: tuple[str, ...] = (),
+    config: type = NoConfig,
+    quick: Mapping[str, Any] | None = None,
+    version: int = 1,
+    order: int = 100,
+    statistic: Statistic | None = None,
 ) -> Callable[[F], F]:
-    """Register a function of a subject as a score."""
+    """Register a function of a subject and a config as a score; the arguments are `Score`'s fields.
+
+    Raises ValueError when there already is a score of that name, or it names an unknown suite or need.
+    """
+    unknown = [*(set(suites) - set(SUITES)), *(set(needs) - set(NEEDS))]
+    if unknown or not suites:
+        raise ValueError(f"score '{name}': {unknown[0] if unknown else 'no suite'}; suites are of {SUITES}")
 
     def keep(function: F) -> F:
-        _SCORES.add(name, Score(name, title, meaning, low, high, better, source, suites, needs, function))
+        about = (
+            title,
+            meaning,
+            low,
+            high,
+            better,
+            source,
+            suites,
+            needs,
+            config,
+            quick or {},
+            version,
+            order,
+            statistic,
+        )
+        _SCORES.add(name, Score(name, *about, function))
         return function
 
     return keep
 
 
 def scores() -> dict[str, Score]:
-    """The registered scores by name, suite by suite."""
-    found = _SCORES.all()
-    return dict(sorted(found.items(), key=lambda pair: SUITES.index(pair[1].suites[-1])))
+    """The registered scores by name, in the order of tables."""
+    return dict(sorted(_SCORES.all().items(), key=lambda item: (item[1].order, item[0])))
+
+
+def scores_in(suite: str) -> dict[str, Score]:
+    """The scores of a suite by name. Raises ValueError for an unknown suite, and for one that no score belongs to."""
+    if suite not in SUITES:
+        raise ValueError(f"unknown suite '{suite}'; the suites are {', '.join(SUITES)}")
+    chosen = {name: each for name, each in scores().items() if suite in ("all", *each.suites)}
+    if not chosen:
+        filled = [name for name in SUITES if any(name in ("all", *each.suites) for each in scores().values())]
+        raise ValueError(f"no score belongs to the suite '{suite}' yet; suites with scores are {', '.join(filled)}")
+    return chosen

@@ -1,22 +1,23 @@
 """What is scored: an SAE, or something that stands beside it, on a testbed."""
 
 import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 from boardgame_sae.metrics.counting.latent_columns import Latents
-from boardgame_sae.metrics.latent_source import Encoder, as_encoder
+from boardgame_sae.metrics.latent_source import LatentSource, as_latent_source
 from boardgame_sae.testbeds.testbed import Span, Testbed
 
 ROWS_AT_ONCE = 1024
 """Positions that are encoded at once: their dense latents are small enough for memory to be used again."""
-
 MAX_BYTES = 2**31
 """Memory for one subject's latents and counts, unless told otherwise."""
+T = TypeVar("T")
 
 
 @dataclass(eq=False)
@@ -26,25 +27,27 @@ class Subject:
     name: str
     """What tables call it."""
     kind: str
-    """`sae`, `random_gpt_sae`, or the baseline it is: `probe`, `sparse_probe`, `neurons`,
-    `residual`."""
+    """`sae`, or the kind of baseline it is (`metrics.baselines`)."""
     given: Any
-    """What is scored: anything that `as_encoder` takes."""
+    """What is scored: anything that `as_latent_source` takes."""
     testbed: Testbed
     """Where its activations come from."""
     facts: dict[str, Any] = field(default_factory=dict)
     """Plain data to keep with its scores: config, folder."""
-    full: bool = True
-    """Whether the numbers of published code are wanted too, which cost another pass."""
     max_bytes: int = MAX_BYTES
-    """What its latents and the counts of them may take in memory; see `evaluate`."""
-    kept: dict[str, Any] = field(default_factory=dict)
-    """What several scores make use of, computed by the first of them."""
+    """Bytes that its latents and the counts of them may take in memory; see `evaluate`."""
 
     def __post_init__(self) -> None:
-        self.encoder: Encoder = as_encoder(self.given, self.testbed, self.name)
+        self.source: LatentSource = as_latent_source(self.given, self.testbed, self.name)
         self._latents: dict[str, list[Latents]] = {}
         self._in_memory, self._folder = 0, None
+        self._computed: dict[Callable[[Any], Any], Any] = {}
+
+    def once(self, function: Callable[["Subject"], T]) -> T:
+        """What a function gives of this subject, computed once: what several scores share."""
+        if function not in self._computed:
+            self._computed[function] = function(self)
+        return self._computed[function]
 
     def latents(self, split: str) -> list[Latents]:
         """Its latents at a split's scored positions, for each of the testbed's spans; computed once.
@@ -52,14 +55,13 @@ class Subject:
         Beyond half of `max_bytes` they lie in temporary files.
         """
         if split not in self._latents:
-            found = []
+            parts = []
             for number, span in enumerate(self.testbed.spans(split)):
                 part = self._encode(self.testbed, split, span)
                 self._in_memory += part.nbytes
-                found.append(
-                    part if self._in_memory <= self.max_bytes // 2 else part.on_disk(self._file(split, number))
-                )
-            self._latents[split] = found
+                in_memory = self._in_memory <= self.max_bytes // 2
+                parts.append(part if in_memory else part.on_disk(self._file(split, number)))
+            self._latents[split] = parts
         return self._latents[split]
 
     @cached_property
@@ -76,19 +78,19 @@ class Subject:
         """
         everywhere, scored = self.testbed.everywhere, self.testbed.positions("train").game_N
         n_scored = int(np.searchsorted(scored, everywhere.n_games))
-        if self.encoder.is_table or n_scored == len(everywhere.positions("train")):
+        if self.source.is_given or n_scored == len(everywhere.positions("train")):
             stop_of = zip(self.testbed.spans("train"), self.latents("train"), strict=True)
             known = [latents.select_rows(np.arange(span.start, span.stop) < n_scored) for span, latents in stop_of]
             return np.max([part.max_F() for part in known], axis=0)
         return np.max([self._encode(everywhere, "train", span).max_F() for span in everywhere.spans("train")], axis=0)
 
     def _encode(self, testbed: Testbed, split: str, span: Span) -> Latents:
-        if self.encoder.is_table:
-            return self.encoder.read(split, span.start, span.stop)
+        if self.source.is_given:
+            return self.source.read(split, span.start, span.stop)
         acts_ND, parts = testbed.read(split, span.start, span.stop), []
         for first in range(0, len(acts_ND), ROWS_AT_ONCE):
             some_ND = acts_ND[first : first + ROWS_AT_ONCE]
-            parts.append(self.encoder.read(split, first, first + len(some_ND), some_ND))
+            parts.append(self.source.read(split, first, first + len(some_ND), some_ND))
         return Latents.concatenate(parts)
 
     def _file(self, split: str, number: int) -> Path:

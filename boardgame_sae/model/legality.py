@@ -18,13 +18,13 @@ from boardgame_sae.config import config, seed_for
 from boardgame_sae.games import Game
 from boardgame_sae.model.game_model import GameModel
 from boardgame_sae.model.sampling import STOPPED, Reading, games_a_pass
+from boardgame_sae.resampling import bootstrap_interval
 from boardgame_sae.transcripts.corpus import Corpus
 
 LEGALITY_FILE = "legality.json"
 """What a GPT's own training found of its legality; a GPT from elsewhere has none."""
 KINDS = ("legal", "ambiguous", "illegal", "unparsable")
 """What `Game.judge` says of a written move."""
-N_RESAMPLES = 1000
 
 
 @config
@@ -148,11 +148,8 @@ def _rate(hit_N: Tensor) -> float:
 def _interval(hit_N: np.ndarray, game_N: np.ndarray, seed: int) -> tuple[float, float]:
     """95% percentile interval of the rate, under resampling of the games with replacement."""
     index_N = np.unique(game_N, return_inverse=True)[1]
-    hits_B, asked_B = np.bincount(index_N, weights=hit_N), np.bincount(index_N)
-    generator = np.random.default_rng(seed_for(seed, "resamples"))
-    drawn = (generator.integers(len(asked_B), size=len(asked_B)) for _ in range(N_RESAMPLES))
-    low, high = np.quantile([hits_B[games_B].sum() / asked_B[games_B].sum() for games_B in drawn], [0.025, 0.975])
-    return float(low), float(high)
+    sums_B2 = np.stack([np.bincount(index_N, weights=hit_N), np.bincount(index_N)], axis=1)
+    return bootstrap_interval(lambda sums: sums[:, 0] / sums[:, 1], sums_B2, seed=seed_for(seed, "resamples"))
 
 
 class _Draws(NamedTuple):

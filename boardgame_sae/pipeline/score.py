@@ -1,36 +1,82 @@
-"""Score an SAE, or a testbed's baselines, into a run folder.
+"""Score SAEs, and everything they are compared with, into run folders.
 
-scores.json                  every score: value, interval, parts, details
-<score>.counts.safetensors   what its intervals were resampled from: counts of every test game
-latents.parquet              what each latent is a classifier of
-core_eval_results.json       the core evaluation in SAEBench's own fields
-timings.jsonl                how long each took
+Each folder holds what `Scores.save` writes, and
+
+    core_eval_results.json    the core evaluation in SAEBench's own fields
+    timings.jsonl             how long each score took
+
+A folder belongs to a subject and a testbed, not to a suite: what it lacks of a suite, or holds by an older version of a
+score, is computed and added, and a run that was killed goes on after the last score that was finished.
 """
 
 import math
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from boardgame_sae.config import content_hash, from_mapping, to_mapping
-from boardgame_sae.files import read_json, write_json
-from boardgame_sae.metrics.baselines.readouts import baselines, sparse_probe
-from boardgame_sae.metrics.evaluate import evaluate
+from boardgame_sae.config import content_hash
+from boardgame_sae.files import write_json
+from boardgame_sae.metrics.baselines.registry import SAE_KIND, Made, baselines, find_baseline, kind_of
+from boardgame_sae.metrics.evaluate import evaluate, missing
 from boardgame_sae.metrics.results import SCORES_FILE, Scores
-from boardgame_sae.probes.data import KEPT_BYTES, Reading
-from boardgame_sae.probes.fit import ProbeConfig, load_probe, probe_run
+from boardgame_sae.probes.fit import ProbeConfig, load_probe
 from boardgame_sae.runs import Run, content_of, is_done, progress
 from boardgame_sae.saes.load import load_sae
-from boardgame_sae.saes.registry import sae_config
-from boardgame_sae.saes.sae import SAE
-from boardgame_sae.saes.training.train import TrainSAEConfig, testbed_metadata, train_saes_run
+from boardgame_sae.testbeds.probing import fit_missing_probes
 from boardgame_sae.testbeds.shipped import SCORES, find_sae
 from boardgame_sae.testbeds.testbed import Testbed, load_testbed
 
 CORE_FILE = "core_eval_results.json"
-FORMAT = 2
-"""Raised whenever scores come to mean or to hold something else, so that older ones are not taken for them."""
+FORMAT = 3
+"""Raised whenever a folder of scores comes to hold something else, so that older ones are not taken for it."""
+
+
+@dataclass(frozen=True)
+class ScoreFolders:
+    """Where the scores of some SAEs are, and of everything beside them."""
+
+    saes: tuple[Path, ...]
+    twins: tuple[Path, ...]
+    """Of the SAEs' twins."""
+    ceilings: tuple[Path, ...]
+    """Of the baselines that are made for a sparsity."""
+    baselines: tuple[Path, ...]
+    """Of the others."""
+
+    @property
+    def all(self) -> tuple[Path, ...]:
+        """The SAEs' first, then those beside them as tables show them."""
+        return (*self.saes, *self.twins, *self.ceilings, *self.baselines)
+
+
+def score_with_baselines(
+    saes: Sequence[str | Path],
+    testbed_folder: Path,
+    *,
+    twins: Sequence[str | Path] | None = None,
+    suite: str = "supervised",
+    probes: ProbeConfig | None = None,
+    device: str = "auto",
+    exact: bool = True,
+) -> ScoreFolders:
+    """Score SAEs on a testbed beside every baseline; what is done already is reused.
+
+    twins: SAEs trained on a variant of the testbed, such as its random-weights GPT. None: those scores that a packed
+    testbed ships serve as baselines; where it ships none, a twin of each SAE is trained.
+    probes: how the probes are fitted that the testbed lacks. exact: see `score_ceilings`.
+    Raises ValueError for an unknown suite, RunError for an SAE or testbed that cannot be read.
+    """
+    how: dict[str, Any] = {"suite": suite, "probes": probes, "device": device}
+    shipped = packed_scores(testbed_folder) if twins is None else []
+    if twins is None:
+        trained = [baseline.of_sae for baseline in baselines().values() if baseline.of_sae is not None]
+        testbed = load_testbed(testbed_folder, device)
+        twins = [] if shipped else [train(find_sae(sae), testbed, device) for sae in saes for train in trained]
+    scored = score_saes([*saes, *twins], testbed_folder, **how)
+    beside = shipped or baseline_folders(score_baselines(testbed_folder, **how))
+    ceilings = score_ceilings(scored[: len(saes)], testbed_folder, **how, exact=exact)
+    return ScoreFolders(tuple(scored[: len(saes)]), tuple(scored[len(saes) :]), tuple(ceilings), tuple(beside))
 
 
 def score_saes(
@@ -41,37 +87,31 @@ def score_saes(
     probes: ProbeConfig | None = None,
     device: str = "auto",
 ) -> list[Path]:
-    """Score SAEs, each into a run folder; finished ones are reused.
+    """Score SAEs, each into a run folder; scores that are there are reused.
 
     probes: how the probes are fitted whose directions the decoders are compared with (see `score_baselines`).
-    An SAE trained on the random-weights GPT is scored there, on the same games and truth.
+    A twin, such as an SAE of the random-weights GPT, is scored where it was trained, on the same games and truth.
     """
     testbed = load_testbed(testbed_folder, device)
-    fitted = _fit_probes(testbed, probes)
-    twin: Testbed | None = None
+    fitted, variants = _fit_probes(testbed, probes), dict[str, Testbed]()
     folders = []
-    bar = progress(len(sae_folders), "score SAEs", "SAEs")
-    for sae_folder in map(find_sae, sae_folders):
-        sae = load_sae(sae_folder)
-        random = bool(sae.metadata.get("random_weights"))
-        if random and twin is None:
-            twin = testbed.random_twin()
-        bed = twin if random and twin is not None else testbed
-        folders.append(_score_sae(sae, sae_folder, bed, suite, random, {} if random else fitted))
-        bar.update(1)
-    bar.close()
+    with progress(len(sae_folders), "score SAEs", "SAEs") as bar:
+        for sae_folder in map(find_sae, sae_folders):
+            sae = load_sae(sae_folder)
+            kind, name, here, with_probes = kind_of(sae), sae_folder.name, testbed, fitted
+            if kind != SAE_KIND:
+                variant = find_baseline(kind).variant
+                assert variant is not None
+                here = variants[kind] if kind in variants else variants.setdefault(kind, variant(testbed))
+                name, with_probes = f"{name}-{kind.removesuffix('_sae').replace('_', '-')}", {}
+            inputs = {"sae": content_of(sae_folder), "testbed": here.hash, **with_probes}
+            facts = {"sae": {**sae.trained_as, "sae_folder": sae_folder.name}}
+            with Run("scores", name, {"format": FORMAT}, inputs) as run:
+                made = Made(name, sae, here, facts)
+                _score(run, run.folder, suite, kind, lambda made=made: made)
+            folders.append(run.folder)
+            bar.update(1)
     return folders
-
-
-def _score_sae(sae: SAE, folder: Path, testbed: Testbed, suite: str, random: bool, fitted: dict[str, str]) -> Path:
-    name = folder.name + ("-random-gpt" if random else "")
-    inputs = {"sae": content_of(folder), "testbed": testbed.hash, **fitted}
-    with Run("scores", name, {"suite": suite, "format": FORMAT}, inputs) as run:
-        if not run.done:
-            config = {**sae.trained_as, "sae_folder": folder.name}
-            kind = "random_gpt_sae" if random else "sae"
-            _write(run, evaluate(sae, testbed, suite, name=name, kind=kind, facts={"sae": config}))
-        return run.folder
 
 
 def score_baselines(
@@ -81,20 +121,18 @@ def score_baselines(
     probes: ProbeConfig | None = None,
     device: str = "auto",
 ) -> Path:
-    """Score linear probes, MLP neurons and residual channels of a testbed into one run folder.
+    """Score every baseline that is made of a testbed alone into one run folder, each in a folder of its kind.
 
     The probes, one for each property of the testbed that has a supported class, are fitted first (or reused), as
     `probes` says (default: as `ProbeConfig` does), but for the property, hook points and positions.
     """
     testbed = load_testbed(testbed_folder, device)
     fitted = _fit_probes(testbed, probes)
-    with Run("scores", "baselines", {"suite": suite, "format": FORMAT}, {"testbed": testbed.hash, **fitted}) as run:
+    made_of_testbed = {kind: each.of_testbed for kind, each in baselines().items() if each.of_testbed is not None}
+    with Run("scores", "baselines", {"format": FORMAT}, {"testbed": testbed.hash, **fitted}) as run:
+        for kind, make in made_of_testbed.items():
+            _score(run, run / kind, suite, kind, lambda make=make: make(testbed), finish=False)
         if not run.done:
-            for scores in baselines(testbed, suite):
-                kind = scores.subject["kind"]
-                scores.save(run / kind)
-                for name, seconds in scores.seconds.items():
-                    run.log_time(f"{kind} {name}", seconds)
             run.finish()
         return run.folder
 
@@ -108,82 +146,83 @@ def score_ceilings(
     device: str = "auto",
     exact: bool = True,
 ) -> list[Path]:
-    """Score linear probes as sparse as some scored SAEs, each L0 (to the nearest whole number) into a run folder.
+    """Score the baselines as sparse as some scored SAEs, each L0 (to the nearest whole number) into a run folder.
 
     exact: else to the nearest power of the root of two (1, 2, 3, 4, 6, 8, 11, ...), so that many SAEs need few of them.
     Where a finished packed testbed holds the scores already, their folder is given.
     """
     testbed = load_testbed(testbed_folder, device)
     fitted = _fit_probes(testbed, probes)
-    found = [Scores.from_json(Path(folder) / SCORES_FILE) for folder in score_folders]
+    l0s = [max(1.0, Scores.from_json(Path(folder) / SCORES_FILE).subject["l0"]) for folder in score_folders]
+    of_sparsity = {kind: each.of_sparsity for kind, each in baselines().items() if each.of_sparsity is not None}
     folders = []
-    l0s = [max(1.0, scores.subject["l0"]) for scores in found]
     for k in sorted({round(l0 if exact else 2 ** (round(2 * math.log2(l0)) / 2)) for l0 in l0s}):
-        packed = Path(testbed_folder) / SCORES / ceiling_name(k)
-        if (
-            is_done(testbed_folder)
-            and packed.exists()
-            and suite in ("quick", read_json(packed / SCORES_FILE)["subject"]["suite"])
-        ):
-            folders.append(packed)
-            continue
-        config = {"suite": suite, "format": FORMAT, "k": k}
-        with Run("scores", ceiling_name(k), config, {"testbed": testbed.hash, **fitted}) as run:
-            if not run.done:
-                _write(run, sparse_probe(testbed, k, suite))
-            folders.append(run.folder)
+        for kind, make in of_sparsity.items():
+            name = ceiling_name(kind, k)
+            packed = Path(testbed_folder) / SCORES / name
+            if is_done(testbed_folder) and packed.exists() and not missing(Scores.load(packed), suite):
+                folders.append(packed)
+                continue
+            with Run("scores", name, {"format": FORMAT, "k": k}, {"testbed": testbed.hash, **fitted}) as run:
+                _score(run, run.folder, suite, kind, lambda make=make, k=k: make(testbed, k))
+                folders.append(run.folder)
     return folders
 
 
-def ceiling_name(k: int) -> str:
-    """What the scores of a linear probe with k outputs of each property are called."""
-    return f"probe-{k}"
+def ceiling_name(kind: str, k: int) -> str:
+    """What the scores of a baseline of a sparsity are called: `probe-16`."""
+    return f"{kind.removeprefix('sparse_')}-{k}"
+
+
+def baseline_folders(folder: Path) -> list[Path]:
+    """The folders of the baselines that `score_baselines` scored, in the order of tables."""
+    return [folder / kind for kind in baselines() if (folder / kind / SCORES_FILE).exists()]
 
 
 def packed_scores(testbed_folder: Path) -> list[Path]:
-    """Folders of the scores of floors and of the probe that a finished packed testbed holds; none of other testbeds."""
+    """Folders of the baselines that a finished packed testbed holds the scores of; none of other testbeds.
+
+    Those made for a sparsity are left out: which are wanted depends on what is scored.
+    """
     if not is_done(testbed_folder):
         return []
-    found = (testbed_folder / SCORES).glob(f"*/{SCORES_FILE}")
-    baselines = (testbed_folder / SCORES / "baselines").glob(f"*/{SCORES_FILE}")
-    kinds = {path.parent: read_json(path)["subject"]["kind"] for path in sorted([*found, *baselines])}
-    return [folder for folder, kind in kinds.items() if kind not in ("sae", "sparse_probe")]
+    inside = testbed_folder / SCORES
+    paths = sorted([*inside.glob(f"*/{SCORES_FILE}"), *(inside / "baselines").glob(f"*/{SCORES_FILE}")])
+    subjects = {path.parent: Scores.from_json(path).subject for path in paths}
+    return [folder for folder, about in subjects.items() if about["kind"] != SAE_KIND and "k" not in about]
+
+
+def _score(run: Run, folder: Path, suite: str, kind: str, make: Callable[[], Made], *, finish: bool = True) -> None:
+    """Compute what a folder of a run lacks of a suite. make: gives what is scored, if anything has to be."""
+    known = Scores.load(folder) if (folder / SCORES_FILE).exists() else None
+    if known is not None and not missing(known, suite) and (run.done or not finish):
+        return
+    run.reopen()
+    made = make()
+    scores = evaluate(
+        made.latents,
+        made.testbed,
+        suite,
+        name=made.name,
+        kind=kind,
+        facts=made.facts,
+        known=known,
+        after_each=lambda scores: scores.save(folder),
+    )
+    scores.save(folder)
+    if "core" in scores:
+        write_json(folder / CORE_FILE, saebench_core(scores))
+    for name, seconds in scores.seconds.items():
+        run.log_time(name if finish else f"{kind} {name}", seconds)
+    if finish:
+        run.finish(**{name: value.value for name, value in scores.items()})
 
 
 def _fit_probes(testbed: Testbed, probes: ProbeConfig | None) -> dict[str, str]:
-    """Fit the probes of every property with a supported class that the testbed has none of; return the hashes of all.
-
-    What is fitted is given to the testbed.
-    """
-    here = replace(probes or ProbeConfig(), hook_names=(testbed.hook_name,), positions=testbed.place, min_ply=0)
-    reading = Reading(testbed.model, testbed.corpus, here.hook_names, testbed.place, KEPT_BYTES)
-    for each in testbed.columns:
-        if each.name not in testbed.probes and testbed.supported_P[each.start : each.stop].any():
-            folder = probe_run(testbed.model, testbed.corpus, replace(here, property=each.name), reading=reading)
-            testbed.probes[each.name] = load_probe(folder, testbed.hook_name)
+    """Give a testbed the probes it lacks, fitted (or reused); returns the hashes of all it has."""
+    for name, folder in fit_missing_probes(testbed, probes or ProbeConfig()):
+        testbed.probes[name] = load_probe(folder, testbed.hook_name)
     return {f"probe {name}": probe.hash for name, probe in sorted(testbed.probes.items())}
-
-
-def random_gpt_twin(sae_folder: str | Path, testbed_folder: str | Path, *, device: str = "auto") -> Path:
-    """Train the SAE's twin, same config and training, on the random-weights GPT; reused when done.
-
-    An SAE from elsewhere, of whose training little is known, gets a twin of its own form, trained with our defaults.
-    """
-    sae, testbed = load_sae(sae_folder), load_testbed(testbed_folder, device).random_twin()
-    cfg = from_mapping(TrainSAEConfig, sae.metadata.get("training", {}), f"{sae_folder}")
-    store = testbed.harvest(cfg.n_harvested, cfg.harvest_dtype)
-    same = sae_config(**(sae.trained_as if "training" in sae.metadata else to_mapping(sae.cfg)))
-    (folder,) = train_saes_run(store, [same], cfg, metadata=testbed_metadata(testbed), device=device)
-    return folder
-
-
-def _write(run: Run, scores: Scores) -> None:
-    scores.save(run.folder)
-    if "core" in scores:
-        write_json(run / CORE_FILE, saebench_core(scores))
-    for name, seconds in scores.seconds.items():
-        run.log_time(name, seconds)
-    run.finish(**{name: found.value for name, found in scores.items()})
 
 
 def saebench_core(scores: Scores) -> dict[str, Any]:

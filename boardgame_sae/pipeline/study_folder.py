@@ -9,10 +9,9 @@ from typing import Any
 from boardgame_sae.files import RunError, read_json
 from boardgame_sae.metrics.intervals.pool_seeds import pool, siblings
 from boardgame_sae.metrics.results import SCORES_FILE, Scores
+from boardgame_sae.pipeline.score import baseline_folders
 
 SWEEP_FILE = "sweep.json"
-
-BASELINES = ("probe", "neurons", "residual")
 
 
 @dataclass(frozen=True)
@@ -113,7 +112,7 @@ def _bed(listed: dict[str, Any], sweep_folder: Path) -> Bed:
         folder=find_run(listed["testbed"], sweep_folder),
         saes=found("saes"),
         random_saes=found("random_saes"),
-        score_folders=(*found("scores"), *found("ceilings"), *(baselines / kind for kind in BASELINES)),
+        score_folders=(*found("scores"), *found("ceilings"), *baseline_folders(baselines)),
     )
 
 

@@ -18,7 +18,7 @@ from boardgame_sae.metrics.score import SUITES
 from boardgame_sae.model import game_model
 from boardgame_sae.model.game_model import GameModel
 from boardgame_sae.model.train import preset, train_gpt_run
-from boardgame_sae.pipeline.score import score_baselines, score_ceilings, score_saes
+from boardgame_sae.pipeline.score import score_with_baselines
 from boardgame_sae.pipeline.study_folder import SWEEP_FILE
 from boardgame_sae.probes.data import check_known
 from boardgame_sae.probes.fit import ProbeConfig, probe_run
@@ -176,18 +176,17 @@ def score_all(
     folder: Path, saes: Sequence[Path], random_saes: Sequence[Path], *, suite: str, probes: ProbeConfig, device: str
 ) -> dict[str, Any]:
     """Score SAEs on a testbed beside every ceiling and floor, and list where what is: a testbed's part of a study."""
-    how: dict[str, Any] = {"suite": suite, "probes": probes, "device": device}
-    scored = score_saes([*saes, *random_saes], folder, **how)
-    baselines = score_baselines(folder, **how)
-    ceilings = score_ceilings(scored[: len(saes)], folder, **how, exact=len(saes) <= FEW)
+    scored = score_with_baselines(
+        saes, folder, twins=random_saes, suite=suite, probes=probes, device=device, exact=len(saes) <= FEW
+    )
     return {
         "testbed": str(folder),
         "hook_name": read_json(folder / CARD_FILE)["hook_name"],
         "saes": [str(path) for path in saes],
         "random_saes": [str(path) for path in random_saes],
-        "scores": [str(path) for path in scored],
-        "baselines": str(baselines),
-        "ceilings": [str(path) for path in ceilings],
+        "scores": [str(path) for path in (*scored.saes, *scored.twins)],
+        "baselines": str(scored.baselines[0].parent),
+        "ceilings": [str(path) for path in scored.ceilings],
     }
 
 

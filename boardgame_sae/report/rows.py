@@ -11,9 +11,10 @@ from typing import Any
 import duckdb
 
 from boardgame_sae.files import writing
+from boardgame_sae.metrics.baselines.registry import has_l0
 from boardgame_sae.metrics.results import Scores
 from boardgame_sae.metrics.score import Score, scores
-from boardgame_sae.pipeline.study_folder import BASELINES, Bed, Study, read_studies
+from boardgame_sae.pipeline.study_folder import Bed, Study, read_studies
 
 PARQUET_FILE, CSV_FILE = "table.parquet", "table.csv"
 SETTINGS = ("k", "target_l0", "sparsity_coefficient")
@@ -113,9 +114,9 @@ def _l0(found: Scores) -> float | None:
 
     Of a sparse probe it is that of the SAEs it is the ceiling of: so many outputs are on for each property.
     """
-    if found.subject["kind"] == "sparse_probe":
+    if "k" in found.subject:
         return float(found.subject["k"])
-    if found.subject["kind"] in BASELINES:
+    if not has_l0(found.subject["kind"]):
         return None
     return found["core"].parts["l0"] if "core" in found else found.subject["l0"]
 

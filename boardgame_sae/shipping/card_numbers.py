@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from boardgame_sae.files import read_json
-from boardgame_sae.metrics.baselines.readouts import baselines
+from boardgame_sae.metrics.baselines.registry import baselines
 from boardgame_sae.metrics.evaluate import evaluate
 from boardgame_sae.metrics.results import Scores
 from boardgame_sae.model.game_model import GameModel
@@ -61,8 +61,10 @@ def numbers(folder: str | Path, device: str = "auto") -> Iterator[tuple[str, Num
         for name, sae in saes.items():
             yield from _score_numbers(evaluate(sae, testbed, "quick", name=name))
             bar.update(1)
-        for scores in baselines(testbed, "quick"):
-            yield from _score_numbers(scores)
+        for kind, baseline in baselines().items():
+            if baseline.of_testbed is not None:
+                made = baseline.of_testbed(testbed)
+                yield from _score_numbers(evaluate(made.latents, made.testbed, "quick", name=made.name, kind=kind))
         bar.update(1)
 
 

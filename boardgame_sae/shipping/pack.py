@@ -16,7 +16,6 @@ import json
 import shutil
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +24,7 @@ from safetensors.torch import load_file, save_file
 
 from boardgame_sae.config import canonical_json, config, content_hash, from_mapping, to_mapping
 from boardgame_sae.files import RunError, file_hash, read_json, write_bytes, write_json, writing
-from boardgame_sae.metrics.results import LATENTS_FILE, SCORES_FILE
+from boardgame_sae.metrics.results import LATENTS_FILE, SCORES_FILE, Scores
 from boardgame_sae.model import game_model
 from boardgame_sae.model.game_model import GameModel
 from boardgame_sae.model.legality import LEGALITY_FILE
@@ -42,13 +41,14 @@ from boardgame_sae.pipeline.sweep import (
     score_all,
     train_grid,
 )
-from boardgame_sae.probes.fit import PROBES_FILE, RESULTS_FILE, ProbeConfig, probe_results, probe_run
+from boardgame_sae.probes.fit import PROBES_FILE, RESULTS_FILE, ProbeConfig, probe_results
 from boardgame_sae.report.rows import setting
 from boardgame_sae.runs import Run, run_hash
 from boardgame_sae.saes import sae as sae_files
 from boardgame_sae.saes.load import load_sae
 from boardgame_sae.shipping.card_numbers import NUMBERS_FILE, legality_number, numbers, probe_numbers
 from boardgame_sae.shipping.card_page import write_card
+from boardgame_sae.testbeds.probing import fit_missing_probes
 from boardgame_sae.testbeds.shipped import CARD_FILE, PROBES, SAES, SCORES
 from boardgame_sae.testbeds.testbed import Testbed, load_testbed
 from boardgame_sae.transcripts.corpus import CORPUS_FILE, Corpus
@@ -108,7 +108,7 @@ def pack_run(cfg: PackConfig, *, out: str | Path | None = None, workers: int = 1
         testbed = Testbed(model, corpus, hook_name, n_games=cfg.n_games)
         own = {key: testbed.identity[key] for key in ("hook_name", "properties", "n_games", "positions")}
         write_json(run / CARD_FILE, {**own, "model": "model", "corpus": "corpus"})
-        _scored_probes(run, testbed, probed[0], device)
+        _scored_probes(run, probed[0], device)
         testbed = load_testbed(run.folder, device)
         trained = train_grid(testbed, cfg.saes, cfg.training, device)
         random = train_grid(testbed.random_twin(), cfg.random_saes, cfg.training, device)
@@ -183,14 +183,11 @@ def _probe(run: Run, folder: Path, name: str) -> None:
     shutil.copy(folder / RESULTS_FILE, run / f"{PROBES}/{name}/{RESULTS_FILE}")
 
 
-def _scored_probes(run: Run, testbed: Testbed, probes: ProbeConfig, device: str) -> None:
+def _scored_probes(run: Run, probes: ProbeConfig, device: str) -> None:
     """Fit and copy what is missing of the probes that SAEs are scored beside: those of every supported property."""
-    have = load_testbed(run.folder, device).probes
-    here = replace(probes, hook_names=(testbed.hook_name,), positions=testbed.place, min_ply=0)
-    for each in testbed.columns:
-        if each.name not in have and testbed.supported_P[each.start : each.stop].any():
-            folder = probe_run(testbed.model, testbed.corpus, replace(here, property=each.name))
-            _probe(run, folder, _probe_name(probe_results(folder)))
+    shipped = load_testbed(run.folder, device)
+    for _, folder in fit_missing_probes(shipped, probes):
+        _probe(run, folder, _probe_name(probe_results(folder)))
 
 
 def _sae(run: Run, folder: Path, name: str) -> Path:
@@ -249,13 +246,14 @@ def _scores(run: Run, scored: Mapping[str, Any]) -> dict[str, Any]:
         "random_saes": [],
         "scores": [copied(folder, name) for folder, name in zip(scored["scores"], names, strict=True)],
         "baselines": f"{SCORES}/baselines",
-        "ceilings": [copied(folder, ceiling_name(_k_of(folder))) for folder in scored["ceilings"]],
+        "ceilings": [copied(folder, _ceiling_name(folder)) for folder in scored["ceilings"]],
     }
 
 
-def _k_of(folder: str) -> int:
-    """How many outputs of each property a scored sparse probe has."""
-    return read_json(Path(folder) / SCORES_FILE)["subject"]["k"]
+def _ceiling_name(folder: str) -> str:
+    """What the scores of a baseline made for a sparsity are called."""
+    subject = Scores.from_json(Path(folder) / SCORES_FILE).subject
+    return ceiling_name(subject["kind"], subject["k"])
 
 
 def _card(run: Run, cfg: PackConfig, model_folder: Path, seconds: Mapping[str, float], device: str) -> dict[str, Any]:

@@ -1,11 +1,11 @@
 """A testbed: model, hook point, corpus splits and labels. It is the ground truth that an SAE is scored on."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -30,6 +30,7 @@ from boardgame_sae.transcripts.labels import (
     write_labels,
 )
 
+T = TypeVar("T")
 LABELS_FILE = "{}_labels.h5"
 MIN_COUNT = 10
 """A property counts when it is true and false at least so often in every split."""
@@ -118,6 +119,13 @@ class Testbed:
         self._where: dict[str, Positions] = {}
         self._acts: dict[str, Tensor] = {}
         self._room = KEPT_BYTES
+        self._computed: dict[Callable[[Any], Any], Any] = {}
+
+    def once(self, function: Callable[["Testbed"], T]) -> T:
+        """What a function gives of this testbed, computed once: what several SAEs' scores share."""
+        if function not in self._computed:
+            self._computed[function] = function(self)
+        return self._computed[function]
 
     @property
     def identity(self) -> dict[str, object]:

@@ -5,15 +5,15 @@ once for both, and the interval of the difference is narrower than two intervals
 in nothing but their seed stand for one recipe: give them together, and the interval covers the luck of training too.
 """
 
-from collections.abc import Sequence
-from functools import partial
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from boardgame_sae.files import write_json
-from boardgame_sae.metrics.intervals.property_means import STATISTICS, Layout
-from boardgame_sae.metrics.results import Scores, brackets
-from boardgame_sae.resampling import difference
+from boardgame_sae.files import file_hash, write_json
+from boardgame_sae.metrics.baselines.registry import has_l0
+from boardgame_sae.metrics.counting.game_sums import GameSums
+from boardgame_sae.metrics.results import SCORES_FILE, Scores, brackets
+from boardgame_sae.metrics.score import scores
 from boardgame_sae.runs import Run, is_done, run_hash
 
 
@@ -22,7 +22,7 @@ class Difference(NamedTuple):
 
     score: str
     number: str
-    """The property or group."""
+    """Its name: of scores of several properties, the property or group."""
     a: float
     """Of the first, the mean over its seeds."""
     b: float
@@ -34,34 +34,42 @@ class Difference(NamedTuple):
 
 
 def compare(a: Sequence[Scores], b: Sequence[Scores]) -> list[Difference]:
-    """Every number of coverage and board reconstruction, of the one less that of the other.
+    """Every number that has an interval, of every score that all have, of the one less that of the other.
 
-    a, b: scores as `Scores.load` reads them, or fresh from `evaluate`; of one recipe each, one a seed.
+    a, b: scores as `Scores.load` reads them, or fresh from `evaluate`; each side one recipe, one for each seed.
     Raises ValueError when a side is empty, or they were not scored on the same positions and classes.
     """
     if not a or not b:
         raise ValueError("give scores for both sides of a comparison")
+    everyone = [*a, *b]
     for name in ("corpus", "properties", "n_games", "positions"):
-        known = {str(scores.subject["testbed"][name]) for scores in (*a, *b)}
+        known = {str(scores.subject["testbed"][name]) for scores in everyone}
         if len(known) > 1:
             raise ValueError(f"scored on different testbeds, {name}: {', '.join(sorted(known))}; score them on one")
-    found = []
-    for name, statistic in STATISTICS.items():
-        layout = Layout.of(a[0][name].details)
-        kept_a, kept_b = ([c for scores in side if (c := scores[name].counts) is not None] for side in (a, b))
-        if len(kept_a) < len(a) or len(kept_b) < len(b):
-            raise ValueError(f"{name}: no counts of games beside some of the scores; score these SAEs again")
-        if any(Layout.of(scores[name].details) != layout for scores in (*a, *b)):
+    differences = []
+    for name, score in scores().items():
+        if score.statistic is None or not all(name in scores_of_one for scores_of_one in everyone):
+            continue
+        details = a[0][name].details
+        if any(one[name].details.get("layout") != details.get("layout") for one in everyone):
             raise ValueError(f"{name}: scored on different classes; score them on one testbed")
-        estimated = difference(kept_a, kept_b, partial(statistic, layout))
-        for place, (number, estimate) in enumerate(zip(layout.numbers(), estimated, strict=True)):
+        sums_a, sums_b = ([_sums(one, name) for one in side] for side in (a, b))
+        estimates = score.statistic.differences(sums_a, sums_b, details)
+        for place, (number, estimate) in enumerate(estimates.items()):
             mean_a, mean_b = (_mean(side, name, number, place == 0) for side in (a, b))
-            found.append(Difference(name, number, mean_a, mean_b, estimate.value, estimate.interval))
-    return found
+            differences.append(Difference(name, number, mean_a, mean_b, estimate.value, estimate.interval))
+    return differences
+
+
+def _sums(scored: Scores, name: str) -> GameSums:
+    sums = scored[name].sums
+    if sums is None:
+        raise ValueError(f"{name}: no sums over games beside some of the scores; score these SAEs again")
+    return sums
 
 
 def _mean(side: Sequence[Scores], name: str, number: str, headline: bool) -> float:
-    values = [scores[name].value if headline else scores[name].parts[number] for scores in side]
+    values = [scored[name].value if headline else scored[name].parts[number] for scored in side]
     return float(sum(values) / len(values))
 
 
@@ -69,48 +77,51 @@ def compare_run(
     a: Sequence[str | Path], b: Sequence[str | Path], *, out: str | Path | None = None
 ) -> tuple[Path, list[Difference]]:
     """Compare score runs and write differences.json into a run folder. Raises as `compare`, and for unfinished runs."""
-    found = compare([Scores.load(folder) for folder in a], [Scores.load(folder) for folder in b])
+    differences = compare([Scores.load(folder) for folder in a], [Scores.load(folder) for folder in b])
     inputs = {f"{side} {n}": _hash(folder) for side, some in (("a", a), ("b", b)) for n, folder in enumerate(some)}
     with Run("compare", f"{Path(a[0]).name}-{Path(b[0]).name}", {}, inputs, out) as run:
         if not run.done:
-            write_json(run / "differences.json", [each._asdict() for each in found])
+            write_json(run / "differences.json", [one._asdict() for one in differences])
             run.finish()
-        return run.folder, found
+        return run.folder, differences
 
 
 def _hash(folder: str | Path) -> str:
-    """Of a score run; of a baseline, that of the run it is part of."""
+    """Of what was scored, and of the scores: a run's hash does not change when scores are added to it."""
     own = Path(folder)
-    return run_hash(own) if is_done(own) else f"{run_hash(own.parent)}/{own.name}"
+    run = own if is_done(own) else own.parent  # a baseline is part of a run
+    return f"{run_hash(run)}/{own.name}/{file_hash(own / SCORES_FILE)}"
 
 
-def table(found: Sequence[Difference]) -> str:
+def table(differences: Sequence[Difference]) -> str:
     """The differences as text, one a line; `*` where the interval does not hold zero."""
     lines = [f"{'':40}{'first':>9}{'second':>9}{'difference':>12}  95% interval"]
-    for each in found:
-        low, high = each.interval
+    for one in differences:
+        low, high = one.interval
         mark = " *" if low > 0 or high < 0 else ""
-        what = f"{each.score}: {each.number}"
-        lines.append(f"{what:40}{each.a:9.4f}{each.b:9.4f}{each.difference:12.4f}  [{low:.4f}, {high:.4f}]{mark}")
+        what = f"{one.score}: {one.number}"
+        lines.append(f"{what:40}{one.a:9.4f}{one.b:9.4f}{one.difference:12.4f}  [{low:.4f}, {high:.4f}]{mark}")
     return "\n".join(lines)
 
 
-def side_by_side(found: Sequence[Scores]) -> str:
+def side_by_side(scored: Sequence[Scores]) -> str:
     """The headline numbers of several subjects as text, one a line: of the scores that the first has."""
-    names = list(found[0])
+    registered, names = scores(), list(scored[0])
     rows = [["", "L0", *names]]
-    for scores in found:
-        subject = scores.subject
-        l0 = f"{subject['l0']:.1f}" if subject["kind"].endswith("sae") else ""
-        if subject["kind"] == "sparse_probe":
-            l0 = f"{subject['k']} a property"
-        cells = [
-            f"{scores[name].value:.4f}{brackets(scores[name].interval)}" if name in scores else "" for name in names
-        ]
-        rows.append([subject["name"], l0, *cells])
-    chance = found[0]["coverage"].parts.get("always_on") if "coverage" in found[0] else None
-    if chance is not None:
-        rows.append(["always on (chance)", "", *(f"{chance:.4f}" if name == "coverage" else "" for name in names)])
+    for one in scored:
+        cells = [f"{one[name].value:.4f}{brackets(one[name].interval)}" if name in one else "" for name in names]
+        rows.append([one.subject["name"], _l0(one.subject), *cells])
+    chance = {name: scored[0][name].parts.get("always_on") for name in names if name in registered}
+    if any(value is not None for value in chance.values()):
+        shown = (chance.get(name) for name in names)
+        rows.append(["always on (chance)", "", *("" if value is None else f"{value:.4f}" for value in shown)])
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
     return "\n".join(lines)
+
+
+def _l0(subject: Mapping[str, Any]) -> str:
+    """How many latents are on, in words; nothing of what is not meant to be sparse."""
+    if "k" in subject:
+        return f"{subject['k']} per property"
+    return f"{subject['l0']:.1f}" if has_l0(subject["kind"]) else ""

@@ -1,95 +1,92 @@
 """SAEs that differ in nothing but their seed, as one: means over seeds, with intervals that hold for other seeds too.
 
 A pooled SAE has `Scores` like any other, so that tables and figures need not know: its subject lists the `seeds` and
-the names of its `members`. Only what has counts by game has an interval; a mean of intervals would be none.
+the names of its `members`. Only what has sums over games has an interval; a mean of intervals would be none.
 """
 
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from boardgame_sae.files import RunError
-from boardgame_sae.metrics.intervals.property_means import STATISTICS, Layout
-from boardgame_sae.metrics.results import COUNTS_FILE, Scores, ScoreValue
-from boardgame_sae.resampling import pooled
+from boardgame_sae.metrics.intervals.statistic import placed
+from boardgame_sae.metrics.results import SUMS_FILE, Scores, ScoreValue
+from boardgame_sae.metrics.score import scores
 
 
-def siblings(found: Sequence[Scores]) -> list[list[int]]:
+def siblings(scored: Sequence[Scores]) -> list[list[int]]:
     """Places of SAEs of one kind and one config but for the seed; each list has at least two, by seed."""
     families: dict[str, list[int]] = {}
-    for place, each in enumerate(found):
-        if "sae" in each.subject:
-            families.setdefault(repr((each.subject["kind"], sorted(_config(each).items()))), []).append(place)
+    for place, one in enumerate(scored):
+        if "sae" in one.subject:
+            families.setdefault(repr((one.subject["kind"], sorted(_config(one).items()))), []).append(place)
     # no seed is counted twice: a copy would pass for training again
-    distinct = [list({_seed(found[place]): place for place in family}.values()) for family in families.values()]
-    return [sorted(family, key=lambda place: _seed(found[place])) for family in distinct if len(family) > 1]
+    distinct = [list({_seed(scored[place]): place for place in family}.values()) for family in families.values()]
+    return [sorted(family, key=lambda place: _seed(scored[place])) for family in distinct if len(family) > 1]
 
 
 def pool(folders: Sequence[Path]) -> Scores:
-    """The scores of several seeds, in these folders, as those of one SAE. Raises RunError naming missing counts."""
+    """The scores of several seeds, in these folders, as those of one SAE. Raises RunError naming missing sums."""
     members = [Scores.load(folder) for folder in folders]
-    for folder, each in zip(folders, members, strict=True):
-        for name in STATISTICS:
-            if name in each and each[name].counts is None:
-                raise RunError(f"{folder / COUNTS_FILE.format(name)}: no such file; remove the folder and score again")
+    for folder, member in zip(folders, members, strict=True):
+        for name, score in scores().items():
+            if score.statistic is not None and name in member and member[name].sums is None:
+                raise RunError(f"{folder / SUMS_FILE.format(name)}: no such file; remove the folder and score again")
     return pool_scores(members)
 
 
 def pool_scores(members: Sequence[Scores]) -> Scores:
-    """The same, of scores in memory that hold their counts."""
-    subjects, first = [each.subject for each in members], members[0]
+    """The same, of scores in memory that hold their sums."""
+    subjects, first = [member.subject for member in members], members[0]
     about = {
         **first.subject,
         "name": f"{first.subject['name']}, {len(members)} seeds",
         "sae": _config(first),
-        "seeds": [_seed(each) for each in members],
+        "seeds": [_seed(member) for member in members],
         "members": [subject["name"] for subject in subjects],
         "l0": float(np.mean([subject["l0"] for subject in subjects])),
     }
-    shared = [name for name in first if all(name in each for each in members)]
-    return Scores(about, {name: _pooled(name, [each[name] for each in members]) for name in shared}, {})
+    shared = [name for name in first if all(name in member for member in members)]
+    return Scores(about, {name: _pooled(name, [member[name] for member in members]) for name in shared})
 
 
-def _config(found: Scores) -> dict[str, Any]:
-    return {name: value for name, value in found.subject["sae"].items() if name not in ("seed", "sae_folder")}
+def _config(scored: Scores) -> dict[str, Any]:
+    return {name: value for name, value in scored.subject["sae"].items() if name not in ("seed", "sae_folder")}
 
 
-def _seed(found: Scores) -> int:
-    return found.subject["sae"].get("seed", 0)
+def _seed(scored: Scores) -> int:
+    return scored.subject["sae"].get("seed", 0)
 
 
 def _pooled(name: str, values: Sequence[ScoreValue]) -> ScoreValue:
-    """One score of several seeds: every number's mean, with intervals where games were counted."""
-    mean = _mean([{"value": each.value, "parts": each.parts} for each in values])
-    details = _mean([_kept(each.details) for each in values])
-    for each in (*details.get("by_property", {}).values(), *details.get("groups", {}).values()):
-        each["interval"] = None
-    if name not in STATISTICS:
-        return ScoreValue(mean["value"], None, mean["parts"], details)
-    layout = Layout.of(details)
-    counts = [each.counts for each in values if each.counts is not None]
-    found = pooled(counts, partial(STATISTICS[name], layout))
-    for number, estimate in zip(layout.numbers(), found, strict=True):
-        place = details["by_property"] if number in layout.names else details["groups"]
-        interval = estimate.interval if np.isfinite(estimate.interval).all() else None
-        place[number] |= {"value": estimate.value, "interval": interval}
-    headline = details["by_property"][details["headline"]]
-    return ScoreValue(headline["value"], headline["interval"], mean["parts"], details)
+    """One score of several seeds: every number's mean, with intervals where there are sums over games."""
+    mean = _mean([{"value": value.value, "parts": value.parts} for value in values])
+    details = _mean([_numbers_of_properties(value.details) for value in values])
+    for numbers in (*details.get("by_property", {}).values(), *details.get("groups", {}).values()):
+        numbers["interval"] = None
+    first = values[0]
+    pooled = ScoreValue(
+        mean["value"], None, mean["parts"], details, config=first.config, version=first.version
+    )  # fmt: skip
+    registered = scores().get(name)
+    if registered is None or registered.statistic is None:
+        return pooled
+    sums = [value.sums for value in values if value.sums is not None]
+    return placed(pooled, registered.statistic.estimates(sums, details))
 
 
-def _kept(details: dict[str, Any]) -> dict[str, Any]:
-    """What is kept of a pooled score: numbers of properties and groups, not of classes and squares."""
+def _numbers_of_properties(details: dict[str, Any]) -> dict[str, Any]:
+    """What is kept of a pooled score's details: numbers of properties and groups, not of classes and squares."""
     kept = {key: details[key] for key in ("headline", "high", "layout", "groups") if key in details}
     by_property = details.get("by_property", {})
-    numbers = {prop: {"value": each["value"], "parts": each["parts"]} for prop, each in by_property.items()}
+    numbers = {name: {"value": own["value"], "parts": own["parts"]} for name, own in by_property.items()}
     return kept | ({"by_property": numbers} if numbers else {})
 
 
 def _mean(trees: Sequence[Any]) -> Any:
-    """Of equally shaped plain data the same with means for numbers; what is neither number nor dict as in the first.
+    """Equally shaped plain data with the mean in place of every number; what is neither number nor dict is the first's.
 
     Of dicts, what only some have is left out.
     """

@@ -10,10 +10,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from numba import njit, prange
 
+from boardgame_sae.metrics.counting.f1 import always_on_f1, f1_of_counts
 from boardgame_sae.metrics.counting.latent_columns import threads_for
 from boardgame_sae.metrics.counting.sample import Sample
 from boardgame_sae.metrics.counts import Counts, CountTask
-from boardgame_sae.metrics.coverage import always_on_f1
 
 
 class BestProperties:
@@ -46,23 +46,24 @@ class BestProperties:
         return self.task.edges_TF[self.t_F, np.arange(len(self.t_F))]
 
 
-class Met(NamedTuple):
+class ClassifierCounts(NamedTuple):
     """How each latent's classifier did on a sample."""
 
-    hit_F: np.ndarray
+    true_positives_F: np.ndarray
     """(F,) int64: positions where it is on and the class true."""
-    on_F: np.ndarray
+    predicted_positives_F: np.ndarray
     """(F,) int64: positions where it is on."""
 
 
-def meet(sample: Sample, edge_F: np.ndarray, property_F: np.ndarray) -> Met:
-    """How often each latent exceeds its edge, and meets its class there; a latent without a class (-1) never does."""
-    hit_F, on_F = np.zeros(sample.n_latents, np.int64), np.zeros(sample.n_latents, np.int64)
+def count_classifiers(sample: Sample, edge_F: np.ndarray, property_F: np.ndarray) -> ClassifierCounts:
+    """How often each latent exceeds its edge, and its class is true there; one without a class (-1) never does."""
+    true_F, predicted_F = np.zeros(sample.n_latents, np.int64), np.zeros(sample.n_latents, np.int64)
     for part in sample.parts:
         latents, labels_NB = part.latents, part.words().view(np.uint8)
+        entries = latents.indptr_F1, latents.rows_Z, latents.values_Z
         with threads_for(len(latents.rows_Z)):
-            _meet(latents.indptr_F1, latents.rows_Z, latents.values_Z, edge_F, property_F, labels_NB, hit_F, on_F)
-    return Met(hit_F, on_F)
+            _count_classifiers(*entries, edge_F, property_F, labels_NB, true_F, predicted_F)
+    return ClassifierCounts(true_F, predicted_F)
 
 
 @njit(parallel=True, cache=True, nogil=True)
@@ -76,22 +77,23 @@ def _keep_best(
                 break  # nor is it on at higher thresholds
             for p in range(on_TFP.shape[2]):
                 if wanted_P[p]:
-                    f1 = 2.0 * on_TFP[t, f, p] / (n_on_TF[t, f] + positives_P[p])
+                    f1 = f1_of_counts(on_TFP[t, f, p], n_on_TF[t, f], positives_P[p])
                     above = (f1 - always_P[p]) / (1.0 - always_P[p])
                     if above > above_F[f]:
                         above_F[f], f1_F[f], property_F[f], t_F[f] = above, f1, p, t
 
 
 @njit(parallel=True, cache=True, nogil=True)
-def _meet(
-    indptr_F1: Any, rows_Z: Any, values_Z: Any, edge_F: Any, property_F: Any, labels_NB: Any, hit_F: Any, on_F: Any
-) -> None:
+def _count_classifiers(
+    indptr_F1: Any, rows_Z: Any, values_Z: Any, edge_F: Any, property_F: Any, labels_NB: Any, true_F: Any,
+    predicted_F: Any,
+) -> None:  # fmt: skip
     for f in prange(len(indptr_F1) - 1):
         if property_F[f] >= 0:
-            hits, on = 0, 0
+            true, on = 0, 0
             for z in range(indptr_F1[f], indptr_F1[f + 1]):
                 if values_Z[z] > edge_F[f]:
                     on += 1
-                    hits += labels_NB[rows_Z[z], property_F[f]]
-            hit_F[f] += hits
-            on_F[f] += on
+                    true += labels_NB[rows_Z[z], property_F[f]]
+            true_F[f] += true
+            predicted_F[f] += on

@@ -27,6 +27,7 @@ import numpy as np
 import torch
 from numba import njit
 
+from boardgame_sae.metrics.counting.f1 import f1
 from boardgame_sae.metrics.counting.latent_columns import LabelsLike, LatentsLike, to_numpy
 from boardgame_sae.metrics.counting.sample import Sample
 from boardgame_sae.metrics.counts import (
@@ -44,7 +45,6 @@ from boardgame_sae.metrics.reconstruction import (
     MIN_PRECISION,
     agreement,
     classifiers,
-    micro_f1,
     united,
     unpack,
 )
@@ -157,8 +157,8 @@ def reference_boards(
         )  # fmt: skip
         lost_T = mixed_TR[:, owner_R == i].sum(axis=1)
         last_hit, last_said = last_2P[:, own].sum(axis=1)
-        f1_T, last = micro_f1(hit_T, said_T, positives), micro_f1(last_hit, last_said, positives)
-        square_f1_T = micro_f1(hit_T - lost_T, said_T - lost_T, positives - lost_T)
+        f1_T, last = f1(hit_T, said_T, positives), f1(last_hit, last_said, positives)
+        square_f1_T = f1(hit_T - lost_T, said_T - lost_T, positives - lost_T)
         best = int(square_f1_T[below].argmax())
         found.append(
             ReferenceReconstruction(

@@ -1,9 +1,9 @@
 """Everything the supervised scores need of one subject, in one pass over each split.
 
 Train is counted once: from each block of counts come the best latent of every class (coverage), the classifiers of
-every class (board reconstruction) and the best class of every latent (cards). Validation tells the reconstruction's
-thresholds. Test is said and counted game by game. What does not fit the memory budget is counted a few latents at a
-time, and latents lie on disk (see `Subject`).
+every class (board reconstruction) and the best class of every latent. Validation chooses the reconstruction's
+thresholds. Test is predicted and counted game by game. What does not fit the memory budget is counted a few latents at
+a time, and latents lie on disk (see `Subject`).
 """
 
 from collections.abc import Callable
@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from boardgame_sae.metrics.counting.game_counts import GameCounts
+from boardgame_sae.metrics.counting.f1 import f1
+from boardgame_sae.metrics.counting.game_sums import GameSums
 from boardgame_sae.metrics.counting.sample import Part, Sample
 from boardgame_sae.metrics.counts import (
-    THRESHOLDS,
     CountTask,
     activation_bins,
     activation_edges,
@@ -29,18 +29,11 @@ from boardgame_sae.metrics.reconstruction import (
     MIN_PRECISION,
     Classifiers,
     agreement,
-    micro_f1,
     united,
     unpack,
 )
 from boardgame_sae.metrics.subject import Subject
-from boardgame_sae.metrics.supervised.best_property import BestProperties, Met, meet
-from boardgame_sae.metrics.supervised.published_code import (
-    ReferenceReconstruction,
-    reference_boards,
-    reference_task,
-    shared_threshold_coverage,
-)
+from boardgame_sae.metrics.supervised.best_property import BestProperties, ClassifierCounts, count_classifiers
 from boardgame_sae.testbeds.testbed import PropertyColumns
 
 CUTS = tuple(round(0.05 * i, 2) for i in range(1, 20))
@@ -60,9 +53,9 @@ class PropertyResult:
     """That latent."""
     threshold_C: np.ndarray
     """Its threshold, as a share of its largest activation on train."""
-    covered: GameCounts
+    covered: GameSums
     """On test, by game: that latent as classifier of each class; and as the last column all positions."""
-    rebuilt: GameCounts
+    rebuilt: GameSums
     """On test, by game: the boards said at `threshold`."""
     threshold: float
     """The threshold of best micro F1 on validation."""
@@ -70,15 +63,11 @@ class PropertyResult:
     """Micro F1 on test at every threshold; None of a readout."""
     n_classifiers_T: np.ndarray | None
     """(latent, class) pairs at every threshold; None of a readout."""
-    reference_coverage: float | None
-    """The published code's number; None where it was not asked for."""
-    reference_rebuilt: ReferenceReconstruction | None
-    """The published code's number."""
 
 
 @dataclass(frozen=True, eq=False)
-class Cards:
-    """For each latent the class it tells best, over all properties; see `cards`."""
+class LatentClasses:
+    """For each latent the class it tells best, over all properties."""
 
     column_F: np.ndarray
     """Its column among the testbed's labels; -1 of a latent that is never on at the scored train positions."""
@@ -86,44 +75,54 @@ class Cards:
     """m_f: its largest activation at the train positions where the class is known."""
     threshold_F: np.ndarray
     train_f1_F: np.ndarray
-    true_F: np.ndarray
+    positives_F: np.ndarray
     """Test positions where the class is true."""
     n_positions_F: np.ndarray
     """Test positions where that is known."""
-    met: Met
+    counts: ClassifierCounts
     """On test."""
     n_precise_F: np.ndarray
     """Classes of which it is a classifier, at some threshold, for board reconstruction."""
 
 
-@dataclass(frozen=True, eq=False)
-class Supervised:
-    """What the supervised scores are made of."""
+def property_groups(subject: Subject) -> tuple["PropertyGroup", ...]:
+    """The testbed's properties that have a class with examples enough, counted; those known everywhere together.
 
-    properties: tuple[PropertyResult, ...]
-    """Those with a class that has examples enough, in the testbed's order."""
-    cards: Cards
-
-
-def supervised(subject: Subject) -> Supervised:
-    """Measure a subject; kept with it. Raises ValueError when no class of any property has examples enough."""
-    if "supervised" not in subject.kept:
-        subject.kept["supervised"] = _measure(subject)
-    return subject.kept["supervised"]
-
-
-def _measure(subject: Subject) -> Supervised:
+    Raises ValueError when no class of any property has examples enough. Costly: ask `subject.once(property_groups)`.
+    """
     testbed = subject.testbed
     if not testbed.supported_P.any():
         names = ", ".join(columns.name for columns in testbed.columns)
         raise ValueError(f"no class of {names} is true and false often enough in every split; score more games")
-    whole = [columns for columns in testbed.columns if not columns.partial]
-    groups = [*([whole] if whole else []), *([columns] for columns in testbed.columns if columns.partial)]
-    measured = [_Group(subject, group) for group in groups if _supported(subject, group).any()]
-    by_name = {result.columns.name: result for each in measured for result in each.results()}
-    return Supervised(
-        tuple(by_name[columns.name] for columns in testbed.columns if columns.name in by_name),
-        _best_cards([each.cards() for each in measured]),
+    everywhere = [columns for columns in testbed.columns if not columns.partial]
+    groups = [*([everywhere] if everywhere else []), *([columns] for columns in testbed.columns if columns.partial)]
+    return tuple(PropertyGroup(subject, group) for group in groups if _supported(subject, group).any())
+
+
+def property_results(subject: Subject) -> tuple[PropertyResult, ...]:
+    """What a subject knows of each property that has a class with examples enough, in the testbed's order."""
+    results = [result for group in subject.once(property_groups) for result in group.results()]
+    order = [columns.name for columns in subject.testbed.columns]
+    return tuple(sorted(results, key=lambda result: order.index(result.columns.name)))
+
+
+def latent_classes(subject: Subject) -> LatentClasses:
+    """For each latent the class, of all properties, that it tells best by F1 above chance on train."""
+    by_group = [group.latent_classes() for group in subject.once(property_groups)]
+    best_F = np.argmax([above_F for above_F, _ in by_group], axis=0)
+
+    def pick(field: Callable[[LatentClasses], Any]) -> np.ndarray:
+        return np.stack([field(classes) for _, classes in by_group])[best_F, np.arange(len(best_F))]
+
+    return LatentClasses(
+        pick(lambda c: c.column_F),
+        pick(lambda c: c.max_activation_F),
+        pick(lambda c: c.threshold_F),
+        pick(lambda c: c.train_f1_F),
+        pick(lambda c: c.positives_F),
+        pick(lambda c: c.n_positions_F),
+        ClassifierCounts(pick(lambda c: c.counts.true_positives_F), pick(lambda c: c.counts.predicted_positives_F)),
+        np.sum([classes.n_precise_F for _, classes in by_group], axis=0),
     )
 
 
@@ -132,7 +131,7 @@ def _supported(subject: Subject, group: list[PropertyColumns]) -> np.ndarray:
     return np.concatenate([subject.testbed.supported_P[each.start : each.stop] for each in group])
 
 
-class _Group:
+class PropertyGroup:
     """Properties whose truth is known at the same positions, counted together."""
 
     def __init__(self, subject: Subject, group: list[PropertyColumns]) -> None:
@@ -140,11 +139,11 @@ class _Group:
         self.starts = np.cumsum([0, *(each.stop - each.start for each in group)])
         self.train = count_task(self.sample("train"))
         self.best = BestLatents(self.train)
-        self.said = Classifiers(self.train, MIN_PRECISION, MIN_COUNT, self.wanted_P)
-        self.told = BestProperties(self.train, self.wanted_P)
+        self.classifiers = Classifiers(self.train, MIN_PRECISION, MIN_COUNT, self.wanted_P)
+        self.best_properties = BestProperties(self.train, self.wanted_P)
         for first, counts in task_blocks(self.train, subject.max_bytes // 4):
-            for each in (self.best, self.said, self.told):
-                each.add(first, counts)
+            for gathering in (self.best, self.classifiers, self.best_properties):
+                gathering.add(first, counts)
 
     def sample(self, split: str) -> Sample:
         """The group's labels and the subject's latents, at the positions of a split where the truth is known."""
@@ -175,24 +174,18 @@ class _Group:
         """One for each property that has a class with examples enough."""
         f1_P, latent_P, threshold_P = self.best.chosen()
         test = count_task_like(self.train, self.sample("test"))
-        read_out = self.subject.encoder.reads_labels
-        rebuilt = self._read_out(test.sample) if read_out else self._rebuilt(test)
-        reference = self._reference(test.sample) if self.subject.full else {}
-        found = []
+        rebuilt = self._read_out(test.sample) if self.subject.source.reads_labels else self._rebuilt(test)
+        results = []
         for q, columns in enumerate(self.group):
-            own = slice(self.starts[q], self.starts[q + 1])
-            chosen_C = np.flatnonzero(self.wanted_P[own])
+            chosen_C = np.flatnonzero(self.wanted_P[self.starts[q] : self.starts[q + 1]])
             if len(chosen_C):
                 at_C = chosen_C + self.starts[q]
                 covered = self._covered(test, at_C, latent_P[at_C], threshold_P[at_C])
                 choice = f1_P[at_C], latent_P[at_C], threshold_P[at_C]
-                ours = rebuilt[q]
-                found.append(
-                    PropertyResult(columns, chosen_C, *choice, covered, *ours, *reference.get(q, (None, None)))
-                )
-        return found
+                results.append(PropertyResult(columns, chosen_C, *choice, covered, *rebuilt[q]))
+        return results
 
-    def _covered(self, test: CountTask, at_C: np.ndarray, latent_C: np.ndarray, threshold_C: np.ndarray) -> GameCounts:
+    def _covered(self, test: CountTask, at_C: np.ndarray, latent_C: np.ndarray, threshold_C: np.ndarray) -> GameSums:
         """By game, how the chosen latent of each class did; and, as the last column, all positions."""
         edge_C = threshold_C.astype(test.max_activation_F.dtype) * test.max_activation_F[latent_C]
         parts = []
@@ -200,18 +193,18 @@ class _Group:
             on_NC, true_NC = on_above(part.latents, latent_C, edge_C), part.read_labels()[:, at_C]
             all_N1 = np.ones((len(on_NC), 1), np.bool_)
             on_NC, true_NC = np.concatenate([on_NC, all_N1], axis=1), np.concatenate([true_NC, all_N1], axis=1)
-            parts.append(GameCounts.of(on_NC, true_NC, _games(part), part.n_games))
-        return GameCounts.stack(parts)
+            parts.append(GameSums.of_classifiers(on_NC, true_NC, _games(part), part.n_games))
+        return GameSums.stack(parts)
 
-    def _rebuilt(self, test: CountTask) -> list[tuple[GameCounts, float, np.ndarray, np.ndarray]]:
+    def _rebuilt(self, test: CountTask) -> list[tuple[GameSums, float, np.ndarray, np.ndarray]]:
         """Of each property the boards by game, the threshold that validation chose, F1 and classifiers at all."""
-        words_FTW, n_properties = self.said.words_FTW, int(self.starts[-1])
+        words_FTW, n_properties = self.classifiers.words_FTW, int(self.starts[-1])
         validation = count_task_like(self.train, self.sample("validation"))
-        chosen_f1_QT = self._micro_f1(validation, words_FTW)
+        chosen_f1_QT = self._f1(validation, words_FTW)
         t_Q = chosen_f1_QT.argmax(axis=1)  # the first of equal ones
-        f1_QT = self._micro_f1(test, words_FTW)
+        f1_QT = self._f1(test, words_FTW)
         owner_P = np.repeat(np.arange(len(self.group)), np.diff(self.starts))
-        parts: list[list[GameCounts]] = [[] for _ in self.group]
+        parts: list[list[GameSums]] = [[] for _ in self.group]
         for part in test.sample.parts:
             said_NP = np.zeros((part.latents.n_positions, n_properties), np.bool_)
             for t in np.unique(t_Q):
@@ -224,13 +217,13 @@ class _Group:
             true_NP = part.read_labels()
             for q, found in enumerate(parts):
                 at_C = self._at(q)
-                found.append(GameCounts.of(said_NP[:, at_C], true_NP[:, at_C], _games(part), part.n_games))
+                found.append(GameSums.of_classifiers(said_NP[:, at_C], true_NP[:, at_C], _games(part), part.n_games))
         n_TP = np.zeros((words_FTW.shape[1], n_properties), np.int64)
         for t in range(len(n_TP)):
             n_TP[t] = unpack(words_FTW[:, t], n_properties).sum(axis=0)
         return [
             (
-                GameCounts.stack(found),
+                GameSums.stack(found),
                 float(self.train.thresholds_T[t_Q[q]]),
                 f1_QT[q],
                 n_TP[:, self.starts[q] : self.starts[q + 1]].sum(axis=1),
@@ -242,17 +235,17 @@ class _Group:
         """The group's columns of property q that are scored."""
         return np.flatnonzero(self.wanted_P[self.starts[q] : self.starts[q + 1]]) + self.starts[q]
 
-    def _micro_f1(self, task: CountTask, words_FTW: np.ndarray) -> np.ndarray:
+    def _f1(self, task: CountTask, words_FTW: np.ndarray) -> np.ndarray:
         """(Q, T): micro F1 of each property's scored classes at every threshold."""
         hit_TP, said_TP = agreement(task, words_FTW)
         positives_P = task.sample.positives_P
         found = []
         for q in range(len(self.group)):
             at_C = self._at(q)
-            found.append(micro_f1(hit_TP[:, at_C].sum(1), said_TP[:, at_C].sum(1), positives_P[at_C].sum()))
+            found.append(f1(hit_TP[:, at_C].sum(1), said_TP[:, at_C].sum(1), positives_P[at_C].sum()))
         return np.stack(found)
 
-    def _read_out(self, test: Sample) -> list[tuple[GameCounts, float, None, None]]:
+    def _read_out(self, test: Sample) -> list[tuple[GameSums, float, None, None]]:
         """The boards that a readout of every label says: those above the probability of best F1 on validation."""
         hit_QK, said_QK, true_Q = (
             np.zeros((len(self.group), len(CUTS)), np.int64),
@@ -271,10 +264,12 @@ class _Group:
         found = []
         for q, cut in enumerate(cut_Q):
             parts = [
-                GameCounts.of(self._says(part, q) > cut, part.read_labels()[:, self._at(q)], _games(part), part.n_games)
+                GameSums.of_classifiers(
+                    self._says(part, q) > cut, part.read_labels()[:, self._at(q)], _games(part), part.n_games
+                )
                 for part in test.parts
             ]
-            found.append((GameCounts.stack(parts), cut, None, None))
+            found.append((GameSums.stack(parts), cut, None, None))
         return found
 
     def _says(self, part: Part, q: int) -> np.ndarray:
@@ -282,38 +277,20 @@ class _Group:
         columns = self.group[q]
         return part.latents.columns(columns.start, columns.stop).to_dense()[:, self._at(q) - self.starts[q]]
 
-    def _reference(self, test: Sample) -> dict[int, tuple[float, ReferenceReconstruction | None]]:
-        """The published code's coverage and (but of a readout) reconstruction of each property, of all its classes."""
-        train = reference_task(self.train.sample, self.subject.reference_max_F, THRESHOLDS)
-        best, said = BestLatents(train), Classifiers(train, MIN_PRECISION, MIN_COUNT)
-        for first, counts in task_blocks(train, self.subject.max_bytes // 4):
-            best.add(first, counts)
-            said.add(first, counts)
-        boards: list[ReferenceReconstruction | None] = [None] * len(self.group)
-        if not self.subject.encoder.reads_labels:
-            squares = [columns.square_P for columns in self.group]
-            boards = [*reference_boards(count_task_like(train, test), said.words_FTW, squares)]
-        game, found = self.subject.testbed.corpus.game, {}
-        for q, (columns, rebuilt) in enumerate(zip(self.group, boards, strict=True)):
-            best_TP = best.best_TP[:, self.starts[q] : self.starts[q + 1]]
-            found[q] = shared_threshold_coverage(best_TP, game.published_size(columns.name)), rebuilt
-        return found
-
-    def cards(self) -> tuple[np.ndarray, Cards]:
-        """Of each latent how far above chance on train it tells a class of this group; and its card."""
-        test, told = self.sample("test"), self.told
-        column_P = np.concatenate([np.arange(each.start, each.stop) for each in self.group])
-        precise_FW = np.bitwise_or.reduce(self.said.words_FTW, axis=1)
-        met = meet(test, told.edges_F(), told.property_F)
-        property_F, known_F = np.maximum(told.property_F, 0), told.property_F >= 0
-        return told.above_F, Cards(
+    def latent_classes(self) -> tuple[np.ndarray, LatentClasses]:
+        """For each latent how far above chance on train it tells a class of this group; and that class."""
+        test, best = self.sample("test"), self.best_properties
+        column_P = np.concatenate([np.arange(columns.start, columns.stop) for columns in self.group])
+        precise_FW = np.bitwise_or.reduce(self.classifiers.words_FTW, axis=1)
+        property_F, known_F = np.maximum(best.property_F, 0), best.property_F >= 0
+        return best.above_F, LatentClasses(
             np.where(known_F, column_P[property_F], -1),
             self.train.max_activation_F,
-            self.train.thresholds_T[told.t_F],
-            told.f1_F,
+            self.train.thresholds_T[best.t_F],
+            best.f1_F,
             np.where(known_F, test.positives_P[property_F], 0),
             np.full(len(property_F), test.n_positions),
-            met,
+            count_classifiers(test, best.edges_F(), best.property_F),
             unpack(precise_FW, int(self.starts[-1])).sum(axis=1),
         )
 
@@ -321,22 +298,3 @@ class _Group:
 def _games(part: Part) -> np.ndarray:
     assert part.game_N is not None
     return part.game_N
-
-
-def _best_cards(found: list[tuple[np.ndarray, Cards]]) -> Cards:
-    """Of each latent the card of the group in which it is farthest above chance."""
-    best_F = np.argmax([above_F for above_F, _ in found], axis=0)
-
-    def pick(field: Callable[[Cards], Any]) -> np.ndarray:
-        return np.stack([field(cards) for _, cards in found])[best_F, np.arange(len(best_F))]
-
-    return Cards(
-        pick(lambda c: c.column_F),
-        pick(lambda c: c.max_activation_F),
-        pick(lambda c: c.threshold_F),
-        pick(lambda c: c.train_f1_F),
-        pick(lambda c: c.true_F),
-        pick(lambda c: c.n_positions_F),
-        Met(pick(lambda c: c.met.hit_F), pick(lambda c: c.met.on_F)),
-        np.sum([cards.n_precise_F for _, cards in found], axis=0),
-    )

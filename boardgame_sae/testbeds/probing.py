@@ -1,0 +1,22 @@
+"""The probes that SAEs are scored beside: one for each property of a testbed that has a supported class."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+from boardgame_sae.probes.data import KEPT_BYTES, Reading
+from boardgame_sae.probes.fit import ProbeConfig, probe_run
+from boardgame_sae.testbeds.testbed import Testbed
+
+
+def fit_missing_probes(testbed: Testbed, probes: ProbeConfig) -> Iterator[tuple[str, Path]]:
+    """Fit (or reuse) the probes that a testbed lacks at its hook point; yields each property and its probe's folder.
+
+    probes: how, but for the property, the hook points and the positions, which are the testbed's.
+    """
+    here = replace(probes, hook_names=(testbed.hook_name,), positions=testbed.place, min_ply=0)
+    reading = Reading(testbed.model, testbed.corpus, here.hook_names, testbed.place, KEPT_BYTES)
+    for columns in testbed.columns:
+        if columns.name not in testbed.probes and testbed.supported_P[columns.start : columns.stop].any():
+            cfg = replace(here, property=columns.name)
+            yield columns.name, probe_run(testbed.model, testbed.corpus, cfg, reading=reading)
