@@ -1,0 +1,127 @@
+"""Activations without end: fresh games are played, read by the GPT and thrown away; nothing lies on disk.
+
+    block b of a stream    enough games, numbered (b, 0), (b, 1), ... a part at a time, for `rows_per_block` activations
+                           shuffled together in memory, cut into batches; what is left over is dropped
+
+Batch number `step` depends on the model, the hook point, the seeds and its number alone, so a killed training just asks
+for its next batch; any number of SAEs share one pass.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from boardgame_sae.activations.hook_points import hook_width
+from boardgame_sae.activations.store import harvest
+from boardgame_sae.config import content_hash, seed_for
+from boardgame_sae.model.game_model import GameModel
+from boardgame_sae.transcripts.corpus import Corpus
+from boardgame_sae.transcripts.fresh import FreshGames
+
+GAMES_PER_PART = 512
+"""Games that are played together."""
+BLOCK_BYTES = 2**27
+"""Activations that are shuffled together, in memory twice for a moment."""
+N_FOR_SCALE = 2**16
+"""Activations whose mean norm is taken, when the training divides by it."""
+
+
+@dataclass(frozen=True)
+class FreshActivations:
+    """Activations of a GPT at a hook point, on games like those of a corpus. Raises ConfigError as `FreshGames` does."""
+
+    model: GameModel
+    corpus: Corpus
+    hook_name: str
+    seed: int = 0
+    """Which games are played; the order of the activations has a seed of its own."""
+
+    def __post_init__(self) -> None:
+        _ = self.games, self.width
+
+    @cached_property
+    def games(self) -> FreshGames:
+        """Where the games come from."""
+        return FreshGames(self.corpus, GAMES_PER_PART, self.seed)
+
+    @cached_property
+    def width(self) -> int:
+        """Numbers per activation."""
+        return hook_width(self.model.gpt, self.hook_name)
+
+    @property
+    def path(self) -> Path:
+        """The corpus whose like is played, for messages."""
+        return self.corpus.path
+
+    @cached_property
+    def rows_per_block(self) -> int:
+        """Activations of a block."""
+        return BLOCK_BYTES // (4 * self.width)
+
+    @cached_property
+    def hash(self) -> str:
+        """Hash of all that the activations depend on."""
+        parts = {"games": self.games.hash, "model": self.model.hash, "hook_name": self.hook_name}
+        return content_hash({**parts, "rows_per_block": self.rows_per_block})
+
+    @cached_property
+    def mean_norm(self) -> float:
+        """Root of the mean squared norm of an activation, over N_FOR_SCALE of games that no block holds."""
+        sample_ND = self._rows("scale", min(N_FOR_SCALE, self.rows_per_block)).astype(np.float64)
+        return float(np.sqrt((sample_ND**2).sum(1).mean()))
+
+    def stream(self, batch_size: int, seed: int) -> "FreshStream":
+        """Shuffled batches. Raises ValueError for a batch larger than a block."""
+        return FreshStream(self, batch_size, seed)
+
+    def block(self, number: int) -> np.ndarray:
+        """The activations of a block, game after game: float32 (rows_per_block, width)."""
+        return self._rows(number, self.rows_per_block)
+
+    def _rows(self, block: int | str, n_rows: int) -> np.ndarray:
+        rows_ND, filled, part = np.empty((n_rows, self.width), np.float32), 0, 0
+        while filled < n_rows:
+            games = self.games.block(block, part)
+            acts_ND = harvest(self.model, games, self.hook_name, games.games("train")).cpu().numpy()[: n_rows - filled]
+            rows_ND[filled : filled + len(acts_ND)] = acts_ND
+            filled, part = filled + len(acts_ND), part + 1
+        return rows_ND
+
+
+class FreshStream:
+    """Shuffled batches of fresh activations; a batch depends on its number alone."""
+
+    def __init__(self, source: FreshActivations, batch_size: int, seed: int) -> None:
+        """seed: of the order within blocks, and of which blocks: two seeds never share a game."""
+        if batch_size > source.rows_per_block:
+            raise ValueError(
+                f"a batch of {batch_size} activations is larger than a block of {source.rows_per_block}; take a smaller one"
+            )
+        self.source, self.batch_size, self.seed = source, batch_size, seed
+        self.batches_per_block = source.rows_per_block // batch_size
+        self._loaded: tuple[int, Tensor] | None = None
+
+    @property
+    def width(self) -> int:
+        """Numbers per activation."""
+        return self.source.width
+
+    @property
+    def batches_a_pass(self) -> int | None:
+        """None: there is no end."""
+        return None
+
+    def batch(self, step: int) -> Tensor:
+        """Batch number `step`, from 0: float32 (batch_size, width)."""
+        number, place = divmod(step, self.batches_per_block)
+        if self._loaded is None or self._loaded[0] != number:
+            self._loaded = None  # before the next is read, so that memory holds one
+            rows_ND = self.source.block(seed_for(self.seed, "block", number))
+            order = np.random.default_rng(seed_for(self.seed, "rows", number)).permutation(len(rows_ND))
+            self._loaded = number, torch.from_numpy(rows_ND[order])
+        return self._loaded[1][place * self.batch_size : (place + 1) * self.batch_size]
