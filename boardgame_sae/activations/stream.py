@@ -32,7 +32,10 @@ N_FOR_SCALE = 2**16
 
 @dataclass(frozen=True)
 class FreshActivations:
-    """Activations of a GPT at a hook point, on games like those of a corpus. Raises ConfigError as `FreshGames` does."""
+    """Activations of a GPT at a hook point, on games like those of a corpus.
+
+    Raises HookError for a bad hook point, ConfigError as `FreshGames` does.
+    """
 
     model: GameModel
     corpus: Corpus
@@ -100,7 +103,7 @@ class FreshStream:
         """seed: of the order within blocks, and of which blocks: two seeds never share a game."""
         if batch_size > source.rows_per_block:
             raise ValueError(
-                f"a batch of {batch_size} activations is larger than a block of {source.rows_per_block}; take a smaller one"
+                f"a batch of {batch_size} activations is larger than a block of {source.rows_per_block}; take fewer"
             )
         self.source, self.batch_size, self.seed = source, batch_size, seed
         self.batches_per_block = source.rows_per_block // batch_size

@@ -200,9 +200,9 @@ class PropertyGroup:
         """Of each property the boards by game, the threshold that validation chose, F1 and classifiers at all."""
         words_FTW, n_properties = self.classifiers.words_FTW, int(self.starts[-1])
         validation = count_task_like(self.train, self.sample("validation"))
-        chosen_f1_QT = self._f1(validation, words_FTW)
+        chosen_f1_QT = self._micro_f1(validation, words_FTW)
         t_Q = chosen_f1_QT.argmax(axis=1)  # the first of equal ones
-        f1_QT = self._f1(test, words_FTW)
+        f1_QT = self._micro_f1(test, words_FTW)
         owner_P = np.repeat(np.arange(len(self.group)), np.diff(self.starts))
         parts: list[list[GameSums]] = [[] for _ in self.group]
         for part in test.sample.parts:
@@ -235,7 +235,7 @@ class PropertyGroup:
         """The group's columns of property q that are scored."""
         return np.flatnonzero(self.wanted_P[self.starts[q] : self.starts[q + 1]]) + self.starts[q]
 
-    def _f1(self, task: CountTask, words_FTW: np.ndarray) -> np.ndarray:
+    def _micro_f1(self, task: CountTask, words_FTW: np.ndarray) -> np.ndarray:
         """(Q, T): micro F1 of each property's scored classes at every threshold."""
         hit_TP, said_TP = agreement(task, words_FTW)
         positives_P = task.sample.positives_P
