@@ -1,0 +1,116 @@
+"""One new file is all: a game, an architecture, a score dropped into a copy of the package, and nothing else touched.
+
+The architecture is the README's example; `tests/test_readme.py` drops it in.
+"""
+
+import csv
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+NEWCOMERS = ROOT / "tests/helpers/newcomers"
+
+
+class Copy:
+    """A copy of the package with one file more, and commands that run on it."""
+
+    def __init__(self, root: Path, newcomer: Path, into: str) -> None:
+        # with the compiled code and the dates it goes by: compiling again would take minutes
+        shutil.copytree(ROOT / "boardgame_sae", root / "boardgame_sae", symlinks=True)
+        (root / "data").symlink_to(ROOT / "data")
+        shutil.copy(newcomer, root / "boardgame_sae" / into)
+        self.root, self.environment = (
+            root,
+            {**os.environ, "PYTHONPATH": str(root), "BOARDGAME_SAE_RUNS": str(root / "runs")},
+        )
+
+    def run(self, *words: object) -> str:
+        """What a command prints; fails when it does."""
+        command = [sys.executable, *map(str, words)]
+        done = subprocess.run(
+            command, cwd=self.root, env=self.environment, capture_output=True, text=True, check=False
+        )  # fmt: skip
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    def contracts(self, suite: str, name: str) -> str:
+        """Run one contract suite on the newcomer."""
+        options = ("-c", ROOT / "pyproject.toml", "-p", "no:cacheprovider", "-p", "no:xdist", "-k", name)
+        return self.run("-m", "pytest", ROOT / "tests/contracts" / suite, *options)
+
+    def cli(self, *words: object) -> str:
+        """Run a verb."""
+        return self.run("-m", "boardgame_sae.cli", *words)
+
+    def study(self, **fields: object) -> Path:
+        """Run a small study; returns its folder."""
+        path = self.root / "study.yaml"
+        path.write_text(json.dumps({**STUDY, **fields}))  # JSON is YAML
+        self.cli("sweep", path, "--out", self.root / "runs/sweep/study")
+        return self.root / "runs/sweep/study"
+
+
+STUDY = {
+    "name": "tiny",
+    "corpus": {"game": "othello4", "n_games": 400, "validation_fraction": 0.25, "test_fraction": 0.25},
+    "model": {"n_layers": 1, "d_model": 16, "n_heads": 2, "n_steps": 12, "batch_size": 16},
+    "probes": [{"n_train_games": 64, "n_test_games": 32}],
+    "n_games": 60,
+    "training": {"n_activations": 4000, "n_harvested": 2000, "batch_size": 256},
+    "saes": [{"architecture": "topk", "n_latents": 32, "k": [2, 6]}],
+}
+
+
+def rows_of(table: Path) -> list[dict[str, str]]:
+    with open(table, newline="") as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.fixture(scope="module")
+def with_score(tmp_path_factory) -> Copy:
+    into = "metrics/supervised/first_latent.py"
+    return Copy(tmp_path_factory.mktemp("score"), NEWCOMERS / "first_latent.py", into)
+
+
+def test_a_new_score_passes_the_contract(with_score):
+    assert "passed" in with_score.contracts("test_scores.py", "first_latent")
+
+
+def test_a_new_score_is_in_every_table_on_the_page_and_in_comparisons(with_score):
+    study, report = with_score.study(), with_score.root / "report"
+    with_score.cli("report", study, "--out", report)
+    rows = rows_of(report / "table.csv")
+    assert {"first_latent", "first_latent_low", "first_latent_high"} <= rows[0].keys()
+    for row in rows:
+        assert float(row["first_latent_low"]) <= float(row["first_latent"]) <= float(row["first_latent_high"])
+    heads = (report / "table.md").read_text().splitlines()[0]
+    assert "first latent" in heads.lower()
+    page = (report / "index.html").read_text()
+    assert "Share of test positions where the first latent is on" in page and '"key":"first_latent"' in page
+    scored = [Path(path) for path in json.loads((study / "sweep.json").read_text())["testbeds"][0]["scores"]]
+    told = with_score.cli("compare", scored[0], "--against", scored[1])
+    assert "first_latent: accuracy" in told
+    assert any("first_latent" in path.name for path in scored[0].iterdir()), "its sums lie beside the others"
+
+
+def test_a_new_score_is_computed_where_an_old_score_run_lies(with_score, tmp_path):
+    """Scored before the newcomer came: what was there keeps its bytes, the new score is added."""
+    environment = {**with_score.environment, "PYTHONPATH": str(ROOT), "BOARDGAME_SAE_RUNS": str(tmp_path / "runs")}
+    before = Copy.__new__(Copy)
+    before.root, before.environment = tmp_path, environment
+    study = before.study()
+    folder = Path(json.loads((study / "sweep.json").read_text())["testbeds"][0]["scores"][0])
+    old, sums = json.loads((folder / "scores.json").read_text()), (folder / "coverage.sums.safetensors").read_bytes()
+    after = Copy.__new__(Copy)
+    after.root, after.environment = tmp_path, {**environment, "PYTHONPATH": str(with_score.root)}
+    after.study()
+    new = json.loads((folder / "scores.json").read_text())
+    assert set(new["scores"]) - set(old["scores"]) == {"first_latent"}
+    assert {name: new["scores"][name] for name in old["scores"]} == old["scores"]
+    assert (folder / "coverage.sums.safetensors").read_bytes() == sums
