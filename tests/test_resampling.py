@@ -2,13 +2,12 @@ import hypothesis.strategies as st
 import numpy as np
 import pytest
 import scipy.stats
-import torch
 from hypothesis import given
-from scipy.sparse import csr_array
 from scipy.special import expit
 
-from boardgame_sae import resampling as bootstrap
-from boardgame_sae.metrics.counting.game_counts import GameCounts
+from boardgame_sae import resampling
+from boardgame_sae.metrics.counting import game_sums
+from boardgame_sae.metrics.counting.game_sums import CLASSIFIER, GameSums
 from boardgame_sae.resampling import bootstrap_interval, difference, estimates, pooled, resampled
 
 
@@ -26,9 +25,9 @@ def example(n_games=200, n_properties=4, seed=0):
 
 
 def by_game(n_games=200):
-    """Hit, said and true of each game, int64 (B, 3, P)."""
-    counts = GameCounts.of(*example(n_games))
-    return np.stack([part.toarray() for part in (counts.hit, counts.said, counts.true)], 1).astype(np.int64)
+    """True positives, predicted positives and positives of each game, int64 (B, 3, P)."""
+    counts = GameSums.of_classifiers(*example(n_games))
+    return np.stack([part.toarray() for part in counts.parts.values()], 1).astype(np.int64)
 
 
 def test_interval_equals_a_slow_loop_in_any_chunks(monkeypatch):
@@ -38,21 +37,21 @@ def test_interval_equals_a_slow_loop_in_any_chunks(monkeypatch):
         hit, said, true = sum(counts_BX[b] for b in drawn_B)
         slow.append(np.mean(2 * hit / (said + true)))
     expected = np.quantile(slow, [0.05, 0.95])
-    for n_bytes in (bootstrap._CHUNK_BYTES, 8 * 103 * 7, 1):
-        monkeypatch.setattr(bootstrap, "_CHUNK_BYTES", n_bytes)
+    for n_bytes in (resampling._CHUNK_BYTES, 8 * 103 * 7, 1):
+        monkeypatch.setattr(resampling, "_CHUNK_BYTES", n_bytes)
         ours = bootstrap_interval(mean_f1, counts_BX, n_resamples=200, seed=5, level=0.9)
         np.testing.assert_allclose(ours, expected, rtol=0, atol=1e-12)
 
 
 def test_interval_holds_the_estimate_and_depends_only_on_the_seed():
-    counts_BX = torch.from_numpy(by_game())
-    point = float(mean_f1(counts_BX.sum(0)[None].double()))
+    counts_BX = by_game()
+    (point,) = mean_f1(counts_BX.sum(0)[None].astype(float))
     low, high = bootstrap_interval(mean_f1, counts_BX)
     assert low < point < high
     assert high - low < 0.05
     assert bootstrap_interval(mean_f1, counts_BX) == (low, high)
     assert bootstrap_interval(mean_f1, counts_BX, seed=1) != (low, high)
-    assert bootstrap_interval(mean_f1, counts_BX.numpy()) == pytest.approx((low, high), abs=1e-12)
+    assert bootstrap_interval(mean_f1, counts_BX.astype(np.float32)) == (low, high)
     inner = bootstrap_interval(mean_f1, counts_BX, level=0.5)
     assert low < inner[0] < inner[1] < high
 
@@ -82,15 +81,20 @@ def test_bad_input_is_named():
         bootstrap_interval(lambda sums: sums.mean(), np.ones((4, 2)))
 
 
-def f1s(sums_RPX):
+def f1s(sums):
     """Mean F1 over properties, and micro F1."""
-    hit_RP, said_RP, true_RP = np.moveaxis(sums_RPX, -1, 0)
-    mean_R = (2 * hit_RP / np.maximum(said_RP + true_RP, 1)).mean(-1)
-    return np.stack([mean_R, 2 * hit_RP.sum(-1) / np.maximum((said_RP + true_RP).sum(-1), 1)], -1)
+    hit_RP, predicted_RP, positives_RP = (sums[name] for name in CLASSIFIER)
+    mean_R = (2 * hit_RP / np.maximum(predicted_RP + positives_RP, 1)).mean(-1)
+    return np.stack([mean_R, 2 * hit_RP.sum(-1) / np.maximum((predicted_RP + positives_RP).sum(-1), 1)], -1)
+
+
+def by_name(counts_X):
+    """Counts whose last axis is true positives, predicted positives and positives, by these names."""
+    return dict(zip(CLASSIFIER, np.moveaxis(counts_X, -1, 0), strict=True))
 
 
 def counted(counts_BPX):
-    return GameCounts(*(csr_array(part_BP.astype(np.int32)) for part_BP in np.moveaxis(counts_BPX, -1, 0)))
+    return GameSums.dense(by_name(counts_BPX.astype(int)), same=("positives",))
 
 
 @st.composite
@@ -110,8 +114,10 @@ def by_hand(counts_SBPX, n_resamples, seed):
     """The statistics of every seed on all games (S, K) and on resamples (S, R, K), game by game."""
     n_games = counts_SBPX.shape[1]
     drawn_RB = np.random.default_rng(seed).integers(n_games, size=(n_resamples, n_games))
-    values = [[f1s(sum(counts_BPX[b] for b in row)[None])[0] for row in drawn_RB] for counts_BPX in counts_SBPX]
-    return f1s(counts_SBPX.sum(1)), np.array(values)
+    values = [
+        [f1s(by_name(sum(counts_BPX[b] for b in row)[None]))[0] for row in drawn_RB] for counts_BPX in counts_SBPX
+    ]
+    return f1s(by_name(counts_SBPX.sum(1))), np.array(values)
 
 
 def t_by_hand(n_resamples, seed, freedom):
@@ -137,17 +143,17 @@ def test_resamples_equal_a_loop_over_games(counts_SBPX, n_resamples, seed):
     found = estimates(counts, f1s, level=0.8, **options)
     assert_estimates(found, on_all_SK[0], slow_SRK[0], 0.8)
     for k, estimate in enumerate(found):
-        old = bootstrap_interval(lambda sums, k=k: f1s(sums)[:, k], counts_SBPX[0], level=0.8, **options)
-        assert estimate.interval == pytest.approx(old, abs=1e-12)
+        of_array = bootstrap_interval(lambda sums, k=k: f1s(by_name(sums))[:, k], counts_SBPX[0], level=0.8, **options)
+        assert estimate.interval == pytest.approx(of_array, abs=1e-12)
 
 
 def test_resamples_do_not_depend_on_chunks(monkeypatch):
     rng = np.random.default_rng(0)
-    counts = GameCounts.of(rng.random((900, 5)) < 0.3, rng.random((900, 5)) < 0.3, np.arange(900) // 3)
+    counts = GameSums.of_classifiers(rng.random((900, 5)) < 0.3, rng.random((900, 5)) < 0.3, np.arange(900) // 3)
     whole_RK = resampled(counts, f1s, n_resamples=50, seed=2)
     for n_bytes, n_games in ((8 * 3 * 305 * 7, 256), (1, 7), (2**26, 1)):
-        monkeypatch.setattr(bootstrap, "_CHUNK_BYTES", n_bytes)
-        monkeypatch.setattr(bootstrap, "_GAMES_AT_ONCE", n_games)
+        monkeypatch.setattr(resampling, "_CHUNK_BYTES", n_bytes)
+        monkeypatch.setattr(game_sums, "_GAMES_AT_ONCE", n_games)
         np.testing.assert_array_equal(resampled(counts, f1s, n_resamples=50, seed=2), whole_RK)
     assert not np.array_equal(resampled(counts, f1s, n_resamples=50, seed=3), whole_RK)
 
@@ -197,21 +203,21 @@ def test_nothing_differs_from_itself(counts_SBPX):
 
 
 def test_one_game_has_no_width_and_undefined_is_nan():
-    one = GameCounts.of(np.ones((4, 1), bool), np.ones((4, 1), bool), np.zeros(4, int))
+    one = GameSums.of_classifiers(np.ones((4, 1), bool), np.ones((4, 1), bool), np.zeros(4, int))
     assert estimates(one, f1s) == [(1.0, (1.0, 1.0))] * 2
 
-    def precision(sums_RPX):
+    def precision(sums):
         with np.errstate(invalid="ignore"):
-            return sums_RPX[..., 0] / sums_RPX[..., 1]
+            return sums["true_positives"] / sums["predicted_positives"]
 
-    never_NP = np.array([[True, False]] * 4)  # the second says nothing
-    said = GameCounts.of(never_NP, np.ones((4, 2), bool), np.arange(4))
-    for sides in ([said], [said, said]):
+    never_NP = np.array([[True, False]] * 4)  # the second predicts nothing
+    predicted = GameSums.of_classifiers(never_NP, np.ones((4, 2), bool), np.arange(4))
+    for sides in ([predicted], [predicted, predicted]):
         defined, undefined = pooled(sides, precision, n_resamples=10)
         assert defined == (1.0, (1.0, 1.0))
         assert np.isnan([undefined.value, *undefined.interval]).all()
-    assert np.isnan(difference([said], [said, said], precision, n_resamples=10)[1].interval).all()
-    rare = GameCounts.of(np.arange(4)[:, None] == 0, np.ones((4, 1), bool), np.arange(4))
+    assert np.isnan(difference([predicted], [predicted, predicted], precision, n_resamples=10)[1].interval).all()
+    rare = GameSums.of_classifiers(np.arange(4)[:, None] == 0, np.ones((4, 1), bool), np.arange(4))
     (estimate,) = estimates(rare, precision)
     assert estimate.value == 1.0 and np.isnan(estimate.interval).all()
 
@@ -219,23 +225,27 @@ def test_one_game_has_no_width_and_undefined_is_nan():
 def test_bad_counts_are_named():
     rng = np.random.default_rng(0)
     predicted_NP, true_NP, game_N = rng.random((40, 2)) < 0.5, rng.random((40, 2)) < 0.5, np.arange(40) // 4
-    counts = GameCounts.of(predicted_NP, true_NP, game_N)
-    empty = GameCounts.of(predicted_NP[:0], true_NP[:0], game_N[:0])
+    counts = GameSums.of_classifiers(predicted_NP, true_NP, game_N)
+    empty = GameSums.of_classifiers(predicted_NP[:0], true_NP[:0], game_N[:0])
     for call in (resampled, estimates):
         with pytest.raises(ValueError, match="no game"):
             call(empty, f1s)
         with pytest.raises(ValueError, match="must be positive"):
             call(counts, f1s, n_resamples=0)
-        for wrong in (np.mean, lambda sums: sums, lambda sums: sums[:-1, :, 0]):
+        for wrong in (
+            lambda sums: np.mean(sums["positives"]),
+            lambda sums: np.stack(list(sums.values()), -1),
+            lambda sums: sums["positives"][:-1],
+        ):
             with pytest.raises(ValueError, match="one row per resample"):
                 call(counts, wrong)
     for level in (0, 1):
         with pytest.raises(ValueError, match="between 0 and 1"):
             pooled([counts], f1s, level=level)
     strangers = {
-        "not the same games": GameCounts.of(predicted_NP, true_NP, game_N, n_games=11),
-        "2 properties, another on 1": counts.select([0]),
-        "the truth in some game differs": GameCounts.of(predicted_NP, true_NP, game_N[::-1]),
+        "not the same games": GameSums.of_classifiers(predicted_NP, true_NP, game_N, n_games=11),
+        "2 columns, another on 1": counts.select([0]),
+        "'positives' of some game differs": GameSums.of_classifiers(predicted_NP, true_NP, game_N[::-1]),
     }
     for message, stranger in strangers.items():
         with pytest.raises(ValueError, match=message):
@@ -266,7 +276,7 @@ def true_f1s(skill, spread):
     hit_RP = (over_games * true * expit(log_odds[1] + 0.4 * u + 0.6 * v + seed_R111)).sum((-1, -2))
     wrong_RP = (over_games * (1 - true) * expit(log_odds[2] + 0.6 * u - 0.6 * v - seed_R111 / 2)).sum((-1, -2))
     true_RP = np.broadcast_to((over_games * true).sum((-1, -2)), hit_RP.shape)
-    return WEIGHTS @ f1s(1e9 * np.stack([hit_RP, hit_RP + wrong_RP, true_RP], -1))
+    return WEIGHTS @ f1s(by_name(1e9 * np.stack([hit_RP, hit_RP + wrong_RP, true_RP], -1)))
 
 
 class Played:
@@ -296,7 +306,8 @@ def holds(found, true_K):
 def test_true_values_of_the_simulation_are_those_of_many_games():
     played = Played(np.random.default_rng(0), n_games=300_000)
     (counts,) = played.scored(1, skill=0.3)
-    np.testing.assert_allclose(f1s(counts.totals()[None])[0], true_f1s(0.3, 0), atol=1.5e-3)
+    sums = {name: total_P[None] for name, total_P in counts.totals().items()}
+    np.testing.assert_allclose(f1s(sums)[0], true_f1s(0.3, 0), atol=1.5e-3)
 
 
 def test_intervals_hold_the_truth_as_often_as_they_say():

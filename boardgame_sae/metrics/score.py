@@ -111,29 +111,19 @@ def score(
 ) -> Callable[[F], F]:
     """Register a function of a subject and a config as a score; the arguments are `Score`'s fields.
 
-    Raises ValueError when there already is a score of that name, or it names an unknown suite or need.
+    Raises ValueError when there already is a score of that name, for an unknown suite or need, and when the config
+    cannot be made: it has a field without a default, or `quick` sets one that it has not.
     """
     unknown = [*(set(suites) - set(SUITES)), *(set(needs) - set(NEEDS))]
     if unknown or not suites:
         raise ValueError(f"score '{name}': {unknown[0] if unknown else 'no suite'}; suites are of {SUITES}")
 
     def keep(function: F) -> F:
-        about = (
-            title,
-            meaning,
-            low,
-            high,
-            better,
-            source,
-            suites,
-            needs,
-            config,
-            quick or {},
-            version,
-            order,
-            statistic,
-        )
-        _SCORES.add(name, Score(name, *about, function))
+        about = (title, meaning, low, high, better, source, suites, needs, config, quick or {}, version, order)
+        registered = Score(name, *about, statistic, function)
+        for suite in suites:
+            registered.config_in(suite)
+        _SCORES.add(name, registered)
         return function
 
     return keep

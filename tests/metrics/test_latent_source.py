@@ -8,9 +8,10 @@ import torch.nn.functional as F
 from torch import nn
 
 from boardgame_sae.files import RunError
-from boardgame_sae.metrics.baselines.readouts import Channels, Neurons, ProbeEncoder
+from boardgame_sae.metrics.baselines.activations import Channels, Neurons
+from boardgame_sae.metrics.baselines.probes import ProbeOutputs
 from boardgame_sae.metrics.counting.latent_columns import as_latents
-from boardgame_sae.metrics.latent_source import as_encoder
+from boardgame_sae.metrics.latent_source import as_latent_source
 from boardgame_sae.saes.registry import make_sae
 from boardgame_sae.testbeds.testbed import Testbed
 
@@ -96,11 +97,11 @@ class Lens(nn.Module):
         return x.unflatten(-1, (-1, self.d_head)) if self.hook_z_reshaping_mode else x
 
 
-def rows(encoder, bed, split="train", batch=50):
+def rows(source, bed, split="train", batch=50):
     """The latents (N, F) of a split, read in batches."""
     acts_ND = bed.activations(split)
     parts = [
-        encoder.read(split, start, min(start + batch, len(acts_ND)), acts_ND[start : start + batch]).to_dense()
+        source.read(split, start, min(start + batch, len(acts_ND)), acts_ND[start : start + batch]).to_dense()
         for start in range(0, len(acts_ND), batch)
     ]
     return np.concatenate(parts)
@@ -114,53 +115,53 @@ def test_latents_are_those_of_the_objects_own_encode(bed, acts_ND, make):
     thing = make()
     with torch.no_grad():
         expected = thing.encode(acts_ND).numpy()
-    encoder = as_encoder(thing, bed)
-    assert (encoder.name, encoder.source, encoder.is_table) == (make.__name__, thing, False)
-    np.testing.assert_allclose(rows(encoder, bed), expected, rtol=1e-5, atol=1e-6)
-    assert encoder.encode(acts_ND[:3]).dtype == torch.float32
+    source = as_latent_source(thing, bed)
+    assert (source.name, source.given, source.is_given) == (make.__name__, thing, False)
+    np.testing.assert_allclose(rows(source, bed), expected, rtol=1e-5, atol=1e-6)
+    assert source.encode(acts_ND[:3]).dtype == torch.float32
 
 
 def test_an_sae_of_ours_is_taken_live_saved_and_already_wrapped(bed, acts_ND, tmp_path):
     sae = make_sae("topk", d_model=D, n_latents=LATENTS, k=3)
     sae.metadata = {"hook_name": HOOK}
     sae.train().save(tmp_path)
-    live = as_encoder(sae, bed, "mine")
+    live = as_latent_source(sae, bed, "mine")
     assert (live.name, live.d_in, live.hook_name, live.reads_labels) == ("mine", D, HOOK, False)
     assert not sae.training
     assert torch.equal(live.W_dec, sae.W_dec) and torch.equal(live.W_enc, sae.W_enc)
     assert torch.equal(live.decode(live.encode(acts_ND)), sae(acts_ND).detach())
     for path in (tmp_path, str(tmp_path)):
-        np.testing.assert_array_equal(rows(as_encoder(path, bed), bed), rows(live, bed))
-    again = as_encoder(live, bed)
-    assert (again.name, again.source) == ("mine", sae)
+        np.testing.assert_array_equal(rows(as_latent_source(path, bed), bed), rows(live, bed))
+    again = as_latent_source(live, bed)
+    assert (again.name, again.given) == ("mine", sae)
     with pytest.raises(ValueError, match="says it reads"):
-        as_encoder(live, bed.at(OTHER))
+        as_latent_source(live, bed.at(OTHER))
 
 
 def test_what_an_object_says_is_found_wherever_it_says_it(bed):
     linear, lens, bare = Linear(), Lens(hook_name=HOOK), Bare()
-    for encoder, W_dec, d_in, hook_name in (
-        (as_encoder(linear, bed), linear.decoder.weight.T, D, None),
-        (as_encoder(lens, bed), lens.W_dec, D, HOOK),
-        (as_encoder(bare, bed), bare.W_dec, None, None),
-        (as_encoder(Bare(d_in=D, hook_name=HOOK), bed), bare.W_dec, D, HOOK),
-        (as_encoder(Bare(W_enc=bare.W.numpy(), metadata={"hook_name": HOOK}), bed), bare.W_dec, D, HOOK),
-        (as_encoder(Bare(encoder=nn.Linear(D, LATENTS)), bed), bare.W_dec, D, None),
+    for source, W_dec, d_in, hook_name in (
+        (as_latent_source(linear, bed), linear.decoder.weight.T, D, None),
+        (as_latent_source(lens, bed), lens.W_dec, D, HOOK),
+        (as_latent_source(bare, bed), bare.W_dec, None, None),
+        (as_latent_source(Bare(d_in=D, hook_name=HOOK), bed), bare.W_dec, D, HOOK),
+        (as_latent_source(Bare(W_enc=bare.W.numpy(), metadata={"hook_name": HOOK}), bed), bare.W_dec, D, HOOK),
+        (as_latent_source(Bare(encoder=nn.Linear(D, LATENTS)), bed), bare.W_dec, D, None),
     ):
-        assert torch.equal(encoder.W_dec, W_dec) and not encoder.W_dec.requires_grad
-        assert (encoder.d_in, encoder.hook_name) == (d_in, hook_name)
-        assert encoder.decode is not None
-    assert torch.equal(as_encoder(linear, bed).W_enc, linear.encoder.weight.T)
+        assert torch.equal(source.W_dec, W_dec) and not source.W_dec.requires_grad
+        assert (source.d_in, source.hook_name) == (d_in, hook_name)
+        assert source.decode is not None
+    assert torch.equal(as_latent_source(linear, bed).W_enc, linear.encoder.weight.T)
 
 
 def test_bases_and_probes_have_no_decoder(bed):
     neurons = bed.at("blocks.1.mlp.hook_post")
-    for thing, where in ((Neurons(), neurons), (Channels(), bed), (ProbeEncoder([5]), bed), (Plain(), bed)):
-        encoder = as_encoder(thing, where)
-        assert encoder.decode is None and encoder.W_dec is None and encoder.d_in is None
-        assert encoder.reads_labels == isinstance(thing, ProbeEncoder)
+    for thing, where in ((Neurons(), neurons), (Channels(), bed), (ProbeOutputs([5]), bed), (Plain(), bed)):
+        source = as_latent_source(thing, where)
+        assert source.decode is None and source.W_dec is None and source.d_in is None
+        assert source.reads_labels == isinstance(thing, ProbeOutputs)
     expected = neurons.activations("train").clamp(min=0).numpy()
-    np.testing.assert_array_equal(rows(as_encoder(Neurons(), neurons), neurons), expected)
+    np.testing.assert_array_equal(rows(as_latent_source(Neurons(), neurons), neurons), expected)
 
 
 @pytest.mark.parametrize(
@@ -176,15 +177,15 @@ def test_bases_and_probes_have_no_decoder(bed):
     ],
 )
 def test_a_transcoder_has_decoder_rows_but_no_decode(bed, thing):
-    encoder = as_encoder(thing, bed)
-    assert encoder.decode is None
-    assert len(encoder.W_dec) == LATENTS
-    assert rows(encoder, bed).shape[1] == LATENTS
+    source = as_latent_source(thing, bed)
+    assert source.decode is None
+    assert len(source.W_dec) == LATENTS
+    assert rows(source, bed).shape[1] == LATENTS
 
 
 def test_what_writes_where_it_reads_reconstructs(bed):
-    assert as_encoder(Lens(hook_name=HOOK, hook_name_out=HOOK), bed).decode is not None
-    assert as_encoder(Bare(d_in=D, hook_name_out=HOOK, cfg=SimpleNamespace(d_out=D)), bed).decode is not None
+    assert as_latent_source(Lens(hook_name=HOOK, hook_name_out=HOOK), bed).decode is not None
+    assert as_latent_source(Bare(d_in=D, hook_name_out=HOOK, cfg=SimpleNamespace(d_out=D)), bed).decode is not None
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
@@ -194,37 +195,37 @@ def test_other_number_formats_come_back_as_float32(bed, acts_ND, make, dtype):
     with torch.no_grad():
         z_NF = thing.encode(acts_ND.to(dtype))
         x_ND = thing.decode(z_NF)
-    encoder = as_encoder(thing, bed)
-    assert encoder.W_dec.dtype == torch.float32
-    found = encoder.read("train", 0, len(acts_ND), acts_ND)
+    source = as_latent_source(thing, bed)
+    assert source.W_dec.dtype == torch.float32
+    found = source.read("train", 0, len(acts_ND), acts_ND)
     assert found.values_Z.dtype == np.float32
     np.testing.assert_array_equal(found.to_dense(), z_NF.float().numpy())
-    torch.testing.assert_close(encoder.decode(encoder.encode(acts_ND)), x_ND.float(), rtol=1e-5, atol=1e-7)
+    torch.testing.assert_close(source.decode(source.encode(acts_ND)), x_ND.float(), rtol=1e-5, atol=1e-7)
 
 
 def test_an_object_without_parameters_in_half_precision_is_told_by_its_matrices(bed, acts_ND):
     thing = Bare()
     thing.W, thing.W_dec = thing.W.half(), thing.W_dec.half()
     expected = thing.encode(acts_ND.half()).float().numpy()
-    np.testing.assert_array_equal(rows(as_encoder(thing, bed), bed, batch=len(acts_ND)), expected)
+    np.testing.assert_array_equal(rows(as_latent_source(thing, bed), bed, batch=len(acts_ND)), expected)
 
 
 def test_a_decode_that_forgets_how_encode_normalized_may_be_repeated(bed, acts_ND):
-    encoder = as_encoder(Lens(), bed)
-    z_NF = encoder.encode(acts_ND)
-    first_ND, again_ND = encoder.decode(z_NF), encoder.decode(z_NF)
+    source = as_latent_source(Lens(), bed)
+    z_NF = source.encode(acts_ND)
+    first_ND, again_ND = source.decode(z_NF), source.decode(z_NF)
     assert torch.equal(first_ND, again_ND)
-    scaled_ND = encoder.decode(encoder.encode(2 * acts_ND))
+    scaled_ND = source.decode(source.encode(2 * acts_ND))
     torch.testing.assert_close(scaled_ND, 2 * first_ND)
 
 
 def test_heads_are_split_for_what_wants_them_apart(tiny_model, tiny_corpus):
     bed = Testbed(tiny_model, tiny_corpus, "blocks.0.attn.hook_z", n_games=8)
     x_ND, apart, flat = bed.activations("train"), Lens(heads=True), Lens()
-    encoder, expected = as_encoder(apart, bed), as_encoder(flat, bed)
-    np.testing.assert_array_equal(rows(encoder, bed), rows(expected, bed))
+    source, expected = as_latent_source(apart, bed), as_latent_source(flat, bed)
+    np.testing.assert_array_equal(rows(source, bed), rows(expected, bed))
     assert apart.d_head == D // tiny_model.gpt.cfg.n_heads
-    assert torch.equal(encoder.decode(encoder.encode(x_ND)), expected.decode(expected.encode(x_ND)))
+    assert torch.equal(source.decode(source.encode(x_ND)), expected.decode(expected.encode(x_ND)))
 
 
 @pytest.mark.parametrize("form", [torch.Tensor.to_sparse_csr, torch.Tensor.to_sparse, torch.Tensor.numpy, as_latents])
@@ -233,7 +234,7 @@ def test_encode_may_give_any_kind_of_matrix(bed, form):
         def encode(self, x):
             return form(super().encode(x))
 
-    np.testing.assert_array_equal(rows(as_encoder(Other(), bed), bed), rows(as_encoder(Plain(), bed), bed))
+    np.testing.assert_array_equal(rows(as_latent_source(Other(), bed), bed), rows(as_latent_source(Plain(), bed), bed))
 
 
 # latents that are given
@@ -265,33 +266,33 @@ KINDS = {
 def test_every_kind_of_array_gives_the_rows_of_the_dense_one(bed, given, kind, by_split):
     form = KINDS[kind]
     thing = {split: form(z) for split, z in given.items()} if by_split else form(torch.cat(list(given.values())))
-    encoder = as_encoder(thing, bed)
-    assert encoder.is_table and encoder.source is thing and encoder.name == "given latents"
-    assert encoder.decode is None and encoder.W_dec is None and encoder.d_in is None
+    source = as_latent_source(thing, bed)
+    assert source.is_given and source.given is thing and source.name == "given latents"
+    assert source.decode is None and source.W_dec is None and source.d_in is None
     for split in SPLITS:
         z_NF = (given[split].to(torch.bfloat16).float() if kind == "half" else given[split]).numpy()
         n = len(z_NF)
         for start, stop in ((0, n), (0, 7), (7, 7), (7, n - 3), (n - 3, n)):
-            found = encoder.read(split, start, stop)
+            found = source.read(split, start, stop)
             assert found.shape == (stop - start, LATENTS)
             np.testing.assert_array_equal(found.to_dense(), z_NF[start:stop])
-        np.testing.assert_array_equal(rows(encoder, bed, split), z_NF)
+        np.testing.assert_array_equal(rows(source, bed, split), z_NF)
 
 
 def test_a_table_may_be_wrapped_again(bed, given):
-    again = as_encoder(as_encoder(given, bed, "theirs"), bed)
+    again = as_latent_source(as_latent_source(given, bed, "theirs"), bed)
     assert again.name == "theirs"
     np.testing.assert_array_equal(rows(again, bed), given["train"].numpy())
 
 
 def test_a_table_knows_no_other_activations_rows_or_splits(bed, given, acts_ND):
-    encoder, n = as_encoder(given, bed), len(acts_ND)
+    source, n = as_latent_source(given, bed), len(acts_ND)
     with pytest.raises(ValueError, match=r"known at the scored positions only.* give the object that computed them"):
-        encoder.encode(acts_ND)
+        source.encode(acts_ND)
     with pytest.raises(ValueError, match=rf"positions 3\.\.{n + 1} are not within the {n} of train"):
-        encoder.read("train", 3, n + 1)
+        source.read("train", 3, n + 1)
     with pytest.raises(ValueError, match="unknown split 'dev'; the splits are train, validation, test"):
-        encoder.read("dev", 0, 1)
+        source.read("dev", 0, 1)
 
 
 # what cannot be scored
@@ -314,14 +315,14 @@ def test_an_array_must_have_a_finite_row_for_each_position(bed, given, change, m
     z_NF = torch.cat(list(given.values()))
     message = message.replace("{less}", str(len(z_NF) - 1)).replace("{all}", str(len(z_NF)))
     with pytest.raises(ValueError, match=message):
-        as_encoder(change(z_NF), bed, "x")
+        as_latent_source(change(z_NF), bed, "x")
 
 
 def test_the_rows_expected_are_told_for_each_split_and_in_all(bed):
     n = {split: len(bed.positions(split)) for split in SPLITS}
     wanted = f"{n['train']} for train, {n['validation']} for validation, {n['test']} for test, {sum(n.values())} in all"
     with pytest.raises(ValueError, match=wanted):
-        as_encoder(np.zeros((3, 4)), bed)
+        as_latent_source(np.zeros((3, 4)), bed)
 
 
 @pytest.mark.parametrize(
@@ -341,7 +342,7 @@ def test_the_rows_expected_are_told_for_each_split_and_in_all(bed):
 )
 def test_a_mapping_must_have_the_same_latents_of_exactly_the_splits(bed, given, change, message):
     with pytest.raises(ValueError, match=message):
-        as_encoder(change(given), bed)
+        as_latent_source(change(given), bed)
 
 
 @pytest.mark.parametrize(
@@ -351,12 +352,12 @@ def test_what_has_no_encode_and_is_no_array_is_refused(bed, thing, given):
     with pytest.raises(
         ValueError, match=f"{given} gives no latents: expected an object with `encode`.* array .*mapping"
     ):
-        as_encoder(thing, bed)
+        as_latent_source(thing, bed)
 
 
 def test_a_path_without_an_sae_is_a_run_error(bed, tmp_path):
     with pytest.raises(RunError, match="no SAE"):
-        as_encoder(tmp_path / "nothing", bed)
+        as_latent_source(tmp_path / "nothing", bed)
 
 
 @pytest.mark.parametrize(
@@ -373,37 +374,37 @@ def test_another_width_than_the_hook_points_is_refused(bed, thing):
     with pytest.raises(
         ValueError, match=r"width 9.* cannot be scored at blocks\.0\.hook_resid_post.* width 16; give a"
     ):
-        as_encoder(thing, bed)
+        as_latent_source(thing, bed)
 
 
 def test_a_width_read_off_a_transposed_matrix_says_so(bed):
     with pytest.raises(ValueError, match=r"width 24 \(by the shape of its weights: W_enc is \(d_in, n_latents\)\)"):
-        as_encoder(Bare(W_enc=weight(LATENTS, D)), bed)
+        as_latent_source(Bare(W_enc=weight(LATENTS, D)), bed)
 
 
 def test_another_hook_point_than_the_testbeds_is_refused(bed):
     with pytest.raises(ValueError, match=rf"Lens says it reads {OTHER}, the testbed reads {HOOK}; .*testbed\.at\("):
-        as_encoder(Lens(hook_name=OTHER), bed)
+        as_latent_source(Lens(hook_name=OTHER), bed)
     with pytest.raises(ValueError, match=r"says it reads model\.layers\.3.*this GPT has no such place"):
-        as_encoder(Bare(hook_name="model.layers.3"), bed)
+        as_latent_source(Bare(hook_name="model.layers.3"), bed)
 
 
 @pytest.mark.parametrize("normalization", ["expected_average_only_in", "covariance_whitening"])
 def test_a_normalization_that_is_not_folded_in_is_refused(bed, normalization):
     with pytest.raises(ValueError, match=f"normalize_activations is '{normalization}'.* fold them into its weights"):
-        as_encoder(Lens(normalize_activations=normalization), bed)
+        as_latent_source(Lens(normalize_activations=normalization), bed)
     for known in ("none", "layer_norm", "constant_norm_rescale"):
-        as_encoder(Lens(normalize_activations=known), bed)
+        as_latent_source(Lens(normalize_activations=known), bed)
 
 
 def test_what_chooses_among_a_whole_batch_is_refused(bed, acts_ND):
     sae = make_sae("batch_topk", d_model=D, n_latents=LATENTS, k=3)
     for thing in (sae, Bare(topk_threshold=torch.tensor(0.1))):
         with pytest.raises(ValueError, match=r"is in training.* give its inference form"):
-            as_encoder(thing, bed)
+            as_latent_source(thing, bed)
     sae.calibrate([acts_ND])
-    as_encoder(sae, bed)
-    as_encoder(sae.inference(), bed)
+    as_latent_source(sae, bed)
+    as_latent_source(sae.inference(), bed)
 
 
 @pytest.mark.parametrize(
@@ -426,16 +427,16 @@ def test_encode_must_give_a_finite_row_for_each_position(bed, acts_ND, wrong, me
         def encode(self, x):
             return wrong(super().encode(x))
 
-    encoder = as_encoder(Wrong(), bed)
+    source = as_latent_source(Wrong(), bed)
     with pytest.raises(ValueError, match=message):
-        encoder.read("train", 0, 5, acts_ND[:5])
+        source.read("train", 0, 5, acts_ND[:5])
 
 
-def test_an_encoder_needs_the_activations_of_the_positions_it_is_asked_for(bed, acts_ND):
-    encoder = as_encoder(Plain(), bed)
+def test_a_source_needs_the_activations_of_the_positions_it_is_asked_for(bed, acts_ND):
+    source = as_latent_source(Plain(), bed)
     for given, n in ((None, 0), (acts_ND[:3], 3)):
         with pytest.raises(ValueError, match=f"reads the activations of 5 positions, but {n} were given"):
-            encoder.read("train", 0, 5, given)
+            source.read("train", 0, 5, given)
 
 
 def test_an_encode_that_raises_raises(bed, acts_ND):
@@ -444,12 +445,12 @@ def test_an_encode_that_raises_raises(bed, acts_ND):
             raise KeyError("mine")
 
     with pytest.raises(KeyError, match="mine"):
-        as_encoder(Broken(), bed).read("train", 0, 5, acts_ND[:5])
+        as_latent_source(Broken(), bed).read("train", 0, 5, acts_ND[:5])
 
 
 def test_reading_leaves_no_gradients_behind_but_encode_passes_them(bed, acts_ND):
-    encoder = as_encoder(Linear(), bed)
-    encoder.read("train", 0, 5, acts_ND[:5])
+    source = as_latent_source(Linear(), bed)
+    source.read("train", 0, 5, acts_ND[:5])
     x_ND = acts_ND[:5].clone().requires_grad_()
-    encoder.decode(encoder.encode(x_ND)).sum().backward()
+    source.decode(source.encode(x_ND)).sum().backward()
     assert x_ND.grad.abs().sum() > 0

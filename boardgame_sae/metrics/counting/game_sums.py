@@ -4,6 +4,7 @@ Whatever a score makes of numbers summed over games (counts of true positives, l
 from these sums alone: no latent and no label is read again, and the sums of a whole evaluation fit in one small file.
 """
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,11 +15,14 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 from scipy.sparse import csr_array, hstack, vstack
 
+from boardgame_sae.config import canonical_json
 from boardgame_sae.files import RunError, writing
 from boardgame_sae.metrics.counting.latent_columns import LabelsLike, as_labels, to_numpy
 
 CLASSIFIER = ("true_positives", "predicted_positives", "positives")
 """What is counted of a classifier of each property."""
+_ABOUT = "sums"
+"""The entry of a file's metadata that says which parts it holds."""
 _SLAB_BYTES = 2**26
 _GAMES_AT_ONCE = 256
 
@@ -27,7 +31,8 @@ _GAMES_AT_ONCE = 256
 class GameSums:
     """Several numbers for each of P columns in each of B games; brought to one canonical form when made.
 
-    Raises ValueError when the parts disagree in shape or hold numbers that are not finite.
+    Raises ValueError when the parts disagree in shape or hold what is no number, not finite, or a whole number beyond
+    32 bits.
     """
 
     parts: Mapping[str, csr_array]
@@ -129,7 +134,7 @@ class GameSums:
         totals = {}
         for name, part in self.parts.items():
             total_P = np.bincount(part.indices, weights=part.data, minlength=self.n_columns)
-            totals[name] = total_P.astype(np.int64) if part.dtype.kind == "i" else total_P  # float64 holds them exactly
+            totals[name] = total_P.astype(np.int64 if part.dtype.kind == "i" else np.float64)  # exact below 2^53
         return totals
 
     def drawn(self, weights_RB: np.ndarray) -> dict[str, np.ndarray]:
@@ -160,18 +165,20 @@ class GameSums:
         arrays: dict[str, np.ndarray] = {"shape": np.array(self._shape, np.int64)}
         for name, part in self.parts.items():
             arrays |= {f"{name}.data": part.data, f"{name}.indices": part.indices, f"{name}.indptr": part.indptr}
+        # one entry: safetensors writes several in random order
+        about = {_ABOUT: canonical_json({"parts": list(self.parts), "same": list(self.same)})}
         with writing(Path(path)) as temporary:
-            save_file(arrays, temporary, {"parts": " ".join(self.parts), "same": " ".join(self.same)})
+            save_file(arrays, temporary, about)
 
     @classmethod
     def load(cls, path: str | Path) -> "GameSums":
         """Read what `save` wrote. Raises RunError naming the file when it is missing, damaged or something else."""
         try:
             with safe_open(Path(path), "numpy") as file:
-                about = file.metadata()
+                about = json.loads(file.metadata()[_ABOUT])
                 n_games, n_columns = file.get_tensor("shape").tolist()
-                read = {name: _read(file.get_tensor, name, (n_games, n_columns)) for name in about["parts"].split()}
-            return cls(read, tuple(about["same"].split()))
+                read = {name: _read(file.get_tensor, name, (n_games, n_columns)) for name in about["parts"]}
+            return cls(read, tuple(about["same"]))
         except FileNotFoundError:
             raise RunError(f"{path}: no such file; run the evaluation again to sum over the games again") from None
         except (OSError, SafetensorError, KeyError, TypeError, ValueError, AttributeError) as error:
@@ -201,7 +208,7 @@ def _ranks(game_N: np.ndarray) -> tuple[np.ndarray, int]:
 def _read(get: Callable[[str], np.ndarray], name: str, shape: tuple[int, int]) -> csr_array:
     data, indices, indptr = (get(f"{name}.{part}") for part in ("data", "indices", "indptr"))
     if data.dtype not in (np.int32, np.float64) or (indices.dtype, indptr.dtype) != (np.int32, np.int32):
-        raise ValueError(f"{name} has types {data.dtype}, {indices.dtype}, {indptr.dtype}")
+        raise ValueError(f"'{name}' has types {data.dtype}, {indices.dtype}, {indptr.dtype}")
     part = csr_array((data, indices, indptr), shape=shape)
     part.check_format(full_check=True)
     return part
@@ -210,16 +217,19 @@ def _read(get: Callable[[str], np.ndarray], name: str, shape: tuple[int, int]) -
 def _canonical(part: csr_array, name: str) -> csr_array:
     """The same sums as int32 or float64, columns ascending in each row, no stored zero; a copy if need be."""
     if part.dtype.kind not in "iuf":
-        raise ValueError(f"sums are numbers; {name} is {part.dtype}")
+        raise ValueError(f"sums are numbers; '{name}' is {part.dtype}")
     dtype = np.float64 if part.dtype.kind == "f" else np.int32
     tidy = part.dtype == dtype and part.has_canonical_format and not (part.data == 0).any()
-    canonical = csr_array(part, dtype=dtype, copy=not tidy)
+    canonical = csr_array(part, copy=not tidy)
     if not tidy:
         canonical.sum_duplicates()
         canonical.eliminate_zeros()
+    if not np.isfinite(canonical.data).all():
+        raise ValueError(f"'{name}' holds a sum that is not finite")
+    if dtype == np.int32 and (canonical.data != canonical.data.astype(np.int32)).any():
+        raise ValueError(f"'{name}' holds a whole number beyond 32 bits; give such sums as float64")
+    canonical.data = canonical.data.astype(dtype, copy=False)
     canonical.indices, canonical.indptr = (
         index.astype(np.int32, copy=False) for index in (canonical.indices, canonical.indptr)
     )
-    if not np.isfinite(canonical.data).all():
-        raise ValueError(f"{name} holds a sum that is not finite")
     return canonical

@@ -14,7 +14,7 @@ from boardgame_sae.metrics.baselines.registry import has_l0
 from boardgame_sae.metrics.counting.game_sums import GameSums
 from boardgame_sae.metrics.results import SCORES_FILE, Scores, brackets
 from boardgame_sae.metrics.score import scores
-from boardgame_sae.runs import Run, is_done, run_hash
+from boardgame_sae.runs import Run, run_hash
 
 
 class Difference(NamedTuple):
@@ -89,7 +89,7 @@ def compare_run(
 def _hash(folder: str | Path) -> str:
     """Of what was scored, and of the scores: a run's hash does not change when scores are added to it."""
     own = Path(folder)
-    run = own if is_done(own) else own.parent  # a baseline is part of a run
+    run = own if (own / "run.json").exists() else own.parent  # a baseline is part of a run
     return f"{run_hash(run)}/{own.name}/{file_hash(own / SCORES_FILE)}"
 
 

@@ -2,11 +2,12 @@ import numpy as np
 import pytest
 
 from boardgame_sae.cli import main
-from boardgame_sae.files import read_json
+from boardgame_sae.files import RunError, read_json
 from boardgame_sae.metrics.evaluate import evaluate
 from boardgame_sae.metrics.intervals.compare import compare, compare_run, side_by_side, table
-from boardgame_sae.metrics.intervals.property_means import STATISTICS, Layout
+from boardgame_sae.metrics.intervals.property_means import PropertyMeans
 from boardgame_sae.metrics.results import Scores
+from boardgame_sae.metrics.score import scores_in
 from boardgame_sae.runs import Run
 from boardgame_sae.testbeds.testbed import Testbed
 
@@ -38,31 +39,35 @@ def bad(bed):
 
 
 def test_a_difference_is_that_of_the_means_over_seeds_of_every_property_and_group(good, bad):
-    found = {(each.score, each.number): each for each in compare(good, bad)}
-    for name in STATISTICS:
-        numbers = Layout.of(good[0][name].details).numbers()
+    differences = {(one.score, one.number): one for one in compare(good, bad)}
+    with_statistic = [name for name, score in scores_in("quick").items() if score.statistic is not None]
+    assert {"coverage", "board_reconstruction"} <= set(with_statistic)
+    assert {score for score, _ in differences} == set(with_statistic)
+    for name in ("coverage", "board_reconstruction"):
+        numbers = PropertyMeans.of(good[0][name].details).numbers()
         assert numbers == ["mine_yours", "legal_move", "flipped", "low", "high"]
+        assert [number for score, number in differences if score == name] == numbers
         for number in numbers:
-            each = found[name, number]
+            one = differences[name, number]
             parts = [[s[name].parts.get(number, s[name].value) for s in side] for side in (good, bad)]
-            assert each.a == pytest.approx(np.mean(parts[0]), abs=1e-9)
-            assert each.b == pytest.approx(np.mean(parts[1]), abs=1e-9)
-            assert each.difference == pytest.approx(each.a - each.b, abs=1e-9)
-            assert each.interval[0] < each.difference < each.interval[1]
-    assert found["coverage", "mine_yours"].interval[0] > 0
+            assert one.a == pytest.approx(np.mean(parts[0]), abs=1e-9)
+            assert one.b == pytest.approx(np.mean(parts[1]), abs=1e-9)
+            assert one.difference == pytest.approx(one.a - one.b, abs=1e-9)
+            assert one.interval[0] < one.difference < one.interval[1]
+    assert differences["coverage", "mine_yours"].interval[0] > 0
 
 
 def test_an_sae_does_not_differ_from_itself(good):
-    for each in compare(good[:1], good[:1]):
-        assert each.difference == 0
-        assert each.interval == (0, 0)
+    for one in compare(good[:1], good[:1]):
+        assert one.difference == 0
+        assert one.interval == (0, 0)
 
 
 def test_the_luck_of_games_cancels(bed, good, bad):
     """Paired, the interval of a difference is narrower than the two intervals laid end to end."""
-    (each, *_) = compare(good[:1], bad[:1])
+    (first, *_) = compare(good[:1], bad[:1])
     alone = [side[0]["coverage"].interval for side in (good, bad)]
-    assert each.interval[1] - each.interval[0] < sum(high - low for low, high in alone)
+    assert first.interval[1] - first.interval[0] < sum(high - low for low, high in alone)
 
 
 def test_score_runs_are_compared_from_their_folders(good, bad, tmp_path, capsys):
@@ -72,26 +77,50 @@ def test_score_runs_are_compared_from_their_folders(good, bad, tmp_path, capsys)
             scores.save(run.folder)
             run.finish()
         folders.append(str(run.folder))
-    folder, found = compare_run(folders[:3], folders[3:], out=tmp_path / "compared")
-    assert found == compare(good, bad)
-    assert read_json(folder / "differences.json")[0]["difference"] == found[0].difference
+    folder, differences = compare_run(folders[:3], folders[3:], out=tmp_path / "compared")
+    assert differences == compare(good, bad)
+    assert read_json(folder / "differences.json")[0]["difference"] == differences[0].difference
     assert main(["compare", *folders[:3], "--against", *folders[3:], "--out", str(tmp_path / "again")]) == 0
-    assert table(found) in capsys.readouterr().out
-    assert "coverage: mine_yours" in table(found)
+    assert table(differences) in capsys.readouterr().out
+    assert "coverage: mine_yours" in table(differences)
 
 
-def test_scores_without_counts_or_of_other_games_are_refused(bed, good, tiny_model, tiny_corpus, tmp_path):
+def test_scores_without_sums_or_of_other_games_are_refused(bed, good, tiny_model, tiny_corpus, tmp_path):
     good[0].to_json(tmp_path / "scores.json")
-    with pytest.raises(ValueError, match="no counts of games"):
+    with pytest.raises(ValueError, match="coverage: no sums over games"):
         compare(good[:1], [Scores.load(tmp_path)])
     other = Testbed(tiny_model, tiny_corpus, HOOK, n_games=29)
     with pytest.raises(ValueError, match="scored on different testbeds, n_games: 29, 30"):
         compare(good, [knowing(other, 0.1, 0)])
     with pytest.raises(ValueError, match="both sides"):
         compare(good, [])
+    layout = [[name, level, size + 1] for name, level, size in good[0]["coverage"].details["layout"]]
+    value = good[0]["coverage"]
+    values = {**good[0], "coverage": value._replace(details={**value.details, "layout": layout})}
+    with pytest.raises(ValueError, match="coverage: scored on different classes"):
+        compare(good[:1], [Scores(good[0].subject, values)])
 
 
-def test_side_by_side_has_a_line_a_subject_and_chance_at_the_end(good):
+def test_a_folder_that_scores_were_added_to_is_compared_anew_and_a_baseline_within_a_run_too(
+    good, bad, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("BOARDGAME_SAE_RUNS", str(tmp_path))
+    with Run("scores", "sae", {}, {}) as sae, Run("scores", "baselines", {}, {}) as baselines:
+        good[0].save(sae.folder), bad[0].save(baselines / "probe")
+        with pytest.raises(RunError, match="not finished"):
+            compare_run([sae.folder], [baselines / "probe"])
+        sae.finish(), baselines.finish()
+    pair = [sae.folder], [baselines / "probe"]
+    folder, differences = compare_run(*pair)
+    assert differences == compare(good[:1], bad[:1])
+    assert compare_run(*pair) == (folder, differences)
+    few = {name: value for name, value in good[0].items() if name != "board_reconstruction"}
+    Scores(good[0].subject, few).save(sae.folder)
+    again, fewer = compare_run(*pair)
+    assert again != folder and {one.score for one in fewer} == {one.score for one in differences} & set(few)
+
+
+def test_side_by_side_has_a_line_per_subject_and_chance_at_the_end(good):
     text = side_by_side(good[:2])
     heads, first, second, chance = text.splitlines()
     assert heads.split() == ["L0", *good[0]]

@@ -7,7 +7,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from boardgame_sae.metrics.saebench.core import GAMES_AT_ONCE, Reference, core_score, reference, token_statistics
+from boardgame_sae.metrics.saebench.core import core_score, token_statistics
+from boardgame_sae.metrics.saebench.splice import clean_run
+from boardgame_sae.metrics.score import NoConfig
 from boardgame_sae.metrics.subject import Subject
 from boardgame_sae.saes.registry import make_sae
 from boardgame_sae.testbeds.testbed import Testbed
@@ -33,7 +35,7 @@ def sae(bed):
 
 
 def parts_of(sae, bed):
-    return core_score(Subject("x", "sae", sae, bed)).parts
+    return core_score(Subject("x", "sae", sae, bed), NoConfig()).parts
 
 
 class Stub:
@@ -156,7 +158,7 @@ def test_every_core_number_equals_a_float64_computation_game_by_game(sae, bed):
 
 
 def test_the_headline_is_the_cross_entropy_recovered_and_fields_are_grouped_as_in_saebench(sae, bed):
-    found = core_score(Subject("x", "sae", sae, bed))
+    found = core_score(Subject("x", "sae", sae, bed), NoConfig())
     assert found.value == found.parts["ce_loss_score"]
     groups = found.details["eval_result_metrics"]
     assert set(groups) == {
@@ -193,8 +195,7 @@ def test_an_sae_that_says_nothing_recovers_nothing_and_every_number_stays_finite
 
 
 def test_predicting_the_mean_explains_no_variance_and_equals_mean_ablation(bed):
-    known = reference(bed)
-    parts = parts_of(constant(bed.width, known.mean_D), bed)
+    parts = parts_of(constant(bed.width, bed.once(clean_run).mean_D), bed)
     assert parts["explained_variance"] == pytest.approx(0, abs=1e-6)
     assert parts["explained_variance_legacy"] == pytest.approx(0, abs=1e-6)
     assert parts["ce_loss_score_mean_ablation"] == pytest.approx(0, abs=1e-6)
@@ -250,10 +251,9 @@ def test_explained_variance_does_not_depend_on_the_scale_of_activations(scale):
 
 
 def test_the_density_histogram_counts_every_latent_that_is_on_somewhere_once(sae, bed):
-    found = core_score(Subject("x", "sae", sae, bed))
+    found = core_score(Subject("x", "sae", sae, bed), NoConfig())
     histogram = found.details["density_histogram"]
-    known = reference(bed)
-    acts_ND = torch.cat([batch.acts_BLD[batch.read_BL] for batch in known.batches])
+    acts_ND = torch.cat([batch.acts_BLD[batch.read_BL] for batch in bed.once(clean_run).batches])
     density_F = (sae.encode(acts_ND) > 0).double().mean(0)
     alive = np.log10(density_F[density_F > 0].numpy())
     edges = histogram["edges_log10"]
@@ -261,29 +261,3 @@ def test_the_density_histogram_counts_every_latent_that_is_on_somewhere_once(sae
     inside[-1] += (alive == edges[-1]).sum()
     assert histogram["latents"] == inside
     assert sum(histogram["latents"]) == round(found.parts["frac_alive"] * 40) < 40
-
-
-def test_the_reference_takes_the_fewest_test_games_that_reach_the_tokens_asked_for(bed):
-    offsets, games = bed.corpus.arrays["token_offsets"], bed.corpus.games("test")
-    lengths = [min(int(offsets[game + 1] - offsets[game]), bed.corpus.n_ctx) for game in games]
-    for wanted in (1, lengths[0], lengths[0] + 1, 100):
-        known = Reference(bed, n_tokens=wanted)
-        n_games = next(n for n in range(1, len(games)) if sum(lengths[:n]) >= wanted)
-        assert known.games_B.tolist() == games[:n_games].tolist()
-        assert known.n_tokens == sum(lengths[:n_games])
-
-
-def test_the_reference_does_not_depend_on_how_many_games_are_run_at_once(bed, monkeypatch):
-    whole = Reference(bed)
-    assert len(whole.games_B) > 7
-    monkeypatch.setattr("boardgame_sae.metrics.saebench.core.GAMES_AT_ONCE", 7)
-    parts = Reference(bed)
-    assert (len(parts.batches), len(whole.batches)) == (-(-len(whole.games_B) // 7), -(-len(whole.games_B) // 128))
-    assert GAMES_AT_ONCE == 128
-    for name in ("clean", "zeroed", "averaged"):
-        assert getattr(parts, name) == pytest.approx(getattr(whole, name), rel=1e-5, abs=1e-7)
-
-
-def test_the_reference_is_computed_once_a_testbed(bed):
-    assert reference(bed) is reference(bed)
-    assert reference(bed.at("blocks.1.hook_resid_post")) is not reference(bed)

@@ -7,7 +7,7 @@ from hypothesis.extra import numpy as hnp
 
 from boardgame_sae.metrics.counting.sample import Sample
 from boardgame_sae.metrics.counts import THRESHOLDS, count_task, task_blocks
-from boardgame_sae.metrics.supervised.best_property import BestProperties, meet
+from boardgame_sae.metrics.supervised.best_property import BestProperties, count_classifiers
 
 
 def told(latents_NF, labels_NP, wanted_P=None, max_bytes=2**20, **options):
@@ -57,7 +57,7 @@ def test_each_latent_gets_the_class_and_threshold_of_best_f1_above_chance(exampl
 
 @hypothesis.given(examples(), st.data())
 @hypothesis.settings(max_examples=50)
-def test_meetings_equal_a_loop_over_positions(example, data):
+def test_counts_of_classifiers_equal_a_loop_over_positions(example, data):
     latents_NF, labels_NP, _, _ = example
     n_latents, n_properties = latents_NF.shape[1], labels_NP.shape[1]
     property_F = data.draw(hnp.arrays(np.int64, n_latents, elements=st.integers(-1, n_properties - 1)))
@@ -65,12 +65,12 @@ def test_meetings_equal_a_loop_over_positions(example, data):
     cut = data.draw(st.integers(0, len(latents_NF)))
     parts = [Sample.of(latents_NF[rows], labels_NP[rows]).parts[0] for rows in (slice(cut), slice(cut, None))]
     for sample in (Sample(parts, n_properties), Sample.of(latents_NF, labels_NP)):
-        found = meet(sample, edge_F, property_F)
+        counts = count_classifiers(sample, edge_F, property_F)
         for f in range(n_latents):
             on = [a > edge_F[f] for a in latents_NF[:, f]] if property_F[f] >= 0 else []
             true = labels_NP[:, property_F[f]]
-            assert found.on_F[f] == sum(on)
-            assert found.hit_F[f] == sum(a and b for a, b in zip(on, true, strict=False))
+            assert counts.predicted_positives_F[f] == sum(on)
+            assert counts.true_positives_F[f] == sum(a and b for a, b in zip(on, true, strict=False))
 
 
 def test_ties_take_the_smallest_threshold_then_the_first_class():
@@ -94,6 +94,6 @@ def test_a_latent_never_on_or_with_nothing_but_certainties_to_tell_has_no_class(
     assert told(latents_NF, truth_NP).property_F.tolist() == [-1, 1]
     assert told(latents_NF, truth_NP, np.array([True, False])).property_F.tolist() == [-1, -1]
     found = told(latents_NF, truth_NP)
-    met = meet(Sample.of(latents_NF, truth_NP), found.edges_F(), found.property_F)
-    assert (met.hit_F.tolist(), met.on_F.tolist()) == ([0, 2], [0, 2])
+    counts = count_classifiers(Sample.of(latents_NF, truth_NP), found.edges_F(), found.property_F)
+    assert (counts.true_positives_F.tolist(), counts.predicted_positives_F.tolist()) == ([0, 2], [0, 2])
     assert told(np.zeros((4, 0)), truth_NP).property_F.tolist() == []

@@ -2,15 +2,20 @@ import os
 import subprocess
 import sys
 
+import baseline_scores
 import brute_force
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 
-from boardgame_sae.metrics.baselines.readouts import Channels, Neurons, ProbeEncoder, baselines
+from boardgame_sae.metrics.baselines.activations import Channels, Neurons
+from boardgame_sae.metrics.baselines.probes import ProbeOutputs
+from boardgame_sae.metrics.score import scores_in
 from boardgame_sae.metrics.subject import Subject
-from boardgame_sae.metrics.supervised.scores import coverage_score, reconstruction_score
+from boardgame_sae.metrics.supervised.by_property import SupervisedConfig
+from boardgame_sae.metrics.supervised.coverage_score import coverage_score
+from boardgame_sae.metrics.supervised.reconstruction_score import reconstruction_score
 from boardgame_sae.probes.fit import ProbeConfig, load_probe, probe_run
 from boardgame_sae.saes.registry import make_sae
 from boardgame_sae.testbeds import testbed as testbeds
@@ -18,8 +23,9 @@ from boardgame_sae.testbeds.testbed import Testbed
 
 HOOK = "blocks.0.hook_resid_post"
 GRID = brute_force.GRID
+FULL = SupervisedConfig()
 N = 6
-"""Games a split: so few that some classes have no support."""
+"""Games per split: so few that some classes have no support."""
 
 
 @pytest.fixture(scope="module")
@@ -79,7 +85,7 @@ def test_coverage_equals_a_brute_force_selection_on_train_measured_on_test(bed, 
         latents(subject, "test"),
         bed.labels("test")[:, columns],
     )
-    found = coverage_score(subject)
+    found = coverage_score(subject, FULL)
     assert found.value == pytest.approx(np.mean([row[6] for row in rows]), abs=1e-9)
     assert found.parts["in_sample"] == pytest.approx(np.mean([row[0] for row in rows]), abs=1e-9)
     assert found.parts["always_on"] == pytest.approx(np.mean([row[7] for row in rows]), abs=1e-9)
@@ -94,12 +100,12 @@ def test_coverage_equals_a_brute_force_selection_on_train_measured_on_test(bed, 
 
 def test_the_published_coverage_stands_beside_it_over_all_classes_and_their_published_number(bed, subject):
     expected = brute_force.coverage_reference(latents(subject, "train"), bed.labels("train")[:, :32], denominator=48)
-    assert coverage_score(subject).parts["reference"] == pytest.approx(expected, abs=1e-9)
+    assert coverage_score(subject, FULL).parts["reference"] == pytest.approx(expected, abs=1e-9)
 
 
 def test_every_other_property_stands_beside_the_headline(bed, subject):
     for score in (coverage_score, reconstruction_score):
-        found = score(subject)
+        found = score(subject, FULL)
         by_property = found.details["by_property"]
         assert list(by_property) == ["mine_yours", "legal_move", "flipped"]
         assert found.value == by_property["mine_yours"]["value"]
@@ -108,13 +114,15 @@ def test_every_other_property_stands_beside_the_headline(bed, subject):
     columns = supported(bed, 32, 48)
     train, test = (bed.labels(split)[:, columns] for split in ("train", "test"))
     rows = brute_force.held_out(latents(subject, "train"), train, latents(subject, "test"), test)
-    assert coverage_score(subject).parts["legal_move"] == pytest.approx(np.mean([row[6] for row in rows]), abs=1e-9)
+    assert coverage_score(subject, FULL).parts["legal_move"] == pytest.approx(
+        np.mean([row[6] for row in rows]), abs=1e-9
+    )
 
 
 def test_averaged_and_left_out_classes_are_listed_with_their_squares(bed, subject):
     for score in (coverage_score, reconstruction_score):
         for columns in bed.columns:
-            details = score(subject).details["by_property"][columns.name]["details"]
+            details = score(subject, FULL).details["by_property"][columns.name]["details"]
             chosen = [p - columns.start for p in supported(bed, columns.start, columns.stop)]
             assert details["columns"] == [columns.labels[p] for p in chosen]
             assert details["square"] == [columns.square_P[p] for p in chosen]
@@ -152,7 +160,7 @@ def rebuilt(bed, subject):
 
 def test_board_reconstruction_equals_its_definition_with_the_threshold_chosen_on_validation(bed, subject):
     best, f1_T, said_NP, true_NP = rebuilt(bed, subject)
-    found = reconstruction_score(subject)
+    found = reconstruction_score(subject, FULL)
     assert 0.1 < f1_T[best] < 1
     assert found.value == pytest.approx(f1_T[best], abs=1e-9)
     assert found.parts["threshold"] == pytest.approx(GRID[best])
@@ -166,13 +174,13 @@ def test_board_reconstruction_equals_its_definition_with_the_threshold_chosen_on
 
 @pytest.mark.parametrize("score", [coverage_score, reconstruction_score])
 def test_the_bootstrap_interval_holds_the_value_and_is_not_a_point(subject, score):
-    low, high = score(subject).interval
-    assert low < score(subject).value < high
+    low, high = score(subject, FULL).interval
+    assert low < score(subject, FULL).value < high
     assert high - low < 0.3
 
 
 def test_coverages_interval_equals_a_bootstrap_over_games_by_hand(bed, subject):
-    details = coverage_score(subject).details["by_property"]["mine_yours"]["details"]
+    details = coverage_score(subject, FULL).details["by_property"]["mine_yours"]["details"]
     columns, game_N = supported(bed, 0, 32), bed.positions("test").game_N
     train_NF, test_NF = latents(subject, "train"), latents(subject, "test")
     true_NP = bed.labels("test")[:, columns]
@@ -184,13 +192,13 @@ def test_coverages_interval_equals_a_bootstrap_over_games_by_hand(bed, subject):
             sum(table[game_N == game].sum(0) for game in drawn) for table in (said_NP & true_NP, said_NP, true_NP)
         )
         values.append((2 * hits / np.maximum(said + true, 1)).mean())
-    np.testing.assert_allclose(coverage_score(subject).interval, np.quantile(values, [0.025, 0.975]), atol=1e-9)
+    np.testing.assert_allclose(coverage_score(subject, FULL).interval, np.quantile(values, [0.025, 0.975]), atol=1e-9)
 
 
 def test_too_few_games_to_support_the_headline_is_an_error(tiny_model, tiny_corpus):
     small = Testbed(tiny_model, tiny_corpus, HOOK, n_games=1)
     with pytest.raises(ValueError, match=r"no class of mine_yours, legal_move, flipped .* score more games"):
-        coverage_score(Subject("x", "sae", make_sae("relu", d_model=16, n_latents=8), small))
+        coverage_score(Subject("x", "sae", make_sae("relu", d_model=16, n_latents=8), small), FULL)
 
 
 @torch.no_grad()
@@ -225,9 +233,9 @@ def probed(tiny_model, tiny_corpus, tmp_path_factory):
     return bed
 
 
-def test_probes_as_an_encoder_give_the_probability_of_every_column_of_the_labels(probed):
+def test_probes_as_latents_give_the_probability_of_every_column_of_the_labels(probed):
     acts_ND = probed.activations("test")
-    found_NP = ProbeEncoder(list(probed.probes.values())).encode(acts_ND)
+    found_NP = ProbeOutputs(list(probed.probes.values())).encode(acts_ND)
     assert found_NP.shape == probed.labels("test").shape
     columns = []
     for probe in probed.probes.values():
@@ -239,20 +247,24 @@ def test_probes_as_an_encoder_give_the_probability_of_every_column_of_the_labels
 
 
 def test_baselines_are_probe_neurons_and_channels_at_their_own_hook_points(probed):
-    found = {scores.subject["kind"]: scores for scores in baselines(probed)}
+    found = baseline_scores.made_of_testbed(probed)
+    assert [scores.subject["kind"] for scores in found.values()] == list(found)
     assert list(found) == ["probe", "neurons", "residual"]
     hooks = {kind: scores.subject["testbed"]["hook_name"] for kind, scores in found.items()}
     assert hooks == {"probe": HOOK, "neurons": "blocks.0.mlp.hook_post", "residual": HOOK}
     for scores in found.values():
-        assert set(scores) == {"coverage", "board_reconstruction"}  # nothing that needs a decoder
+        assert {"coverage", "board_reconstruction"} <= set(scores)
+        assert set(scores) == {
+            name for name, score in scores_in("supervised").items() if set(score.needs) <= {"probes"}
+        }
     assert found["probe"]["coverage"].value > found["probe"]["coverage"].parts["always_on"] + 0.05
 
 
 def test_a_probes_boards_are_what_it_finds_likelier_than_the_cut_of_best_f1_on_validation(probed):
-    found = reconstruction_score(Subject("probe", "probe", ProbeEncoder(list(probed.probes.values())), probed))
+    found = reconstruction_score(Subject("probe", "probe", ProbeOutputs(list(probed.probes.values())), probed), FULL)
     columns = supported(probed, 0, 32)
     says = {
-        split: ProbeEncoder(list(probed.probes.values())).encode(probed.activations(split)).numpy()[:, columns]
+        split: ProbeOutputs(list(probed.probes.values())).encode(probed.activations(split)).numpy()[:, columns]
         for split in ("validation", "test")
     }
 

@@ -2,14 +2,16 @@
 
 from dataclasses import replace
 
+import baseline_scores
 import brute_force
 import numpy as np
 import pytest
 import torch
 
-from boardgame_sae.metrics.baselines.readouts import baselines
 from boardgame_sae.metrics.subject import Subject
-from boardgame_sae.metrics.supervised.scores import coverage_score, reconstruction_score
+from boardgame_sae.metrics.supervised.by_property import SupervisedConfig
+from boardgame_sae.metrics.supervised.coverage_score import coverage_score
+from boardgame_sae.metrics.supervised.reconstruction_score import reconstruction_score
 from boardgame_sae.model.game_model import GameModel
 from boardgame_sae.model.gpt import GPT, GPTConfig
 from boardgame_sae.probes.fit import ProbeConfig, load_probe, probe_run
@@ -21,6 +23,7 @@ from boardgame_sae.transcripts.generate import generate
 
 PROPERTIES = ("piece_moved", "legal_move", "can_check_next", "skill", "en_passant", "threat")
 SPLITS = ("train", "validation", "test")
+FULL = SupervisedConfig()
 
 
 @pytest.fixture(scope="module")
@@ -79,7 +82,7 @@ def test_coverage_of_scalars_equals_brute_force_where_the_truth_is_known(bed, su
         rows = known(bed, name, split)
         parts += [subject.given[split][rows], bed.labels(split)[rows][:, chosen]]
     rows = brute_force.held_out(*parts)
-    found = coverage_score(subject).details["by_property"][name]
+    found = coverage_score(subject, FULL).details["by_property"][name]
     assert found["value"] == pytest.approx(np.mean([row[6] for row in rows]), abs=1e-9)
     np.testing.assert_allclose(found["details"]["f1"], [row[6] for row in rows], atol=1e-6)
     np.testing.assert_allclose(found["details"]["always_on"], [row[7] for row in rows], atol=1e-6)
@@ -87,13 +90,13 @@ def test_coverage_of_scalars_equals_brute_force_where_the_truth_is_known(bed, su
 
 
 def test_games_of_which_a_truth_is_unknown_may_fill_a_whole_span(played, bed, subject, monkeypatch):
-    expected = [score(subject).plain() for score in (coverage_score, reconstruction_score)]
+    expected = [score(subject, FULL).plain() for score in (coverage_score, reconstruction_score)]
     monkeypatch.setattr(testbeds, "GAMES_AT_ONCE", 1)
     other = Testbed(*played, properties=PROPERTIES)
     spans = other.spans("test")
     assert any(not known(bed, "skill", "test")[span.start : span.stop].any() for span in spans)
     anew = Subject("telling", "sae", subject.given, other)
-    assert [score(anew).plain() for score in (coverage_score, reconstruction_score)] == expected
+    assert [score(anew, FULL).plain() for score in (coverage_score, reconstruction_score)] == expected
 
 
 @torch.no_grad()
@@ -131,7 +134,7 @@ def test_the_classes_of_skill_are_supported_where_skill_is_known(bed):
 
 def test_high_is_the_plain_mean_over_high_level_properties_with_a_supported_class(subject):
     for score in (coverage_score, reconstruction_score):
-        found = score(subject)
+        found = score(subject, FULL)
         assert found.details["headline"] == "piece_moved"
         assert found.details["unsupported"] == ["en_passant"]
         assert found.details["high"] == ["legal_move", "can_check_next", "skill", "threat"]
@@ -140,14 +143,14 @@ def test_high_is_the_plain_mean_over_high_level_properties_with_a_supported_clas
 
 
 def test_reconstruction_of_a_scalar_is_the_f1_of_its_one_label(bed, subject):
-    found = reconstruction_score(subject).details["by_property"]
+    found = reconstruction_score(subject, FULL).details["by_property"]
     assert found["can_check_next"]["details"]["f1"] == pytest.approx([found["can_check_next"]["value"]], abs=1e-6)
     assert 0 < found["skill"]["value"] <= 1
 
 
 def test_a_headline_without_support_hands_over_to_the_next_property_and_says_so(played):
     bed = Testbed(*played, properties=("en_passant", "can_check_next", "legal_move"))
-    found = coverage_score(Subject("telling", "sae", telling(bed), bed))
+    found = coverage_score(Subject("telling", "sae", telling(bed), bed), FULL)
     assert (found.details["headline"], found.details["unsupported"]) == ("can_check_next", ["en_passant"])
     assert found.value == found.details["by_property"]["can_check_next"]["value"]
     assert found.details["high"] == ["can_check_next", "legal_move"]
@@ -156,7 +159,7 @@ def test_a_headline_without_support_hands_over_to_the_next_property_and_says_so(
 def test_no_supported_class_at_all_is_an_error(played):
     bed = Testbed(*played, properties=("en_passant",))
     with pytest.raises(ValueError, match="no class of en_passant is true and false often enough"):
-        coverage_score(Subject("x", "sae", telling(Testbed(*played, properties=("threat",))), bed))
+        coverage_score(Subject("x", "sae", telling(Testbed(*played, properties=("threat",))), bed), FULL)
 
 
 def test_baselines_have_every_property_and_read_those_that_have_a_probe(played, tmp_path):
@@ -166,7 +169,7 @@ def test_baselines_have_every_property_and_read_those_that_have_a_probe(played, 
     for name in set(PROPERTIES) - set(unread):
         folder = probe_run(bed.model, bed.corpus, ProbeConfig(property=name, **shared), out=tmp_path / name)
         bed.probes[name] = load_probe(folder, bed.hook_name)
-    found = {scores.subject["kind"]: scores for scores in baselines(bed)}
+    found = baseline_scores.made_of_testbed(bed)
     for scores in found.values():
         for name in ("coverage", "board_reconstruction"):
             assert list(scores[name].details["by_property"]) == [each for each in PROPERTIES if each != "en_passant"]

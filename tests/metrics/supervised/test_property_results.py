@@ -5,12 +5,14 @@ import tempfile
 from contextlib import contextmanager
 from dataclasses import replace
 
+import baseline_scores
 import brute_force
 import numpy as np
 import pytest
 import torch
 
-from boardgame_sae.metrics.baselines.readouts import ProbeEncoder, SparseProbeEncoder, sparse_probe
+from boardgame_sae.metrics.baselines.probes import ProbeOutputs, SparseProbeOutputs
+from boardgame_sae.metrics.counting.game_sums import CLASSIFIER
 from boardgame_sae.metrics.coverage import coverage, held_out_coverage
 from boardgame_sae.metrics.evaluate import evaluate
 from boardgame_sae.metrics.reconstruction import board_reconstruction
@@ -27,7 +29,7 @@ HOOK = "blocks.0.hook_resid_post"
 GRID = brute_force.GRID
 SPLITS = ("train", "validation", "test")
 N = 14
-"""Games a split: so few that some classes have no support."""
+"""Games per split: so few that some classes have no support."""
 LEVELS = {"low": ["mine_yours"], "high": ["legal_move", "flipped"]}
 
 
@@ -40,7 +42,7 @@ def in_spans_of(n_games):
 
 @pytest.fixture(scope="module")
 def bed(tiny_model, tiny_corpus):
-    """Three spans a split. Where nothing may be played, `legal_move` is taken for unknown, as a partial property's."""
+    """Three spans per split. Where no move is legal, `legal_move` counts as unknown, as a partial property does."""
     with in_spans_of(5):
         bed = Testbed(tiny_model, tiny_corpus, HOOK, n_games=N)
         bed.columns = tuple(replace(each, partial=each.name == "legal_move") for each in bed.columns)
@@ -259,7 +261,7 @@ def test_each_square_has_the_mean_or_the_pooled_f1_of_its_classes(found, by_hand
             assert ours == pytest.approx(by_square, abs=1e-6)
 
 
-def test_counts_of_every_game_are_those_of_loops_class_after_class_then_positions(found, by_hand):
+def test_sums_of_every_game_are_those_of_loops_class_after_class_then_positions(found, by_hand):
     covered = [hand.by_game(hand.covered()) for hand in by_hand.values()]
     rebuilt = [hand.by_game(hand.rebuilt()[3])[0] for hand in by_hand.values()]
     n_BQ = np.stack([n_B for _, n_B in covered], axis=1)
@@ -268,9 +270,9 @@ def test_counts_of_every_game_are_those_of_loops_class_after_class_then_position
         "board_reconstruction": np.concatenate(rebuilt, axis=1),
     }
     for score, sums_BPX in expected.items():
-        for x, part in enumerate(("hit", "said", "true")):
-            ours = getattr(found[score].counts, part).toarray()
-            np.testing.assert_array_equal(ours, sums_BPX[:, :, x])
+        assert tuple(found[score].sums.parts) == CLASSIFIER
+        for x, part in enumerate(found[score].sums.parts.values()):
+            np.testing.assert_array_equal(part.toarray(), sums_BPX[:, :, x])
         sizes = [[name, "low" if name == "mine_yours" else "high", len(hand.chosen)] for name, hand in by_hand.items()]
         assert found[score].details["layout"] == sizes
 
@@ -327,16 +329,18 @@ def test_a_latent_is_on_at_a_share_of_all_positions_even_where_its_class_is_know
 
 
 def assert_same(ours, theirs, *, exactly=True):
-    """Two evaluations say the same, counts and tables of latents too."""
+    """Two evaluations say the same, sums and tables of latents too."""
     assert set(ours) == set(theirs)
     assert ours.subject == theirs.subject
     for name, value in theirs.items():
         if exactly:
             assert ours[name].plain() == value.plain()
         assert ours[name].value == pytest.approx(value.value, abs=1e-6)
-        if value.counts is not None:
-            for part in ("hit", "said", "true"):
-                same = (getattr(ours[name].counts, part) != getattr(value.counts, part)).nnz == 0
+        assert (ours[name].sums is None) == (value.sums is None)
+        if value.sums is not None:
+            assert tuple(ours[name].sums.parts) == tuple(value.sums.parts)
+            for part, theirs_BP in value.sums.parts.items():
+                same = (ours[name].sums.parts[part] != theirs_BP).nnz == 0
                 assert same or not exactly
     assert set(ours.latents) == set(theirs.latents)
     if exactly:
@@ -597,9 +601,9 @@ def test_decoder_rows_that_point_the_other_way_recover_nothing(probed):
 @torch.no_grad()
 def test_a_sparse_probe_has_k_of_each_propertys_labels_on_and_is_the_probe_with_all(probed):
     acts_ND, probes = probed.activations("test"), [*probed.probes.values()]
-    dense_NP = ProbeEncoder(probes).encode(acts_ND)
+    dense_NP = ProbeOutputs(probes).encode(acts_ND)
     for k in (1, 3, 20):
-        sparse_NP = SparseProbeEncoder(probes, k).encode(acts_ND)
+        sparse_NP = SparseProbeOutputs(probes, k).encode(acts_ND)
         for columns in probed.columns:
             own = slice(columns.start, columns.stop)
             n_N = (sparse_NP[:, own] > 0).sum(1)
@@ -608,15 +612,15 @@ def test_a_sparse_probe_has_k_of_each_propertys_labels_on_and_is_the_probe_with_
                 largest = sorted(dense_P.tolist())[-k:]
                 assert sorted(sparse_P[sparse_P > 0].tolist()) == largest
                 assert (sparse_P == dense_P)[sparse_P > 0].all()
-    assert torch.equal(SparseProbeEncoder(probes, 32).encode(acts_ND), dense_NP)
-    assert SparseProbeEncoder([probes[0], 5], 2).encode(acts_ND)[:, 32:].tolist() == [[0] * 5] * len(acts_ND)
+    assert torch.equal(SparseProbeOutputs(probes, 32).encode(acts_ND), dense_NP)
+    assert SparseProbeOutputs([probes[0], 5], 2).encode(acts_ND)[:, 32:].tolist() == [[0] * 5] * len(acts_ND)
     with pytest.raises(ValueError, match="at least one output on, not k = 0"):
-        SparseProbeEncoder(probes, 0)
+        SparseProbeOutputs(probes, 0)
 
 
 def test_a_sparse_probe_covers_no_more_than_the_probe(probed):
-    dense = evaluate(ProbeEncoder([*probed.probes.values()]), probed, kind="probe")
-    sparse = {k: sparse_probe(probed, k) for k in (1, 32)}
+    dense = evaluate(ProbeOutputs([*probed.probes.values()]), probed, kind="probe")
+    sparse = {k: baseline_scores.as_sparse_as("sparse_probe", probed, k) for k in (1, 32)}
     assert sparse[1].subject["kind"] == "sparse_probe"
     assert sparse[1].subject["l0"] == 3  # one of each property
     assert_same_numbers(sparse[32], dense)

@@ -1,4 +1,4 @@
-"""Live objects of SAELens and dictionary_learning as encoders: the latents are those of their own encode."""
+"""Live objects of SAELens and dictionary_learning as latent sources: the latents are those of their own encode."""
 
 import dataclasses
 
@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from boardgame_sae.metrics.latent_source import as_encoder
+from boardgame_sae.metrics.latent_source import as_latent_source
 from boardgame_sae.testbeds.testbed import Testbed
 
 sae_lens = pytest.importorskip("sae_lens")
@@ -51,23 +51,23 @@ def of_sae_lens(kind, module=sae_lens, **fields):
 
 @torch.no_grad()
 def assert_read_as_they_read(thing, bed, x_ND, x_theirs=None, tolerance=0.0):
-    """The latents of their own encode and, where there is a decode, their own reconstruction; the encoder."""
+    """The latents of their own encode and, where there is a decode, their own reconstruction; the source."""
     thing.eval()
-    encoder = as_encoder(thing, bed)
+    source = as_latent_source(thing, bed)
     x_theirs = x_ND if x_theirs is None else x_theirs
     z_NF = thing.encode(x_theirs)
     expected = z_NF.to_dense().float().clamp(min=0)
     assert 0 < (expected > 0).sum() < expected.numel()
-    found_NF = torch.from_numpy(encoder.read("train", 0, len(x_ND), x_ND).to_dense())
+    found_NF = torch.from_numpy(source.read("train", 0, len(x_ND), x_ND).to_dense())
     torch.testing.assert_close(found_NF, expected, rtol=tolerance, atol=tolerance)
-    assert encoder.source is thing and encoder.name == type(thing).__name__ and not encoder.is_table
-    if encoder.decode is not None:
+    assert source.given is thing and source.name == type(thing).__name__ and not source.is_given
+    if source.decode is not None:
         x_hat_ND = thing.decode(z_NF).float().reshape(x_ND.shape)
         for _ in range(2):
-            found_ND = encoder.decode(encoder.encode(x_ND))
+            found_ND = source.decode(source.encode(x_ND))
             torch.testing.assert_close(found_ND, x_hat_ND, rtol=tolerance, atol=tolerance)
-            torch.testing.assert_close(encoder.decode(encoder.encode(x_ND)), found_ND)
-    return encoder
+            torch.testing.assert_close(source.decode(source.encode(x_ND)), found_ND)
+    return source
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16", "float64"])
@@ -75,20 +75,20 @@ def assert_read_as_they_read(thing, bed, x_ND, x_theirs=None, tolerance=0.0):
 @pytest.mark.parametrize("kind", ["StandardSAE", "TopKSAE", "JumpReLUSAE", "GatedSAE", "MatchingPursuitSAE"])
 def test_saes_of_sae_lens(bed, acts_ND, kind, rescale, dtype):
     thing = of_sae_lens(kind, k=K, rescale_acts_by_decoder_norm=rescale, hook_name=HOOK, dtype=dtype)
-    encoder = assert_read_as_they_read(thing, bed, acts_ND, tolerance=1e-5 if dtype == "float64" else 0.0)
-    assert (encoder.d_in, encoder.hook_name) == (D, HOOK)
-    assert encoder.decode is not None
-    assert torch.equal(encoder.W_dec, thing.W_dec.detach().float())
-    assert torch.equal(encoder.W_enc, thing.W_enc.detach().float())
+    source = assert_read_as_they_read(thing, bed, acts_ND, tolerance=1e-5 if dtype == "float64" else 0.0)
+    assert (source.d_in, source.hook_name) == (D, HOOK)
+    assert source.decode is not None
+    assert torch.equal(source.W_dec, thing.W_dec.detach().float())
+    assert torch.equal(source.W_enc, thing.W_enc.detach().float())
 
 
 @pytest.mark.parametrize("normalization", ["layer_norm", "constant_norm_rescale"])
 @pytest.mark.parametrize("kind", ["StandardSAE", "TopKSAE", "JumpReLUSAE", "GatedSAE"])
 def test_normalizations_that_sae_lens_undoes_once(bed, acts_ND, kind, normalization):
     thing = of_sae_lens(kind, k=K, normalize_activations=normalization)
-    encoder = assert_read_as_they_read(thing, bed, acts_ND)
-    z_NF = encoder.encode(acts_ND)
-    assert torch.equal(encoder.decode(z_NF), encoder.decode(z_NF))
+    source = assert_read_as_they_read(thing, bed, acts_ND)
+    z_NF = source.encode(acts_ND)
+    assert torch.equal(source.decode(z_NF), source.decode(z_NF))
     with pytest.raises(AttributeError):
         thing.decode(z_NF), thing.decode(z_NF)
 
@@ -97,9 +97,9 @@ def test_normalizations_that_sae_lens_undoes_once(bed, acts_ND, kind, normalizat
 def test_normalizations_that_are_not_folded_in_are_refused(bed, normalization):
     thing = of_sae_lens("StandardSAE", normalize_activations=normalization)
     with pytest.raises(ValueError, match="fold them into its weights"):
-        as_encoder(thing, bed)
+        as_latent_source(thing, bed)
     thing.fold_activation_norm_scaling_factor(0.7)
-    assert as_encoder(thing, bed).decode is not None
+    assert as_latent_source(thing, bed).decode is not None
 
 
 def test_heads_that_sae_lens_flattens(tiny_model, tiny_corpus):
@@ -117,10 +117,10 @@ def test_heads_that_sae_lens_flattens(tiny_model, tiny_corpus):
 def test_transcoders_of_sae_lens(bed, acts_ND, kind, d_out, names):
     fields = {"d_out": d_out, "apply_b_dec_to_input": False, "hook_name": names[0], "hook_name_out": names[1]}
     thing = of_sae_lens(kind, transcoders, **fields)
-    encoder = assert_read_as_they_read(thing, bed, acts_ND)
-    assert encoder.decode is None
-    assert encoder.W_dec.shape == (F, d_out)
-    assert (encoder.d_in, encoder.hook_name) == (D, names[0])
+    source = assert_read_as_they_read(thing, bed, acts_ND)
+    assert source.decode is None
+    assert source.W_dec.shape == (F, d_out)
+    assert (source.d_in, source.hook_name) == (D, names[0])
 
 
 @pytest.mark.parametrize("kind", ["Standard", "TopK", "JumpReLU", "Gated"])
@@ -138,18 +138,18 @@ def test_saes_that_choose_among_a_whole_batch_are_refused_until_saved_for_infere
         x_ND = 10 * acts_ND
         assert not torch.equal(thing.encode(x_ND)[:20] > 0, thing.encode(x_ND[:20]) > 0)
     with pytest.raises(ValueError, match="save_inference_model"):
-        as_encoder(thing, bed)
+        as_latent_source(thing, bed)
     thing.save_inference_model(tmp_path)
     live = assert_read_as_they_read(sae_lens.SAE.load_from_disk(tmp_path), bed, acts_ND)
-    loaded = as_encoder(tmp_path, bed)
+    loaded = as_latent_source(tmp_path, bed)
     torch.testing.assert_close(loaded.encode(acts_ND), live.encode(acts_ND))
 
 
 def test_another_hook_point_or_width_of_sae_lens(bed):
     with pytest.raises(ValueError, match=r"says it reads blocks\.0\.hook_mlp_out, the testbed reads blocks\.0\.hook_r"):
-        as_encoder(of_sae_lens("StandardSAE", hook_name=OTHER), bed)
+        as_latent_source(of_sae_lens("StandardSAE", hook_name=OTHER), bed)
     with pytest.raises(ValueError, match=r"StandardSAE of width 16 cannot be scored at .* width 64"):
-        as_encoder(of_sae_lens("StandardSAE"), bed.at("blocks.0.mlp.hook_post"))
+        as_latent_source(of_sae_lens("StandardSAE"), bed.at("blocks.0.mlp.hook_post"))
 
 
 DICTIONARIES = {
@@ -175,31 +175,31 @@ def of_dictionary_learning(kind, dtype=torch.float32):
 @pytest.mark.parametrize("kind", DICTIONARIES)
 def test_dictionaries(bed, acts_ND, kind, dtype):
     thing = of_dictionary_learning(kind, dtype)
-    encoder = assert_read_as_they_read(thing, bed, acts_ND, acts_ND.to(dtype), 1e-5 if dtype is torch.float64 else 0.0)
-    assert (encoder.d_in, encoder.hook_name) == (D, None)
-    assert encoder.decode is not None
+    source = assert_read_as_they_read(thing, bed, acts_ND, acts_ND.to(dtype), 1e-5 if dtype is torch.float64 else 0.0)
+    assert (source.d_in, source.hook_name) == (D, None)
+    assert source.decode is not None
     W_dec = thing.W_dec if hasattr(thing, "W_dec") else thing.decoder.weight.T
     assert W_dec.shape == (F, D)
-    assert torch.equal(encoder.W_dec, W_dec.detach().float())
-    assert encoder.W_enc.shape == (D, F)
+    assert torch.equal(source.W_dec, W_dec.detach().float())
+    assert source.W_enc.shape == (D, F)
 
 
 @pytest.mark.parametrize("kind", ["BatchTopKSAE", "MatryoshkaBatchTopKSAE"])
 def test_batch_top_k_dictionaries_use_their_threshold(bed, acts_ND, kind):
     thing = of_dictionary_learning(kind)
-    found_NF = as_encoder(thing, bed).read("train", 0, len(acts_ND), acts_ND).to_dense()
+    found_NF = as_latent_source(thing, bed).read("train", 0, len(acts_ND), acts_ND).to_dense()
     with torch.no_grad():
         assert not np.array_equal(found_NF, thing.encode(acts_ND, use_threshold=False).numpy())
     assert found_NF[found_NF > 0].min() > 0.4
-    one_by_one = [as_encoder(thing, bed).read("train", n, n + 1, acts_ND[n : n + 1]).to_dense() for n in range(9)]
+    one_by_one = [as_latent_source(thing, bed).read("train", n, n + 1, acts_ND[n : n + 1]).to_dense() for n in range(9)]
     np.testing.assert_allclose(np.concatenate(one_by_one), found_NF[:9], rtol=1e-5)
 
 
 def test_an_identity_dictionary_says_nothing_of_its_width(bed, acts_ND):
-    encoder = assert_read_as_they_read(dictionaries.IdentityDict(), bed, acts_ND)
-    assert (encoder.d_in, encoder.W_dec) == (None, None)
+    source = assert_read_as_they_read(dictionaries.IdentityDict(), bed, acts_ND)
+    assert (source.d_in, source.W_dec) == (None, None)
 
 
 def test_another_width_of_dictionary_learning(bed):
     with pytest.raises(ValueError, match=r"AutoEncoder of width 16 cannot be scored at .* width 64"):
-        as_encoder(of_dictionary_learning("AutoEncoder"), bed.at("blocks.0.mlp.hook_post"))
+        as_latent_source(of_dictionary_learning("AutoEncoder"), bed.at("blocks.0.mlp.hook_post"))
