@@ -24,7 +24,8 @@ from boardgame_sae.runs import Run, content_of, is_done, progress
 from boardgame_sae.saes.load import load_sae
 from boardgame_sae.saes.registry import sae_config
 from boardgame_sae.saes.sae import SAE
-from boardgame_sae.saes.training.train import TrainSAEConfig, testbed_metadata, train_saes_run
+from boardgame_sae.saes.training.on_testbed import train_on_testbed
+from boardgame_sae.saes.training.train import TrainSAEConfig
 from boardgame_sae.testbeds.shipped import SCORES, find_sae
 from boardgame_sae.testbeds.testbed import Testbed, load_testbed
 
@@ -171,9 +172,8 @@ def random_gpt_twin(sae_folder: str | Path, testbed_folder: str | Path, *, devic
     """
     sae, testbed = load_sae(sae_folder), load_testbed(testbed_folder, device).random_twin()
     cfg = from_mapping(TrainSAEConfig, sae.metadata.get("training", {}), f"{sae_folder}")
-    store = testbed.harvest(cfg.n_harvested, cfg.harvest_dtype)
     same = sae_config(**(sae.trained_as if "training" in sae.metadata else to_mapping(sae.cfg)))
-    (folder,) = train_saes_run(store, [same], cfg, metadata=testbed_metadata(testbed), device=device)
+    (folder,) = train_on_testbed(testbed, [same], cfg, device=device)
     return folder
 
 

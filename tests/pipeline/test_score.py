@@ -13,7 +13,7 @@ from boardgame_sae.pipeline import score as score_run
 from boardgame_sae.pipeline.score import _fit_probes, random_gpt_twin, score_baselines, score_ceilings, score_saes
 from boardgame_sae.runs import damaged_files
 from boardgame_sae.saes.load import load_sae
-from boardgame_sae.saes.training.train import train_sae
+from boardgame_sae.saes.training.on_testbed import train_sae
 from boardgame_sae.testbeds import testbed as testbeds
 
 HOOK = "blocks.0.hook_resid_post"
