@@ -112,7 +112,7 @@ class BatchTopKConfig(TopKConfig):
 
 @architecture(BatchTopKConfig, colour="#0072B2", marker="o")
 class BatchTopKSAE(TopKSAE):
-    """The k N largest latents of a batch of N positions together; at inference those above one threshold.
+    """The k N largest latents of N positions together; at inference those above one threshold.
 
     z = the k N largest of ReLU((x - b_dec) W_enc + b_enc). `threshold`, the same for all latents, is NaN until
     `calibrate`; until then `encode` takes the largest of the batch it is given.
