@@ -25,7 +25,7 @@ _PUBLIC = {
     "legality": "model.legality",
     "Testbed": "testbeds.testbed",
     "load_testbed": "testbeds.testbed",
-    "train_sae": "saes.training.train",
+    "train_sae": "saes.training.on_testbed",
     "make_sae": "saes.registry",
     "load_sae": "saes.load",
     "evaluate": "metrics.evaluate",

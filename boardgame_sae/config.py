@@ -1,7 +1,7 @@
 """Strict frozen config classes: YAML and flags in, canonical JSON and a content hash out.
 
 A config is a frozen dataclass that pydantic validates: an unknown field, a mistyped value or a missing one is an
-error that names the file, the field and the mend. Field docstrings become the command line's help.
+error that names the file, the field and the fix. Field docstrings become the command line's help.
 """
 
 import dataclasses
@@ -11,7 +11,8 @@ import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple, TypeVar, dataclass_transform, get_type_hints, overload
+from types import NoneType, UnionType
+from typing import Annotated, Any, NamedTuple, TypeVar, dataclass_transform, get_args, get_type_hints, overload
 
 import pydantic
 import yaml
@@ -20,7 +21,7 @@ T = TypeVar("T")
 
 
 class ConfigError(ValueError):
-    """A config that cannot be used; the message names its source, the field and the mend."""
+    """A config that cannot be used; the message names its source, the field and the fix."""
 
 
 @overload
@@ -41,7 +42,7 @@ def config(cls: Any = None, /, *, check: bool = True) -> Any:
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML's safe loader that also reads `3e-4` as a number, as everybody who types it means."""
+    """YAML's safe loader that also reads `3e-4` as a number, as whoever types it means."""
 
 
 _Loader.add_implicit_resolver(
@@ -72,7 +73,7 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
 def from_mapping(cls: type[T], values: Mapping[str, Any], source: str = "config") -> T:
     """Validate a mapping as a config class, strictly: no text is taken for a number.
 
-    Raises ConfigError with one line per fault, each naming `source`, the field and, for a misspelt one, the nearest.
+    Raises ConfigError with one line per fault, each naming `source`, the field and, of a misspelt one, the closest.
     """
     try:
         text = json.dumps(values, allow_nan=False)
@@ -85,18 +86,23 @@ def from_mapping(cls: type[T], values: Mapping[str, Any], source: str = "config"
 
 
 def _explain(cls: type, fault: Any, source: str) -> str:
-    place = ".".join(str(part) for part in fault["loc"]) or "(whole)"
+    field = ".".join(str(part) for part in fault["loc"])
     if fault["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
         fields = [field.name for field in dataclasses.fields(cls)] if dataclasses.is_dataclass(cls) else []
-        near = difflib.get_close_matches(str(fault["loc"][-1]), fields, n=1)
-        mend = f"did you mean '{near[0]}'?" if near else f"the fields are {', '.join(fields)}"
-        return f"{source}: unknown field '{place}'; {mend}"
+        return f"{source}: unknown field '{field}'; {_closest(fault['loc'][-1], fields)}"
     if fault["type"] in ("missing", "missing_argument", "missing_keyword_only_argument"):
-        return f"{source}: field '{place}' is required"
-    shown = repr(fault.get("input"))
-    shown = shown if len(shown) <= 60 else shown[:57] + "..."
+        return f"{source}: field '{field}' is required"
     message = fault["msg"].removeprefix("Value error, ")
-    return f"{source}: field '{place}' is {shown}: {message[0].lower() + message[1:]}"
+    message = message[0].lower() + message[1:]
+    if not field:  # what the class itself says of several fields together
+        return f"{source}: {message}"
+    value = repr(fault.get("input"))
+    return f"{source}: field '{field}' is {value if len(value) <= 60 else value[:57] + '...'}: {message}"
+
+
+def _closest(name: Any, fields: Sequence[str]) -> str:
+    close = difflib.get_close_matches(str(name), fields, n=1)
+    return f"did you mean '{close[0]}'?" if close else f"the fields are {', '.join(fields)}"
 
 
 def from_yaml(cls: type[T], path: str | Path) -> T:
@@ -112,16 +118,22 @@ class Flags(NamedTuple):
     defaults: Mapping[str, Any] = {}
     """Defaults that differ from the class's own (those of a preset)."""
     fixed: Mapping[str, Any] = {}
-    """Fields that are no flags, and their values."""
+    """Fields that have no flag, and their values."""
 
     def fields(self) -> list[dataclasses.Field[Any]]:
-        """The fields that are flags."""
+        """The fields that have a flag."""
         return [field for field in dataclasses.fields(self.cls) if field.name not in self.fixed]
 
     def default(self, field: dataclasses.Field[Any]) -> Any:
         """A field's default, or dataclasses.MISSING."""
         own = dataclasses.MISSING if type(field.default).__name__ == "PydanticUndefinedType" else field.default
         return self.defaults.get(field.name, own)
+
+    def help(self, field: dataclasses.Field[Any]) -> str:
+        """The docstring of a field, in the config class or in the one that it inherits the field from."""
+        known: list[Any] = [getattr(cls, "__pydantic_fields__", {}).get(field.name) for cls in self.cls.__mro__]
+        text = next((info.description for info in known if info is not None and info.description), "")
+        return " ".join(text.split())
 
     def make(self, values: Mapping[str, Any], source: str) -> Any:
         """The config from a command's flags. Raises ConfigError."""
@@ -134,34 +146,47 @@ def read_flags(
 ) -> list[Any]:
     """Read a command line into one config for each group; their fields share one flat set of flags.
 
-    given: fields already set (from YAML), which flags override. source: where from, for error messages.
+    given: fields already set (from YAML), which flags override. source: where they come from, for error messages.
     Raises ConfigError for a bad value; leaves the program with code 2 for an unknown flag, with 0 after --help.
     """
     import tyro  # imported late: only a command line needs it
 
-    kinds: dict[str, Any] = {}
+    fields: dict[str, Any] = {}
     for group in groups:
         hints = get_type_hints(group.cls)
         for field in group.fields():
             default = given.get(field.name, group.default(field))
             default = tuple(default) if isinstance(default, list) else default
-            text = group.cls.__pydantic_fields__[field.name].description or ""  # pyright: ignore[reportAttributeAccessIssue]
-            kind = Annotated[hints[field.name], tyro.conf.arg(help=text)]
-            kinds.setdefault(field.name, (field.name, kind, dataclasses.field(default=default, kw_only=True)))
-    _check_given(given, groups, kinds, source)
-    namespace = dataclasses.make_dataclass(command.replace("-", "_"), kinds.values())
-    found = tyro.cli(namespace, args=list(argv), prog=f"boardgame-sae {command}", description=description)
-    values = {name: getattr(found, name) for name in kinds}
+            shared = (other.help(field) for other in groups if field.name in {own.name for own in other.fields()})
+            argument = tyro.conf.arg(
+                help=" ".join(dict.fromkeys(shared)),
+                help_behavior_hint="" if default in (None, ()) else None,  # the help itself says what that means
+                metavar=_metavar(hints[field.name]),
+            )
+            kind = Annotated[hints[field.name], argument]
+            fields.setdefault(field.name, (field.name, kind, dataclasses.field(default=default, kw_only=True)))
+    _check_given(given, groups, list(fields), source)
+    namespace = dataclasses.make_dataclass(command.replace("-", "_"), fields.values())
+    flags = tyro.cli(namespace, args=list(argv), prog=f"boardgame-sae {command}", description=description)
+    values = {name: getattr(flags, name) for name in fields}
     return [group.make(values, command) for group in groups]
 
 
-def _check_given(given: Mapping[str, Any], groups: Sequence[Flags], known: Mapping[str, Any], source: str) -> None:
-    """Check the fields a file gives before flags are laid over them, so that its faults are told as its own."""
+def _metavar(kind: Any) -> str | None:
+    """STR for a text that may be None; None where the library's own is as plain."""
+    inner = [part for part in get_args(kind) if part is not NoneType]
+    optional = isinstance(kind, UnionType) and len(inner) == 1 and isinstance(inner[0], type)
+    return inner[0].__name__.upper() if optional else None
+
+
+def _check_given(given: Mapping[str, Any], groups: Sequence[Flags], names: Sequence[str], source: str) -> None:
+    """Check the fields of a file before flags override them, so that errors name the file.
+
+    Raises ConfigError for an unknown field or a bad value.
+    """
     for name in given:
-        if name not in known:
-            near = difflib.get_close_matches(str(name), known, n=1)
-            mend = f"did you mean '{near[0]}'?" if near else f"the fields are {', '.join(sorted(known))}"
-            raise ConfigError(f"{source}: unknown field '{name}'; {mend}")
+        if name not in names:
+            raise ConfigError(f"{source}: unknown field '{name}'; {_closest(name, sorted(names))}")
     for group in groups:
         for field in group.fields():
             if field.name in given:
@@ -173,7 +198,7 @@ def _check_given(given: Mapping[str, Any], groups: Sequence[Flags], known: Mappi
 def parse_spec(text: str, kind: str) -> tuple[str, dict[str, Any]]:
     """A name with settings, `name` or `name:setting=value,setting=value`, as the name and the settings.
 
-    A value that reads as a number is one. kind: what is named, for the ConfigError that quotes a malformed text.
+    A value that reads as a number is one. kind: what is named, for messages. Raises ConfigError for a malformed text.
     """
     name, _, settings = text.partition(":")
     values: dict[str, Any] = {}

@@ -1,4 +1,4 @@
-"""The commands: exit codes 0, 1 and 2, messages that name the file and the mend, and no torch for a help text."""
+"""The commands: exit codes 0, 1 and 2, messages that name the file and the fix, and no torch for a help text."""
 
 import json
 import os
@@ -52,7 +52,7 @@ def finished(tiny_corpus, tmp_path):
 def test_help_lists_every_verb(run, argv):
     code, out, err = run(*argv)
     assert code == 0 and err == ""
-    assert all(f"\n  {verb} " in out for verb in cli.VERBS)
+    assert all(f"\n  {name} " in out and verb.summary in out for name, verb in cli.verbs().items())
 
 
 def test_help_imports_neither_torch_nor_numba():

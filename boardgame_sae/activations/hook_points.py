@@ -1,4 +1,4 @@
-"""Name a place in the GPT; read it, replace it. The names are TransformerLens's."""
+"""Hook points, places in the GPT with TransformerLens's names: list them, read activations there, replace them."""
 
 import difflib
 import re
@@ -12,20 +12,20 @@ from boardgame_sae.model.gpt import GPT, Hook
 
 
 class HookError(ValueError):
-    """A hook point that does not exist or cannot be used so; the message says which do."""
+    """A hook point that does not exist or cannot be used here; the message names some that can."""
 
 
 class _Recorder(Mapping[str, Hook]):
-    """Hooks that note the name and shape of every place a forward pass goes by."""
+    """Hooks that record the name and shape of every hook point that a forward pass reaches."""
 
     def __init__(self) -> None:
         self.shapes: dict[str, tuple[int, ...]] = {}
 
     def __getitem__(self, name: str) -> Hook:
-        def note(value: Tensor) -> None:
+        def record(value: Tensor) -> None:
             self.shapes[name] = tuple(value.shape)
 
-        return note
+        return record
 
     def __contains__(self, name: object) -> bool:
         return True
@@ -51,9 +51,9 @@ def hook_points(gpt: GPT) -> dict[str, tuple[int, ...]]:
 
 
 def hook_width(gpt: GPT, name: str) -> int:
-    """Numbers a token at a hook point (heads flattened).
+    """Length of the activation vector per token at a hook point (heads flattened).
 
-    Raises HookError when there is no such hook point, or it has no vector a token (attention patterns).
+    Raises HookError when there is no such hook point, or it has no vector per token (attention patterns).
     """
     shapes = hook_points(gpt)
     if name not in shapes:
@@ -63,40 +63,43 @@ def hook_width(gpt: GPT, name: str) -> int:
         )
         raise HookError(f"no hook point '{name}' in this GPT of {gpt.cfg.n_layers} layers; near it: {known}")
     if name.endswith(("hook_attn_scores", "hook_pattern")):
-        raise HookError(f"hook point '{name}' holds pairs of tokens, not a vector a token; choose another")
+        raise HookError(f"hook point '{name}' holds pairs of tokens, not a vector per token; choose another")
     return int(torch.Size(shapes[name][2:]).numel())
 
 
 def layer_of(name: str) -> int:
-    """The block a hook point is in; raises HookError for one outside the blocks."""
-    found = re.match(r"blocks\.(\d+)\.", name)
-    if found is None:
+    """The block a hook point is in. Raises HookError for one outside the blocks."""
+    block = re.match(r"blocks\.(\d+)\.", name)
+    if block is None:
         raise HookError(f"hook point '{name}' is in no block; choose blocks.<layer>....")
-    return int(found[1])
+    return int(block[1])
 
 
 def read(gpt: GPT, tokens_BL: Tensor, names: Sequence[str]) -> dict[str, Tensor]:
-    """The activations (B, L, width) at some hook points. Runs no block beyond the last one asked for."""
+    """The activations (B, L, width) at some hook points. Runs no block beyond the last one asked for.
+
+    Raises HookError for a bad hook point, ValueError when the input is longer than the GPT's context.
+    """
     widths = {name: hook_width(gpt, name) for name in names}
-    found: dict[str, Tensor] = {}
+    acts: dict[str, Tensor] = {}
 
     def keep(name: str) -> Hook:
-        def note(value: Tensor) -> None:
-            found[name] = value.expand(len(tokens_BL), *value.shape[1:]).reshape(*tokens_BL.shape, widths[name])
+        def record(value: Tensor) -> None:
+            acts[name] = value.expand(len(tokens_BL), *value.shape[1:]).reshape(*tokens_BL.shape, widths[name])
 
-        return note
+        return record
 
     inside = [int(match[1]) for match in (re.match(r"blocks\.(\d+)\.", name) for name in names) if match]
     deep = any(name.startswith("ln_final") for name in names)
     stop = None if deep else max(inside, default=-1) + 1
     gpt(tokens_BL, {name: keep(name) for name in names}, stop_at_layer=stop)
-    return found
+    return acts
 
 
 def replace(gpt: GPT, tokens_BL: Tensor, name: str, values_BLD: Tensor) -> Tensor:
     """Logits (B, L, d_vocab) when the activations (B, L, width) at a hook point are replaced.
 
-    At a block's residual output only the blocks above are run.
+    At a block's residual output only the blocks above are run. Raises HookError for a bad hook point.
     """
     hook_width(gpt, name)
     if name.endswith(".hook_resid_post"):

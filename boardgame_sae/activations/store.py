@@ -1,10 +1,10 @@
-"""Harvest activations once to disk; stream them shuffled, as often as wanted.
+"""Harvest activations to disk once; stream them shuffled, as often as wanted.
 
     acts.h5    attributes: format, version, hook_name, model, corpus, split
         acts   (N, width) float16 or float32: every token that the GPT reads, game after game
 
 The file has its full size from the start and is filled in place, so that a full disk shows at once and a kill loses
-only the games since the last note of progress.
+only the games since progress was last written.
 """
 
 import json
@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from boardgame_sae.activations.hook_points import hook_width, read
-from boardgame_sae.config import seed_for
+from boardgame_sae.config import content_hash, seed_for
 from boardgame_sae.files import RunError, new_hdf5, write_json, writing
 from boardgame_sae.model.game_model import GameModel
 from boardgame_sae.runs import Run, progress
@@ -29,12 +29,17 @@ from boardgame_sae.transcripts.corpus import Corpus
 
 ACTS_FILE, PROGRESS_FILE = "acts.h5", "progress.json"
 FORMAT, VERSION = "boardgame_sae activations", 1
-GAMES_A_BATCH = 512
+GAMES_PER_BATCH = 512
+"""Games that the GPT reads together."""
 BLOCK_ROWS, BUFFER_BLOCKS = 4096, 64
+"""Activations that are read from disk together, and how many such blocks are shuffled together in memory."""
 
 
 def games_for(corpus: Corpus, split: str, n_activations: int, n_ctx: int | None = None) -> np.ndarray:
-    """The first games of a split that give at least so many activations (or all of them) to a GPT of that context."""
+    """The first games of a split from which a GPT of context n_ctx reads at least n_activations tokens, or all games.
+
+    Raises ValueError when the split is empty.
+    """
     games_B = corpus.games(split)
     read_B = corpus.n_read(games_B, n_ctx)
     return games_B[: int(np.searchsorted(np.cumsum(read_B), n_activations)) + 1]
@@ -52,7 +57,7 @@ def harvest_run(
 ) -> Path:
     """Write the activations at a hook point into a run folder and return it; reused when done, resumed when killed.
 
-    n_activations: at least so many (whole games; fewer only if the split has no more).
+    n_activations: minimum number; whole games are read, and fewer only if the split has no more.
     Raises HookError for a bad hook point, RunError for a full disk or activations that float16 cannot hold.
     """
     width = hook_width(model.gpt, hook_name)
@@ -100,15 +105,15 @@ def _fill(
     first, row = done["games"], done["rows"]
     acts_ND = _map(path, "r+")[1]
     with progress(len(acts_ND), f"harvest {hook_name}", "acts", initial=row) as bar:
-        for start in range(first, len(games_B), GAMES_A_BATCH):
-            part_B = games_B[start : start + GAMES_A_BATCH]
+        for start in range(first, len(games_B), GAMES_PER_BATCH):
+            part_B = games_B[start : start + GAMES_PER_BATCH]
             new_ND = harvest(model, corpus, hook_name, part_B).cpu().numpy().astype(acts_ND.dtype)
             if not np.isfinite(new_ND).all():
                 raise RunError(f"{path}: an activation is too large for {acts_ND.dtype}; harvest with dtype=float32")
             acts_ND[row : row + len(new_ND)] = new_ND
             row += len(new_ND)
             bar.update(len(new_ND))
-            if start // GAMES_A_BATCH % 16 == 15:
+            if start // GAMES_PER_BATCH % 16 == 15:
                 acts_ND.flush()
                 write_json(progress_path, {"games": start + len(part_B), "rows": row})
     acts_ND.flush()
@@ -158,14 +163,12 @@ class ActivationStore:
 
     @property
     def width(self) -> int:
-        """Numbers an activation."""
+        """Length of an activation vector."""
         return self.acts_ND.shape[1]
 
     @property
     def hash(self) -> str:
         """Hash of what was harvested: hook point, model, corpus, split, size."""
-        from boardgame_sae.config import content_hash
-
         return content_hash({key: str(value) for key, value in sorted(self.attributes.items())})
 
     @cached_property
@@ -175,7 +178,7 @@ class ActivationStore:
         return float(np.sqrt((sample**2).sum(1).mean()))
 
     def stream(self, batch_size: int, seed: int) -> "ActivationStream":
-        """Shuffled batches."""
+        """Shuffled batches. Raises ValueError when the store is smaller than one batch."""
         return ActivationStream(self, batch_size, seed)
 
 
@@ -195,30 +198,30 @@ class ActivationStream:
         self.store, self.batch_size, self.seed = store, batch_size, seed
         self.block = max(batch_size, min(BLOCK_ROWS, len(store)))
         self.n_blocks = len(store) // self.block
-        a_buffer = BUFFER_BLOCKS * self.block // batch_size
+        self.batches_per_buffer = BUFFER_BLOCKS * self.block // batch_size
         rest = self.n_blocks % BUFFER_BLOCKS * self.block // batch_size
-        self.batches_a_buffer, self.batches_a_pass = a_buffer, self.n_blocks // BUFFER_BLOCKS * a_buffer + rest
+        self.batches_per_pass = self.n_blocks // BUFFER_BLOCKS * self.batches_per_buffer + rest
         self._loaded: tuple[tuple[int, int], np.ndarray] | None = None
 
     @property
     def width(self) -> int:
-        """Numbers an activation."""
+        """Length of an activation vector."""
         return self.store.width
 
     def batch(self, step: int) -> Tensor:
         """Batch number `step`, from 0: float32 (batch_size, width)."""
-        sweep, place = divmod(step, self.batches_a_pass)
-        buffer, place = divmod(place, self.batches_a_buffer)
-        if self._loaded is None or self._loaded[0] != (sweep, buffer):
+        pass_, batch = divmod(step, self.batches_per_pass)
+        buffer, batch = divmod(batch, self.batches_per_buffer)
+        if self._loaded is None or self._loaded[0] != (pass_, buffer):
             self._loaded = None  # before the next is read, so that memory holds one
-            self._loaded = ((sweep, buffer), self._load(sweep, buffer))
-        rows = self._loaded[1][place * self.batch_size : (place + 1) * self.batch_size]
+            self._loaded = ((pass_, buffer), self._load(pass_, buffer))
+        rows = self._loaded[1][batch * self.batch_size : (batch + 1) * self.batch_size]
         return torch.from_numpy(rows)
 
-    def _load(self, sweep: int, buffer: int) -> np.ndarray:
-        order = np.random.default_rng(seed_for(self.seed, "blocks", sweep))
+    def _load(self, pass_: int, buffer: int) -> np.ndarray:
+        order = np.random.default_rng(seed_for(self.seed, "blocks", pass_))
         start = int(order.integers(len(self.store) - self.n_blocks * self.block + 1))
         chosen = order.permutation(self.n_blocks)[buffer * BUFFER_BLOCKS : (buffer + 1) * BUFFER_BLOCKS]
         blocks = [self.store.acts_ND[start + b * self.block : start + (b + 1) * self.block] for b in chosen]
         rows = np.concatenate(blocks).astype(np.float32)
-        return rows[np.random.default_rng(seed_for(self.seed, "rows", sweep, buffer)).permutation(len(rows))]
+        return rows[np.random.default_rng(seed_for(self.seed, "rows", pass_, buffer)).permutation(len(rows))]

@@ -2,24 +2,23 @@
 
 Fields of a stage's config are flags; `--config FILE.yaml` gives them as YAML; a flag wins over the file. Exit codes:
 0 done, 1 a run failed, 2 bad input.
+
+One module holds the verbs of one stage, with the flags that they take besides their stage's own config. Modules are
+found by walking this folder. They import the package inside their functions, so that `--help` needs no torch.
 """
 
-import importlib
 import os
 import sys
 from collections.abc import Sequence
 
-from boardgame_sae.cli.flags import VERBS, say
+from boardgame_sae.cli.flags import find_verb, say, verbs
 
-__all__ = ["VERBS", "main"]
-
-for module in ("making", "looking", "exchange_verbs"):  # importing them registers their verbs, in this order
-    importlib.import_module(f"boardgame_sae.cli.{module}")
+__all__ = ["main", "verbs"]
 
 
 def _help() -> str:
     lines = ["usage: boardgame-sae VERB [flags]    (boardgame-sae VERB --help shows a verb's flags)", ""]
-    lines += [f"  {verb:12}{summary}" for verb, (summary, _, _) in VERBS.items()]
+    lines += [f"  {name:12}{verb.summary}" for name, verb in verbs().items()]
     return "\n".join(lines)
 
 
@@ -29,16 +28,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     if not words or words[0] in ("-h", "--help"):
         say(_help())
         return 0
-    if words[0] not in VERBS:
-        sys.stderr.write(f"error: unknown verb '{words[0]}'\n{_help()}\n")
-        return 2
     try:
-        say(str(VERBS[words[0]].function(words[1:])))
+        say(str(find_verb(words[0]).function(words[1:])))
         sys.stdout.flush()
     except ValueError as error:
         sys.stderr.write(f"error: {error}\n")
         return 2
-    except BrokenPipeError:  # who read the output has gone, as `head` does
+    except BrokenPipeError:  # whatever reads the output has ended, as `head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except (RuntimeError, OSError, MemoryError) as error:

@@ -1,11 +1,13 @@
-"""What verbs share: how they are registered, and how their flags and YAML files are read."""
+"""What verbs share: how they are registered and found, how flags and YAML files are read, and flags that many take."""
 
+import inspect
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
-from boardgame_sae.config import ConfigError, Flags, read_flags, read_yaml
+from boardgame_sae.config import ConfigError, Flags, config, read_flags, read_yaml
+from boardgame_sae.registry import Registry
 
 Function: TypeAlias = Callable[[Sequence[str]], Path]
 """Does a verb's work on its words of the command line, and returns the folder to print last."""
@@ -14,59 +16,122 @@ Function: TypeAlias = Callable[[Sequence[str]], Path]
 class Verb(NamedTuple):
     """A verb of the command line."""
 
-    summary: str
-    """What it does, in a line."""
+    place: int
+    """Its place in the help: verbs stand in ascending order."""
     example: str
     """Flags to try."""
     function: Function
+    """What does the work; its docstring is the verb's help."""
+
+    @property
+    def summary(self) -> str:
+        """What it does, in a line."""
+        return (inspect.getdoc(self.function) or "").partition("\n")[0]
 
 
-VERBS: dict[str, Verb] = {}
-"""The verbs by name, in the order of the help text."""
+_VERBS: Registry[Verb] = Registry("verb", "boardgame_sae.cli")
 
 
-def verb(name: str, summary: str, example: str) -> Callable[[Function], Function]:
-    """Register a function as a verb."""
+def verb(name: str, place: int, example: str = "") -> Callable[[Function], Function]:
+    """Register a function as a verb. place: where it stands in the help. Raises ValueError when the name is taken."""
 
-    def keep(function: Function) -> Function:
-        VERBS[name] = Verb(summary, example, function)
+    def register(function: Function) -> Function:
+        _VERBS.add(name, Verb(place, example, function))
         return function
 
-    return keep
+    return register
 
 
-def parse(verb: str, argv: Sequence[str], *groups: type | Flags) -> list[Any]:
-    """Read a verb's flags, and the YAML file that --config names, into one config for each group."""
+def verbs() -> dict[str, Verb]:
+    """All verbs by name, in the order of the help."""
+    return dict(sorted(_VERBS.all().items(), key=lambda item: item[1].place))
+
+
+def find_verb(name: str) -> Verb:
+    """The verb of a name. Raises ConfigError with the closest names."""
+    return _VERBS.find(name)
+
+
+@config
+class Output:
+    """Where a verb writes."""
+
+    out: str | None = None
+    """Folder to write into (default: a hashed one under data/runs)."""
+
+
+@config
+class Device:
+    """What a verb computes on."""
+
+    device: str = "auto"
+    """cpu, cuda, mps, or auto: the first of cuda, mps and cpu that there is."""
+
+
+@config
+class Workers:
+    """How many processes work."""
+
+    workers: int = 1
+    """Worker processes; the result is the same for any number."""
+
+
+@config
+class TestbedInput:
+    """A testbed."""
+
+    testbed: str
+    """Folder of a testbed, or the name of a shipped one."""
+
+
+@config
+class StudyInput:
+    """A study."""
+
+    study: str
+    """YAML file of the study: corpus, model, probes, training, saes, random_saes, suite."""
+
+
+def parse(name: str, argv: Sequence[str], *groups: type | Flags, more: str = "") -> list[Any]:
+    """Read a verb's flags, and the YAML file that --config names, into one config for each group.
+
+    more: what its help says besides. Raises ConfigError for a bad value or file.
+    """
     path, words = take(argv, "--config")
-    summary, example, _ = VERBS[verb]
-    text = f"{summary}\n\nExample: boardgame-sae {verb} {example}\n\nAny field can be given in --config FILE.yaml too."
+    verb = _VERBS.find(name)
+    example = f"Example: boardgame-sae {name} {verb.example}".rstrip()
+    file = "Any flag can also be set in a YAML file: --config FILE.yaml."
+    text = "\n\n".join(filter(None, [inspect.getdoc(verb.function), example, file, more]))
     flags = [group if isinstance(group, Flags) else Flags(group) for group in groups]
-    return read_flags(verb, text, words, flags, read_yaml(path) if path else {}, path or verb)
+    return read_flags(name, text, words, flags, read_yaml(path) if path else {}, path or name)
 
 
 def take(argv: Sequence[str], flag: str) -> tuple[str | None, list[str]]:
     """A flag's value, if it is given, and the other words. Raises ConfigError when the value is missing."""
     words = list(argv)
-    for place, word in enumerate(words):
+    for index, word in enumerate(words):
         if word == flag:
-            if place + 1 == len(words):
+            if index + 1 == len(words):
                 raise ConfigError(f"{flag} needs a value")
-            return words[place + 1], words[:place] + words[place + 2 :]
+            return words[index + 1], words[:index] + words[index + 2 :]
         if word.startswith(flag + "="):
-            return word.split("=", 1)[1], words[:place] + words[place + 1 :]
+            return word.split("=", 1)[1], words[:index] + words[index + 1 :]
     return None, words
 
 
 def chosen(argv: Sequence[str], name: str, default: str) -> str:
-    """A choice that other defaults hang on: from its flag, else from the YAML file, else the default."""
+    """A choice that other defaults depend on: from its flag, else from the YAML file, else the default.
+
+    Raises ConfigError when the file cannot be read.
+    """
     path, _ = take(argv, "--config")
     return take(argv, f"--{name}")[0] or (read_yaml(path) if path else {}).get(name, default)
 
 
 def named(argv: Sequence[str], flag: str) -> list[str]:
-    """Leading words without a flag are the values of `flag`."""
+    """The words, with leading ones that follow no flag given to `flag`."""
     words = list(argv)
-    flags = (place for place, word in enumerate(words) if word.startswith("-") and word != "-")
+    flags = (index for index, word in enumerate(words) if word.startswith("-") and word != "-")
     n_leading = next(flags, len(words))
     return [flag, *words] if n_leading else words
 

@@ -25,7 +25,8 @@ from boardgame_sae.probes.fit import ProbeConfig, probe_run
 from boardgame_sae.runs import Run, run_hash
 from boardgame_sae.saes.registry import sae_config
 from boardgame_sae.saes.sae import SAEConfig
-from boardgame_sae.saes.training.train import TrainSAEConfig, testbed_metadata, train_saes_run
+from boardgame_sae.saes.training.on_testbed import train_on_testbed
+from boardgame_sae.saes.training.train import TrainSAEConfig
 from boardgame_sae.testbeds.shipped import CARD_FILE, find_testbed
 from boardgame_sae.testbeds.testbed import Testbed, load_testbed, testbed_run
 from boardgame_sae.transcripts.corpus import Corpus
@@ -194,8 +195,7 @@ def train_grid(testbed: Testbed, entries: Sequence[Mapping[str, Any]], cfg: Trai
     """Train every SAE of a grid on one stream of a testbed's activations; finished ones are reused."""
     if not entries:
         return []
-    store = testbed.harvest(cfg.n_harvested, cfg.harvest_dtype)
-    return train_saes_run(store, expand(entries, testbed.width), cfg, metadata=testbed_metadata(testbed), device=device)
+    return train_on_testbed(testbed, expand(entries, testbed.width), cfg, device=device)
 
 
 def sweep_config(values: Mapping[str, Any], source: str) -> SweepConfig:

@@ -11,6 +11,6 @@ def load_sae(folder: str | Path) -> SAE:
     """Open a saved SAE of ours, of SAELens or of dictionary_learning (also its `.pt` file), recognised by content.
 
     folder: where it is, or the name of one that ships, `othello-small/topk-16`.
-    Raises RunError when there is none, or when it cannot be read.
+    Raises RunError when there is none, or when it cannot be read; ConfigError for an unknown architecture.
     """
     return open_sae(find_sae(folder))

@@ -1,17 +1,17 @@
-"""What every sparse autoencoder here is: encode, decode, loss, save, load; and the registry of architectures.
+"""What every sparse autoencoder here is: encode, decode, loss, save.
 
     latents z = encode(x)      (..., d_model) -> (..., n_latents), non-negative, mostly zero
     x_hat     = decode(z)      back again: z @ W_dec + b_dec, the rows of W_dec of norm 1
 
-A new architecture is one file: a config class, a subclass of `SAE` that says which latents are on (`rule`), what their
-activations are (`latents`) and what is minimised (`reconstruct`, `sparsity`, `auxiliary`), and `@architecture`. `loss`
-puts these together, on all latents or on the active ones alone (see `active`).
+A new architecture is one file in `architectures/`: a config class, and under `@architecture` a subclass of `SAE` that
+says which latents are on (`rule`), what their activations are (`latents`) and what is minimised (`reconstruct`,
+`sparsity`, `auxiliary`). `loss` puts these together, on all latents or on the active ones alone (`sparse/`).
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Literal, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple, TypeAlias
 
 import torch
 import torch.nn.functional as F
@@ -26,6 +26,9 @@ from boardgame_sae.saes.sparse.autograd import drop_parallel, normalize_rows
 from boardgame_sae.saes.training.adam import Adam
 
 WEIGHTS_FILE, CONFIG_FILE = "sae.safetensors", "cfg.json"
+Form: TypeAlias = Literal["relu", "topk", "jumprelu", "gated"]
+"""What an SAE computes at inference, of what other libraries know. Each is also the name of the architecture here that
+computes just that, which is what reading their files gives."""
 
 
 class Loss(NamedTuple):
@@ -51,22 +54,29 @@ class Loss(NamedTuple):
 class SAEConfig:
     """What every architecture has."""
 
+    sparsity_field: ClassVar[str | None] = None
+    """The field that sets how sparse an SAE is, where one does."""
     architecture: str
-    """A registered architecture."""
+    """Kind of SAE: a registered architecture."""
     d_model: int
     """Width of the activations."""
     n_latents: int
-    """Latents of the dictionary."""
+    """Number of latents, the size of the dictionary."""
     seed: int = 0
     """Seed of the initial weights."""
     subtract_b_dec: bool = True
-    """Whether b_dec is taken from the activations before they are encoded."""
+    """Subtract b_dec from the activations before they are encoded."""
     b_dec_start: Literal["zeros", "geometric_median"] = "zeros"
-    """Where b_dec begins: at zero, or in the middle of the first batch of training."""
+    """Initial value of b_dec: zeros, or the geometric median of the first training batch."""
 
     def __post_init__(self) -> None:
         if self.d_model < 1 or self.n_latents < 1:
             raise ValueError("d_model and n_latents must be at least 1")
+
+    @classmethod
+    def sparsity_field_of(cls, fields: Mapping[str, Any]) -> str | None:  # noqa: ARG003 (for those where it depends)
+        """The field that sets how sparse an SAE with these fields is, where that depends on another field."""
+        return cls.sparsity_field
 
     @property
     def d_in(self) -> int:
@@ -83,20 +93,30 @@ class SAE(nn.Module, ABC):
     """A sparse autoencoder. A subclass says which latents are on, what their activations are, and what is minimised."""
 
     Config: ClassVar[type[SAEConfig]]
+    """Its config class, set by `@architecture`."""
+    colour: ClassVar[str]
+    """Colour in figures, `#RRGGBB`, set by `@architecture`; never inherited."""
+    marker: ClassVar[str]
+    """Marker in figures, in matplotlib's words; likewise."""
+    form: ClassVar[Form | None] = None
+    """What it computes at inference, so that it can be exported; None: nothing that other libraries know."""
+    example: ClassVar[Mapping[str, Any]] = {}
+    """Fields with which a small SAE, of 40 latents, finds the 20 directions of which toy activations of width 12 are
+    made, two at a time. The contract tests train it so."""
     trains: ClassVar[bool] = True
     """Whether there is anything to train."""
     grad_clip: ClassVar[float | None] = None
-    """Greatest norm of the gradient, or None."""
+    """Maximum norm of the gradient, or None."""
     betas: ClassVar[tuple[float, float]] = (0.9, 0.999)
     """Adam's."""
     unit_decoder: ClassVar[bool] = True
-    """Whether training holds the decoder's rows at norm 1."""
+    """Whether training keeps the decoder's rows at norm 1."""
     encoder_scale: ClassVar[float] = 1.0
-    """Norm of the encoder's columns at first."""
+    """Initial norm of the encoder's columns."""
     decoder_scale: ClassVar[float] = 1.0
-    """Norm of the decoder's rows at first."""
+    """Initial norm of the decoder's rows."""
     per_latent: ClassVar[tuple[str, ...]] = ("b_enc",)
-    """What has one number a latent, in the units of the activations."""
+    """Names of what has one value per latent, in the units of the activations."""
     tokens_since_fired_F: Tensor
 
     def __init__(self, cfg: SAEConfig) -> None:
@@ -128,7 +148,7 @@ class SAE(nn.Module, ABC):
         return active.pre
 
     def activate(self, x_ND: Tensor, rule: Rule) -> Active:
-        """The latents that a rule turns on among (x - b_dec) W_enc + b_enc."""
+        """The latents that a rule turns on among (x - b_dec) W_enc + b_enc. Raises ValueError for another width."""
         self._check_width(x_ND)
         shift = self.b_dec if self.cfg.subtract_b_dec else None
         return activate(x_ND, self.W_enc, self.b_enc, shift, rule, self.way)
@@ -141,20 +161,23 @@ class SAE(nn.Module, ABC):
 
     @torch.no_grad()
     def encode_sparse(self, x_ND: Tensor) -> Tensor | csr_array:
-        """The same of (N, d_model), without gradient: compressed rows where few latents are on, else dense."""
+        """`encode` of (N, d_model), without gradient: compressed rows where few latents are on, else dense.
+
+        Raises ValueError for another width.
+        """
         active = self.activate(x_ND, self.rule())
         return active.to_matrix(self.latents(active))
 
     def decode(self, z: Tensor) -> Tensor:
-        """Activations (..., d_model) that latents (..., n_latents) stand for."""
+        """Activations (..., d_model) reconstructed from latents (..., n_latents)."""
         return z @ self.W_dec + self.b_dec
 
     def forward(self, x: Tensor) -> Tensor:
-        """The reconstruction of x."""
+        """The reconstruction of x. Raises ValueError for another width."""
         return self.decode(self.encode(x))
 
     def loss(self, x_ND: Tensor, step: int = 0) -> Loss:
-        """The training loss of a batch (N, d_model) at a step; changes nothing but gradients."""
+        """The training loss of a batch (N, d_model) at a step; changes nothing. Raises ValueError for another width."""
         active = self.activate(x_ND, self.training_rule(step))
         z = self.latents(active)
         x_hat_ND, reconstruction = self.reconstruct(x_ND, active, z)
@@ -177,7 +200,10 @@ class SAE(nn.Module, ABC):
 
     @torch.no_grad()
     def begin_training(self, n_steps: int, first_ND: Tensor) -> None:
-        """Told once, before step 0 (and again before a resume): how many steps, and the first batch."""
+        """Called once before step 0, and again before a resume, with the number of steps and the first batch.
+
+        Raises ValueError for activations of another width.
+        """
         self._check_width(first_ND)
         self.n_steps = n_steps
         if self.cfg.b_dec_start == "geometric_median":
@@ -185,7 +211,7 @@ class SAE(nn.Module, ABC):
 
     @torch.no_grad()
     def after_step(self, step: int, loss: Loss) -> None:  # noqa: ARG002 (for architectures with a schedule)
-        """Told after each optimiser step."""
+        """Called after each optimiser step, with the loss before it."""
         fired_F = loss.active.counts_F(loss.z) > 0
         self.tokens_since_fired_F += loss.active.shape[0]
         self.tokens_since_fired_F.masked_fill_(fired_F, 0)
@@ -198,15 +224,15 @@ class SAE(nn.Module, ABC):
 
     @torch.no_grad()
     def constrain(self) -> None:
-        """Bring the parameters back to where they must lie, after an optimiser step."""
+        """Bring the parameters back to where they must lie; called after each optimiser step."""
         if self.unit_decoder:
             normalize_rows(self.W_dec)
 
     def refresh(self, step: int, x_ND: Tensor, optimizer: Adam) -> None:
-        """Called after each step: the time to give dead latents new weights."""
+        """Give dead latents new weights, where that is due; called after each step."""
 
     def calibrate(self, batches: Sequence[Tensor]) -> None:
-        """Settle, after training, what only data can tell about inference (BatchTopK's threshold)."""
+        """Set, after training, what inference needs and only data can tell (BatchTopK's threshold)."""
 
     def inference(self) -> "SAE":
         """The simplest SAE with the same latents, decoder rows of norm 1; what `save` writes."""
@@ -256,7 +282,10 @@ class SAE(nn.Module, ABC):
         return self.metadata.get("trained_as", to_mapping(self.cfg))
 
     def save(self, folder: str | Path) -> None:
-        """Write the inference form as `sae.safetensors` and `cfg.json` (config and metadata) into a folder."""
+        """Write the inference form as `sae.safetensors` and `cfg.json` (config and metadata) into a folder.
+
+        Raises RunError when the disk is full.
+        """
         folder, simple = Path(folder), self.inference()
         tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in simple.state_dict().items()}
         with writing(folder / WEIGHTS_FILE) as temporary:
@@ -271,7 +300,7 @@ def squared_error(x_hat: Tensor, x: Tensor) -> Tensor:
 
 
 def geometric_median(x_ND: Tensor, n_iterations: int = 100, tolerance: float = 1e-5) -> Tensor:
-    """The point (D,) with the least summed distance to some points (N, D), by Weiszfeld's iteration."""
+    """The point (D,) with the smallest summed distance to some points (N, D), by Weiszfeld's iteration."""
     point_D = x_ND.mean(0)
     for _ in range(n_iterations):
         weights_N1 = 1 / (x_ND - point_D).norm(dim=1, keepdim=True).clamp(min=1e-8)

@@ -104,7 +104,7 @@ from boardgame_sae.model.game_model import GameModel
 from boardgame_sae.transcripts.corpus import Corpus
 model, corpus = GameModel.load(sys.argv[1], "cpu"), Corpus.open(sys.argv[2])
 os.fsync = lambda file: None  # a kill, unlike a power cut, loses nothing that was written
-store.GAMES_A_BATCH = 4
+store.GAMES_PER_BATCH = 4
 real, calls = store.harvest, []
 def harvest(*arguments):
     calls.append(1)
@@ -124,7 +124,7 @@ def test_a_harvest_killed_halfway_resumes_to_the_same_bytes(harvested, tiny_mode
     assert killed.returncode == -signal.SIGKILL, killed.stderr
     assert json.loads((out / "progress.json").read_text())["games"] == 64
     assert not (out / "DONE").exists()
-    monkeypatch.setattr(module, "GAMES_A_BATCH", 4)
+    monkeypatch.setattr(module, "GAMES_PER_BATCH", 4)
     monkeypatch.setattr(module, "harvest", lambda *arguments: (asked.append(arguments[3]), harvest(*arguments))[1])
     asked = []
     harvest_run(tiny_model, tiny_corpus, HOOK, n_activations=1500, out=out)
@@ -197,8 +197,8 @@ def numbered(n_rows):
 
 
 def one_pass(stream, number):
-    first = number * stream.batches_a_pass
-    return [stream.batch(step) for step in range(first, first + stream.batches_a_pass)]
+    first = number * stream.batches_per_pass
+    return [stream.batch(step) for step in range(first, first + stream.batches_per_pass)]
 
 
 SHAPES = [  # rows, block, blocks a buffer, batch
@@ -235,7 +235,7 @@ def test_a_batch_depends_on_seed_and_step_alone(monkeypatch, n_rows, block, bloc
     monkeypatch.setattr(module, "BUFFER_BLOCKS", blocks)
     store = numbered(n_rows)
     stream = store.stream(batch, seed=3)
-    steps = range(3 * stream.batches_a_pass)
+    steps = range(3 * stream.batches_per_pass)
     in_order = [stream.batch(step).clone() for step in steps]
     jumping = store.stream(batch, seed=3)
     for step in sorted(steps, key=lambda step: (step * 7919) % 31):

@@ -29,7 +29,7 @@ from boardgame_sae.config import ConfigError
 from boardgame_sae.saes.registry import make_sae
 from boardgame_sae.saes.sae import geometric_median
 from boardgame_sae.saes.training.resample import ENCODER_SHARE, resample_dead
-from boardgame_sae.saes.training.train import TrainSAEConfig, adam, measure, rate_factor, training_step
+from boardgame_sae.saes.training.train import TrainSAEConfig, adam, lr_factor, measure, training_step
 
 pytestmark = pytest.mark.interop
 pytest.importorskip("dictionary_learning")
@@ -425,7 +425,7 @@ def test_where_resampling_parts(case):
 def test_the_rate_is_theirs_but_for_a_first_step_at_rate_zero():
     """20 steps, 4 of warm-up, 5 of decay: their warm-up is a step behind."""
     cfg = TrainSAEConfig(n_activations=20 * N, batch_size=N, lr_warmup=0.2, lr_decay=0.25)
-    own = [rate_factor(step, cfg) for step in range(20)]
+    own = [lr_factor(step, cfg) for step in range(20)]
     their = [get_lr_schedule(20, warmup_steps=4, decay_start=15)(step) for step in range(20)]
     assert own[4:] == pytest.approx(their[4:])
     assert own[:4] == pytest.approx(their[1:5]) == [0.25, 0.5, 0.75, 1.0]

@@ -4,16 +4,16 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 import torch
+from boardgame_sae.metrics.baselines.readouts import sparse_probe
 
 from boardgame_sae.files import RunError, file_hash, read_json, write_json
-from boardgame_sae.metrics.baselines.readouts import sparse_probe
 from boardgame_sae.metrics.evaluate import evaluate
 from boardgame_sae.metrics.results import Scores
 from boardgame_sae.pipeline import score as score_run
 from boardgame_sae.pipeline.score import _fit_probes, random_gpt_twin, score_baselines, score_ceilings, score_saes
 from boardgame_sae.runs import damaged_files
 from boardgame_sae.saes.load import load_sae
-from boardgame_sae.saes.training.train import train_sae
+from boardgame_sae.saes.training.on_testbed import train_sae
 from boardgame_sae.testbeds import testbed as testbeds
 
 HOOK = "blocks.0.hook_resid_post"

@@ -7,7 +7,8 @@ from boardgame_sae.metrics.baselines.registry import Baseline, Look, register
 from boardgame_sae.saes.load import load_sae
 from boardgame_sae.saes.registry import sae_config
 from boardgame_sae.saes.sae import SAE
-from boardgame_sae.saes.training.train import TrainSAEConfig, testbed_metadata, train_saes_run
+from boardgame_sae.saes.training.on_testbed import train_on_testbed
+from boardgame_sae.saes.training.train import TrainSAEConfig
 from boardgame_sae.testbeds.testbed import Testbed
 
 
@@ -19,9 +20,8 @@ def random_gpt_twin(sae_folder: Path, testbed: Testbed, device: str = "auto") ->
     """
     sae, twin_testbed = load_sae(sae_folder), testbed.random_twin()
     cfg = from_mapping(TrainSAEConfig, sae.metadata.get("training", {}), f"{sae_folder}")
-    store = twin_testbed.harvest(cfg.n_harvested, cfg.harvest_dtype)
     same = sae_config(**(sae.trained_as if "training" in sae.metadata else to_mapping(sae.cfg)))
-    (folder,) = train_saes_run(store, [same], cfg, metadata=testbed_metadata(twin_testbed), device=device)
+    (folder,) = train_on_testbed(twin_testbed, [same], cfg, device=device)
     return folder
 
 

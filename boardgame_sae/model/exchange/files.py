@@ -1,6 +1,7 @@
-"""GPTs in files of other libraries: what a folder or file holds, and writing such a folder."""
+"""GPTs in the files of other libraries: recognising them by content, reading and writing them."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 from safetensors.torch import save_file
@@ -14,7 +15,7 @@ NANOGPT_FILE, TRANSFORMER_LENS_FILE, ALPHABET_FILE = "ckpt.pt", "hooked_transfor
 
 
 def write_transformer_lens(model: GameModel, folder: str | Path) -> None:
-    """Write the weights by HookedTransformer's names (model.safetensors), and its config's fields, with the alphabet.
+    """Write the weights by HookedTransformer's names (model.safetensors), the fields of its config, and the alphabet.
 
     On TransformerLens 3: `HookedTransformer(HookedTransformerConfig(**fields)).load_state_dict(weights, strict=False)`.
     """
@@ -26,9 +27,16 @@ def write_transformer_lens(model: GameModel, folder: str | Path) -> None:
 
 
 def write_hugging_face(model: GameModel, folder: str | Path) -> None:
-    """Write a folder that `GPT2LMHeadModel.from_pretrained` opens, with the alphabet beside."""
+    """Write a folder that `GPT2LMHeadModel.from_pretrained` opens, with the alphabet beside the weights."""
     to_hugging_face(model.gpt).save_pretrained(folder)
     write_json(Path(folder) / ALPHABET_FILE, {"game": model.card["game"], "alphabet": list(model.alphabet)})
+
+
+WRITERS: dict[str, Callable[[GameModel, Path], None]] = {
+    "transformer_lens": write_transformer_lens,
+    "hugging_face": write_hugging_face,
+}
+"""What writes a GPT for each other library."""
 
 
 def is_gpt(folder: str | Path) -> bool:
@@ -41,25 +49,25 @@ def is_gpt(folder: str | Path) -> bool:
 
 
 def open_foreign(source: str | Path, *, game: str | None = None, n_heads: int | None = None) -> GameModel | None:
-    """The GPT in a file of nanoGPT's or TransformerLens's weights, recognised by their names; None if it is of neither.
+    """The GPT in a file of nanoGPT's or TransformerLens's weights, recognised by their names; None if it is neither.
 
-    source: the file, or a folder of nanoGPT's or one that `write_transformer_lens` wrote. game: what it plays, by
-    default chess of nanoGPT's and Othello of TransformerLens's (or what the folder says). n_heads: where nanoGPT's file
-    does not say.
+    source: the file, or a folder that nanoGPT or `write_transformer_lens` wrote. game: what the GPT plays (default:
+    what the folder says, else chess for nanoGPT and Othello for TransformerLens, as published). n_heads: its attention
+    heads, where nanoGPT's file does not say.
     Raises RunError naming the file and what does not fit, or that there is none.
     """
-    path, known = Path(source), {}
+    path, settings = Path(source), {}
     if not path.exists():
         raise RunError(f"{path}: no such file or folder; give the weights, or the folder that holds them")
     if (path / NANOGPT_FILE).exists():
         path = path / NANOGPT_FILE
     if (path / TRANSFORMER_LENS_FILE).exists():
-        known = {**read_json(path / TRANSFORMER_LENS_FILE), **read_json(path / ALPHABET_FILE)}
+        settings = {**read_json(path / TRANSFORMER_LENS_FILE), **read_json(path / ALPHABET_FILE)}
         path = path / WEIGHTS_FILE
     library = library_of(path)
     if library == "nanoGPT":
         return from_nanogpt(path, game=game or "chess", n_heads=n_heads)
     if library == "TransformerLens":
-        own = {"game": game or known.get("game", "othello"), "alphabet": known.get("alphabet")}
-        return from_transformer_lens(path, act_fn=known.get("act_fn"), **own)
+        own = {"game": game or settings.get("game", "othello"), "alphabet": settings.get("alphabet")}
+        return from_transformer_lens(path, act_fn=settings.get("act_fn"), **own)
     return None

@@ -11,7 +11,8 @@ Source: Rajamanoharan et al. 2024 (arXiv 2404.16014), section 3.2. SAELens lets 
 `gated_p_anneal` puts p-annealing's penalty on pi. Source: Karvonen et al. 2024 (arXiv 2408.00113), appendix.
 """
 
-from typing import ClassVar, Literal
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
@@ -21,7 +22,7 @@ from boardgame_sae.config import config
 from boardgame_sae.saes.architectures.p_anneal import Annealing, AnnealingConfig
 from boardgame_sae.saes.architectures.relu import ReLUConfig, ReLUSAE
 from boardgame_sae.saes.registry import architecture, as_inference
-from boardgame_sae.saes.sae import SAE, squared_error
+from boardgame_sae.saes.sae import SAE, Form, squared_error
 from boardgame_sae.saes.sparse.active_latents import Active
 
 
@@ -32,13 +33,16 @@ class GatedConfig(ReLUConfig):
     architecture: Literal["gated"] = "gated"  # pyright: ignore[reportIncompatibleVariableOverride]
 
 
-@architecture(GatedConfig)
+@architecture(GatedConfig, colour="#D55E00", marker="s")
 class GatedSAE(ReLUSAE):
-    """z = 1[u + b_gate > 0] ReLU(exp(r_mag) u + b_mag), u = (x - b_dec) W_enc; b_enc is the gate's bias.
+    """One path decides which latents are on, another how strongly; the penalty sees only the first.
 
+    z = 1[u + b_gate > 0] ReLU(exp(r_mag) u + b_mag), u = (x - b_dec) W_enc; b_enc is the gate's bias.
     Source: Rajamanoharan et al. 2024 (arXiv 2404.16014), equations 5 to 8; Adam's betas as in dictionary_learning.
     """
 
+    form: ClassVar[Form | None] = "gated"
+    example: ClassVar[Mapping[str, Any]] = {"sparsity_coefficient": 0.5}
     encoder_scale: ClassVar[float] = 1.0
     betas: ClassVar[tuple[float, float]] = (0.0, 0.999)
     per_latent: ClassVar[tuple[str, ...]] = ("b_enc", "b_mag")
@@ -74,12 +78,15 @@ class GatedPAnnealConfig(AnnealingConfig, GatedConfig):
     architecture: Literal["gated_p_anneal"] = "gated_p_anneal"  # pyright: ignore[reportIncompatibleVariableOverride]
 
 
-@architecture(GatedPAnnealConfig)
+@architecture(GatedPAnnealConfig, colour="#009E73", marker="^")
 class GatedPAnnealSAE(Annealing, GatedSAE):
-    """The gated SAE with the penalty coefficient E sum_f pi_f^p, p falling from p_start to p_end.
+    """The gated SAE with p-annealing's penalty on the gate.
 
+    The penalty is coefficient E sum_f pi_f^p, p falling from p_start to p_end.
     Source: Karvonen et al. 2024 (arXiv 2408.00113), appendix.
     """
+
+    example: ClassVar[Mapping[str, Any]] = {"sparsity_coefficient": 0.4}
 
     def inference(self) -> SAE:
         """The gated SAE with these weights."""

@@ -16,6 +16,7 @@ jump, so that only the upper half of the rectangle counts and thresholds move ha
 latent that is off counts as near, and they move far too much); and lets them go below zero.
 """
 
+from collections.abc import Mapping
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -25,6 +26,7 @@ from torch.autograd import Function
 from boardgame_sae.config import config
 from boardgame_sae.saes.architectures.relu import PenaltyConfig, PenaltySAE
 from boardgame_sae.saes.registry import architecture
+from boardgame_sae.saes.sae import Form
 from boardgame_sae.saes.sparse.active_latents import Above, Active, Rule
 
 
@@ -32,36 +34,49 @@ from boardgame_sae.saes.sparse.active_latents import Above, Active, Rule
 class JumpReLUConfig(PenaltyConfig):
     """JumpReLU."""
 
+    sparsity_field: ClassVar[str | None] = "target_l0"
     architecture: Literal["jumprelu"] = "jumprelu"  # pyright: ignore[reportIncompatibleVariableOverride]
     subtract_b_dec: bool = False
-    """Whether b_dec is taken from the activations before they are encoded."""
+    """Subtract b_dec from the activations before they are encoded."""
     sparsity_loss: Literal["l0_target", "l0", "tanh"] = "l0_target"
-    """What is penalised: the distance of L0 from a target, L0, or a smooth count of latents."""
+    """What is penalised: the distance of L0 from a target (l0_target), L0 itself (l0), or a smooth count of latents
+    (tanh)."""
     sparsity_coefficient: float = 1.0
     """Weight of the sparsity penalty."""
     target_l0: float = 20.0
-    """Latents that should be on at a position."""
+    """Latents that should be on per position; counts with the l0_target loss only."""
     bandwidth: float = 0.001
     """Width epsilon of the rectangle that blurs the step."""
     threshold_start: float = 0.001
-    """Every threshold at first."""
+    """Initial value of every threshold."""
     tanh_scale: float = 4.0
-    """How steeply the smooth count rises."""
+    """How steeply the smooth count rises; counts with the tanh loss only."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.target_l0 <= 0 or self.bandwidth <= 0 or self.threshold_start < 0 or self.tanh_scale <= 0:
             raise ValueError("target_l0, bandwidth and tanh_scale must be above 0, and threshold_start not below")
 
+    @classmethod
+    def sparsity_field_of(cls, fields: Mapping[str, Any]) -> str | None:
+        """The target where one is set, else the coefficient."""
+        of_target = fields.get("sparsity_loss", "l0_target") == "l0_target"
+        return cls.sparsity_field if of_target else super().sparsity_field
 
-@architecture(JumpReLUConfig)
+
+@architecture(JumpReLUConfig, colour="#E69F00", marker="v")
 class JumpReLUSAE(PenaltySAE):
-    """z = pre 1[pre > threshold], pre = x W_enc + b_enc (less b_dec first, if so configured).
+    """A learned threshold for each latent; the number of latents on is what is penalised.
 
-    Also the inference form of the batch-wise TopK SAEs, all thresholds alike.
+    z = pre 1[pre > threshold], pre = x W_enc + b_enc (with x - b_dec for x where `subtract_b_dec` is set). Also the
+    inference form of the batch-wise TopK SAEs, with one threshold for all latents.
     Source: Rajamanoharan et al. 2024 (arXiv 2407.14435); target, betas and defaults as in dictionary_learning.
     """
 
+    form: ClassVar[Form | None] = "jumprelu"
+    example: ClassVar[Mapping[str, Any]] = {
+        "sparsity_coefficient": 0.3, "target_l0": 2.0, "bandwidth": 0.1, "threshold_start": 0.05
+    }  # fmt: skip
     grad_clip: ClassVar[float | None] = 1.0
     betas: ClassVar[tuple[float, float]] = (0.0, 0.999)
     per_latent: ClassVar[tuple[str, ...]] = ("b_enc", "threshold")

@@ -12,8 +12,9 @@ standard SAE's L1 penalty. Source: Bussmann et al. 2025 (arXiv 2503.17547); fixe
 "Matryoshka Sparse Autoencoders". (dictionary_learning divides twice by the number of prefixes, SAELens not at all.)
 """
 
+from collections.abc import Mapping
 from itertools import accumulate
-from typing import Literal
+from typing import Any, ClassVar, Literal
 
 from torch import Tensor
 
@@ -27,7 +28,7 @@ from boardgame_sae.saes.sparse.active_latents import Active
 
 @config
 class NestingConfig(SAEConfig):
-    """Which dictionaries are nested."""
+    """How dictionaries are nested."""
 
     group_fractions: tuple[float, ...] = (1 / 32, 1 / 16, 1 / 8, 1 / 4, 17 / 32)
     """Shares of the latents that each prefix adds to the one before; they sum to 1."""
@@ -61,15 +62,17 @@ class MatryoshkaBatchTopKConfig(NestingConfig, BatchTopKConfig):
 
     architecture: Literal["matryoshka_batch_topk"] = "matryoshka_batch_topk"  # pyright: ignore[reportIncompatibleVariableOverride]
     b_dec_start: Literal["zeros", "geometric_median"] = "geometric_median"
-    """Where b_dec begins: at zero, or in the middle of the first batch of training."""
+    """Initial value of b_dec: zeros, or the geometric median of the first training batch."""
 
 
-@architecture(MatryoshkaBatchTopKConfig)
+@architecture(MatryoshkaBatchTopKConfig, colour="#7A4FBF", marker="X")
 class MatryoshkaBatchTopKSAE(Nested, BatchTopKSAE):
-    """BatchTopK latents, minimising the mean over prefixes of E|x - x_hat_i|^2, plus AuxK.
+    """BatchTopK with nested dictionaries, each of which must reconstruct alone.
 
-    Source: Bussmann et al. 2025 (arXiv 2503.17547).
+    Minimises the mean over prefixes of E|x - x_hat_i|^2, plus AuxK. Source: Bussmann et al. 2025 (arXiv 2503.17547).
     """
+
+    example: ClassVar[Mapping[str, Any]] = {**BatchTopKSAE.example, "group_fractions": (0.75, 0.25)}
 
 
 @config
@@ -79,12 +82,15 @@ class MatryoshkaConfig(NestingConfig, ReLUConfig):
     architecture: Literal["matryoshka"] = "matryoshka"  # pyright: ignore[reportIncompatibleVariableOverride]
 
 
-@architecture(MatryoshkaConfig)
+@architecture(MatryoshkaConfig, colour="#56B4E9", marker="P")
 class MatryoshkaSAE(Nested, ReLUSAE):
-    """ReLU latents, minimising the mean over prefixes of E|x - x_hat_i|^2 + coefficient E sum_f z_f.
+    """The standard SAE with nested dictionaries, each of which must reconstruct alone.
 
+    Minimises the mean over prefixes of E|x - x_hat_i|^2, plus coefficient E sum_f z_f.
     Source: Nabeshima 2024, "Matryoshka Sparse Autoencoders", prefixes fixed.
     """
+
+    example: ClassVar[Mapping[str, Any]] = {**ReLUSAE.example, "group_fractions": (0.5, 0.5)}
 
     def inference(self) -> SAE:
         """The standard SAE with these weights."""

@@ -13,7 +13,8 @@ As published, the last update falls on a step that is never reached, and p = 0 d
 reached, and p stays above zero.
 """
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -27,24 +28,24 @@ from boardgame_sae.saes.sparse.active_latents import Active
 
 @config
 class AnnealingConfig(PenaltyConfig):
-    """How an exponent falls, with the paper's Othello and chess settings as defaults."""
+    """How the exponent falls, with the paper's Othello and chess settings as defaults."""
 
     penalty_norm: Literal["lp_p", "lp"] = "lp_p"
     """Whether the sum of powers is penalised itself (lp_p) or its p-th root (lp)."""
     p_start: float = 1.0
-    """The penalty's exponent at first."""
+    """Initial value of the penalty's exponent."""
     p_end: float = 0.2
-    """The exponent at the end; above 0, where the penalty would count latents and have no gradient."""
+    """Final value of the exponent; above 0, where the penalty would count latents and have no gradient."""
     n_updates: int = 10
-    """Values the exponent takes, evenly spaced; the first is p_start."""
+    """Number of values that the exponent takes, evenly spaced from p_start to p_end."""
     exponents: tuple[float, ...] = ()
-    """The values themselves, where they are not to be evenly spaced: then p_start, p_end and n_updates do not count."""
+    """The values themselves, if not evenly spaced: then p_start, p_end and n_updates are ignored."""
     anneal_start: float = 0.273
-    """Share of training at which the first update falls (10,000 of 36,621 steps as published)."""
+    """Fraction of the training after which the first update comes (as published, 10,000 of 36,621 steps)."""
     anneal_end: float = 0.9
-    """Share at which the last falls. As published it is 1, a step that is never reached."""
+    """Fraction after which the last update comes (as published 1, a step that is never reached)."""
     queue_length: int = 10
-    """Batches whose penalties the coefficient is rescaled by."""
+    """Number of last batches whose penalties set the coefficient after an update."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -145,12 +146,15 @@ class Annealing(ReLUSAE):
         self.n_queued.zero_()
 
 
-@architecture(PAnnealConfig)
+@architecture(PAnnealConfig, colour="#8C6D1F", marker="*")
 class PAnnealSAE(Annealing):
-    """The ReLU SAE with penalty coefficient E sum_f z_f^p, p falling from p_start to p_end.
+    """ReLU latents whose penalty turns from L1 towards L0 during training.
 
+    The penalty is coefficient E sum_f z_f^p, p falling from p_start to p_end.
     Source: Karvonen et al. 2024 (arXiv 2408.00113), section 4.
     """
+
+    example: ClassVar[Mapping[str, Any]] = {"sparsity_coefficient": 0.1}
 
     def inference(self) -> SAE:
         """The standard SAE with these weights."""

@@ -18,13 +18,14 @@ Conerly et al. 2024, "Update on how we train SAEs" (Transformer Circuits, April 
 """
 
 from abc import abstractmethod
-from typing import ClassVar, Literal
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal
 
 from torch import Tensor
 
 from boardgame_sae.config import config
 from boardgame_sae.saes.registry import architecture, as_inference
-from boardgame_sae.saes.sae import SAE, SAEConfig
+from boardgame_sae.saes.sae import SAE, Form, SAEConfig
 from boardgame_sae.saes.sparse.active_latents import Above, Active, Rule
 from boardgame_sae.saes.training.adam import Adam
 from boardgame_sae.saes.training.resample import resample_dead
@@ -34,6 +35,7 @@ from boardgame_sae.saes.training.resample import resample_dead
 class PenaltyConfig(SAEConfig):
     """What every SAE with a sparsity penalty has."""
 
+    sparsity_field: ClassVar[str | None] = "sparsity_coefficient"
     sparsity_coefficient: float = 0.02
     """Weight of the sparsity penalty."""
     sparsity_warmup: float = 0.05
@@ -68,7 +70,7 @@ class ReLUConfig(PenaltyConfig):
 
     architecture: Literal["relu"] = "relu"  # pyright: ignore[reportIncompatibleVariableOverride]
     resample_every: int = 0
-    """Steps between two resamplings of dead latents (those silent for half as long); 0: never."""
+    """Steps between two resamplings of dead latents, those that have not fired for half as long; 0: never."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -76,13 +78,16 @@ class ReLUConfig(PenaltyConfig):
             raise ValueError("resample_every must not be negative")
 
 
-@architecture(ReLUConfig)
+@architecture(ReLUConfig, colour="#882255", marker="s")
 class ReLUSAE(PenaltySAE):
-    """z = ReLU((x - b_dec) W_enc + b_enc), minimising E|x - x_hat|^2 + coefficient E sum_f z_f.
+    """The standard SAE: ReLU latents with an L1 penalty.
 
+    z = ReLU((x - b_dec) W_enc + b_enc), minimising E|x - x_hat|^2 + coefficient E sum_f z_f.
     Source: Bricken et al. 2023, "Towards Monosemanticity".
     """
 
+    form: ClassVar[Form | None] = "relu"
+    example: ClassVar[Mapping[str, Any]] = {"sparsity_coefficient": 0.15}
     encoder_scale: ClassVar[float] = 0.1
 
     def rule(self) -> Rule:
@@ -98,7 +103,7 @@ class ReLUSAE(PenaltySAE):
         return self.cfg.sparsity_coefficient * self.penalised(active, z).sum() / max(1, active.shape[0])
 
     def refresh(self, step: int, x_ND: Tensor, optimizer: Adam) -> None:
-        """Resample dead latents where that is due."""
+        """Resample dead latents every `resample_every` steps."""
         every = self.cfg.resample_every
         if every and step and step % every == 0:
             resample_dead(self, self.dead_F(every * len(x_ND) // 2), x_ND, optimizer, seed=(self.cfg.seed, step))
@@ -111,10 +116,11 @@ class ReLUAprilConfig(ReLUConfig):
     architecture: Literal["relu_april"] = "relu_april"  # pyright: ignore[reportIncompatibleVariableOverride]
 
 
-@architecture(ReLUAprilConfig)
+@architecture(ReLUAprilConfig, colour="#332288", marker="^")
 class ReLUAprilSAE(ReLUSAE):
-    """The ReLU SAE with a free decoder and the penalty coefficient E sum_f z_f |W_dec,f|.
+    """The standard SAE as updated in April 2024: a free decoder, whose row norms the penalty counts.
 
+    The penalty is coefficient E sum_f z_f |W_dec,f|.
     Source: Conerly et al. 2024, Transformer Circuits, April update; initial norms as in dictionary_learning.
     """
 

@@ -1,31 +1,32 @@
-"""TopK SAEs: the number of latents is chosen, not coaxed by a penalty.
+"""TopK SAEs: the number of latents on is set, not reached by a penalty.
 
 `topk` keeps the k largest of ReLU((x - b_dec) W_enc + b_enc) at every position and minimises
 
     E|x - x_hat|^2 + coefficient AuxK.
 
 Nothing shrinks latents any more, but one that is never among the largest gets no gradient and dies. AuxK asks the dead
-ones (silent for `dead_after` tokens) for what is missing: their d_model / 2 largest activations try to rebuild the
-error e = x - x_hat, as a share of its variance, E|e - e_hat|^2 / E|e - mean e|^2.
+ones (that have not fired for `dead_after` tokens) for what is missing: their d_model / 2 largest activations
+reconstruct the error e = x - x_hat, as a share of its variance, E|e - e_hat|^2 / E|e - mean e|^2.
 Source: Gao et al. 2024 (arXiv 2406.04093), sections 2.3 and A.2, AuxK in the form of dictionary_learning.
 
-`batch_topk` keeps the k N largest of a batch of N together, so that positions that need more latents get more. That
-rule depends on the company a position is in: after training one threshold for all latents is set on data, at which k
-are on in the mean, and the SAE is saved as a JumpReLU. Source: Bussmann et al. 2024 (arXiv 2412.06410). (Peers keep
-a running mean of the threshold while training; a short training leaves it where it began, and the SAE dense.)
+`batch_topk` keeps the k N largest of a batch of N together, so that positions that need more latents get more. Which
+are on then depends on the rest of the batch: after training one threshold for all latents is set on data, at which k
+are on per position on average, and the SAE is saved as a JumpReLU. Source: Bussmann et al. 2024 (arXiv 2412.06410).
+(Peers keep a running mean of the threshold while training; a short training leaves it at its initial value, and the SAE
+dense.)
 
-`k_start` begins with more latents on and comes down to k over the first part of training.
+With `k_start` more latents are on at first; their number comes down to k over the first part of training.
 """
 
-from collections.abc import Sequence
-from typing import ClassVar, Literal
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
 
 from boardgame_sae.config import config
 from boardgame_sae.saes.registry import architecture, as_inference
-from boardgame_sae.saes.sae import SAE, SAEConfig
+from boardgame_sae.saes.sae import SAE, Form, SAEConfig
 from boardgame_sae.saes.sparse.active_latents import Above, Active, LargestOfBatch, LargestOfEach, Rule, activate
 from boardgame_sae.saes.training.calibration import threshold_for
 
@@ -34,17 +35,18 @@ from boardgame_sae.saes.training.calibration import threshold_for
 class TopKConfig(SAEConfig):
     """TopK."""
 
+    sparsity_field: ClassVar[str | None] = "k"
     architecture: Literal["topk"] = "topk"  # pyright: ignore[reportIncompatibleVariableOverride]
     k: int = 32
-    """Latents that stay."""
+    """Latents that are on per position (of a batch-wise SAE, on average)."""
     b_dec_start: Literal["zeros", "geometric_median"] = "geometric_median"
-    """Where b_dec begins: at zero, or in the middle of the first batch of training."""
+    """Initial value of b_dec: zeros, or the geometric median of the first training batch."""
     k_start: int = 0
-    """Latents that stay at first, if more than k."""
+    """Initial value of k; at least k. 0: k itself."""
     k_anneal: float = 0.0
-    """Share of training in which k_start comes down to k."""
+    """Fraction of the training over which k_start comes down to k."""
     auxiliary_coefficient: float = 1 / 32
-    """Weight of the loss that gives dead latents a gradient."""
+    """Weight of the loss that gives dead latents a gradient (AuxK)."""
     dead_after: int = 10_000_000
     """Tokens without firing after which a latent counts as dead."""
 
@@ -58,17 +60,20 @@ class TopKConfig(SAEConfig):
             raise ValueError("k_anneal lies in 0..1, auxiliary_coefficient is not negative, dead_after at least 1")
 
 
-@architecture(TopKConfig)
+@architecture(TopKConfig, colour="#F781BF", marker="D")
 class TopKSAE(SAE):
-    """z = the k largest of ReLU((x - b_dec) W_enc + b_enc), minimising E|x - x_hat|^2 + coefficient AuxK.
+    """The k largest latents of each position; an auxiliary loss revives dead ones.
 
+    z = the k largest of ReLU((x - b_dec) W_enc + b_enc), minimising E|x - x_hat|^2 + coefficient AuxK.
     Source: Gao et al. 2024 (arXiv 2406.04093), in the form of dictionary_learning.
     """
 
+    form: ClassVar[Form | None] = "topk"
+    example: ClassVar[Mapping[str, Any]] = {"k": 2, "dead_after": 3000}
     grad_clip: ClassVar[float | None] = 1.0
 
     def rule(self) -> Rule:
-        """On where among the k largest of its position."""
+        """On where it is among the k largest of its position."""
         return LargestOfEach(self.cfg.k)
 
     def training_rule(self, step: int) -> Rule:
@@ -76,7 +81,7 @@ class TopKSAE(SAE):
         return LargestOfEach(self.k_at(step))
 
     def k_at(self, step: int) -> int:
-        """How many latents stay at a step of training."""
+        """How many latents are on per position at a step of training."""
         falling = self.cfg.k_anneal * self.n_steps
         left = max(0.0, 1 - step / falling) if falling > 0 else 0.0
         return round(self.cfg.k + left * max(0, self.cfg.k_start - self.cfg.k))
@@ -105,14 +110,16 @@ class BatchTopKConfig(TopKConfig):
     architecture: Literal["batch_topk"] = "batch_topk"  # pyright: ignore[reportIncompatibleVariableOverride]
 
 
-@architecture(BatchTopKConfig)
+@architecture(BatchTopKConfig, colour="#0072B2", marker="o")
 class BatchTopKSAE(TopKSAE):
-    """z = the k N largest of ReLU((x - b_dec) W_enc + b_enc) of a batch of N; a threshold at inference.
+    """The k N largest latents of N positions together; at inference those above one threshold.
 
-    `threshold`, the same for all latents, is NaN until `calibrate`; till then `encode` takes the largest of what it is
-    given. Source: Bussmann et al. 2024 (arXiv 2412.06410).
+    z = the k N largest of ReLU((x - b_dec) W_enc + b_enc). `threshold`, the same for all latents, is NaN until
+    `calibrate`; until then `encode` takes the largest of the batch it is given.
+    Source: Bussmann et al. 2024 (arXiv 2412.06410).
     """
 
+    form: ClassVar[Form | None] = None  # until it has a threshold: then it is saved as a JumpReLU
     per_latent: ClassVar[tuple[str, ...]] = ("b_enc", "threshold")
     threshold: Tensor
 
@@ -126,15 +133,18 @@ class BatchTopKSAE(TopKSAE):
         return not bool(self.threshold.isnan().any())
 
     def rule(self) -> Rule:
-        """On above the threshold."""
+        """On where it is above the threshold."""
         return Above(self.threshold) if self.calibrated else LargestOfBatch(self.cfg.k)
 
     def training_rule(self, step: int) -> Rule:
-        """On where among the k N largest of the batch, with the k of this step."""
+        """On where it is among the k N largest of the batch, with the k of this step."""
         return LargestOfBatch(self.k_at(step))
 
     def calibrate(self, batches: Sequence[Tensor]) -> None:
-        """Set the threshold at which k latents are on at a position, in the mean over some activations."""
+        """Set the threshold at which k latents are on per position, on average over some activations.
+
+        Raises ValueError when there is no batch.
+        """
         self.threshold.fill_(threshold_for(self, batches, self.cfg.k))
 
     def inference(self) -> SAE:

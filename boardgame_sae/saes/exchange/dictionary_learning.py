@@ -10,8 +10,8 @@
     GatedAutoEncoder        encoder.weight decoder.weight r_mag gate_bias mag_bias         as in `gated`
                             decoder_bias
 
-`.weight`s are those of linear layers, our W_enc and W_dec transposed. pre = (x - b_dec) W_enc + b_enc, but where b_dec
-stays, x W_enc + b_enc. An AutoEncoder whose rows have another norm than 1 gets its norms folded in when it is loaded.
+`.weight`s are those of linear layers, our W_enc and W_dec transposed. pre = (x - b_dec) W_enc + b_enc; where b_dec
+stays, it is x W_enc + b_enc. An AutoEncoder whose rows are not of norm 1 has its norms folded in when it is loaded.
 `config.json` names the class under `trainer`, beside the layer and the model.
 """
 
@@ -24,7 +24,7 @@ from torch import Tensor
 
 from boardgame_sae.files import RunError, read_json, read_pt, write_json, writing
 from boardgame_sae.saes.exchange import shared
-from boardgame_sae.saes.sae import SAE
+from boardgame_sae.saes.sae import SAE, Form
 
 WEIGHTS_FILE, CONFIG_FILE = "ae.pt", "config.json"
 
@@ -41,13 +41,13 @@ _PARAMETERS = {
         **_LINEAR, "b_enc": "gate_bias", "b_mag": "mag_bias", "r_mag": "r_mag", "b_dec": "decoder_bias"
     },
 }  # fmt: skip
-"""Of each class: our parameters, and what they are called."""
+"""For each class, our parameters and their names there."""
 _BUFFERS = {
     "AutoEncoderTopK": ("k", "threshold"),
     "BatchTopKSAE": ("k", "threshold"),
     "MatryoshkaBatchTopKSAE": ("k", "threshold", "group_sizes"),
 }
-_FORMS = {
+_FORMS: dict[str, Form] = {
     "AutoEncoder": "relu",
     "AutoEncoderNew": "relu",
     "AutoEncoderTopK": "topk",
@@ -56,44 +56,49 @@ _FORMS = {
     "JumpReluAutoEncoder": "jumprelu",
     "GatedAutoEncoder": "gated",
 }
-"""Of each class: our inference form."""
+"""For each class, what it computes."""
 _ONE_THRESHOLD = ("BatchTopKSAE", "MatryoshkaBatchTopKSAE")
 _B_DEC_STAYS = ("AutoEncoderNew", "JumpReluAutoEncoder")
 _TRAINERS = {
-    "relu": "StandardTrainer",
-    "relu_april": "StandardTrainerAprilUpdate",
-    "p_anneal": "PAnnealTrainer",
-    "gated": "GatedSAETrainer",
-    "gated_p_anneal": "GatedAnnealTrainer",
-    "topk": "TopKTrainer",
-    "batch_topk": "BatchTopKTrainer",
-    "matryoshka_batch_topk": "MatryoshkaBatchTopKTrainer",
-    "jumprelu": "JumpReluTrainer",
+    "StandardTrainer": "relu",
+    "StandardTrainerAprilUpdate": "relu_april",
+    "PAnnealTrainer": "p_anneal",
+    "GatedSAETrainer": "gated",
+    "GatedAnnealTrainer": "gated_p_anneal",
+    "TopKTrainer": "topk",
+    "BatchTopKTrainer": "batch_topk",
+    "MatryoshkaBatchTopKTrainer": "matryoshka_batch_topk",
+    "JumpReluTrainer": "jumprelu",
 }
-_TOLD = {"layer": "layer", "lm_name": "lm_name", "submodule": "submodule_name"}
+"""Their trainers, and what the same training is called here."""
+_TRAINER_OF_CLASS = {"BatchTopKSAE": "BatchTopKTrainer", "MatryoshkaBatchTopKSAE": "MatryoshkaBatchTopKTrainer"}
+"""The trainer of a class that only one trainer makes, and that its form does not tell."""
+_KEPT = {"layer": "layer", "lm_name": "lm_name", "submodule": "submodule_name"}
+"""Our metadata, and their names of it."""
 
 
 def to_dictionary_learning(sae: SAE, folder: str | Path) -> None:
     """Write an SAE so that dictionary_learning's `utils.load_dictionary(folder, device)` opens it, same latents.
 
-    Raises RunError for a BatchTopK SAE that is not calibrated.
+    Raises RunError for an SAE of a form that dictionary_learning does not have, and for a BatchTopK SAE that is not
+    calibrated.
     """
-    known = {*_FORMS.values(), "identity", "random"}
-    simple, folder = shared.exportable(sae, known, "dictionary_learning"), Path(folder)
-    dict_class, told = _class_for(simple), shared.facts(sae)
+    forms = dict.fromkeys(_FORMS.values())
+    simple, form = shared.exportable(sae, forms, "dictionary_learning")
+    folder, dict_class, facts = Path(folder), _class_for(simple, form), shared.facts(sae)
     state = _with_b_dec(simple, subtracted=dict_class not in _B_DEC_STAYS)
     tensors = {theirs: _turned(state[ours], theirs) for ours, theirs in _PARAMETERS[dict_class].items()}
     trainer: dict[str, Any] = {
         "dict_class": dict_class,
-        "trainer_class": _TRAINERS.get(told.architecture),
+        "trainer_class": next((trainer for trainer, ours in _TRAINERS.items() if ours == facts.architecture), None),
         "activation_dim": simple.cfg.d_model,
         "dict_size": simple.cfg.n_latents,
-        "layer": told.layer,
-        "lm_name": told.model_name,
-        "submodule_name": told.hook_name,
+        "layer": facts.layer,
+        "lm_name": facts.model_name,
+        "submodule_name": facts.hook_name,
     }
     if dict_class in _BUFFERS:
-        buffers = _buffers(simple)
+        buffers = _buffers(simple, form)
         tensors.update({name: buffers[name] for name in _BUFFERS[dict_class]})
         trainer["k"] = int(buffers["k"])
     with writing(folder / WEIGHTS_FILE) as temporary:
@@ -104,8 +109,8 @@ def to_dictionary_learning(sae: SAE, folder: str | Path) -> None:
 def from_dictionary_learning(path: str | Path) -> SAE:
     """Read a dictionary, given its folder or its `.pt` file; its latents are those of the class when loaded.
 
-    Without a `config.json` the tensors' names have to tell the class. Raises RunError naming the file and the mend for
-    what is damaged, is no plain dict of tensors (nothing in it is run), or has no counterpart here.
+    Without a `config.json` the tensors' names have to tell the class. Raises RunError naming the file and the fix for
+    what is damaged, is not a plain dict of tensors (nothing in it is run), or has no counterpart here.
     """
     file = weights_file(Path(path))
     config = _read_config(file)
@@ -120,7 +125,7 @@ def from_dictionary_learning(path: str | Path) -> SAE:
     if dict_class == "AutoEncoderTopK":
         fields["k"] = int(_number(tensors, "k", file))
     if dict_class in _ONE_THRESHOLD:
-        weights["threshold"] = torch.full((n_latents,), _started_threshold(tensors, file))
+        weights["threshold"] = torch.full((n_latents,), _set_threshold(tensors, file))
     sae = shared.rebuild(file, _FORMS[dict_class], weights, **fields)
     if dict_class == "AutoEncoder" and not shared.rows_of_norm_one(sae.W_dec):
         sae.fold_norms()
@@ -129,7 +134,7 @@ def from_dictionary_learning(path: str | Path) -> SAE:
         sae,
         {name: value for name, value in config.items() if name != shared.OURS},
         config.get(shared.OURS),
-        {ours: trainer.get(theirs) for ours, theirs in _TOLD.items()},
+        {ours: trainer.get(theirs) for ours, theirs in _KEPT.items()},
         architecture=_trained_as(trainer.get("trainer_class"), dict_class),
         k=int(_number(tensors, "k", file)) if "k" in tensors else None,
         group_fractions=sizes and [size / n_latents for size in sizes],
@@ -141,14 +146,14 @@ def weights_file(path: Path) -> Path:
     return path if path.suffix == ".pt" and not path.is_dir() else path / WEIGHTS_FILE
 
 
-def _class_for(simple: SAE) -> str:
+def _class_for(simple: SAE, form: Form) -> str:
     """The class with an SAE's latents."""
-    form, subtracts, trained = simple.cfg.architecture, simple.cfg.subtract_b_dec, simple.trained_as
+    subtracts, trained = simple.cfg.subtract_b_dec, simple.trained_as
     if form == "gated":
         return "GatedAutoEncoder"
-    if form in ("topk", "random"):
+    if form == "topk":
         return "AutoEncoderTopK"
-    if form != "jumprelu":
+    if form == "relu":
         return "AutoEncoder" if subtracts and shared.rows_of_norm_one(simple.W_dec) else "AutoEncoderNew"
     threshold_F = simple.get_parameter("threshold")
     if subtracts and isinstance(trained.get("k"), int) and bool((threshold_F == threshold_F[0]).all()):
@@ -157,7 +162,7 @@ def _class_for(simple: SAE) -> str:
 
 
 def _with_b_dec(simple: SAE, *, subtracted: bool) -> dict[str, Tensor]:
-    """The parameters of an equal SAE that takes b_dec from its input, or does not."""
+    """The parameters of an equal SAE that subtracts b_dec from its input, or does not."""
     state = {name: weight.detach().cpu() for name, weight in simple.named_parameters()}
     if subtracted != simple.cfg.subtract_b_dec:
         shift_F = shared.encoder_shift_F(simple) * (1 if subtracted else -1)
@@ -167,10 +172,10 @@ def _with_b_dec(simple: SAE, *, subtracted: bool) -> dict[str, Tensor]:
     return state
 
 
-def _buffers(simple: SAE) -> dict[str, Tensor]:
+def _buffers(simple: SAE, form: Form) -> dict[str, Tensor]:
     """k, threshold (-1: none) and the sizes of nested groups."""
     trained, n_latents = simple.trained_as, simple.cfg.n_latents
-    has_threshold = simple.cfg.architecture == "jumprelu"
+    has_threshold = form == "jumprelu"
     fractions = trained.get("group_fractions") or [1.0]
     sizes = [int(share * n_latents + 1e-6) for share in fractions[:-1]]
     return {
@@ -212,11 +217,11 @@ def _class_of(tensors: Mapping[str, Tensor], stated: Any, file: Path) -> str:
     if stated in possible or (stated is None and len(possible) == 1):
         return stated or possible[0]
     if stated is None and possible:
-        raise RunError(f"{file}: may be {' or '.join(possible)}; put its {CONFIG_FILE} beside it, which tells")
+        raise RunError(f"{file}: may be {' or '.join(possible)}; put its {CONFIG_FILE} beside it, which says which")
     names = ", ".join(sorted(map(str, tensors)))
-    told = f"{CONFIG_FILE} says dict_class is {stated!r}, but the" if stated is not None else "the"
+    contradiction = f"{CONFIG_FILE} says dict_class is {stated!r}, but the" if stated is not None else "the"
     raise RunError(
-        f"{file}: {told} tensors ({names}) are those of {' or '.join(possible) or 'no class known here'}; "
+        f"{file}: {contradiction} tensors ({names}) are those of {' or '.join(possible) or 'no class known here'}; "
         f"known are {', '.join(_PARAMETERS)}"
     )
 
@@ -227,18 +232,17 @@ def _number(tensors: Mapping[str, Tensor], name: str, file: Path) -> float:
     return tensors[name].item()
 
 
-def _started_threshold(tensors: Mapping[str, Tensor], file: Path) -> float:
+def _set_threshold(tensors: Mapping[str, Tensor], file: Path) -> float:
     threshold = _number(tensors, "threshold", file)
     if not threshold >= 0:
         raise RunError(
             f"{file}: threshold is {threshold:g}: it was saved before its threshold was ever set (dictionary_learning "
             "begins after 1,000 steps), and its own `encode` is a dense ReLU, without any sparsity; train it longer, "
-            "or set `threshold` to what leaves k latents on in the mean, and save it again"
+            "or set `threshold` to the value at which k latents are on per position on average, and save it again"
         )
     return threshold
 
 
 def _trained_as(trainer_class: Any, dict_class: str) -> str:
-    names = {trainer: name for name, trainer in _TRAINERS.items()}
-    plain = {"BatchTopKSAE": "batch_topk", "MatryoshkaBatchTopKSAE": "matryoshka_batch_topk"}
-    return names.get(str(trainer_class)) or plain.get(dict_class, _FORMS[dict_class])
+    own = _TRAINER_OF_CLASS.get(dict_class)
+    return _TRAINERS.get(str(trainer_class)) or (_TRAINERS[own] if own else _FORMS[dict_class])

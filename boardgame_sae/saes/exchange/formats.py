@@ -1,4 +1,4 @@
-"""SAEs from and for other libraries: the same latents and the same reconstructions there and here.
+"""Which library's SAE a folder holds, and SAEs as SAEBench reads them: the same latents there and here.
 
     library               what its folder holds                       module
     boardgame_sae         cfg.json, sae.safetensors                   own
@@ -10,12 +10,13 @@
     load_sae(path)                   any of the three, recognised by what the folder holds
     saebench_view(sae)               what the published sae_bench runs on
 
-None of them has to be installed. What is written is the inference form of an SAE: latents are always equal, but how it
-was trained remains as metadata only.
+None of them has to be installed. What is written is the inference form of an SAE: latents are always equal; how it was
+trained is kept as metadata only.
 """
 
 import copy
 import json
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, Literal, TypeAlias
@@ -30,6 +31,11 @@ from boardgame_sae.saes.exchange.sae_lens import from_sae_lens
 from boardgame_sae.saes.sae import CONFIG_FILE, SAE, WEIGHTS_FILE
 
 Library: TypeAlias = Literal["boardgame_sae", "sae_lens", "dictionary_learning"]
+WRITERS: dict[str, Callable[[SAE, Path], None]] = {
+    "sae_lens": sae_lens.to_sae_lens,
+    "dictionary_learning": dictionary_learning.to_dictionary_learning,
+}
+"""What writes an SAE for each other library."""
 
 
 def recognise(path: str | Path) -> Library:
@@ -55,12 +61,12 @@ def recognise(path: str | Path) -> Library:
 
 def open_sae(path: str | Path) -> SAE:
     """Open a saved SAE of any of the libraries. Raises RunError when there is none, or it cannot be read."""
-    kinds = {"sae_lens": from_sae_lens, "dictionary_learning": from_dictionary_learning, "boardgame_sae": read_sae}
-    return kinds[recognise(path)](path)
+    readers = {"sae_lens": from_sae_lens, "dictionary_learning": from_dictionary_learning, "boardgame_sae": read_sae}
+    return readers[recognise(path)](path)
 
 
 def saebench_view(sae: SAE, **fields: Any) -> "SAEBenchView":
-    """An SAE as the published sae_bench reads it; fields: more of its `cfg`, such as model_name or context_size."""
+    """An SAE as the published sae_bench reads it. fields: more of its `cfg`, such as model_name or context_size."""
     return SAEBenchView(sae, fields)
 
 
@@ -73,7 +79,7 @@ class SAEBenchConfig(SimpleNamespace):
 
 
 class SAEBenchView(nn.Module):
-    """An SAE with decoder rows of norm 1 and the attributes sae_bench reads; whatever else is the SAE's own.
+    """An SAE with decoder rows of norm 1 and the attributes that sae_bench reads; all others are the SAE's own.
 
     Latents are multiplied by the norms after they are chosen: folded in, the norms would change which k are largest.
     """
@@ -103,7 +109,7 @@ class SAEBenchView(nn.Module):
         return self.sae.encode(x) * self.norms_F
 
     def decode(self, z: Tensor) -> Tensor:
-        """Activations (..., d_in) that latents stand for."""
+        """Activations (..., d_in) reconstructed from latents."""
         return z @ self.W_dec + self.sae.b_dec
 
     def forward(self, x: Tensor) -> Tensor:
@@ -112,16 +118,16 @@ class SAEBenchView(nn.Module):
 
 
 def _saebench_config(sae: SAE, fields: dict[str, Any]) -> SAEBenchConfig:
-    told = shared.facts(sae)
+    facts = shared.facts(sae)
     values = {
-        "model_name": told.model_name,
+        "model_name": facts.model_name,
         "d_in": sae.cfg.d_model,
         "d_sae": sae.cfg.n_latents,
-        "hook_layer": told.layer,
-        "hook_name": told.hook_name,
+        "hook_layer": facts.layer,
+        "hook_name": facts.hook_name,
         "hook_head_index": None,
         "context_size": sae.metadata.get("context_size"),
-        "architecture": told.architecture,
+        "architecture": facts.architecture,
         "apply_b_dec_to_input": sae.cfg.subtract_b_dec,
         "normalize_activations": "none",
         "dtype": str(sae.dtype).removeprefix("torch."),
@@ -138,7 +144,7 @@ def _saebench_config(sae: SAE, fields: dict[str, Any]) -> SAEBenchConfig:
 def _fields(path: Path) -> dict[str, Any]:
     """The fields of a JSON file; none if it is missing, damaged or no mapping."""
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        fields = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
-    return found if isinstance(found, dict) else {}
+    return fields if isinstance(fields, dict) else {}

@@ -12,6 +12,7 @@ trained as `batchtopk` or `matryoshka_batchtopk` is saved as jumprelu. `metadata
 without a `sae_lens_version` of 6 there, names are those of before version 6, flat in the config.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,38 +23,33 @@ from torch import Tensor
 
 from boardgame_sae.files import RunError, read_json, write_json, writing
 from boardgame_sae.saes.exchange import shared
-from boardgame_sae.saes.sae import SAE
+from boardgame_sae.saes.sae import SAE, Form
 from boardgame_sae.saes.sae import WEIGHTS_FILE as OUR_WEIGHTS_FILE
 
 WEIGHTS_FILE, CONFIG_FILE = "sae_weights.safetensors", "cfg.json"
 VERSION = "6.0.0"
-"""The first with this format."""
+"""The first version with this format."""
 
-_FORMS = {
-    "relu": "standard",
-    "identity": "standard",
-    "topk": "topk",
-    "random": "topk",
-    "jumprelu": "jumprelu",
-    "gated": "gated",
-}
-"""Our inference forms and their architectures."""
-_LOADED = {"standard": "relu", "topk": "topk", "jumprelu": "jumprelu", "gated": "gated"}
+_FORMS: dict[str, Form] = {"standard": "relu", "topk": "topk", "jumprelu": "jumprelu", "gated": "gated"}
+"""Their architectures at inference, and the form of each."""
 _TRAINED = {"standard": "relu", "batchtopk": "batch_topk", "matryoshka_batchtopk": "matryoshka_batch_topk"}
-"""Their names of trained architectures that have another one here."""
+"""Their names of trained architectures that have another name here."""
 _DTYPES = {str(dtype)[6:]: dtype for dtype in (torch.float32, torch.float64, torch.float16, torch.bfloat16)}
 _BEFORE_6 = {"hook_point": "hook_name", "activation_fn_str": "activation_fn"}
-_TOLD = ("hook_name", "model_name", "context_size", "dataset_path", "l0")
+_KEPT = ("hook_name", "model_name", "context_size", "dataset_path", "l0")
 
 
 def to_sae_lens(sae: SAE, folder: str | Path) -> None:
     """Write an SAE so that `sae_lens.SAE.load_from_disk(folder)` opens it, with the same latents.
 
-    Raises RunError for a BatchTopK SAE that is not calibrated, and where an SAE in our own format would be overwritten.
+    Raises RunError for an SAE of a form that SAELens does not have, for a BatchTopK SAE that is not calibrated, and
+    where an SAE in our own format would be overwritten.
     """
-    simple, folder = shared.exportable(sae, _FORMS, "SAELens"), Path(folder)
+    simple, form = shared.exportable(sae, _FORMS.values(), "SAELens")
+    folder = Path(folder)
     _refuse_our_own(folder)
-    architecture, cfg, told = _FORMS[simple.cfg.architecture], simple.cfg, shared.facts(sae)
+    architecture = next(theirs for theirs, ours in _FORMS.items() if ours == form)
+    cfg, facts = simple.cfg, shared.facts(sae)
     weights = {
         _their_name(name, architecture): weight.detach().cpu().contiguous()
         for name, weight in simple.named_parameters()
@@ -61,10 +57,10 @@ def to_sae_lens(sae: SAE, folder: str | Path) -> None:
     metadata = {
         "sae_lens_version": VERSION,
         "sae_lens_training_version": None,
-        "hook_name": told.hook_name,
-        "model_name": told.model_name,
+        "hook_name": facts.hook_name,
+        "model_name": facts.model_name,
         "context_size": sae.metadata.get("context_size"),
-        "training_architecture": told.architecture,
+        "training_architecture": facts.architecture,
         "l0": sae.metadata.get("inference", {}).get("l0", sae.metadata.get("l0")),
         shared.OURS: shared.card(sae),
     }
@@ -88,15 +84,15 @@ def to_sae_lens(sae: SAE, folder: str | Path) -> None:
 def from_sae_lens(folder: str | Path) -> SAE:
     """Read an SAE in SAELens' format; its latents and reconstructions are those that SAELens computes.
 
-    float16 and bfloat16 become float32. Raises RunError naming the file, the field and the mend for what is damaged or
+    float16 and bfloat16 become float32. Raises RunError naming the file, the field and the fix for what is damaged or
     has no counterpart here: transcoders, matching pursuit, activations that are normalised or reshaped first.
     """
     folder = Path(folder)
     path = folder / CONFIG_FILE
-    found = shared.plain(read_json(path))
-    if not isinstance(found, dict) or not isinstance(found.get("metadata", {}), dict):
+    foreign = shared.plain(read_json(path))
+    if not isinstance(foreign, dict) or not isinstance(foreign.get("metadata", {}), dict):
         raise RunError(f"{path}: not the config of a SAELens SAE; give the folder that `save_model` wrote")
-    cfg = _as_of_version_6(found)
+    cfg = _as_of_version_6(foreign)
     architecture = _readable_architecture(cfg, path)
     weights = _read_weights(folder / WEIGHTS_FILE, _choice(cfg, "dtype", _DTYPES, path, "float32"))
     fields = {"d_model": cfg.get("d_in"), "n_latents": cfg.get("d_sae")}
@@ -104,19 +100,19 @@ def from_sae_lens(folder: str | Path) -> SAE:
     if architecture == "topk":
         fields["k"] = cfg.get("k", 100)
     ours = {_our_name(name, architecture): weight for name, weight in weights.items()}
-    sae = shared.rebuild(folder / WEIGHTS_FILE, _LOADED[architecture], ours, **fields)
+    sae = shared.rebuild(folder / WEIGHTS_FILE, _FORMS[architecture], ours, **fields)
     if architecture == "topk" and cfg.get("rescale_acts_by_decoder_norm", False):
         sae.fold_norms()
     metadata = cfg["metadata"]
     if shared.OURS in metadata:
-        found = {**found, "metadata": {name: value for name, value in metadata.items() if name != shared.OURS}}
+        foreign = {**foreign, "metadata": {name: value for name, value in metadata.items() if name != shared.OURS}}
     trained = str(metadata.get("training_architecture") or architecture)
     details = metadata.get("training_architecture_details")
     return shared.remember(
         sae,
-        found,
+        foreign,
         metadata.get(shared.OURS),
-        {name: metadata.get(name) for name in _TOLD},
+        {name: metadata.get(name) for name in _KEPT},
         architecture=_TRAINED.get(trained, trained),
         k=details.get("k") if isinstance(details, dict) and "k" in details else cfg.get("k"),
     )
@@ -135,13 +131,13 @@ def _our_name(name: str, architecture: str) -> str:
     return "b_enc" if (name, architecture) == ("b_gate", "gated") else name
 
 
-def _as_of_version_6(found: dict[str, Any]) -> dict[str, Any]:
+def _as_of_version_6(foreign: dict[str, Any]) -> dict[str, Any]:
     """The config with the names of version 6, `metadata` filled."""
-    version = found.get("metadata", {}).get("sae_lens_version") or found.get("sae_lens_version")
+    version = foreign.get("metadata", {}).get("sae_lens_version") or foreign.get("sae_lens_version")
     major = str(version).split(".")[0]
     if major.isdigit() and int(major) >= 6:
-        return {"metadata": {}, **found}
-    cfg = {_BEFORE_6.get(name, name): value for name, value in found.items()}
+        return {"metadata": {}, **foreign}
+    cfg = {_BEFORE_6.get(name, name): value for name, value in foreign.items()}
     if cfg.get("activation_fn") == "topk":
         cfg.update(architecture="topk", k=(cfg.get("activation_fn_kwargs") or {}).get("k"))
     if isinstance(cfg.get("normalize_activations"), bool):
@@ -152,30 +148,30 @@ def _as_of_version_6(found: dict[str, Any]) -> dict[str, Any]:
 
 
 def _readable_architecture(cfg: dict[str, Any], path: Path) -> str:
-    """The architecture, if nothing in the config has no counterpart here."""
-    mends = {
+    """The architecture. Raises RunError where something in the config has no counterpart here."""
+    fixes = {
         "normalize_activations": ("none", "fold it in (`fold_activation_norm_scaling_factor`) and save it again"),
         "reshape_activations": ("none", "SAEs here take vectors; flatten the heads and save it without reshaping"),
         "activation_fn": ("relu", "latents here are ReLUs"),
         "finetuning_scaling_factor": (False, "multiply W_dec by it and save again"),
     }
     if cfg.get("architecture") == "topk":
-        del mends["activation_fn"]
-    for field, (plain, mend) in mends.items():
+        del fixes["activation_fn"]
+    for field, (plain, fix) in fixes.items():
         if (cfg.get(field) or plain) != plain:
-            raise RunError(f"{path}: {field} is {cfg[field]!r}, which SAEs here do not have; {mend}")
-    mend = "a checkpoint of a training has to be saved with `save_inference_model`; other kinds have no counterpart"
-    _choice(cfg, "architecture", _LOADED, path, None, mend)
+            raise RunError(f"{path}: {field} is {cfg[field]!r}, which SAEs here do not have; {fix}")
+    fix = "a checkpoint of a training has to be saved with `save_inference_model`; other kinds have no counterpart"
+    _choice(cfg, "architecture", _FORMS, path, None, fix)
     return cfg["architecture"]
 
 
 def _choice(
-    cfg: dict[str, Any], field: str, choices: dict[str, Any], path: Path, default: str | None, mend: str = ""
+    cfg: dict[str, Any], field: str, choices: Mapping[str, Any], path: Path, default: str | None, fix: str = ""
 ) -> Any:
     value = cfg.get(field, default)
     name = value.removeprefix("torch.") if isinstance(value, str) else value
     if not isinstance(name, str) or name not in choices:
-        raise RunError(f"{path}: {field} is {value!r}, not one of {', '.join(choices)}" + (f"; {mend}" if mend else ""))
+        raise RunError(f"{path}: {field} is {value!r}, not one of {', '.join(choices)}" + (f"; {fix}" if fix else ""))
     return choices[name]
 
 

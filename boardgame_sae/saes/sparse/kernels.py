@@ -1,10 +1,10 @@
-"""Loops over the latents that are on, compiled; `sparse` gives them to autograd.
+"""Loops over the latents that are on, compiled; `autograd` gives them to torch.
 
-Pre-activations come as a product and an offset, pre_NF = product_NF + offset_F: adding is free in passing, a second
-matrix is not. Places are compressed rows: the latents of position n are cols_Z[indptr_N1[n] : indptr_N1[n + 1]]. The
-same entries in latent order are `ptr_F1`, `row_Z` (their positions) and `entry_Z` (where they stand in row order).
-Every loop over positions or latents is parallel, and each output is summed in one order, so that results do not depend
-on threads.
+Pre-activations come as a product and an offset, pre_NF = product_NF + offset_F: adding them inside a loop is free, a
+second matrix is not. Entries are compressed rows: the latents of position n are cols_Z[indptr_N1[n] : indptr_N1[n+1]].
+The same entries in latent order are `ptr_F1` (where each latent's begin), `row_Z` (their positions) and `entry_Z` (the
+index of each in row order). Every loop over positions or latents is parallel, and each output is summed in one order,
+so that results do not depend on the number of threads.
 """
 
 from typing import Any
@@ -42,22 +42,22 @@ def fill_above(
         for f in range(len(row_F)):
             pre_F[f] = row_F[f] + offset_F[f]
             on_F[f] = np.uint8(pre_F[f] > floor_F[f])
-        found_F = np.empty(len(row_F) + 1, np.int32)
-        _places_on(on_F, found_F)
+        indices_F = np.empty(len(row_F) + 1, np.int32)
+        _indices_of_ones(on_F, indices_F)
         for z in range(len(cols)):
-            cols[z] = found_F[z]
-            values[z] = pre_F[found_F[z]]
+            cols[z] = indices_F[z]
+            values[z] = pre_F[indices_F[z]]
 
 
 @njit(cache=True)
-def _places_on(on_F: np.ndarray, found: np.ndarray) -> Any:
-    """Write the places of the ones among zeros and ones, and say how many; `found` has room for one more.
+def _indices_of_ones(on_F: np.ndarray, indices: np.ndarray) -> Any:
+    """Write the indices of the ones among zeros and ones, and return how many; `indices` has room for one more.
 
-    Without a branch: each place is written, and kept if it counts.
+    Without a branch: each index is written, and kept if it is a one's.
     """
     n = np.uint64(0)
     for f in range(len(on_F)):
-        found[n] = f
+        indices[n] = f
         n += np.uint64(on_F[f])
     return np.int64(n)
 
@@ -91,10 +91,10 @@ def _kth_largest(values: np.ndarray, n: int, k: int) -> Any:
 def row_largest(
     product_NF: np.ndarray, offset_F: np.ndarray, k: int, cols_NK: np.ndarray, values_NK: np.ndarray
 ) -> np.ndarray:
-    """Write each row's k largest values above zero, columns ascending; of equal ones at the floor the first.
+    """Write each row's k largest values above zero, columns ascending; among equal ones at the floor the first.
 
-    Returns (N,) int64: how many there are. Columns are dealt into about 2k groups and the k-th largest of the groups'
-    maxima found first: at least k values are as large as that, and few more, so that only those need be sorted out.
+    Returns (N,) int64: how many there are. Columns are dealt into about 2k groups, and the k-th largest of the groups'
+    maxima is found first: at least k values are as large as that, and few more, so that only those have to be ranked.
     """
     n_rows, n_cols = product_NF.shape
     n_groups = n_cols
@@ -110,7 +110,7 @@ def row_largest(
             for g in range(n_groups):
                 maxima[g] = max(part[g] + offset[g], maxima[g])
         bound = _kth_largest(maxima, n_groups, k)
-        pre_F, large_F, places = (
+        pre_F, large_F, indices = (
             np.empty(n_cols, row_F.dtype),
             np.empty(n_cols, np.uint8),
             np.empty(n_cols + 1, np.int32),
@@ -118,15 +118,15 @@ def row_largest(
         for f in range(n_cols):
             pre_F[f] = row_F[f] + offset_F[f]
             large_F[f] = np.uint8(pre_F[f] >= bound) & np.uint8(pre_F[f] > zero)
-        found = _places_on(large_F, places)
-        candidates = pre_F[places[:found]]
-        counts_N[n] = _keep_largest(candidates, places[:found], k, cols_NK[n], values_NK[n])
+        n_large = _indices_of_ones(large_F, indices)
+        candidates = pre_F[indices[:n_large]]
+        counts_N[n] = _keep_largest(candidates, indices[:n_large], k, cols_NK[n], values_NK[n])
     return counts_N
 
 
 @njit(cache=True)
 def _keep_largest(values: np.ndarray, cols: np.ndarray, k: int, cols_K: np.ndarray, values_K: np.ndarray) -> int:
-    """Copy the k largest of some positive values, in their order; of equal ones at the floor the first."""
+    """Copy the k largest of some positive values, in their order; among equal ones at the floor the first."""
     floor, equal = values.dtype.type(0), 0
     if len(values) > k:
         floor = _kth_largest(values.copy(), len(values), k)
@@ -146,10 +146,10 @@ def _keep_largest(values: np.ndarray, cols: np.ndarray, k: int, cols_K: np.ndarr
 
 @njit(cache=True, nogil=True)
 def transpose(indptr_R1: Any, minor_Z: Any, n_minor: int) -> Any:
-    """Turn entries grouped by one axis into the same grouped by the other, in order: a counting sort.
+    """Turn entries grouped by one axis into the same entries grouped by the other, in order: a counting sort.
 
     Returns where each group starts, the other axis's index of each entry, which entry it was, and whether any
-    (group, index) pair stands twice.
+    (group, index) pair occurs twice.
     """
     start_C1 = np.zeros(n_minor + 1, np.int64)
     for z in range(len(minor_Z)):
@@ -171,7 +171,7 @@ def transpose(indptr_R1: Any, minor_Z: Any, n_minor: int) -> Any:
 
 @njit(cache=True)
 def even_shares(ptr_F1: np.ndarray, n_shares: int) -> np.ndarray:
-    """(n_shares + 1,) first latents of stretches with about as many entries each."""
+    """(n_shares + 1,) bounds of ranges of latents with about equally many entries each."""
     bounds = np.searchsorted(ptr_F1, np.linspace(ptr_F1[0], ptr_F1[-1], n_shares + 1))
     bounds[0], bounds[-1] = 0, len(ptr_F1) - 1
     return bounds
@@ -227,7 +227,7 @@ def decode_gradients(
     ptr_F1: np.ndarray, row_Z: np.ndarray, entry_Z: np.ndarray, bounds: np.ndarray,
     values_Z: np.ndarray, grad_ND: np.ndarray, W_dec: np.ndarray, grad_values_Z: np.ndarray, grad_W_dec: np.ndarray,
 ) -> None:  # fmt: skip
-    """Of out = values W_dec: every value's gradient and the gradient of W_dec, which is overwritten."""
+    """For out = values W_dec, the gradients of every value and of W_dec, both overwritten."""
     width = W_dec.shape[1]
     for share in prange(len(bounds) - 1):
         for f in range(bounds[share], bounds[share + 1]):
@@ -258,7 +258,7 @@ def decode_gradients(
 def products_at(
     indptr_N1: np.ndarray, cols_Z: np.ndarray, rows_ND: np.ndarray, columns_FD: np.ndarray, out_Z: np.ndarray
 ) -> None:
-    """out_Z: the product of rows_ND[position] and columns_FD[latent] at every place."""
+    """out_Z: for every entry the product of rows_ND[its position] and columns_FD[its latent]."""
     width = rows_ND.shape[1]
     for n in prange(len(indptr_N1) - 1):
         row_D = rows_ND[n]
@@ -275,7 +275,7 @@ def encode_gradients(
     ptr_F1: np.ndarray, row_Z: np.ndarray, entry_Z: np.ndarray, bounds: np.ndarray,
     grad_Z: np.ndarray, x_ND: np.ndarray, shift_D: np.ndarray, grad_W_FD: np.ndarray, grad_b_F: np.ndarray,
 ) -> None:  # fmt: skip
-    """Of pre = (x - shift) W + b at the places: the gradients of W (latent by latent) and b, both overwritten."""
+    """For pre = (x - shift) W + b at the entries, the gradients of W (latent by latent) and b, both overwritten."""
     width = x_ND.shape[1]
     for share in prange(len(bounds) - 1):
         for f in range(bounds[share], bounds[share + 1]):
@@ -306,7 +306,7 @@ def encode_gradients(
 
 @njit(cache=True)
 def counts_by_latent(cols_Z: np.ndarray, values_Z: np.ndarray, n_latents: int) -> np.ndarray:
-    """(F,) int64: at how many places each latent's value is above zero."""
+    """(F,) int64: how many of each latent's values are above zero."""
     counts_F = np.zeros(n_latents, np.int64)
     for z in range(len(cols_Z)):
         counts_F[cols_Z[z]] += values_Z[z] > 0
@@ -315,7 +315,7 @@ def counts_by_latent(cols_Z: np.ndarray, values_Z: np.ndarray, n_latents: int) -
 
 @njit(cache=True)
 def sums_by_latent(ptr_F1: np.ndarray, entry_Z: np.ndarray, values_Z: np.ndarray) -> np.ndarray:
-    """(F,) the sum of the values at each latent's places."""
+    """(F,) the sum of each latent's values."""
     out_F = np.zeros(len(ptr_F1) - 1, values_Z.dtype)
     for f in range(len(out_F)):
         for place in range(ptr_F1[f], ptr_F1[f + 1]):
@@ -325,7 +325,7 @@ def sums_by_latent(ptr_F1: np.ndarray, entry_Z: np.ndarray, values_Z: np.ndarray
 
 @njit(cache=True, parallel=True, fastmath=_SUMS)
 def drop_parallel(grad_FD: np.ndarray, unit_FD: np.ndarray) -> None:
-    """Take from each row of a gradient its part along a row of norm 1."""
+    """Remove from each row of a gradient its part along a row of norm 1."""
     for f in prange(len(unit_FD)):
         along = grad_FD.dtype.type(0)
         for i in range(unit_FD.shape[1]):

@@ -1,23 +1,20 @@
 """One threshold for all latents, set on data after training: BatchTopK's rule without a batch."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
+from boardgame_sae.saes.sae import SAE
 from boardgame_sae.saes.sparse.active_latents import LargestOfBatch
-
-if TYPE_CHECKING:
-    from boardgame_sae.saes.sae import SAE
 
 
 @torch.no_grad()
-def threshold_for(sae: "SAE", batches: Sequence[Tensor], k: float) -> float:
-    """The greatest threshold above which at least k latents are on at a position, in the mean over some activations.
+def threshold_for(sae: SAE, batches: Sequence[Tensor], k: float) -> float:
+    """The largest threshold above which at least k latents are on per position, on average over some activations.
 
-    Exact: the (k N)-th largest positive pre-activation of all N positions, or a little less than it, so that it counts
-    itself; 0 where fewer are positive. Each batch's largest values are kept, more of them if they should not reach.
+    Exact: just below the (k N)-th largest positive pre-activation of all N positions, so that it is included; 0 where
+    fewer are positive. Each batch's largest values are kept, and more of them where those turn out to be too few.
     batches: (N, d_model) each. Raises ValueError when there is none.
     """
     n_positions = sum(len(x_ND) for x_ND in batches)
@@ -39,6 +36,6 @@ def threshold_for(sae: "SAE", batches: Sequence[Tensor], k: float) -> float:
         share *= 2
 
 
-def _largest(sae: "SAE", x_ND: Tensor, k: float) -> Tensor:
+def _largest(sae: SAE, x_ND: Tensor, k: float) -> Tensor:
     active = sae.activate(x_ND, LargestOfBatch(k))
     return active.pre[active.pre > 0]

@@ -1,28 +1,25 @@
-"""Give dead latents a new life at what the SAE explains worst."""
-
-from typing import TYPE_CHECKING
+"""Resampling: dead latents get new weights, at what the SAE explains worst."""
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from boardgame_sae.saes.sae import SAE
 from boardgame_sae.saes.training.adam import Adam
-
-if TYPE_CHECKING:
-    from boardgame_sae.saes.sae import SAE
 
 ENCODER_SHARE = 0.2
 """Norm of a new encoder column, as a share of the mean norm of the living ones."""
 
 
 @torch.no_grad()
-def resample_dead(sae: "SAE", dead_F: Tensor, x_ND: Tensor, optimizer: Adam, *, seed: tuple[int, int]) -> int:
-    """Point dead latents at badly explained activations and forget their Adam moments; returns how many.
+def resample_dead(sae: SAE, dead_F: Tensor, x_ND: Tensor, optimizer: Adam, *, seed: tuple[int, int]) -> int:
+    """Point dead latents at badly explained activations and reset their Adam moments; returns how many.
 
-    Activations of the batch x_ND (N, D) are drawn, without repeat, with chances in proportion to their squared error.
-    The decoder row becomes the direction of x - b_dec, the encoder column the same direction at a fifth of the mean
-    norm of living columns (all columns, if none lives), biases zero. Unlike dictionary_learning's, whose encoder column
-    keeps the length of x, the norm is that of the source; unlike its p-annealing trainer's, the weights do change.
+    Activations of the batch x_ND (N, D) are drawn without replacement, with probabilities proportional to their squared
+    error. The decoder row becomes the direction of x - b_dec, the encoder column the same direction at a fifth of the
+    mean norm of living columns (of all columns, if none lives), and biases become zero. Unlike in dictionary_learning,
+    whose encoder column keeps the length of x, the norm is that of the source; unlike in its p-annealing trainer, the
+    weights do change.
     Source: Bricken et al. 2023, "Towards Monosemanticity", appendix on resampling.
     """
     dead = dead_F.nonzero()[:, 0]
@@ -42,7 +39,7 @@ def resample_dead(sae: "SAE", dead_F: Tensor, x_ND: Tensor, optimizer: Adam, *, 
     sae.W_enc[:, dead] = ENCODER_SHARE * sae.W_enc.norm(dim=0)[alive_F].mean() * directions_ND.T
     for name, weight in sae.named_parameters():
         if name not in ("W_dec", "W_enc", "b_dec"):
-            weight[dead] = 0  # every other parameter has one number a latent
+            weight[dead] = 0  # every other parameter has one value per latent
         if name != "b_dec":
             for moment in optimizer.moments(weight):
                 moment.index_fill_(1 if name == "W_enc" else 0, dead, 0)

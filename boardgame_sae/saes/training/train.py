@@ -1,7 +1,7 @@
 """Train many SAEs on one activation stream, each in its own run folder.
 
-An SAE's weights depend on its own config and on the stream alone, never on which others train beside it: train ten
-together, or one after the other, or kill them halfway, and the bytes are the same.
+An SAE's weights depend on its own config and on the stream alone, never on which others train beside it: ten trained
+together, or one after the other, or killed halfway and resumed, have the same bytes.
 """
 
 import time
@@ -13,15 +13,13 @@ import torch
 from torch import Tensor
 
 from boardgame_sae.activations.store import ActivationStore
-from boardgame_sae.config import config, from_mapping, seed_for, to_mapping
+from boardgame_sae.config import config, seed_for, to_mapping
 from boardgame_sae.launch import keep_freed_memory
 from boardgame_sae.model.game_model import pick_device
 from boardgame_sae.runs import Run, pack_state, progress, unpack_state
-from boardgame_sae.saes.load import load_sae
-from boardgame_sae.saes.registry import sae_config, sae_from_config
+from boardgame_sae.saes.registry import sae_from_config
 from boardgame_sae.saes.sae import SAE, Loss, SAEConfig
 from boardgame_sae.saes.training.adam import Adam
-from boardgame_sae.testbeds.testbed import Testbed
 
 
 @config
@@ -29,19 +27,19 @@ class TrainSAEConfig:
     """How SAEs are trained; the same for all on one stream."""
 
     n_activations: int = 1_000_000
-    """Activations each SAE sees (in passes over what is harvested)."""
+    """Training activations per SAE; more than are harvested means several passes over them."""
     n_harvested: int = 1_000_000
-    """Activations to harvest for it."""
+    """Activations to harvest to disk for the training."""
     harvest_dtype: Literal["float16", "float32"] = "float32"
-    """Number format in which they are kept on disk."""
+    """Number format in which activations are kept on disk."""
     batch_size: int = 2048
-    """Activations a step."""
+    """Activations per step."""
     lr: float = 3e-4
-    """Peak rate of Adam."""
+    """Peak learning rate of Adam."""
     lr_warmup: float = 0.03
-    """Share of the steps in which the rate rises from zero."""
+    """Fraction of the steps, the first, over which the learning rate rises from zero."""
     lr_decay: float = 0.2
-    """Share of the steps, the last, in which it falls to zero."""
+    """Fraction of the steps, the last, over which the learning rate falls to zero."""
     normalize_activations: bool = True
     """Divide activations by the root of their mean squared norm while training; the saved SAE takes raw ones."""
     n_calibration: int = 65_536
@@ -59,8 +57,8 @@ class TrainSAEConfig:
         return max(1, self.n_activations // self.batch_size)
 
 
-def rate_factor(step: int, cfg: TrainSAEConfig) -> float:
-    """Share of the peak rate at a step: warm-up, stable, linear decay to zero."""
+def lr_factor(step: int, cfg: TrainSAEConfig) -> float:
+    """Share of the peak learning rate at a step: warm-up, stable, linear decay to zero."""
     warmup, decay = max(1.0, cfg.n_steps * cfg.lr_warmup), max(1.0, cfg.n_steps * cfg.lr_decay)
     return min(1.0, (step + 1) / warmup, (cfg.n_steps - step) / decay)
 
@@ -83,20 +81,20 @@ class _Trainee:
 
     def advance(self, x_ND: Tensor) -> None:
         """One optimiser step."""
-        loss = training_step(self.sae, self.optimizer, x_ND, self.step, self.cfg.lr * rate_factor(self.step, self.cfg))
+        loss = training_step(self.sae, self.optimizer, x_ND, self.step, self.cfg.lr * lr_factor(self.step, self.cfg))
         self.step += 1
         if self.step % self.cfg.log_every == 0 or self.step == self.cfg.n_steps:
             self._log(x_ND, loss)
 
     def _log(self, x_ND: Tensor, loss: Loss) -> None:
-        spread = (x_ND - x_ND.mean(0)).pow(2).sum()
+        variance = (x_ND - x_ND.mean(0)).pow(2).sum()
         self.run.log(
             step=self.step,
             loss=float(loss.total.detach()),
             reconstruction=float(loss.reconstruction.detach()),
             sparsity=float(loss.sparsity.detach()),
             auxiliary=float(loss.auxiliary.detach()),
-            explained_variance=float(1 - (x_ND - loss.x_hat_ND.detach()).pow(2).sum() / spread),
+            explained_variance=float(1 - (x_ND - loss.x_hat_ND.detach()).pow(2).sum() / variance),
             l0=loss.active.l0(loss.z),
             dead=float(self.sae.dead_F(self.cfg.dead_window).float().mean()),
         )
@@ -113,13 +111,13 @@ class _Trainee:
         """
         self.sae.fold_scale(scale)
         self.sae.calibrate(batches)
-        seen = measure(self.sae.inference(), batches)
+        at_inference = measure(self.sae.inference(), batches)
         self.sae.metadata = {
-            **metadata, "activation_scale": scale, "training": to_mapping(self.cfg), "inference": seen
+            **metadata, "activation_scale": scale, "training": to_mapping(self.cfg), "inference": at_inference
         }  # fmt: skip
         self.sae.save(self.run.folder)
         dead = float(self.sae.dead_F(self.cfg.dead_window).float().mean())
-        self.run.finish(n_steps=self.step, dead=dead, **seen)
+        self.run.finish(n_steps=self.step, dead=dead, **at_inference)
 
 
 def adam(sae: SAE, lr: float) -> Adam:
@@ -128,7 +126,7 @@ def adam(sae: SAE, lr: float) -> Adam:
 
 
 def training_step(sae: SAE, optimizer: Adam, x_ND: Tensor, step: int, lr: float) -> Loss:
-    """One optimiser step of an SAE on a batch, at a given rate; returns the loss before it."""
+    """One optimiser step of an SAE on a batch, at a learning rate; returns the loss before it."""
     loss = sae.loss(x_ND, step)
     loss.total.backward()
     sae.constrain_gradient()
@@ -145,19 +143,19 @@ def training_step(sae: SAE, optimizer: Adam, x_ND: Tensor, step: int, lr: float)
 
 @torch.no_grad()
 def measure(sae: SAE, batches: Sequence[Tensor]) -> dict[str, float]:
-    """What an SAE does at inference: `l0`, `explained_variance`, `alive` (share of latents that fire)."""
+    """What an SAE does at inference on some activations: `l0`, `explained_variance`, `alive` (share of latents)."""
     n = sum(len(x_ND) for x_ND in batches)
     mean_D = torch.stack([x_ND.sum(0) for x_ND in batches]).sum(0) / n
-    counts_F, missed, spread = torch.zeros(sae.cfg.n_latents, device=sae.device), 0.0, 0.0
+    counts_F, error, variance = torch.zeros(sae.cfg.n_latents, device=sae.device), 0.0, 0.0
     for x_ND in batches:
         active = sae.activate(x_ND, sae.rule())
         z = sae.latents(active)
         counts_F += active.counts_F(z)
-        missed += float((x_ND - active.decode(z, sae.W_dec, sae.b_dec)).pow(2).sum(dtype=torch.float64))
-        spread += float((x_ND - mean_D).pow(2).sum(dtype=torch.float64))
+        error += float((x_ND - active.decode(z, sae.W_dec, sae.b_dec)).pow(2).sum(dtype=torch.float64))
+        variance += float((x_ND - mean_D).pow(2).sum(dtype=torch.float64))
     return {
         "l0": float(counts_F.sum()) / n,
-        "explained_variance": 1 - missed / spread if spread else 0.0,
+        "explained_variance": 1 - error / variance if variance else 0.0,
         "alive": float((counts_F > 0).float().mean()),
     }
 
@@ -175,7 +173,9 @@ def train_saes_run(
     """Train SAEs together on one stream and return their folders; finished ones are reused, killed ones resumed.
 
     metadata: plain data to keep with each SAE (testbed, hook point). outs: their folders (default hashed ones).
-    Raises ValueError when an SAE's width is not the activations'.
+    checkpoint_seconds: time between two saved states.
+    Raises ValueError when an SAE's width is not the activations', RunError when a folder holds another run or the disk
+    is full.
     """
     for sae_cfg in sae_configs:
         if sae_cfg.d_model != store.width:
@@ -185,10 +185,10 @@ def train_saes_run(
             )
     runs: list[Run] = []
     try:
-        for each, out in zip(sae_configs, outs or [None] * len(sae_configs), strict=True):
-            made_of = {"sae": to_mapping(each), "training": to_mapping(cfg)}
-            runs.append(Run("sae", _name(each), made_of, {"activations": store.hash}, out))
-        open_runs = [(each, run) for each, run in zip(sae_configs, runs, strict=True) if not run.done]
+        for sae_cfg, out in zip(sae_configs, outs or [None] * len(sae_configs), strict=True):
+            made_of = {"sae": to_mapping(sae_cfg), "training": to_mapping(cfg)}
+            runs.append(Run("sae", _name(sae_cfg), made_of, {"activations": store.hash}, out))
+        open_runs = [(sae_cfg, run) for sae_cfg, run in zip(sae_configs, runs, strict=True) if not run.done]
         if open_runs:
             _train(store, open_runs, cfg, metadata or {}, pick_device(device), checkpoint_seconds)
     finally:
@@ -229,37 +229,10 @@ def _train(
             saved_at = time.perf_counter()
     bar.close()
     stream = store.stream(cfg.batch_size, seed_for(cfg.seed, "calibration"))
-    n_batches = max(1, min(cfg.n_calibration // cfg.batch_size, stream.batches_a_pass))
+    n_batches = max(1, min(cfg.n_calibration // cfg.batch_size, stream.batches_per_pass))
     batches = [stream.batch(number).to(device) for number in range(n_batches)]
     steps = {"steps": cfg.n_steps - start, "n_steps": cfg.n_steps}
     for trainee in trainees:
         if steps["steps"]:
             trainee.run.log_time("train", time.perf_counter() - began, beside=len(trainees) - 1, **steps)
         trainee.finish(scale, metadata, batches)
-
-
-def train_sae(testbed: Testbed, architecture: str = "topk", *, out: str | Path | None = None, **fields: Any) -> SAE:
-    """Train one SAE on a testbed's activations: `train_sae(testbed, "topk", n_latents=1024, k=32, lr=1e-3)`.
-
-    Fields of TrainSAEConfig set the training, all others the architecture. Reuses or resumes the run that does so.
-    """
-    own = {
-        name: value for name, value in fields.items() if name in TrainSAEConfig.__dataclass_fields__ and name != "seed"
-    }  # pyright: ignore[reportAttributeAccessIssue]
-    rest = {name: value for name, value in fields.items() if name not in own}
-    cfg = from_mapping(TrainSAEConfig, {**own, "seed": fields.get("seed", 0)}, "train_sae")
-    sae_cfg = sae_config(architecture, **{"d_model": testbed.width, **rest})
-    store = testbed.harvest(cfg.n_harvested, cfg.harvest_dtype)
-    (folder,) = train_saes_run(store, [sae_cfg], cfg, metadata=testbed_metadata(testbed), outs=[out])
-    return load_sae(folder)
-
-
-def testbed_metadata(testbed: Testbed) -> dict[str, Any]:
-    """What an SAE remembers of where it was trained."""
-    return {
-        "hook_name": testbed.hook_name,
-        "game": testbed.corpus.game.spec,
-        "model": testbed.model.hash,
-        "testbed": testbed.hash,
-        "random_weights": "random_weights" in testbed.model.card.get("training", {}),
-    }

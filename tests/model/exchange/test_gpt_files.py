@@ -137,8 +137,13 @@ def test_the_verbs_give_a_gpt_away_and_bring_it_back(tiny_model, tmp_path, capsy
 @pytest.mark.parametrize(
     ("what", "to", "message"),
     [
-        ("gpt", "sae_lens", "sae_lens takes an SAE.*an export of it is to transformer_lens or hugging_face"),
-        ("sae", "hugging_face", "hugging_face takes a GPT.*an export of it is to sae_lens or dictionary_learning"),
+        ("gpt", "sae_lens", "a GPT is not for sae_lens.*a GPT to transformer_lens or hugging_face"),
+        (
+            "sae",
+            "hugging_face",
+            "an SAE is not for hugging_face.*An SAE can be exported to sae_lens or dict",
+        ),
+        ("sae", "sae_len", "an SAE is not for sae_len. An SAE can be exported to sae_lens"),
     ],
 )
 def test_what_a_library_does_not_take_is_refused(tiny_model, tmp_path, capsys, what, to, message):

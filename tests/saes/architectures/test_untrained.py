@@ -28,8 +28,8 @@ def test_identity_reconstructs_exactly_after_its_scale_is_folded_in_too():
     assert sae.loss(x_ND).total == 0
 
 
-def test_identity_needs_two_latents_a_channel():
-    with pytest.raises(ConfigError, match="two latents a channel need n_latents of at least 10"):
+def test_identity_needs_two_latents_per_channel():
+    with pytest.raises(ConfigError, match="two latents per channel need n_latents of at least 10"):
         make_sae("identity", d_model=5, n_latents=9)
 
 

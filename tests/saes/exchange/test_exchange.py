@@ -1,3 +1,5 @@
+"""The folders of SAELens and of dictionary_learning, as they are written and as they are found."""
+
 import json
 import math
 import pickle
@@ -5,100 +7,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from hypothesis import assume, given, settings
-from hypothesis import strategies as st
+from exported_saes import WRITERS, D, F, assert_close, assert_same, batch, trained_like
 from safetensors.torch import load_file, save_file
 
 from boardgame_sae.files import RunError
-from boardgame_sae.saes.exchange import (
-    from_dictionary_learning,
-    from_sae_lens,
-    recognise,
-    saebench_view,
-    to_dictionary_learning,
-    to_sae_lens,
-)
+from boardgame_sae.saes.exchange import recognise, saebench_view, to_dictionary_learning, to_sae_lens
 from boardgame_sae.saes.load import load_sae
-from boardgame_sae.saes.registry import architectures, make_sae
-
-WRITERS = {"sae_lens": to_sae_lens, "dictionary_learning": to_dictionary_learning}
-READERS = {"sae_lens": from_sae_lens, "dictionary_learning": from_dictionary_learning}
-D, F = 5, 12
-
-
-@torch.no_grad()
-def trained_like(name, d_model=D, n_latents=F, seed=0, *, unit=True, calibrated=True, **fields):
-    """An SAE with every parameter away from its start, thresholds too, calibrated."""
-    if "topk" in name.replace("_", "") or name == "random":
-        fields = {"k": max(1, n_latents // 3), **fields}
-    if name.startswith("matryoshka"):
-        fields = {"group_fractions": (0.5, 0.5), **fields}
-    sae = make_sae(name, d_model=d_model, n_latents=n_latents, **fields)
-    generator = torch.Generator().manual_seed(seed)
-    for weight in sae.parameters():
-        weight += 0.3 * torch.randn(weight.shape, generator=generator)
-    if name == "jumprelu":
-        sae.threshold.abs_()
-    if unit:
-        sae.constrain()
-        sae.W_dec /= sae.W_dec.norm(dim=1, keepdim=True)
-    if calibrated:
-        sae.calibrate([batch(d_model, 64, seed + 1)])
-    return sae.eval()
-
-
-def batch(d_model=D, n=50, seed=0):
-    return torch.randn(n, d_model, generator=torch.Generator().manual_seed(seed))
-
-
-def close(found, expected, relative=1e-6):
-    assert found.shape == expected.shape
-    assert (found - expected).abs().max() <= relative * expected.abs().max()
-
-
-@torch.no_grad()
-def assert_same(found, expected, x_ND):
-    """Equal latents and reconstructions; in float64, so that only the weights count."""
-    found, expected, x_ND = found.double(), expected.inference().double(), x_ND.double()
-    z_NF = expected.encode(x_ND)
-    assert (z_NF > 0).any()
-    close(found.encode(x_ND), z_NF)
-    close(found.decode(z_NF), expected.decode(z_NF))
-
-
-@pytest.mark.parametrize("library", WRITERS)
-@pytest.mark.parametrize("name", architectures())
-@settings(max_examples=12, deadline=None, derandomize=True)
-@given(d_model=st.integers(1, 9), extra=st.integers(0, 20), seed=st.integers(0, 2**31), data=st.data())
-def test_there_and_back_latents_and_reconstructions_stay(tmp_path_factory, name, library, d_model, extra, seed, data):
-    subtract, unit = data.draw(st.booleans(), "subtract_b_dec"), data.draw(st.booleans(), "unit")
-    sae = trained_like(name, d_model, 2 * d_model + extra, seed, unit=unit, subtract_b_dec=subtract)
-    x_ND = batch(d_model, 60, seed)
-    assume((sae.inference().encode(x_ND) > 0).any())
-    folder = tmp_path_factory.mktemp("there")
-    WRITERS[library](sae, folder)
-    assert_same(READERS[library](folder), sae, x_ND)
-    assert recognise(folder) == library
-    assert_same(load_sae(folder), sae, x_ND)
-
-
-@pytest.mark.parametrize("library", WRITERS)
-@pytest.mark.parametrize("name", architectures())
-def test_there_and_back_an_sae_remembers_how_and_where_it_was_trained(tmp_path, name, library):
-    sae = trained_like(name)
-    sae.metadata = {"hook_name": "blocks.3.hook_resid_post", "model": "abc", "inference": {"l0": 2.5}}
-    WRITERS[library](sae, tmp_path)
-    again = load_sae(tmp_path)
-    assert again.trained_as == sae.trained_as
-    told = dict(again.metadata)
-    foreign = told.pop("foreign")
-    assert told == {**sae.metadata, "trained_as": sae.trained_as}
-    assert "boardgame_sae" not in json.dumps(foreign)
-    WRITERS[library](again, tmp_path)
-    assert load_sae(tmp_path).metadata == again.metadata
-    assert not again.training
-    again.save(tmp_path / "ours")
-    assert load_sae(tmp_path / "ours").metadata == again.metadata
 
 
 @pytest.mark.parametrize("name", ["p_anneal", "gated", "jumprelu", "topk", "batch_topk"])
@@ -235,8 +149,8 @@ def test_a_topk_that_rescales_by_decoder_norms_keeps_what_it_gives(tmp_path):
     pre_NF = ((x_ND - plain.b_dec) @ plain.W_enc + plain.b_enc) * norms_F
     best = pre_NF.topk(4)
     z_NF = torch.zeros_like(pre_NF).scatter(1, best.indices, best.values.relu())
-    close(sae.encode(x_ND), z_NF, 1e-5)
-    close(sae.decode(z_NF), z_NF @ (plain.W_dec / norms_F[:, None]) + plain.b_dec, 1e-5)
+    assert_close(sae.encode(x_ND), z_NF, 1e-5)
+    assert_close(sae.decode(z_NF), z_NF @ (plain.W_dec / norms_F[:, None]) + plain.b_dec, 1e-5)
     assert ((plain.encode(x_ND) > 0) != (z_NF > 0)).any()
 
 
@@ -370,7 +284,7 @@ def test_norms_of_an_autoencoder_are_folded_as_its_loader_does(tmp_path):
     raw = torch.load(dictionary(tmp_path) / "ae.pt")
     longer = load_sae(dictionary(tmp_path, tensors={"decoder.weight": 3 * raw["decoder.weight"]}))
     torch.testing.assert_close(longer.W_dec.norm(dim=1), torch.ones(F))
-    close(longer.encode(x_ND), 3 * sae.encode(x_ND))
+    assert_close(longer.encode(x_ND), 3 * sae.encode(x_ND))
     raw = torch.load(dictionary(tmp_path, subtract_b_dec=False) / "ae.pt")
     sae = load_sae(dictionary(tmp_path, subtract_b_dec=False, tensors={"decoder.weight": 3 * raw["decoder.weight"]}))
     torch.testing.assert_close(sae.W_dec.norm(dim=1), torch.full((F,), 3.0))
@@ -480,22 +394,6 @@ def test_above_the_folders_of_a_training_the_error_names_one(tmp_path):
 
 
 # SAEBench
-
-
-@torch.no_grad()
-@pytest.mark.parametrize("unit", [True, False])
-@pytest.mark.parametrize("name", architectures())
-def test_the_saebench_view_has_rows_of_norm_one_and_the_same_reconstruction(name, unit):
-    sae, x_BLD = trained_like(name, unit=unit), batch(n=35).view(5, 7, D)
-    view = saebench_view(sae)
-    torch.testing.assert_close(view.W_dec.norm(dim=1), torch.ones(F))
-    z_BLF, plain_BLF = view.encode(x_BLD), sae.inference().encode(x_BLD)
-    assert torch.equal(z_BLF > 0, plain_BLF > 0)
-    torch.testing.assert_close(z_BLF, plain_BLF * sae.inference().W_dec.norm(dim=1))
-    torch.testing.assert_close(view(x_BLD), sae.inference()(x_BLD))
-    torch.testing.assert_close(view.decode(z_BLF), z_BLF @ view.W_dec + view.b_dec)
-    if sae.inference().cfg.architecture == "relu":
-        torch.testing.assert_close(z_BLF, ((x_BLD - view.b_dec) @ view.W_enc + view.b_enc).relu())
 
 
 def test_the_saebench_view_has_the_fields_and_may_be_moved_without_the_sae():

@@ -7,8 +7,9 @@ import torch
 from hypothesis import strategies as st
 from torch.autograd import gradcheck
 
+from boardgame_sae.saes.sparse import autograd as sparse
 from boardgame_sae.saes.sparse.active_latents import (
-    MOST_SPARSE,
+    MAX_SPARSE_SHARE,
     Above,
     DenseActive,
     LargestOfBatch,
@@ -16,7 +17,6 @@ from boardgame_sae.saes.sparse.active_latents import (
     SparseActive,
     activate,
 )
-from boardgame_sae.saes.sparse.autograd import autograd as sparse
 
 N, D, F = 5, 3, 7
 
@@ -26,61 +26,61 @@ def numbers(*shape, seed=0, grad=True):
     return torch.randn(*shape, generator=generator, dtype=torch.float64).requires_grad_(grad)
 
 
-def some_places(n=N, f=F, share=0.4, seed=0):
-    """Places of a random mask; one row and one column stay empty."""
+def some_entries(n=N, f=F, share=0.4, seed=0):
+    """Entries of a random mask; one row and one column stay empty."""
     mask_NF = np.random.default_rng(seed).random((n, f)) < share
     if n > 1:
         mask_NF[1], mask_NF[:, 2] = False, False
     indptr_N1 = np.concatenate([[0], np.cumsum(mask_NF.sum(1))]).astype(np.int64)
-    return sparse.Places(indptr_N1, np.nonzero(mask_NF)[1].astype(np.int32), (n, f)), torch.from_numpy(mask_NF)
+    return sparse.Entries(indptr_N1, np.nonzero(mask_NF)[1].astype(np.int32), (n, f)), torch.from_numpy(mask_NF)
 
 
 @pytest.mark.parametrize("shape", [(N, F), (1, 1), (0, F), (9, 33)])
 def test_decode_and_its_gradients(shape):
-    places, mask_NF = some_places(*shape)
-    values_Z, W_dec, b_dec = numbers(len(places.cols)), numbers(shape[1], D), numbers(D)
+    entries, mask_NF = some_entries(*shape)
+    values_Z, W_dec, b_dec = numbers(len(entries.cols)), numbers(shape[1], D), numbers(D)
     dense_NF = torch.zeros(shape, dtype=torch.float64).masked_scatter(mask_NF, values_Z.detach())
-    out_ND = sparse.decode(values_Z, W_dec, b_dec, places)
+    out_ND = sparse.decode(values_Z, W_dec, b_dec, entries)
     torch.testing.assert_close(out_ND, dense_NF @ W_dec + b_dec)
     if shape[0]:
-        assert gradcheck(lambda *args: sparse.decode(*args, places), (values_Z, W_dec, b_dec))
+        assert gradcheck(lambda *args: sparse.decode(*args, entries), (values_Z, W_dec, b_dec))
     for frozen in ((W_dec,), (b_dec,), (W_dec, b_dec)):  # a frozen decoder has a path of its own
         args = [x.detach() if any(x is other for other in frozen) else x for x in (values_Z, W_dec, b_dec)]
-        grads = torch.autograd.grad(sparse.decode(*args, places).pow(2).sum(), values_Z, allow_unused=True)
+        grads = torch.autograd.grad(sparse.decode(*args, entries).pow(2).sum(), values_Z, allow_unused=True)
         expected = (2 * out_ND @ W_dec.T)[mask_NF]
         torch.testing.assert_close(grads[0], expected)
 
 
 @pytest.mark.parametrize("ends", [(7,), (2, 7), (1, 3, 3, 7), (7, 7), (1, 2, 3, 4, 5, 6, 7)])
 def test_decode_prefixes_and_its_gradients(ends):
-    places, mask_NF = some_places()
-    values_Z, W_dec, b_dec = numbers(len(places.cols)), numbers(F, D), numbers(D)
+    entries, mask_NF = some_entries()
+    values_Z, W_dec, b_dec = numbers(len(entries.cols)), numbers(F, D), numbers(D)
     dense_NF = torch.zeros(N, F, dtype=torch.float64).masked_scatter(mask_NF, values_Z.detach())
-    out_GND = sparse.decode_prefixes(values_Z, W_dec, b_dec, places, ends)
+    out_GND = sparse.decode_prefixes(values_Z, W_dec, b_dec, entries, ends)
     for end, out_ND in zip(ends, out_GND, strict=True):
         torch.testing.assert_close(out_ND, dense_NF[:, :end] @ W_dec[:end] + b_dec)
-    assert gradcheck(lambda *args: sparse.decode_prefixes(*args, places, ends), (values_Z, W_dec, b_dec))
+    assert gradcheck(lambda *args: sparse.decode_prefixes(*args, entries, ends), (values_Z, W_dec, b_dec))
 
 
 def test_values_at_and_its_gradient():
-    places, mask_NF = some_places()
+    entries, mask_NF = some_entries()
     values_F = numbers(F)
     expected = values_F.expand(N, F)[mask_NF]
-    assert torch.equal(sparse.values_at(values_F, places), expected)
-    assert gradcheck(lambda values: sparse.values_at(values, places), (values_F,))
+    assert torch.equal(sparse.values_at(values_F, entries), expected)
+    assert gradcheck(lambda values: sparse.values_at(values, entries), (values_F,))
 
 
 @pytest.mark.parametrize("shifted", [True, False])
 def test_pre_activations_and_their_gradients(shifted):
     """Also with respect to x, which a training never asks for."""
-    places, mask_NF = some_places()
+    entries, mask_NF = some_entries()
     x_ND, W_enc, b_enc = numbers(N, D), numbers(F, D).detach().T.requires_grad_(), numbers(F)
     shift = numbers(D) if shifted else None
 
     def pre(x_ND, W_enc, b_enc, *rest):
         inputs = x_ND - rest[0] if rest else x_ND
         pre_Z = (inputs @ W_enc + b_enc).detach()[mask_NF]
-        return sparse.pre_activations(x_ND, W_enc, b_enc, rest[0] if rest else None, places, pre_Z)
+        return sparse.pre_activations(x_ND, W_enc, b_enc, rest[0] if rest else None, entries, pre_Z)
 
     args = (x_ND, W_enc, b_enc, *([shift] if shifted else []))
     assert gradcheck(pre, args)
@@ -126,24 +126,24 @@ def test_both_kinds_of_active_say_the_same(rule, n, dtype):
 
 
 @hypothesis.given(st.integers(1, 12), st.integers(1, 30), st.integers(0, 99), st.data())
-def test_rules_by_mask_and_by_places_agree_also_where_values_tie(n, f, seed, data):
+def test_rules_by_mask_and_by_entries_agree_also_where_values_tie(n, f, seed, data):
     """Of equal values either way may keep any, so the kept values are compared."""
     pre_NF = torch.from_numpy(np.random.default_rng(seed).integers(-2, 4, (n, f)).astype(np.float32))
     k = data.draw(st.integers(1, f))
     offset_F = torch.from_numpy(np.random.default_rng(seed + 1).integers(-3, 4, f).astype(np.float32))
     for rule, by_row in ((LargestOfEach(k), True), (LargestOfBatch(k), False), (Above(1.0), True)):
-        places, values = rule.places(pre_NF - offset_F, offset_F, 1.0)
-        found = SparseActive(values, places).to_dense(values)
+        entries, values = rule.entries(pre_NF - offset_F, offset_F, 1.0)
+        found = SparseActive(values, entries).to_dense(values)
         expected = torch.where(rule.mask(pre_NF), pre_NF, 0.0)
         if not by_row:
             found, expected = found.flatten(), expected.flatten()
         assert torch.equal(found.sort(-1).values, expected.sort(-1).values)
-        assert ((SparseActive(values, places).to_dense(values) == 0) | (pre_NF > 0)).all()
+        assert ((SparseActive(values, entries).to_dense(values) == 0) | (pre_NF > 0)).all()
 
 
 def test_the_faster_kind_is_taken():
     x_ND, W_enc, b_enc = torch.eye(50), torch.eye(50), torch.zeros(50)
-    most = int(MOST_SPARSE * 50)
+    most = int(MAX_SPARSE_SHARE * 50)
     few, many = LargestOfEach(most), LargestOfEach(most + 1)
     assert isinstance(activate(x_ND, W_enc, b_enc, None, few), SparseActive)
     assert isinstance(activate(x_ND, W_enc, b_enc, None, many), DenseActive)
@@ -176,10 +176,10 @@ def test_the_sparse_path_leaves_torchs_threads_as_they_were(n_threads):
     assert torch.get_num_threads() == n_threads
 
 
-def test_places_of_some_entries():
-    places, mask_NF = some_places()
-    keep_Z = np.arange(len(places.cols)) % 3 != 1
-    kept = places.keep(keep_Z)
+def test_some_of_the_entries():
+    entries, mask_NF = some_entries()
+    keep_Z = np.arange(len(entries.cols)) % 3 != 1
+    kept = entries.keep(keep_Z)
     expected_NF = torch.zeros(N, F, dtype=torch.bool).masked_scatter(mask_NF, torch.from_numpy(keep_Z))
     found_NF = SparseActive(torch.ones(len(kept.cols)), kept).to_dense(torch.ones(len(kept.cols))) > 0
     assert torch.equal(found_NF, expected_NF)

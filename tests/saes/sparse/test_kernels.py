@@ -9,8 +9,8 @@ import torch
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from boardgame_sae.saes.sparse.autograd import autograd as sparse
-from boardgame_sae.saes.sparse.autograd import kernels
+from boardgame_sae.saes.sparse import autograd as sparse
+from boardgame_sae.saes.sparse import kernels
 
 FLOATS = (np.float32, np.float64)
 
@@ -21,14 +21,14 @@ def csr(mask_NF):
     return indptr_N1, np.nonzero(mask_NF)[1].astype(np.int32)
 
 
-def dense_of(places, values):
-    """(N, F) the values at the places, and zeros; the columns of each row must ascend."""
-    dense_NF = np.zeros(places.shape, np.asarray(values).dtype)
-    for n in range(places.shape[0]):
-        cols = places.cols[places.indptr_N1[n] : places.indptr_N1[n + 1]]
+def dense_of(entries, values):
+    """(N, F) the values at the entries, and zeros; the columns of each row must ascend."""
+    dense_NF = np.zeros(entries.shape, np.asarray(values).dtype)
+    for n in range(entries.shape[0]):
+        cols = entries.cols[entries.indptr_N1[n] : entries.indptr_N1[n + 1]]
         assert (np.diff(cols) > 0).all()
-        dense_NF[n, cols] = np.asarray(values)[places.indptr_N1[n] : places.indptr_N1[n + 1]]
-    assert len(places.cols) == len(values) == places.indptr_N1[-1]
+        dense_NF[n, cols] = np.asarray(values)[entries.indptr_N1[n] : entries.indptr_N1[n + 1]]
+    assert len(entries.cols) == len(values) == entries.indptr_N1[-1]
     return dense_NF
 
 
@@ -36,8 +36,8 @@ def row_largest_by_hand(pre_NF, k):
     """Of equal values the first."""
     kept_NF = np.zeros_like(pre_NF)
     for n, row in enumerate(pre_NF):
-        places = sorted(range(len(row)), key=lambda f, row=row: (-row[f], f))[:k]
-        for f in places:
+        columns = sorted(range(len(row)), key=lambda f, row=row: (-row[f], f))[:k]
+        for f in columns:
             kept_NF[n, f] = max(row[f], 0)
     return kept_NF
 
@@ -45,8 +45,8 @@ def row_largest_by_hand(pre_NF, k):
 def batch_largest_by_hand(pre_NF, n):
     flat = pre_NF.ravel()
     kept = np.zeros_like(flat)
-    places = np.lexsort((np.arange(len(flat)), -flat))[:n]
-    kept[places] = np.maximum(flat[places], 0)
+    largest = np.lexsort((np.arange(len(flat)), -flat))[:n]
+    kept[largest] = np.maximum(flat[largest], 0)
     return kept.reshape(pre_NF.shape)
 
 
@@ -72,8 +72,8 @@ def test_row_largest_keeps_the_k_largest_and_of_equal_ones_the_first(dtype):
     def check(case, data):
         *parts, pre_NF = case
         k = data.draw(st.integers(1, pre_NF.shape[1]))
-        places, values = sparse.places_of_row_largest(*parts, k)
-        np.testing.assert_array_equal(dense_of(places, values.numpy()), row_largest_by_hand(pre_NF, k))
+        entries, values = sparse.largest_of_rows(*parts, k)
+        np.testing.assert_array_equal(dense_of(entries, values.numpy()), row_largest_by_hand(pre_NF, k))
         assert (values > 0).all()
         assert values.numpy().dtype == dtype
 
@@ -96,8 +96,8 @@ def test_row_largest_where_columns_are_dealt_into_groups(k, n_cols):
     pre_NF[7] = 0
     pre_NF[8, -1] = 1e30
     pre_NF[9] = np.repeat([3.0, -1.0, 2.0, 5.0], n_cols // 4 + 1)[:n_cols]
-    places, values = sparse.places_of_row_largest(*split(pre_NF), k)
-    np.testing.assert_array_equal(dense_of(places, values.numpy()), row_largest_by_hand(pre_NF, k))
+    entries, values = sparse.largest_of_rows(*split(pre_NF), k)
+    np.testing.assert_array_equal(dense_of(entries, values.numpy()), row_largest_by_hand(pre_NF, k))
 
 
 def test_kth_largest_equals_sorting():
@@ -116,13 +116,13 @@ def test_row_largest_ends_when_values_are_not_numbers():
     pre_NF[0] = np.nan
     pre_NF[1, ::3] = np.nan
     pre_NF[2] = np.inf
-    places, values = sparse.places_of_row_largest(*split(pre_NF), 5)
-    np.testing.assert_array_equal(dense_of(places, values.numpy())[3], row_largest_by_hand(pre_NF[3:], 5)[0])
-    assert np.diff(places.indptr_N1).max() <= 5
+    entries, values = sparse.largest_of_rows(*split(pre_NF), 5)
+    np.testing.assert_array_equal(dense_of(entries, values.numpy())[3], row_largest_by_hand(pre_NF[3:], 5)[0])
+    assert np.diff(entries.indptr_N1).max() <= 5
 
 
 @pytest.mark.parametrize("dtype", FLOATS)
-def test_places_above_equals_a_comparison(dtype):
+def test_entries_above_equals_a_comparison(dtype):
     @hypothesis.given(pre_activations(dtype), st.sampled_from([0.0, 1.0, -2.0, None]), st.floats(0, 1))
     def check(case, floor, most):
         *parts, pre_NF = case
@@ -130,12 +130,12 @@ def test_places_above_equals_a_comparison(dtype):
         if floor is None:
             floor_F[:] = np.arange(pre_NF.shape[1]) % 4 - 1
         mask_NF = pre_NF > floor_F
-        found = sparse.places_above(*parts, torch.from_numpy(floor_F), most)
+        found = sparse.entries_above(*parts, torch.from_numpy(floor_F), most)
         if mask_NF.sum() > most * mask_NF.size:
             assert found is None
             return
-        places, values = found
-        assert (places.indptr_N1.tolist(), places.cols.tolist()) == tuple(part.tolist() for part in csr(mask_NF))
+        entries, values = found
+        assert (entries.indptr_N1.tolist(), entries.cols.tolist()) == tuple(part.tolist() for part in csr(mask_NF))
         np.testing.assert_array_equal(values, pre_NF[mask_NF])
 
     check()
@@ -147,8 +147,8 @@ def test_the_largest_of_a_batch_are_found_exactly(dtype):
     def check(case, data):
         *parts, pre_NF = case
         n = data.draw(st.integers(0, pre_NF.size))
-        places, values = sparse.places_of_batch_largest(*parts, n)
-        np.testing.assert_array_equal(dense_of(places, values.numpy()), batch_largest_by_hand(pre_NF, n))
+        entries, values = sparse.largest_of_batch(*parts, n)
+        np.testing.assert_array_equal(dense_of(entries, values.numpy()), batch_largest_by_hand(pre_NF, n))
 
     check()
 
@@ -194,8 +194,8 @@ def adversarial(kind, shape=(200, 1500)):
 def test_the_largest_of_a_batch_are_found_even_where_the_sample_misleads(kind, n):
     pre_NF = adversarial(kind)
     assert pre_NF.size > 4 * sparse._SAMPLE
-    places, values = sparse.places_of_batch_largest(*split(pre_NF), n)
-    np.testing.assert_array_equal(dense_of(places, values.numpy()), batch_largest_by_hand(pre_NF, n))
+    entries, values = sparse.largest_of_batch(*split(pre_NF), n)
+    np.testing.assert_array_equal(dense_of(entries, values.numpy()), batch_largest_by_hand(pre_NF, n))
 
 
 def masks():
@@ -228,7 +228,7 @@ def test_even_shares_cover_every_latent_once_and_are_even(counts, n_shares, firs
 
 @st.composite
 def problems(draw):
-    """A mask, values at its places and matrices to multiply them with, all whole numbers, so that sums are exact."""
+    """A mask, values at its entries and matrices to multiply them with, all whole numbers, so that sums are exact."""
     mask_NF = draw(masks())
     d_model, rng = draw(st.integers(1, 21)), np.random.default_rng(draw(st.integers(0, 99)))
 
@@ -247,7 +247,7 @@ def spread(mask_NF, values_Z):
 
 
 @hypothesis.given(problems())
-def test_sums_and_products_over_places_equal_the_dense_ones(problem):
+def test_sums_and_products_over_entries_equal_the_dense_ones(problem):
     mask_NF, values_Z, x_ND, rows_FD, shift_D = problem
     indptr_N1, cols_Z = csr(mask_NF)
     dense_NF = spread(mask_NF, values_Z)
@@ -326,7 +326,7 @@ def test_a_large_offset_is_part_of_what_is_searched():
     pre_NF = product_NF + offset_F
     parts = torch.from_numpy(product_NF), torch.from_numpy(offset_F)
     for n in (5, 300 * 143, 300 * 400):
-        places, values = sparse.places_of_batch_largest(*parts, n)
-        np.testing.assert_array_equal(dense_of(places, values.numpy()), batch_largest_by_hand(pre_NF, n))
-    places, values = sparse.places_of_row_largest(*parts, 150)
-    np.testing.assert_array_equal(dense_of(places, values.numpy()), row_largest_by_hand(pre_NF, 150))
+        entries, values = sparse.largest_of_batch(*parts, n)
+        np.testing.assert_array_equal(dense_of(entries, values.numpy()), batch_largest_by_hand(pre_NF, n))
+    entries, values = sparse.largest_of_rows(*parts, 150)
+    np.testing.assert_array_equal(dense_of(entries, values.numpy()), row_largest_by_hand(pre_NF, 150))

@@ -17,7 +17,8 @@ from boardgame_sae.files import file_hash, read_json
 from boardgame_sae.saes.load import load_sae
 from boardgame_sae.saes.registry import make_sae, sae_config
 from boardgame_sae.saes.training import train as module
-from boardgame_sae.saes.training.train import TrainSAEConfig, rate_factor, train_sae, train_saes_run
+from boardgame_sae.saes.training.on_testbed import train_sae
+from boardgame_sae.saes.training.train import TrainSAEConfig, lr_factor, train_saes_run
 from boardgame_sae.testbeds.testbed import Testbed
 
 CFG = TrainSAEConfig(n_activations=64 * 40, batch_size=64, lr=3e-3, log_every=7)
@@ -207,9 +208,9 @@ def test_topk_recovers_the_dictionary_that_made_the_activations(tmp_path):
 
 
 @pytest.mark.parametrize(("warmup", "decay"), [(0.1, 0.2), (0.0, 0.0), (0.03, 1.0)])
-def test_the_rate_rises_stays_and_falls_to_nearly_zero(warmup, decay):
+def test_the_learning_rate_rises_stays_and_falls_to_nearly_zero(warmup, decay):
     cfg = TrainSAEConfig(n_activations=1000, batch_size=10, lr_warmup=warmup, lr_decay=decay)
-    factors = [rate_factor(step, cfg) for step in range(cfg.n_steps)]
+    factors = [lr_factor(step, cfg) for step in range(cfg.n_steps)]
     assert cfg.n_steps == 100
     for step, factor in enumerate(factors):
         rising = (step + 1) / max(1, 100 * warmup)

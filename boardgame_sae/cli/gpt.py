@@ -1,0 +1,34 @@
+"""GPTs: training them."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from boardgame_sae.cli.flags import Device, Output, chosen, parse, say, verb
+from boardgame_sae.config import Flags, config, to_mapping
+
+
+@config
+class TrainGPTInput:
+    """What a GPT is trained on."""
+
+    corpus: str
+    """Folder of the corpus."""
+    preset: str = "tiny"
+    """tiny, small or paper: sets the defaults of the flags below."""
+    devices: int = 1
+    """Number of devices to train on, data parallel."""
+
+
+@verb("train-gpt", 50, "--corpus DIR --preset tiny")
+def train_gpt(argv: Sequence[str]) -> Path:
+    """Train a GPT on a corpus; a killed run resumes by itself."""
+    from boardgame_sae.model.train import TrainGPTConfig, legality_text, preset, train_gpt_run
+    from boardgame_sae.transcripts.corpus import Corpus
+
+    of_preset = to_mapping(preset(chosen(argv, "preset", "tiny")))
+    groups = (TrainGPTInput, Flags(TrainGPTConfig, defaults=of_preset), Output, Device)
+    source, cfg, output, device = parse("train-gpt", argv, *groups)
+    corpus = Corpus.open(source.corpus)
+    folder = train_gpt_run(corpus, cfg, out=output.out, device=device.device, devices=source.devices)
+    say(legality_text(folder))
+    return folder

@@ -1,0 +1,54 @@
+"""SAEs: training them."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from boardgame_sae.cli.flags import Device, Output, TestbedInput, chosen, parse, say, verb
+from boardgame_sae.config import ConfigError, Flags, config, read_yaml, to_mapping
+
+
+@config
+class SAEChoice:
+    """Which SAEs are trained."""
+
+    architecture: str = "topk"
+    """Kind of SAE, one of those listed above; the flags that follow are its own."""
+    saes: str | None = None
+    """YAML file whose `saes` lists SAEs by their fields, as a study does, to train together on one stream. Flags that
+    describe a single SAE are then ignored."""
+
+
+@verb("train-sae", 80, "--testbed DIR --architecture topk --k 32")
+def train_sae(argv: Sequence[str]) -> Path:
+    """Train an SAE, or many at once, on a testbed's activations."""
+    from boardgame_sae.pipeline.sweep import expand
+    from boardgame_sae.saes.registry import architectures, config_class, sae_config, summary
+    from boardgame_sae.saes.training.on_testbed import train_on_testbed
+    from boardgame_sae.saes.training.train import TrainSAEConfig
+    from boardgame_sae.testbeds.testbed import load_testbed
+
+    architecture = chosen(argv, "architecture", "topk")
+    fixed = {"d_model": 1, "architecture": architecture}  # the width is the testbed's
+    own = Flags(config_class(architecture), defaults={"n_latents": 1024}, fixed=fixed)
+    listed = "\n".join(["Architectures:", *(f"  {name:24}{summary(name)}" for name in architectures())])
+    groups = (TestbedInput, SAEChoice, own, TrainSAEConfig, Output, Device)
+    source, choice, sae, training, output, device = parse("train-sae", argv, *groups, more=listed)
+    testbed = load_testbed(source.testbed, device.device)
+    if choice.saes is None:
+        configs, outs = [sae_config(**{**to_mapping(sae), "d_model": testbed.width})], [output.out]
+    else:
+        configs = expand(_listed_saes(choice.saes), testbed.width, f"{choice.saes}: saes")
+        names = [f"{number}-{cfg.architecture}-{cfg.n_latents}" for number, cfg in enumerate(configs)]
+        outs = [None if output.out is None else str(Path(output.out) / name) for name in names]
+    folders = train_on_testbed(testbed, configs, training, outs=outs, device=device.device)
+    for folder in folders[:-1]:
+        say(str(folder))
+    return folders[-1]
+
+
+def _listed_saes(path: str) -> list[dict[str, Any]]:
+    listed = read_yaml(path).get("saes")
+    if not isinstance(listed, list) or not listed or not all(isinstance(entry, dict) for entry in listed):
+        raise ConfigError(f"{path}: needs `saes`, a list of mappings such as {{architecture: topk, k: 16}}")
+    return listed

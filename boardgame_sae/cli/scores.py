@@ -1,0 +1,63 @@
+"""Scores: computing and comparing them."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from boardgame_sae.cli.flags import Device, Output, TestbedInput, named, parse, say, verb
+from boardgame_sae.config import config
+
+
+@config
+class ScoreInput:
+    """What is scored."""
+
+    saes: tuple[str, ...]
+    """Folders of SAEs, or names of shipped ones: `othello6-tiny/topk-16`."""
+
+
+@config
+class ScoreChoice:
+    """Which scores are computed."""
+
+    suite: str = "supervised"
+    """quick, supervised, saebench, causal or all."""
+
+
+@config
+class CompareInput:
+    """What is compared with what."""
+
+    scores: tuple[str, ...]
+    """Score folders of one recipe; several are seeds of it."""
+    against: tuple[str, ...]
+    """Score folders of the other recipe, on the same games."""
+
+
+@verb("score", 110, "SAE_DIR ... --testbed DIR --suite supervised")
+def score(argv: Sequence[str]) -> Path:
+    """Score SAEs beside every baseline."""
+    from boardgame_sae.metrics.intervals.compare import side_by_side
+    from boardgame_sae.metrics.results import Scores
+    from boardgame_sae.pipeline.score import score_with_baselines
+    from boardgame_sae.testbeds.shipped import find_testbed
+
+    groups = (ScoreInput, TestbedInput, ScoreChoice, Device)
+    given, source, choice, device = parse("score", named(argv, "--saes"), *groups)
+    testbed = find_testbed(source.testbed)
+    folders = score_with_baselines(given.saes, testbed, suite=choice.suite, device=device.device)
+    scored = [Scores.load(folder) for folder in folders.all]
+    for scores in scored[: len(given.saes)]:
+        say(f"\n{scores.subject['name']}\n{scores.table()}")
+    say(f"\n{side_by_side(scored)}")
+    return folders.saes[0]
+
+
+@verb("compare", 120, "SCORES_DIR ... --against SCORES_DIR ...")
+def compare(argv: Sequence[str]) -> Path:
+    """Measure by how much one recipe scores better than another, with intervals."""
+    from boardgame_sae.metrics.intervals.compare import compare_run, table
+
+    given, output = parse("compare", named(argv, "--scores"), CompareInput, Output)
+    folder, comparisons = compare_run(given.scores, given.against, out=output.out)
+    say(table(comparisons))
+    return folder

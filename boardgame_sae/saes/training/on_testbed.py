@@ -1,0 +1,56 @@
+"""Train SAEs on a testbed: its activations and where they come from are handed to the training."""
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from boardgame_sae.config import from_mapping
+from boardgame_sae.saes.load import load_sae
+from boardgame_sae.saes.registry import sae_config
+from boardgame_sae.saes.sae import SAE, SAEConfig
+from boardgame_sae.saes.training.train import TrainSAEConfig, train_saes_run
+from boardgame_sae.testbeds.testbed import Testbed
+
+
+def train_on_testbed(
+    testbed: Testbed,
+    sae_configs: Sequence[SAEConfig],
+    cfg: TrainSAEConfig,
+    *,
+    outs: Sequence[str | Path | None] | None = None,
+    device: str = "auto",
+) -> list[Path]:
+    """Train SAEs together on a testbed's activations and return their folders; finished ones are reused.
+
+    outs: their folders (default hashed ones). Raises ValueError when an SAE's width is not the testbed's, RunError when
+    the disk is full.
+    """
+    store = testbed.harvest(cfg.n_harvested, cfg.harvest_dtype)
+    return train_saes_run(store, sae_configs, cfg, metadata=_metadata(testbed), outs=outs, device=device)
+
+
+def train_sae(testbed: Testbed, architecture: str = "topk", *, out: str | Path | None = None, **fields: Any) -> SAE:
+    """Train one SAE on a testbed's activations: `train_sae(testbed, "topk", n_latents=1024, k=32, lr=1e-3)`.
+
+    Fields of TrainSAEConfig set the training, all others the architecture; `seed` sets both. The run that does so is
+    reused or resumed. Raises ConfigError for an unknown architecture or a bad field.
+    """
+    names = {field.name for field in dataclasses.fields(TrainSAEConfig)} - {"seed"}
+    of_training = {name: value for name, value in fields.items() if name in names}
+    of_sae = {name: value for name, value in fields.items() if name not in names}
+    cfg = from_mapping(TrainSAEConfig, {**of_training, "seed": fields.get("seed", 0)}, "train_sae")
+    sae_cfg = sae_config(architecture, **{"d_model": testbed.width, **of_sae})
+    (folder,) = train_on_testbed(testbed, [sae_cfg], cfg, outs=[out])
+    return load_sae(folder)
+
+
+def _metadata(testbed: Testbed) -> dict[str, Any]:
+    """What an SAE keeps of where it was trained."""
+    return {
+        "hook_name": testbed.hook_name,
+        "game": testbed.corpus.game.spec,
+        "model": testbed.model.hash,
+        "testbed": testbed.hash,
+        "random_weights": "random_weights" in testbed.model.card.get("training", {}),
+    }
