@@ -28,6 +28,8 @@ BLOCK_BYTES = 2**27
 """Activations that are shuffled together, in memory twice for a moment."""
 N_FOR_SCALE = 2**16
 """Activations whose mean norm is taken, when the training divides by it."""
+SCALE_BLOCK = 0
+"""The block they come from; blocks of training are numbered by hashes."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +77,7 @@ class FreshActivations:
     @cached_property
     def mean_norm(self) -> float:
         """Root of the mean squared norm of an activation, over N_FOR_SCALE of games that no block holds."""
-        sample_ND = self._rows("scale", min(N_FOR_SCALE, self.rows_per_block)).astype(np.float64)
+        sample_ND = self._rows(SCALE_BLOCK, min(N_FOR_SCALE, self.rows_per_block)).astype(np.float64)
         return float(np.sqrt((sample_ND**2).sum(1).mean()))
 
     def stream(self, batch_size: int, seed: int) -> "FreshStream":
@@ -86,7 +88,7 @@ class FreshActivations:
         """The activations of a block, game after game: float32 (rows_per_block, width)."""
         return self._rows(number, self.rows_per_block)
 
-    def _rows(self, block: int | str, n_rows: int) -> np.ndarray:
+    def _rows(self, block: int, n_rows: int) -> np.ndarray:
         rows_ND, filled, part = np.empty((n_rows, self.width), np.float32), 0, 0
         while filled < n_rows:
             games = self.games.block(block, part)
@@ -115,9 +117,9 @@ class FreshStream:
         return self.source.width
 
     @property
-    def batches_a_pass(self) -> int | None:
-        """None: there is no end."""
-        return None
+    def batches_per_pass(self) -> None:
+        """There is no end."""
+        return
 
     def batch(self, step: int) -> Tensor:
         """Batch number `step`, from 0: float32 (batch_size, width)."""

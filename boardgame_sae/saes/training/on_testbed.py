@@ -5,6 +5,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from boardgame_sae.activations.source import ActivationSource
+from boardgame_sae.activations.stream import FreshActivations
 from boardgame_sae.config import from_mapping
 from boardgame_sae.saes.load import load_sae
 from boardgame_sae.saes.registry import sae_config
@@ -23,11 +25,15 @@ def train_on_testbed(
 ) -> list[Path]:
     """Train SAEs together on a testbed's activations and return their folders; finished ones are reused.
 
-    outs: their folders (default hashed ones). Raises ValueError when an SAE's width is not the testbed's, RunError when
-    the disk is full.
+    outs: their folders (default hashed ones). Raises ValueError when an SAE's width is not the testbed's, ConfigError
+    when fresh games cannot be played, RunError when the disk is full.
     """
-    store = testbed.harvest(cfg.n_harvested, cfg.harvest_dtype)
-    return train_saes_run(store, sae_configs, cfg, metadata=_metadata(testbed), outs=outs, device=device)
+    source: ActivationSource = (
+        FreshActivations(testbed.model, testbed.corpus, testbed.hook_name)
+        if cfg.source == "fresh"
+        else testbed.harvest(cfg.n_harvested, cfg.harvest_dtype)
+    )
+    return train_saes_run(source, sae_configs, cfg, metadata=_metadata(testbed), outs=outs, device=device)
 
 
 def train_sae(testbed: Testbed, architecture: str = "topk", *, out: str | Path | None = None, **fields: Any) -> SAE:

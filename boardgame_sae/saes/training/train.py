@@ -12,7 +12,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from boardgame_sae.activations.store import ActivationStore
+from boardgame_sae.activations.source import ActivationSource
 from boardgame_sae.config import config, seed_for, to_mapping
 from boardgame_sae.launch import keep_freed_memory
 from boardgame_sae.model.game_model import pick_device
@@ -28,8 +28,11 @@ class TrainSAEConfig:
 
     n_activations: int = 1_000_000
     """Training activations per SAE; more than are harvested means several passes over them."""
+    source: Literal["harvest", "fresh"] = "harvest"
+    """harvest: the corpus's own games, harvested to disk once. fresh: games that are played for the training, read and
+    thrown away; only where the corpus's players can play on (random, epsilon-greedy, the built-in search)."""
     n_harvested: int = 1_000_000
-    """Activations to harvest to disk for the training."""
+    """Activations to harvest to disk for the training, of source `harvest`."""
     harvest_dtype: Literal["float16", "float32"] = "float32"
     """Number format in which activations are kept on disk."""
     batch_size: int = 2048
@@ -161,7 +164,7 @@ def measure(sae: SAE, batches: Sequence[Tensor]) -> dict[str, float]:
 
 
 def train_saes_run(
-    store: ActivationStore,
+    source: ActivationSource,
     sae_configs: Sequence[SAEConfig],
     cfg: TrainSAEConfig,
     *,
@@ -178,23 +181,32 @@ def train_saes_run(
     is full.
     """
     for sae_cfg in sae_configs:
-        if sae_cfg.d_model != store.width:
+        if sae_cfg.d_model != source.width:
             raise ValueError(
-                f"an SAE of width {sae_cfg.d_model} cannot train on {store.path}, whose activations have width "
-                f"{store.width}; give d_model={store.width}"
+                f"an SAE of width {sae_cfg.d_model} cannot train on {source.path}, whose activations have width "
+                f"{source.width}; give d_model={source.width}"
             )
     runs: list[Run] = []
     try:
         for sae_cfg, out in zip(sae_configs, outs or [None] * len(sae_configs), strict=True):
-            made_of = {"sae": to_mapping(sae_cfg), "training": to_mapping(cfg)}
-            runs.append(Run("sae", _name(sae_cfg), made_of, {"activations": store.hash}, out))
+            made_of = {"sae": to_mapping(sae_cfg), "training": _identity(cfg)}
+            runs.append(Run("sae", _name(sae_cfg), made_of, {"activations": source.hash}, out))
         open_runs = [(sae_cfg, run) for sae_cfg, run in zip(sae_configs, runs, strict=True) if not run.done]
         if open_runs:
-            _train(store, open_runs, cfg, metadata or {}, pick_device(device), checkpoint_seconds)
+            _train(source, open_runs, cfg, metadata or {}, pick_device(device), checkpoint_seconds)
     finally:
         for run in runs:
             run.close()
     return [run.folder for run in runs]
+
+
+def _identity(cfg: TrainSAEConfig) -> dict[str, Any]:
+    """A training as plain data, what its run is known by: without what its source does not use.
+
+    The source itself is told by the hash of its activations.
+    """
+    unused = {"source"} if cfg.source == "harvest" else {"n_harvested", "harvest_dtype"}
+    return {name: value for name, value in to_mapping(cfg).items() if name not in unused}
 
 
 def _name(cfg: SAEConfig) -> str:
@@ -202,7 +214,7 @@ def _name(cfg: SAEConfig) -> str:
 
 
 def _train(
-    store: ActivationStore,
+    source: ActivationSource,
     open_runs: list[tuple[SAEConfig, Run]],
     cfg: TrainSAEConfig,
     metadata: dict[str, Any],
@@ -210,8 +222,8 @@ def _train(
     checkpoint_seconds: float,
 ) -> None:
     keep_freed_memory()
-    stream = store.stream(cfg.batch_size, seed_for(cfg.seed, "activations"))
-    scale = store.mean_norm if cfg.normalize_activations else 1.0
+    stream = source.stream(cfg.batch_size, seed_for(cfg.seed, "activations"))
+    scale = source.mean_norm if cfg.normalize_activations else 1.0
     first_ND = stream.batch(0).to(device) / scale
     trainees = [_Trainee(sae_cfg, cfg, run, first_ND) for sae_cfg, run in open_runs]
     began = saved_at = time.perf_counter()
@@ -228,8 +240,9 @@ def _train(
                 trainee.save_state()
             saved_at = time.perf_counter()
     bar.close()
-    stream = store.stream(cfg.batch_size, seed_for(cfg.seed, "calibration"))
-    n_batches = max(1, min(cfg.n_calibration // cfg.batch_size, stream.batches_per_pass))
+    stream = source.stream(cfg.batch_size, seed_for(cfg.seed, "calibration"))
+    n_batches = max(1, cfg.n_calibration // cfg.batch_size)
+    n_batches = min(n_batches, stream.batches_per_pass or n_batches)
     batches = [stream.batch(number).to(device) for number in range(n_batches)]
     steps = {"steps": cfg.n_steps - start, "n_steps": cfg.n_steps}
     for trainee in trainees:
