@@ -51,8 +51,8 @@ def _annotate(argv: Sequence[str]) -> Path:
 
 @verb(
     "tournament",
-    "Rate players in Elo: all meet all.",
-    "random search:depth=1,temperature=8 search:depth=1,temperature=1 --n-games 40 --workers 2",
+    "Rate players in Elo, by a round-robin.",
+    "random search:depth=1,temperature=8 search:depth=1,temperature=1 --game chess --n-games 40 --workers 2",
 )
 def _tournament(argv: Sequence[str]) -> Path:
     from boardgame_sae.players.tournament import Standings, TournamentConfig, tournament_run
