@@ -10,13 +10,14 @@ for its next batch; any number of SAEs share one pass.
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from boardgame_sae.activations.hook_points import hook_width
-from boardgame_sae.activations.store import harvest
+from boardgame_sae.activations.store import ActivationStore, harvest
 from boardgame_sae.config import content_hash, seed_for
 from boardgame_sae.model.game_model import GameModel
 from boardgame_sae.transcripts.corpus import Corpus
@@ -130,3 +131,7 @@ class FreshStream:
             order = np.random.default_rng(seed_for(self.seed, "rows", number)).permutation(len(rows_ND))
             self._loaded = number, torch.from_numpy(rows_ND[order])
         return self._loaded[1][place * self.batch_size : (place + 1) * self.batch_size]
+
+
+ActivationSource: TypeAlias = ActivationStore | FreshActivations
+"""What SAEs train on: activations from disk, or of games played for the purpose."""

@@ -1,4 +1,4 @@
-"""Sets of squares as 64-bit integers, for compiled code: one machine instruction each. And the games' generator."""
+"""Sets of squares as 64-bit integers, for compiled code: one machine instruction each."""
 
 from collections.abc import Callable
 from typing import Any, TypeAlias
@@ -13,8 +13,6 @@ Bool: TypeAlias = bool | np.bool_
 """What compiled code takes for numbers and truths: Python's or numpy's."""
 
 ZERO, ONE = np.uint64(0), np.uint64(1)
-GOLDEN, MIX_1, MIX_2 = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)
-S11, S27, S30, S31, S32 = np.uint64(11), np.uint64(27), np.uint64(30), np.uint64(31), np.uint64(32)
 
 
 def _instruction(emit: Callable[[Any, Any, Any], Any]) -> Any:
@@ -61,30 +59,3 @@ def highest(bits: Squares) -> int:
 def bit(square: Int) -> Squares:
     """The set of one square."""
     return ONE << np.uint64(square)
-
-
-@njit(cache=True, forceinline=True)
-def mix(bits: np.uint64) -> np.uint64:
-    """The finaliser of SplitMix64: every bit in moves every bit out."""
-    bits = (bits ^ (bits >> S30)) * MIX_1
-    bits = (bits ^ (bits >> S27)) * MIX_2
-    return bits ^ (bits >> S31)
-
-
-@njit(cache=True, forceinline=True)
-def draw(word: np.uint64) -> tuple[np.uint64, np.uint64]:
-    """Next word and random bits of SplitMix64."""
-    word = word + GOLDEN
-    return word, mix(word)
-
-
-@njit(cache=True, forceinline=True)
-def below(bits: np.uint64, n: Int) -> Int:
-    """A number 0..n-1 from random bits."""
-    return np.int64(((bits >> S32) * np.uint64(n)) >> S32)
-
-
-@njit(cache=True, forceinline=True)
-def fraction(bits: np.uint64) -> np.float64:
-    """A number in [0, 1) from random bits."""
-    return np.float64(bits >> S11) * 2.0**-53

@@ -5,30 +5,35 @@ Shared code never asks which game it has. A new game is a subclass of `Game` and
 
 import itertools
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, Literal
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
-from boardgame_sae.config import spec_of
+from boardgame_sae.config import ConfigError, spec_of
+from boardgame_sae.games.board_svg import DiscStyle, draw_discs
 from boardgame_sae.games.property import BoardProperty, properties_of, property_of
 from boardgame_sae.games.random_bits import SplitMix64
-from boardgame_sae.games.record import Boards, IllegalMove, MoveRecord
+from boardgame_sae.games.record import PLAYER_COLUMNS, Boards, Column, IllegalMove, MoveRecord
 
 PHASES = ("opening", "middle", "end")
 """Parts of a game, in order."""
 MAX_TRIES = 1000
-"""Games that `play_games` throws away, for one kept, before it gives up."""
+"""Games that `play_games` plays for each one it keeps, before it gives up."""
 
 
 class Game(ABC):
-    """The rules of a game. Positions are immutable; a move is a small integer code that the game defines."""
+    """The rules of a game. Positions are immutable and know their `ply`; a move is a small integer code.
+
+    Unless a game says otherwise, a move's code is its place in the alphabet, players take turns, and the board is drawn
+    with discs.
+    """
 
     name: str
     """The name that `load_game` takes."""
-    options: Mapping[str, Any]
+    options: Mapping[str, Any] = {}
     """`load_game(game.name, **game.options)` gives this game again. Options as by default are left out."""
-    family: ClassVar[str]
+    family: str
     """Games of a family share their properties."""
     shape: tuple[int, int]
     """(rows, columns)."""
@@ -46,21 +51,27 @@ class Game(ABC):
     """Characters of the longest written move, with the one that ends it where the notation has one."""
     move_end: str = ""
     """The characters that end a written move; none where every move has `max_written` characters."""
-    default_tokenization: Literal["move", "char"] = "move"
-    """How a corpus is tokenized unless it says: one token a move, or one a character."""
+    default_tokenization: str = "move"
+    """How a corpus is tokenized unless its config says: a name that `transcripts.tokenization` knows."""
     text_start: str = ""
     """The character that begins every text, where the notation has one: then games may share a row."""
     places: Mapping[str, str] = {}
     """Places in a text where boards may be read, beside the end of each ply: the character that marks each, by name."""
     default_place: str = "ply"
     """Where boards are read from a text unless something else is asked for: `ply`, or one of `places`."""
+    columns: Mapping[str, Column] = PLAYER_COLUMNS
+    """What a corpus of it may keep of each game beside its moves, by name."""
     about: tuple[str, ...] = ()
-    """Columns of a corpus's games that `boards` makes use of, where the corpus has them; `evaluation` is none of them,
-    but what an engine thinks of each position."""
+    """The columns that `boards` uses, where the corpus has them."""
     board_property: str
     """The property that says what stands on every square: what is probed unless something else is asked for."""
     scored_properties: tuple[str, ...]
     """Properties an SAE is scored on; the first is the headline."""
+    n_sample_games: int = 30
+    """Random games that the contract tests play: enough for every property to be true somewhere, but those that need
+    a column."""
+    disc_style: DiscStyle = DiscStyle()
+    """How the board is drawn, unless the game has a picture of its own."""
     first_row_on_top: bool = True
     """Whether boards are drawn with the first row on top; else it is at the bottom."""
     glyphs: Mapping[str, str] = {}
@@ -73,59 +84,26 @@ class Game(ABC):
 
     @abstractmethod
     def legal_moves(self, position: Any) -> list[int]:
-        """Codes of the moves that the player to move has, rising; none when the rules leave none."""
+        """Codes of the moves that the player to move has, ascending; none when the rules leave none."""
 
     @abstractmethod
     def play(self, position: Any, move: int) -> Any:
         """The position after a legal move (legality is not checked)."""
 
     @abstractmethod
-    def mover(self, position: Any) -> bool:
-        """Whether the player to move is the one who began."""
-
-    @abstractmethod
     def evaluate(self, position: Any) -> int:
         """Material of the player to move minus the other's."""
 
     @abstractmethod
-    def move_text(self, position: Any, move: int) -> str:
-        """A move as written in this game's notation."""
-
-    @abstractmethod
-    def parse_move(self, position: Any, text: str) -> int:
-        """The code of a written move. Raises ValueError when the text is no move of this game."""
-
-    @abstractmethod
-    def split(self, text: str) -> list[str]:
-        """A game's text cut into moves."""
-
-    @abstractmethod
     def cells(self, position: Any) -> str:
-        """The board as one character a square, row by row."""
-
-    @abstractmethod
-    def picture(
-        self,
-        position: Any,
-        *,
-        marks: Mapping[int, str] | None = None,
-        heat: np.ndarray | None = None,
-        last: int | None = None,
-        size: int = 240,
-    ) -> str:
-        """The board as SVG.
-
-        marks: short texts on squares. heat: floats of the board's shape, laid over it in colour (positive warm,
-        negative cold). last: square of the last move, by default the position's own. size: width in pixels.
-        Raises ValueError when `heat` has not the board's shape.
-        """
+        """The board as one character per square, row by row; `.` is an empty one."""
 
     @abstractmethod
     def boards(self, record: MoveRecord, about: Mapping[str, np.ndarray] | None = None) -> Boards:
         """Every position of every game. Raises IllegalMove at the first move that the rules forbid.
 
-        about: what is known of the games, arrays (n_games,) by names of `Game.about`; any of them may be missing.
-        `evaluation` has an entry a row: centipawns for the player to move, or UNKNOWN_EVALUATION.
+        about: what is known of the games by names of `Game.about`, any of which may be missing: arrays (n_games,), of
+        a column per position (n_rows,).
         """
 
     @abstractmethod
@@ -134,15 +112,79 @@ class Game(ABC):
 
     @abstractmethod
     def outcomes(self, record: MoveRecord) -> dict[str, np.ndarray]:
-        """What the game says of each game's end, for the corpus: arrays (n_games,) by name."""
+        """What the rules say of each game's end: arrays (n_games,) by name, each one of `columns`."""
 
     @property
     def spec(self) -> str:
         """Name and options as one text that `load_game` takes: `othello`, `othello:passes=explicit`."""
         return spec_of(self.name, self.options)
 
+    def mover(self, position: Any) -> bool:
+        """Whether the player to move is the one who began."""
+        return position.ply % 2 == 0
+
+    def move_text(self, position: Any, move: int) -> str:  # noqa: ARG002
+        """A move as written in this game's notation."""
+        return self.alphabet[move]
+
+    def parse_move(self, position: Any, text: str) -> int:  # noqa: ARG002
+        """The code of a written move. Raises ValueError when the text is no move of this game."""
+        if text not in self.alphabet[1:]:
+            raise ValueError(f"{self.name}: {text!r} is no move; moves are written like {self.alphabet[1]!r}")
+        return self.alphabet.index(text)
+
+    def split(self, text: str) -> list[str]:
+        """A game's text cut into moves: of `max_written` characters each, with spaces between them or not."""
+        n = self.max_written
+        return [part[i : i + n] for part in text.lower().split() for i in range(0, len(part), n)]
+
+    def rings(self, position: Any) -> Sequence[int]:  # noqa: ARG002
+        """Squares that the picture rings; none unless the game says which."""
+        return ()
+
+    def last_square(self, position: Any) -> int:  # noqa: ARG002
+        """The square that the last move ended on, -1 where none is to be shown."""
+        return -1
+
+    def picture(
+        self,
+        position: Any | None,
+        *,
+        marks: Mapping[int, str] | None = None,
+        heat: np.ndarray | None = None,
+        scale: float | None = None,
+        last: int | None = None,
+        size: int = 240,
+    ) -> str:
+        """The board as SVG; of no position (None) an empty board.
+
+        marks: short texts on squares. heat: floats of the board's shape, laid over it in colour (positive warm,
+        negative cold), opaque at `scale`, by default the largest magnitude. last: square of the last move, by default
+        `last_square`; -1 marks none. size: width in pixels.
+        Raises ValueError when `heat` does not have the board's shape.
+        """
+        cells, rings, played = "." * len(self.squares), (), -1
+        if position is not None:
+            cells, rings, played = self.cells(position), self.rings(position), self.last_square(position)
+        shown: dict[str, Any] = {"marks": marks, "heat": heat, "scale": scale, "size": size}
+        shown |= {"rings": rings, "last": played if last is None else last, "first_row_on_top": self.first_row_on_top}
+        return draw_discs(cells, self.shape[1], self.disc_style, **shown)
+
+    def results(self, record: MoveRecord) -> np.ndarray:
+        """Results by the board, as `Result` numbers them; int8 (n_games,).
+
+        Raises ConfigError when the game's outcomes do not say who won.
+        """
+        outcomes = self.outcomes(record)
+        if "result" not in outcomes:
+            raise ConfigError(f"game {self.name}: its outcomes do not say who won; play a game whose outcomes do")
+        return outcomes["result"]
+
     def published_size(self, name: str) -> int:
-        """How many classes the published code divides a property's coverage by; by default as many as it has."""
+        """How many classes the published code divides a property's coverage by; by default as many as it has.
+
+        Raises ValueError when there is no property of that name.
+        """
         return self.property(name).size
 
     def prompt_length(self, piece: str) -> int:  # noqa: ARG002
@@ -169,6 +211,19 @@ class Game(ABC):
         """Whether `play_games` keeps a game that ended so; otherwise it plays another."""
         return self.is_over(position)
 
+    def positions(self, moves: Iterable[int]) -> Iterator[Any]:
+        """The positions of a game of legal moves, given by their codes; the start first."""
+        position = self.start()
+        yield position
+        for move in moves:
+            position = self.play(position, move)
+            yield position
+
+    def position_after(self, moves: Iterable[int]) -> Any:
+        """The position after some legal moves, given by their codes."""
+        *_, position = self.positions(moves)
+        return position
+
     def replay(self, text: str) -> list[Any]:
         """The n_plies + 1 positions of a written game, the start first. Raises IllegalMove."""
         return self._walk(text)[1]
@@ -184,11 +239,7 @@ class Game(ABC):
 
     def pieces(self, moves: Sequence[int]) -> list[str]:
         """The text of a game cut at the end of each ply: joined, it is the game's text."""
-        position, pieces = self.start(), []
-        for move in moves:
-            pieces.append(self.move_text(position, move))
-            position = self.play(position, move)
-        return pieces
+        return [self.move_text(*place) for place in zip(self.positions(moves), moves, strict=False)]
 
     def characters(self, record: MoveRecord) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """The games as text: (chars uint8, plies uint16, offsets int64 (n_games + 1)), all games one after another.
@@ -205,10 +256,8 @@ class Game(ABC):
         return np.frombuffer(text.encode("ascii"), np.uint8), np.asarray(plies, np.uint16), offsets
 
     def move_tokens(self, record: MoveRecord) -> np.ndarray:
-        """The games with one token a move: ids into `alphabet` (uint8, or uint16 if that is too small), flat."""
-        ids = {token: i for i, token in enumerate(self.alphabet)}
-        tokens = [ids[piece] for moves in record for piece in self.pieces(moves.tolist())]
-        return np.asarray(tokens, np.uint8 if len(ids) <= 256 else np.uint16)
+        """The games with one token per move: ids into `alphabet` (uint8, or uint16 if that is too small), flat."""
+        return record.moves_M.astype(np.uint8 if len(self.alphabet) <= 256 else np.uint16)
 
     def perft(self, depth: int) -> int:
         """How many sequences of `depth` plies the rules allow from the start: the usual check of a rules engine."""
@@ -224,10 +273,11 @@ class Game(ABC):
         """Epsilon-greedy games, one for each seed (uint64); the same seed always gives the same game.
 
         epsilons: of the player who begins and of the other. With probability epsilon a move is uniform over the
-        legal ones, else uniform over those that leave the mover the greatest `evaluate`. (1, 1) is random play.
+        legal ones, else uniform over those that leave the mover the highest `evaluate`. (1, 1) is random play.
         Draws of `SplitMix64(seed)`: none where only one move is legal; else one if epsilon < 1 (the top 53 bits, as a
         fraction, below epsilon: random), then one that picks candidate `(top 32 bits * candidates) >> 32`, candidates
-        rising by code. A game that the rules do not keep is followed by another from the same generator.
+        in ascending order of their codes. A game that the rules do not keep is followed by another from the same
+        generator.
         Raises RuntimeError when MAX_TRIES games in a row are not kept.
         """
         return MoveRecord.of([self._play_game(SplitMix64(int(seed)), epsilons) for seed in seeds_B])
@@ -237,7 +287,7 @@ class Game(ABC):
         return properties_of(self, level)
 
     def property(self, name: str) -> BoardProperty:
-        """One property. Raises ValueError, with the closest names, when there is none of that name."""
+        """One property. Raises ValueError, with the closest name, when there is none of that name."""
         return property_of(self, name)
 
     def property_labels(self, boards: Boards, names: Sequence[str]) -> dict[str, np.ndarray]:
@@ -282,11 +332,11 @@ class Game(ABC):
         if len(legal) == 1:
             return legal[0]
         epsilon = epsilons[0 if self.mover(position) else 1]
-        if epsilon < 1 and (random.draw() >> 11) * 2.0**-53 >= epsilon:
+        if epsilon < 1 and random.fraction() >= epsilon:
             values = [self._value(position, move) for move in legal]
             best = max(values)
             legal = [move for move, value in zip(legal, values, strict=True) if value == best]
-        return legal[((random.draw() >> 32) * len(legal)) >> 32]
+        return legal[random.below(len(legal))]
 
     def _value(self, position: Any, move: int) -> int:
         """`evaluate` after a move, for the player who made it."""

@@ -8,19 +8,42 @@ A property is a function of a batch of boards. The decorator registers it; a gam
         return game.unpack(boards.legal_N)
 """
 
-import difflib
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal, Protocol
 
 import numpy as np
 
-if TYPE_CHECKING:
-    from boardgame_sae.games.game import Boards, Game
+from boardgame_sae.games.record import Boards
+from boardgame_sae.registry import Registry
 
 Level = Literal["low", "high"]
 LEVELS = ("low", "high")
+
+
+class HasBoard(Protocol):
+    """What a property asks of its game."""
+
+    @property
+    def name(self) -> str:
+        """The game's name, for messages."""
+        ...
+
+    @property
+    def family(self) -> str:
+        """The family whose properties it shares."""
+        ...
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(rows, columns)."""
+        ...
+
+    @property
+    def squares(self) -> tuple[str, ...]:
+        """Names of the squares, row by row."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -31,17 +54,17 @@ class BoardProperty:
     meaning: str
     """The first line of the function's docstring."""
     shape: tuple[int, ...]
-    """Shape of one position's labels. The board's axes come first where there is one label a square or more."""
+    """Shape of one position's labels. The board's axes come first where each square has one label or more."""
     classes: tuple[str, ...]
-    """Names along the axes that follow the board's, flattened; empty where a square (or a position) has one label."""
+    """Names along the axes that follow the board's, flattened; empty where each square (or position) has one label."""
     level: Level
     """`low`: what stands on a square. `high`: what follows from the rules."""
-    game: "Game" = field(repr=False)
+    game: HasBoard = field(repr=False)
     function: Callable[[Any, Any], np.ndarray] = field(repr=False)
     prefix: str = ""
     """A word put before the class names in `labels`, where they do not speak for themselves."""
     needs: str = ""
-    """The column of games that the corpus must have for it; where that does not tell, no class is true."""
+    """The column that the corpus must have for it; where its value is unknown, no class is true."""
     source: str = ""
     """How a corpus comes by what the property needs, as advice."""
     exclusive: bool | None = None
@@ -54,7 +77,7 @@ class BoardProperty:
 
     @property
     def size(self) -> int:
-        """Labels a position, flattened."""
+        """Labels per position, flattened."""
         return math.prod(self.shape)
 
     @property
@@ -65,7 +88,7 @@ class BoardProperty:
             return endings
         return [f"{square} {ending}" for square in self.game.squares for ending in endings]
 
-    def evaluate(self, boards: "Boards") -> np.ndarray:
+    def evaluate(self, boards: Boards) -> np.ndarray:
         """The labels of a batch of boards: bool (len(boards), *shape)."""
         return self.function(self.game, boards)
 
@@ -76,14 +99,14 @@ class _Definition:
 
     function: Callable[[Any, Any], np.ndarray]
     level: Level
-    classes: Callable[["Game"], tuple[str, ...]]
-    shape: Callable[["Game"], tuple[int, ...]] | None
+    classes: Callable[[HasBoard], tuple[str, ...]]
+    shape: Callable[[HasBoard], tuple[int, ...]] | None
     prefix: str
     needs: str
     source: str
     exclusive: bool | None
 
-    def bind(self, game: "Game", name: str) -> BoardProperty:
+    def bind(self, game: HasBoard, name: str) -> BoardProperty:
         classes = self.classes(game)
         shape = self.shape(game) if self.shape else (*game.shape, len(classes)) if classes else game.shape
         meaning = (self.function.__doc__ or name).strip().splitlines()[0]
@@ -91,7 +114,8 @@ class _Definition:
         return BoardProperty(name, meaning, tuple(shape), classes, *own)
 
 
-_DEFINITIONS: dict[str, dict[str, _Definition]] = {}
+_FAMILIES: dict[str, Registry[_Definition]] = {}
+"""The properties of each family; the modules that register them are those of `games`, which its registry imports."""
 
 
 def board_property(
@@ -99,8 +123,8 @@ def board_property(
     family: str,
     name: str,
     level: Level,
-    classes: tuple[str, ...] | Callable[["Game"], tuple[str, ...]] = (),
-    shape: Callable[["Game"], tuple[int, ...]] | None = None,
+    classes: tuple[str, ...] | Callable[[HasBoard], tuple[str, ...]] = (),
+    shape: Callable[[HasBoard], tuple[int, ...]] | None = None,
     prefix: str = "",
     needs: str = "",
     source: str = "",
@@ -109,43 +133,41 @@ def board_property(
     """Register a function `(game, boards) -> bool (len(boards), *shape)` as a property of every game of a family.
 
     shape: by default the board's, and a last axis for the classes if there are any.
-    classes: names, or a function of the game that gives them. needs: the column of games that the corpus must have for
-    it; source: how it comes by that. exclusive: whether at most one class of a square (or of the position) is true.
+    classes: names, or a function of the game that gives them. needs: the column that the corpus must have for it;
+    source: how the corpus comes by that. exclusive: whether at most one class of a square (or the position) is true.
     Raises ValueError when the family already has a property of that name, or the level is not `low` or `high`.
     """
     _check_level(level)
 
-    def named(game: "Game") -> tuple[str, ...]:
+    def named(game: HasBoard) -> tuple[str, ...]:
         return classes(game) if callable(classes) else classes
 
     def add(function: Callable[[Any, Any], np.ndarray]) -> Callable[[Any, Any], np.ndarray]:
-        known = _DEFINITIONS.setdefault(family, {})
-        if name in known:
-            raise ValueError(f"the {family} family already has a property {name!r}; choose another name")
-        known[name] = _Definition(function, level, named, shape, prefix, needs, source, exclusive)
+        known = _FAMILIES.setdefault(family, Registry(f"{family} property"))
+        known.add(name, _Definition(function, level, named, shape, prefix, needs, source, exclusive))
         return function
 
     return add
 
 
-def properties_of(game: "Game", level: str | None = None) -> tuple[BoardProperty, ...]:
+def properties_of(game: HasBoard, level: str | None = None) -> tuple[BoardProperty, ...]:
     """The properties registered for a game's family, bound to it, in order of registration.
 
     Raises ValueError when the level is neither None, `low` nor `high`.
     """
     if level is not None:
         _check_level(level)
-    known = _DEFINITIONS.get(game.family, {})
-    return tuple(made.bind(game, name) for name, made in known.items() if level in (None, made.level))
+    definitions = _definitions(game).all().items()
+    return tuple(definition.bind(game, name) for name, definition in definitions if level in (None, definition.level))
 
 
-def property_of(game: "Game", name: str) -> BoardProperty:
-    """One property of a game by name. Raises ValueError, with the closest names, when it has none of that name."""
-    known = _DEFINITIONS.get(game.family, {})
-    if name not in known:
-        close = difflib.get_close_matches(name, known) or list(known)
-        raise ValueError(f"{game.name} has no property {name!r}; did you mean {', '.join(close)}?")
-    return known[name].bind(game, name)
+def property_of(game: HasBoard, name: str) -> BoardProperty:
+    """One property of a game by name. Raises ValueError, with the closest name, when it has none of that name."""
+    return _definitions(game).find(name, f"{game.name}: ").bind(game, name)
+
+
+def _definitions(game: HasBoard) -> Registry[_Definition]:
+    return _FAMILIES.get(game.family, Registry(f"{game.family} property"))
 
 
 def _check_level(level: str) -> None:

@@ -1,14 +1,54 @@
-"""What games are stored and computed as: the moves of many games, and all their positions, as arrays."""
+"""What games are stored and computed as: the moves of many games, their columns, and all their positions, as arrays."""
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
+from enum import IntEnum
+from types import MappingProxyType
 from typing import Any, Self
 
 import numpy as np
 
 UNKNOWN_EVALUATION = -(1 << 15)
 """Centipawns of a position that nobody evaluated."""
+N_SKILLS = 6
+"""Bins of playing strength, as published."""
+
+
+@dataclass(frozen=True)
+class Column:
+    """What a corpus may keep of each game beside its moves."""
+
+    dtype: str
+    """How it is stored, in numpy's words."""
+    meaning: str
+    per_position: bool = False
+    """It has an entry for each position, not for each game, and is kept beside the corpus: evaluations."""
+
+
+PLAYER_COLUMNS: Mapping[str, Column] = MappingProxyType(
+    {
+        f"{name}_{side}": Column(dtype, f"{meaning} of the {side} player")
+        for name, dtype, meaning in (
+            ("temperature", "float32", "temperature in pawns, NaN where there is none,"),
+            ("rating", "float32", "strength on the players' own scale, NaN where it is unknown,"),
+            ("skill", "int8", f"bin of the rating, 0 the weakest of {N_SKILLS}, -1 where it is unknown,"),
+        )
+        for side in ("first", "second")
+    }
+)
+"""What is known of the players of any game. `first` is the player who begins."""
+RESULT_COLUMN = Column("int8", "a `Result`: 1 the player who begins won, 0 drawn, -1 the other won, 2 unfinished")
+
+
+class Result(IntEnum):
+    """How a game ended for the player who begins."""
+
+    WON = 1
+    DRAWN = 0
+    LOST = -1
+    UNFINISHED = 2
+    """Nobody has won yet, or nobody knows who did."""
 
 
 class IllegalMove(ValueError):  # noqa: N818 - it is what happened, as in python-chess
@@ -46,7 +86,7 @@ class MoveRecord:
             raise ValueError(f"the offsets of {len(self.moves_M)} moves must rise from 0 to {len(self.moves_M)}")
 
     @classmethod
-    def of(cls, games: Sequence[Sequence[int]]) -> Self:
+    def of(cls, games: Sequence[Sequence[int] | np.ndarray]) -> Self:
         """A record of games given as lists of move codes."""
         offsets = np.cumsum([0, *map(len, games)], dtype=np.int64)
         moves = [np.asarray(moves, np.uint16) for moves in games]
@@ -89,9 +129,9 @@ class MoveRecord:
 
 @dataclass(frozen=True, eq=False)
 class Boards:
-    """The positions of many games as arrays: n_plies + 1 rows a game, the start first. Games add their own arrays.
+    """The positions of many games as arrays: n_plies + 1 rows per game, the start first. Games add their own arrays.
 
-    Arrays named `..._N` have one entry a row. `boards[rows]` picks rows (numbers, a slice or a mask).
+    Arrays named `..._N` have one entry per row. `boards[rows]` picks rows (numbers, a slice or a mask).
     """
 
     mover_N: np.ndarray
@@ -108,8 +148,15 @@ class Boards:
 
     def __getitem__(self, rows: slice | np.ndarray | Sequence[int]) -> Self:
         chosen = np.arange(len(self))[rows]
-        picked = {each.name: getattr(self, each.name)[chosen] for each in fields(self) if each.name.endswith("_N")}
-        return replace(self, offsets=None, **picked)
+        arrays = [field.name for field in fields(self) if field.name.endswith("_N")]
+        return replace(self, offsets=None, **{name: getattr(self, name)[chosen] for name in arrays})
+
+    @property
+    def ends(self) -> Self:
+        """The last position of each game. Raises ValueError when rows have been picked."""
+        if self.offsets is None:
+            raise ValueError("rows have been picked from these boards; find ends in the whole batch")
+        return self[self.offsets[1:] + np.arange(len(self.offsets) - 1)]
 
     def rows(self, game: int | np.ndarray, ply: int | np.ndarray) -> Any:
         """The row of a game after a number of plies (both may be arrays).
@@ -123,3 +170,13 @@ class Boards:
         if ((ply < 0) | (ply > np.diff(self.offsets)[game])).any():
             raise IndexError("a game has no such ply")
         return (self.offsets[game] + game + ply)[()]
+
+
+@dataclass(frozen=True, eq=False)
+class DiscBoards(Boards):
+    """A batch of positions of which all that counts is whose disc stands where: sets of squares, uint64."""
+
+    mine_N: np.ndarray
+    """Discs of the player to move."""
+    yours_N: np.ndarray
+    """Discs of the other player."""

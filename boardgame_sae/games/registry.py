@@ -1,6 +1,5 @@
 """The games by name. Every module of this folder, and of the folders in it, registers its own."""
 
-import difflib
 import inspect
 from collections.abc import Callable
 from typing import Any
@@ -29,22 +28,20 @@ def games() -> tuple[str, ...]:
 def load_game(spec: str, **options: Any) -> Game:
     """A game by name, with options if any: `load_game("othello:passes=explicit")`, or as keywords, which win.
 
-    Raises ValueError, naming the text, for an unknown name (with the closest ones) or an option it does not take.
+    Raises ConfigError for an unknown name (with the closest one), ValueError for an option that the game does not take;
+    both name the text.
     """
     name, given = parse_spec(spec, "game")
-    factories = _FACTORIES.all()
-    if name not in factories:
-        close = difflib.get_close_matches(name, factories) or games()
-        raise ValueError(f"no game {spec!r}; did you mean {', '.join(close)}?")
+    factory = _FACTORIES.find(name)
     options = {**given, **options}
     try:
-        inspect.signature(factories[name]).bind(**options)
+        inspect.signature(factory).bind(**options)
     except TypeError as error:
         raise ValueError(f"the game {spec} does not take these options: {error}") from None
     key = (name, tuple(sorted(options.items())))
     if key not in _LOADED:
         try:
-            _LOADED[key] = factories[name](**options)
+            _LOADED[key] = factory(**options)
         except ValueError as error:
             raise ValueError(f"game {spec_of(name, options)!r}: {error}") from error
     return _LOADED[key]

@@ -16,7 +16,7 @@ from boardgame_sae.files import RunError, read_json, write_json, writing
 from boardgame_sae.games import Game, load_game
 from boardgame_sae.model.exchange.exporters import to_hugging_face, to_transformer_lens
 from boardgame_sae.model.gpt import GPT, GPTConfig
-from boardgame_sae.transcripts.corpus import tokenize
+from boardgame_sae.transcripts.tokenization import Tokenizer, find_tokenizer
 
 WEIGHTS_FILE, CARD_FILE = "model.safetensors", "cfg.json"
 
@@ -57,8 +57,13 @@ class GameModel:
 
     @property
     def tokenization(self) -> str:
-        """`move` or `char`."""
+        """The name of its tokenization: `move`, `char`."""
         return self.card["tokenization"]
+
+    @cached_property
+    def tokenizer(self) -> Tokenizer:
+        """What makes the tokens it reads. Raises ConfigError when nothing of that name is registered."""
+        return find_tokenizer(self.tokenization)
 
     @property
     def hash(self) -> str:
@@ -98,8 +103,8 @@ class GameModel:
 
     def encode(self, text: str) -> Tensor:
         """Token ids (1, L) of one game's text. Raises IllegalMove when the game cannot be played."""
-        tokens, _, _ = tokenize(self.game, self.game.record([text]), self.tokenization)
-        return torch.from_numpy(tokens.astype("int64"))[None].to(self.gpt.device)
+        tokens = self.tokenizer.encode(self.game, self.game.record([text]))
+        return torch.from_numpy(tokens.ids.astype("int64"))[None].to(self.gpt.device)
 
     def to_transformer_lens(self) -> Any:
         """The same model in TransformerLens: HookedTransformer on version 3, TransformerBridge on 4."""

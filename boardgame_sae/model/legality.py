@@ -5,7 +5,7 @@ its next move there, once greedily and once by drawing, and the game judges what
 """
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -15,7 +15,6 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from boardgame_sae.config import config, seed_for
-from boardgame_sae.games import Game
 from boardgame_sae.model.game_model import GameModel
 from boardgame_sae.model.sampling import STOPPED, Reading, games_a_pass
 from boardgame_sae.resampling import bootstrap_interval
@@ -104,7 +103,7 @@ def legality(
     if len(games_B) == 0:
         raise ValueError(f"{corpus.path}: no {split} games; generate more, or with a larger {split}_fraction")
     ask, size = _ask_for_moves, batch_size
-    if corpus.tokenization == "char":
+    if not corpus.tokenizer.is_whole_move:
         n_plies = min(int(corpus.record(games_B).lengths.max()), positions_a_game or corpus.game.max_plies)
         room = games_a_pass(model.gpt, model.gpt.cfg.n_ctx, n_plies, corpus.game.max_written)
         ask, size = _ask_for_text, min(room, batch_size)
@@ -119,7 +118,7 @@ def legality(
 def _summary(found: _Found, corpus: Corpus, seed: int, n_games: int, split: str) -> Legality:
     hit_N = torch.tensor([kind == "legal" for kind in found.greedy_N])
     ply_N, phase_N = np.asarray(found.ply_N), np.asarray(found.phase_N)
-    kinds = KINDS if corpus.tokenization == "char" else ("legal", "illegal")
+    kinds = ("legal", "illegal") if corpus.tokenizer.is_whole_move else KINDS
     sampled = dict(zip(KINDS, torch.cat(found.sampled_NC).double().mean(0).tolist(), strict=True))
     losses_M = torch.cat(found.losses_M).double()
     by_ply = [hit_N[ply_N == ply] for ply in sorted(found.plies)]
@@ -132,7 +131,7 @@ def _summary(found: _Found, corpus: Corpus, seed: int, n_games: int, split: str)
             "sampled": {kind: sampled[kind] for kind in kinds},
         },
         loss=float(losses_M.mean()),
-        loss_floor=found.floor / len(losses_M) if _random_play(corpus) else None,
+        loss_floor=found.floor / len(losses_M) if corpus.is_random_play else None,
         legal_rate_ply=tuple(round(_rate(hits), 6) if len(hits) else None for hits in by_ply),
         legal_rate_phase={phase: _rate(hit_N[phase_N == phase]) for phase in dict.fromkeys(found.phase_N)},
         n_positions=len(hit_N),
@@ -171,15 +170,6 @@ class _Draws(NamedTuple):
         return np.random.default_rng(seed_for(self.seed, "moves", game)).random((n_positions, n_tokens))
 
 
-def _positions(game: Game, moves_M: np.ndarray) -> Iterator[Any]:
-    """The positions of a game, the start first."""
-    position = game.start()
-    yield position
-    for move in moves_M.tolist():
-        position = game.play(position, move)
-        yield position
-
-
 def _token_losses(logits_BLV: Tensor, tokens_BL: np.ndarray, plies_BL: np.ndarray) -> Tensor:
     """The cross-entropy (M,) of each token after the first of its row."""
     targets_BL, counted_BL = torch.from_numpy(tokens_BL[:, 1:]), torch.from_numpy(plies_BL[:, 1:] >= 0)
@@ -201,7 +191,7 @@ def _ask_for_moves(model: GameModel, corpus: Corpus, games_B: np.ndarray, draws:
         chosen = draws.spread(game, int(counted_BL[row].sum()))
         asked_BL[row, chosen] = True
         plies = plies_BL[row, chosen].tolist()
-        positions = list(itertools.islice(_positions(corpus.game, moves_M), max(plies, default=0) + 1))
+        positions = list(itertools.islice(corpus.game.positions(moves_M.tolist()), max(plies, default=0) + 1))
         found.add(game, plies, [corpus.game.phase(positions[ply]) for ply in plies])
     asked, legal_BLV = torch.from_numpy(asked_BL), torch.from_numpy(legal_BLV)
     hit_N = legal_BLV.gather(-1, logits_BLV.argmax(-1, keepdim=True))[..., 0][asked]
@@ -219,8 +209,8 @@ def _ask_for_text(model: GameModel, corpus: Corpus, games_B: np.ndarray, draws: 
     row_N, start_N, positions, uniform_NT = [], [], [], []
     for row, (number, moves_M) in enumerate(zip(games_B.tolist(), corpus.record(games_B), strict=True)):
         prompts = _prompts(corpus, tokens_BL[row], plies_BL[row])[: len(moves_M)]
-        before = list(itertools.islice(_positions(game, moves_M), len(prompts)))
-        if _random_play(corpus):
+        before = list(itertools.islice(game.positions(moves_M.tolist()), len(prompts)))
+        if corpus.is_random_play:
             n_whole = len(moves_M) if whole_B[row] else int(plies_BL[row].max())
             counts = [len(game.legal_moves(before[ply])) for ply in range(n_whole) if prompts[ply] > 0]
             found.floor += float(np.log(counts).sum())
@@ -257,10 +247,6 @@ def _judged(corpus: Corpus, positions: Sequence[Any], ids_NT: Tensor, stop_ids: 
     silent = {STOPPED, *stop_ids}
     texts = ["".join(corpus.alphabet[i] for i in ids if i not in silent) for ids in ids_NT.tolist()]
     return [corpus.game.judge(position, text) for position, text in zip(positions, texts, strict=True)]
-
-
-def _random_play(corpus: Corpus) -> bool:
-    return set(corpus.config.get("players", ())) == {"random"}
 
 
 def continuations(

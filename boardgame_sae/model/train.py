@@ -26,7 +26,7 @@ from boardgame_sae.runs import Run, pack_state, progress, unpack_state
 from boardgame_sae.transcripts.corpus import SPLITS, Corpus
 
 MEASURED_PLIES = 12
-"""Plies of a game at which a character GPT writes its own move, when its legality is measured."""
+"""Plies of a game at which a GPT writes a move, where a token is not a whole one, when its legality is measured."""
 ABSENT = -100
 """The target, to torch, of a prediction that does not count."""
 
@@ -278,9 +278,9 @@ def train_gpt_run(
 
 def check_expected(corpus: Corpus) -> None:
     """Raises ConfigError unless every legal continuation of the corpus's games was equally likely."""
-    if corpus.tokenization != "move" or set(corpus.config["players"]) != {"random"}:
+    if not corpus.tokenizer.is_whole_move or not corpus.is_random_play:
         raise ConfigError(
-            f"{corpus.path}: targets 'expected' need random players and one token a move; use targets 'sampled'"
+            f"{corpus.path}: targets 'expected' need random players and one token per move; use targets 'sampled'"
         )
 
 
@@ -290,7 +290,7 @@ def _finish(training: Training, run: Run) -> None:
     model = GameModel(training.gpt.eval(), model_card(corpus, training.cfg, run.hash))
     model.save(run.folder)
     seen = {split: measure_legality(model, corpus, split, 1000) for split in ("validation", "test")}
-    random = measure_legality(model.random_twin(), corpus, "test", 1000 if corpus.tokenization == "move" else 100)
+    random = measure_legality(model.random_twin(), corpus, "test", 1000 if corpus.tokenizer.is_whole_move else 100)
     write_json(run / LEGALITY_FILE, {**seen, "random_weights": random})
     run.finish(legal_rate=seen["test"]["legal_rate"], loss=seen["test"]["loss"])
 
@@ -364,7 +364,7 @@ def _look(training: Training) -> dict[str, float]:
 def measure_legality(model: GameModel, corpus: Corpus, split: str, most_games: int) -> dict[str, Any]:
     """Legality on at most so many games, as plain data; of written moves, which are costly, at some plies a game."""
     n_games = min(most_games, len(corpus.games(split)))
-    some = None if corpus.tokenization == "move" else MEASURED_PLIES
+    some = None if corpus.tokenizer.is_whole_move else MEASURED_PLIES
     return to_mapping(legality(model, corpus, split=split, n_games=n_games, positions_a_game=some))
 
 

@@ -32,6 +32,7 @@ from boardgame_sae.testbeds.testbed import Testbed, load_testbed, testbed_run
 from boardgame_sae.transcripts.corpus import Corpus
 from boardgame_sae.transcripts.generate import GenerateConfig, generate_run
 from boardgame_sae.transcripts.labels import place_name
+from boardgame_sae.transcripts.tokenization import tokenizer_of
 
 FEW = 12
 """SAEs of which each has a ceiling of its very own L0; of more, several share one of nearly theirs."""
@@ -142,7 +143,7 @@ def probe_configs(cfg: SweepConfig, corpus: Corpus) -> list[ProbeConfig]:
     for each in cfg.probes:
         prop = game.property(each.property or game.board_property)
         check_known(prop, corpus)
-        place = place_name(game, corpus.tokenization, each.positions or cfg.positions)
+        place = place_name(game, corpus.tokenizer, each.positions or cfg.positions)
         probed.append(replace(each, property=prop.name, positions=place))
     return probed
 
@@ -225,7 +226,7 @@ def check_study(cfg: SweepConfig, source: str) -> None:
     for each in cfg.probes:
         game.property(each.property or game.board_property)
     for place in (cfg.positions, *(each.positions for each in cfg.probes)):
-        place_name(game, tokenization or game.default_tokenization, place)
+        place_name(game, tokenizer_of(game, tokenization), place)
     expand(cfg.saes, d_model, f"{source}: saes")
     expand(cfg.random_saes, d_model, f"{source}: random_saes")
 

@@ -1,24 +1,25 @@
 """Play games between players: in bulk where the game itself can, else move by move. A game depends on its seed alone.
 
-Draws of a game's `SplitMix64(seed)`: random and epsilon-greedy players without an opening draw as `Game.play_games`
-states. All others: first one for the opening's seed, then one for each side that has several temperatures; after them
-the players' own.
+Draws of a game's `SplitMix64(seed)`: players that `Game.play_games` plays for, without an opening, draw as it states.
+All others: first one for the opening's seed, then one for each side that has several temperatures; after them the
+players' own.
 """
 
 import math
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
 from boardgame_sae.config import seed_for
 from boardgame_sae.files import file_hash
 from boardgame_sae.games import Game, MoveRecord, SplitMix64
-from boardgame_sae.players.movers import Mover, UciMover, make_mover, with_new_engines
+from boardgame_sae.games.random_bits import GOLDEN
+from boardgame_sae.players.movers import with_new_engines
 from boardgame_sae.players.openings import Opening, make_opening
-from boardgame_sae.players.registry import Player, RandomPlayer, SearchPlayer, UciPlayer
+from boardgame_sae.players.registry import Player
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,16 +53,18 @@ class SearchesInBulk(Protocol):
 
 
 def identities(game: Game, both: Sequence[Player], opening: Opening | None) -> dict[str, str]:
-    """What, beside its config, a corpus depends on: the engines' own names and versions, the opening book's hash."""
-    found = {}
-    for place, player in enumerate(both):
-        mover = make_mover(player, game)
-        if isinstance(mover, UciMover):
-            found[f"engine {place}"] = mover.engine.name
+    """What, beside its config, a corpus depends on: the engines' own names and versions, the opening book's hash.
+
+    Raises ConfigError when a player cannot play the game, or an engine or the book is missing.
+    """
+    by_part = {}
+    for side, player in enumerate(both):
+        mover = player.mover(game)
+        if mover.identity is not None:
+            by_part[f"engine {side}"] = mover.identity
         mover.close()
-    if opening is not None and opening.content is not None:
-        found["opening book"] = file_hash(opening.content)
-    return found
+    book = None if opening is None else opening.content(game)
+    return by_part if book is None else {**by_part, "opening book": file_hash(book)}
 
 
 def play_games(
@@ -80,29 +83,29 @@ def play_games(
     Raises ConfigError when a player cannot play the game, RunError when an engine fails again and again.
     """
     first, second = both
-    most = min(game.max_plies, max_plies or game.max_plies)
-    epsilons = (getattr(first, "epsilon", math.nan), getattr(second, "epsilon", math.nan))
-    if opening is None and not any(map(math.isnan, epsilons)):
-        record = game.play_games(np.asarray(seeds_B, np.uint64), epsilons).cut(most)
+    max_plies = min(game.max_plies, max_plies or game.max_plies)
+    epsilons = first.native_epsilon, second.native_epsilon
+    if opening is None and epsilons[0] is not None and epsilons[1] is not None:
+        record = game.play_games(np.asarray(seeds_B, np.uint64), (epsilons[0], epsilons[1])).cut(max_plies)
         return Played(record, np.full((len(record), 2), math.nan))
-    begun = [_Begun.of(int(seed), both) for seed in seeds_B]
-    opening_seeds = [each.opening for each in begun] if opening_seeds_B is None else opening_seeds_B.tolist()
-    openings = (opening or make_opening(None)).play(game, opening_seeds).cut(most)
-    temperatures_B2 = np.array([each.temperatures for each in begun]).reshape(-1, 2)
-    depths = _depth(first), _depth(second)
+    begun_B = [_Begun.of(int(seed), both) for seed in seeds_B]
+    opening_seeds = [begun.opening for begun in begun_B] if opening_seeds_B is None else opening_seeds_B.tolist()
+    openings = (opening or make_opening(None)).play(game, opening_seeds).cut(max_plies)
+    temperatures_B2 = np.array([begun.temperatures for begun in begun_B]).reshape(-1, 2)
+    depths = first.search_depth, second.search_depth
     if isinstance(game, SearchesInBulk) and depths[0] is not None and depths[1] is not None:
-        words_B = np.array([each.random.state for each in begun], np.uint64)
-        record = game.search_games(words_B, (depths[0], depths[1]), temperatures_B2, openings, most)
+        words_B = np.array([begun.random.state for begun in begun_B], np.uint64)
+        record = game.search_games(words_B, (depths[0], depths[1]), temperatures_B2, openings, max_plies)
         return Played(record, temperatures_B2)
-    jobs = [(each, moves.tolist()) for each, moves in zip(begun, openings, strict=True)]
-    return Played(MoveRecord.of(_play_at_tables(game, both, jobs, most)), temperatures_B2)
+    jobs = [(begun, moves.tolist()) for begun, moves in zip(begun_B, openings, strict=True)]
+    return Played(MoveRecord.of(_play_at_tables(game, both, jobs, max_plies)), temperatures_B2)
 
 
 def _play_at_tables(
     game: Game, both: Sequence[Player], jobs: Sequence[tuple["_Begun", list[int]]], max_plies: int
 ) -> list[list[int]]:
     """Games move by move; with engines at two tables at once, so that one thinks while the other's answer is read."""
-    n_tables = 2 if any(isinstance(player, UciPlayer) for player in both) else 1
+    n_tables = 2 if any(player.is_engine for player in both) else 1
 
     def play_every_other(first: int) -> list[list[int]]:
         with _Table(game, both) as table:
@@ -113,13 +116,6 @@ def _play_at_tables(
         for first, played in enumerate(pool.map(play_every_other, range(n_tables))):
             games[first::n_tables] = played
     return games
-
-
-def _depth(player: Player) -> int | None:
-    """How far ahead a player looks that can play in bulk; 0 is random play."""
-    if isinstance(player, RandomPlayer):
-        return 0
-    return player.depth if isinstance(player, SearchPlayer) else None
 
 
 @dataclass(frozen=True)
@@ -134,13 +130,14 @@ class _Begun:
     def of(cls, seed: int, both: Sequence[Player]) -> "_Begun":
         random = SplitMix64(seed)
         opening = random.draw()
-        return cls(opening, tuple(_rung(player.ladder, random) for player in both), random)
+        return cls(opening, tuple(_draw_temperature(player.ladder, random) for player in both), random)
 
 
-def _rung(ladder: tuple[float, ...], random: SplitMix64) -> float:
+def _draw_temperature(ladder: tuple[float, ...], random: SplitMix64) -> float:
+    """One of the temperatures: NaN of none, and no draw of one alone."""
     if not ladder:
         return math.nan
-    return ladder[((random.draw() >> 32) * len(ladder)) >> 32 if len(ladder) > 1 else 0]
+    return ladder[random.below(len(ladder)) if len(ladder) > 1 else 0]
 
 
 class _Table:
@@ -148,20 +145,15 @@ class _Table:
 
     def __init__(self, game: Game, both: Sequence[Player]) -> None:
         self.game = game
-        made: dict[Any, Mover] = {player: make_mover(player, game) for player in dict.fromkeys(both)}
-        self.movers = [made[player] for player in both]
+        mover_of = {player: player.mover(game) for player in dict.fromkeys(both)}
+        self.movers = [mover_of[player] for player in both]
 
     def play(self, begun: _Begun, opening: list[int], max_plies: int) -> list[int]:
         """One game; played again from its beginning, with new engines, when an engine fails."""
-        return with_new_engines(
-            lambda: self._play(begun, list(opening), max_plies), self.close, "players search:depth=1"
-        )
+        return with_new_engines(lambda: self._play(begun, list(opening), max_plies), self.close)
 
     def _play(self, begun: _Begun, moves: list[int], max_plies: int) -> list[int]:
-        random = SplitMix64(begun.random.state)
-        position = self.game.start()
-        for move in moves:
-            position = self.game.play(position, move)
+        random, position = SplitMix64(begun.random.state), self.game.position_after(moves)
         for mover in dict.fromkeys(self.movers):
             mover.new_game()
         while len(moves) < max_plies and not self.game.is_over(position):
@@ -184,7 +176,7 @@ class _Table:
 
 
 def game_seeds(seed: int, first: int, last: int) -> np.ndarray:
-    """One uint64 seed a game, for games first..last-1 of a corpus."""
+    """One uint64 seed per game, for games first..last-1 of a corpus."""
     base = np.uint64(seed_for(seed, "games"))
     with np.errstate(over="ignore"):
-        return base + np.arange(first, last, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15)
+        return base + np.arange(first, last, dtype=np.uint64) * GOLDEN

@@ -1,8 +1,8 @@
-"""Who picks the moves: players by name, with their settings, as text.
+"""Who picks the moves: players by name, with their settings, as text. Each registers itself in its own module.
 
-    random                                        every legal move alike
+    random                                        picks every legal move with equal probability
     epsilon_greedy:epsilon=0.2                    the greediest move, or sometimes a random one
-    search:depth=1,temperature=8/4/2/1/0.5/0.25   the built-in chess player, its strength known by its temperature
+    search:depth=1,temperature=8/4/2/1/0.5/0.25   the game's built-in player, its strength set by its temperature
     stockfish:temperature=1                       an engine, its moves drawn from a softmax over all their scores
     stockfish:nodes=1000,skill=3                  an engine's own best move, at a strength the engine offers
     uci:path=/opt/engines/x,depth=4               any other engine
@@ -15,12 +15,18 @@ import math
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from boardgame_sae.config import ConfigError, config, from_mapping, parse_spec, spec_of
-from boardgame_sae.players.uci import find_engine
+import numpy as np
+
+from boardgame_sae.config import ConfigError, from_mapping, parse_spec
+from boardgame_sae.games import Game, MoveRecord
+from boardgame_sae.players.movers import Mover
+from boardgame_sae.registry import Registry
+
+P = TypeVar("P", bound="type[Player]")
 
 
 class Player:
-    """A player is a config. How it plays is for `movers` and, in bulk, for the game to know."""
+    """A player is a config, and says how it plays: move by move, and whether a game can play for it in bulk."""
 
     @property
     def ladder(self) -> tuple[float, ...]:
@@ -28,20 +34,61 @@ class Player:
         return ()
 
     @property
-    def games_a_part(self) -> int:
+    def strength(self) -> float:
+        """Its playing strength on a scale of its own kind, where its settings and no temperature say; else NaN."""
+        return math.nan
+
+    @property
+    def is_uniform(self) -> bool:
+        """Whether it picks every legal move with equal probability."""
+        return False
+
+    @property
+    def native_epsilon(self) -> float | None:
+        """Its share of random moves, where `Game.play_games` plays as it does; None where not."""
+        return None
+
+    @property
+    def search_depth(self) -> int | None:
+        """Plies it looks ahead, 0 for random play, where a game's built-in player plays as it does; None where not."""
+        return None
+
+    @property
+    def is_engine(self) -> bool:
+        """Whether it is another program: while it thinks, another game can go on."""
+        return False
+
+    @property
+    def games_per_part(self) -> int:
         """Games that it is worth playing in one piece, a minute or less of work."""
         return 8192
 
+    @property
+    def stands_for(self) -> str | None:
+        """The text of the player that plays in its place on this machine; None where it plays itself."""
+        return None
 
-P = TypeVar("P", bound=type)
-_players: dict[str, type] = {}
+    def mover(self, game: Game) -> Mover:
+        """The player at work on a game. Raises ConfigError when it cannot play that game or its engine is missing."""
+        raise ConfigError(f"{type(self).__name__} does not say how it plays {game.name}")
+
+    def evaluate(self, game: Game, record: MoveRecord) -> np.ndarray:  # noqa: ARG002
+        """Centipawns for the player to move of every position of some games, the start first: int64.
+
+        A position in which the game is over has the value of its result. Raises ConfigError when the player does not
+        evaluate positions of that game, RunError when its engine fails again and again.
+        """
+        raise ConfigError("that player does not evaluate positions; give an engine, or the game's built-in player")
+
+
+_PLAYERS: Registry[type[Player]] = Registry("player", "boardgame_sae.players")
 
 
 def register(name: str) -> Callable[[P], P]:
-    """Register a player's config class under a name."""
+    """Register a player's config class under a name. Raises ValueError when the name is taken."""
 
     def keep(cls: P) -> P:
-        _players[name] = cls
+        _PLAYERS.add(name, cls)
         return cls
 
     return keep
@@ -49,118 +96,7 @@ def register(name: str) -> Callable[[P], P]:
 
 def players() -> tuple[str, ...]:
     """Names of the registered players."""
-    return tuple(sorted({*_players, "graded"}))
-
-
-@register("random")
-@config
-class RandomPlayer(Player):
-    """Plays every legal move with equal probability."""
-
-    @property
-    def epsilon(self) -> float:
-        """All its moves are random."""
-        return 1.0
-
-
-@register("epsilon_greedy")
-@config
-class EpsilonGreedyPlayer(Player):
-    """Plays the move with the best evaluation one ply ahead (ties at random), or sometimes a random one."""
-
-    epsilon: float = 0.1
-    """Probability of a random move, 0 to 1."""
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.epsilon <= 1:
-            raise ValueError(f"epsilon is a probability, 0 to 1, not {self.epsilon}")
-
-
-@register("search")
-@config
-class SearchPlayer(Player):
-    """The built-in player: looks a few plies ahead, and draws its move from a softmax over the scores."""
-
-    depth: int = 1
-    """Plies it looks ahead, 1 to 3; exchanges are followed further."""
-    temperature: str | float = 1.0
-    """Pawns; several (`8/4/2`) are a ladder, of which each game draws one for each side."""
-
-    def __post_init__(self) -> None:
-        if not 1 <= self.depth <= 3:
-            raise ValueError(f"depth is 1 to 3 plies, not {self.depth}")
-        _ladder(self.temperature)
-
-    @property
-    def ladder(self) -> tuple[float, ...]:
-        """Its temperatures."""
-        return _ladder(self.temperature)
-
-    @property
-    def games_a_part(self) -> int:
-        """Tens of games a second at depth 1."""
-        return 512 >> 2 * (self.depth - 1)
-
-
-@register("uci")
-@config
-class UciPlayer(Player):
-    """Any engine that speaks UCI. Without a temperature it plays its own best move."""
-
-    path: str = "stockfish"
-    """The program: a name to be found, or a path."""
-    depth: int | None = None
-    """Plies it searches (default 1, unless nodes are given)."""
-    nodes: int | None = None
-    """Positions it searches."""
-    skill: int | None = None
-    """Its option `Skill Level`."""
-    uci_elo: int | None = None
-    """Its options `UCI_LimitStrength` and `UCI_Elo`."""
-    temperature: str | float | None = None
-    """Pawns: moves are drawn from a softmax over their scores; several (`8/4/2`) are a ladder, one for each side."""
-    multipv: int = 256
-    """How many of its best moves have a score, when there is a temperature."""
-    timeout: float = 30.0
-    """Seconds after which it is taken to hang."""
-
-    def __post_init__(self) -> None:
-        for name in ("depth", "nodes", "multipv"):
-            if getattr(self, name) is not None and getattr(self, name) < 1:
-                raise ValueError(f"{name} is at least 1, not {getattr(self, name)}")
-        if self.temperature is not None:
-            _ladder(self.temperature)
-            if self.skill is not None or self.uci_elo is not None:
-                raise ValueError("temperature goes without skill and uci_elo: they would weaken the same player twice")
-
-    @property
-    def ladder(self) -> tuple[float, ...]:
-        """Its temperatures."""
-        return () if self.temperature is None else _ladder(self.temperature)
-
-    @property
-    def games_a_part(self) -> int:
-        """Some games a second."""
-        return 64
-
-    @property
-    def limit(self) -> str:
-        """What bounds each search, in UCI's words."""
-        bounds = [f"{name} {value}" for name, value in (("depth", self.depth), ("nodes", self.nodes)) if value]
-        return " ".join(bounds) or "depth 1"
-
-    @property
-    def options(self) -> dict[str, str | int]:
-        """The engine's options."""
-        found: dict[str, str | int] = {"MultiPV": self.multipv} if self.ladder else {}
-        if self.skill is not None:
-            found["Skill Level"] = self.skill
-        if self.uci_elo is not None:
-            found |= {"UCI_LimitStrength": "true", "UCI_Elo": self.uci_elo}
-        return found
-
-
-register("stockfish")(UciPlayer)
+    return tuple(sorted(_PLAYERS.names()))
 
 
 def make_player(text: str) -> Player:
@@ -168,22 +104,18 @@ def make_player(text: str) -> Player:
 
     Raises ConfigError naming the text when the player or a setting is unknown or mistyped.
     """
-    name, values = parse_spec(settle_player(text), "player")
-    if name not in _players:
-        raise ConfigError(f"player '{text}': unknown name '{name}'; the players are {', '.join(players())}")
-    return from_mapping(_players[name], values, f"player '{text}'")
+    player = _read(text)
+    return player if player.stands_for is None else _read(player.stands_for)
 
 
 def settle_player(text: str) -> str:
-    """A player's text with `graded` replaced by what it stands for here: stockfish, or search where there is none."""
-    name, values = parse_spec(text, "player")
-    if name != "graded":
-        return text
-    try:
-        find_engine("stockfish")
-    except ConfigError:
-        return spec_of("search", {"depth": 1, **values})
-    return spec_of("stockfish", {"depth": 1, **values})
+    """A player's text, or that of the player it stands for on this machine. Raises what `make_player` raises."""
+    return _read(text).stands_for or text
+
+
+def plays_uniformly(text: str) -> bool:
+    """Whether a player of that text picks every legal move with equal probability; not so if none is registered."""
+    return parse_spec(text, "player")[0] in _PLAYERS.names() and make_player(text).is_uniform
 
 
 def rating(player: Player, temperature: float) -> float:
@@ -191,18 +123,21 @@ def rating(player: Player, temperature: float) -> float:
 
     With a temperature it is -log2 of it, so that half the temperature is one more.
     """
-    if not math.isnan(temperature):
-        return -math.log2(temperature)
-    given: list[Any] = [getattr(player, name, None) for name in ("uci_elo", "skill")]
-    return float(next((value for value in given if value is not None), math.nan))
+    return player.strength if math.isnan(temperature) else -math.log2(temperature)
 
 
-def _ladder(temperature: str | float) -> tuple[float, ...]:
+def read_ladder(temperature: Any) -> tuple[float, ...]:
     """Temperatures of a text like `8/4/0.5`. Raises ValueError when one is not a positive number."""
     try:
-        found = tuple(float(part) for part in str(temperature).split("/"))
+        ladder = tuple(float(part) for part in str(temperature).split("/"))
     except ValueError:
         raise ValueError(f"temperature is a number of pawns, or several like 8/4/0.5, not {temperature!r}") from None
-    if not all(0 < value < math.inf for value in found):
+    if not all(0 < value < math.inf for value in ladder):
         raise ValueError(f"temperature must be above 0 pawns, not {temperature!r}")
-    return found
+    return ladder
+
+
+def _read(text: str) -> Player:
+    name, settings = parse_spec(text, "player")
+    source = f"player '{text}'"
+    return from_mapping(_PLAYERS.find(name, f"{source}: "), settings, source)

@@ -1,4 +1,4 @@
-"""How strong players are: all meet all, each opening twice with colours swapped, and one scale of Elo fits the results.
+"""How strong players are: a round-robin, each opening played twice with colours swapped, rated on one scale of Elo.
 
     standings.json   results of every pair, ratings, standard errors
     table.md         the same as a table
@@ -21,7 +21,7 @@ import numpy as np
 
 from boardgame_sae.config import ConfigError, config, from_mapping, seed_for, to_mapping
 from boardgame_sae.files import read_json, write_bytes, write_json
-from boardgame_sae.games import Game, MoveRecord, load_game
+from boardgame_sae.games import Result, load_game
 from boardgame_sae.launch import map_ordered
 from boardgame_sae.players.openings import make_opening
 from boardgame_sae.players.play import game_seeds, identities, play_games
@@ -29,13 +29,12 @@ from boardgame_sae.players.registry import make_player, settle_player
 from boardgame_sae.runs import Run, progress
 
 STANDINGS_FILE, TABLE_FILE = "standings.json", "table.md"
-BROKEN_OFF = 2
-"""A game without a result."""
 SCALE = math.log(10) / 400
 """Logits in one point of Elo."""
 PRIOR_DRAWS = 1.0
-"""Draws that each player is given, spread evenly over all others: else one that never loses had no finite rating. A
-whole one against each would draw a long ladder together, as most of its players never lose to most."""
+"""Draws that each player is given, spread evenly over all others: without them a player that never loses would have no
+finite rating. A whole one against each would compress a long ladder, most of whose players never lose to most others.
+"""
 
 
 @config
@@ -44,16 +43,16 @@ class TournamentConfig:
 
     players: tuple[str, ...]
     """The players, as of `generate`; the first is the anchor of the scale, at 0."""
-    game: str = "chess"
+    game: str
     """A registered game, with its options if any."""
     n_games: int = 40
-    """Games of every two players, half with each to move first."""
+    """Games per pair of players, half with each to move first."""
     opening: str | None = "random:plies=6"
     """How games begin; every opening is played twice, once with each of the two to move first."""
     max_plies: int | None = None
-    """Longer games are broken off there, and count as draws."""
+    """Longer games are broken off there, and count as draws (default: the game's own limit)."""
     seed: int = 0
-    """The seed."""
+    """The seed of the openings and of the players' draws."""
 
     def __post_init__(self) -> None:
         if len(self.players) < 2 or len(set(self.players)) < len(self.players):
@@ -68,7 +67,7 @@ class TournamentConfig:
 
 @dataclass(frozen=True, eq=False)
 class Standings:
-    """Results of all against all, and the ratings that fit them."""
+    """Results of a round-robin, and the ratings that fit them."""
 
     players: tuple[str, ...]
     """As they were named."""
@@ -106,7 +105,7 @@ class Standings:
         return float(ratings_P[b] - ratings_P[a]), math.sqrt(max(variance, 0.0))
 
     def table(self, *, markdown: bool = False) -> str:
-        """One line a player: its number, Elo, standard error, and its share of the points against each other one."""
+        """One line per player: its number, Elo, standard error, and its share of the points against each other one."""
         points_PP, games_PP = self.points_PP, self.games_PP
         heads = ["", "player", "Elo", "s.e.", "points", "games", *(str(place + 1) for place in range(len(points_PP)))]
         rows = []
@@ -142,13 +141,13 @@ class Standings:
     def from_json(cls, path: str | Path) -> "Standings":
         """The standings of a run folder, or of its `standings.json`. Raises RunError when it is missing or damaged."""
         path = Path(path)
-        found = read_json(path / STANDINGS_FILE if path.is_dir() else path)
-        results = [np.array(found[name], np.int64) for name in ("wins", "draws", "unfinished")]
-        return cls(tuple(found["players"]), *results)
+        standings = read_json(path / STANDINGS_FILE if path.is_dir() else path)
+        results = [np.array(standings[name], np.int64) for name in ("wins", "draws", "unfinished")]
+        return cls(tuple(standings["players"]), *results)
 
 
 def _fit(points_PP: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Bradley-Terry ratings of greatest likelihood in Elo, the first 0, and their covariance (the inverse Hessian's).
+    """Maximum-likelihood Bradley-Terry ratings in Elo, the first 0, and their covariance (the inverse Hessian's).
 
     A draw is half a win, and each player has `PRIOR_DRAWS` more of them. As draws vary less than wins and losses do,
     the errors are a little too large where many games are drawn.
@@ -202,37 +201,18 @@ class _Piece:
             opening_seeds_B=game_seeds(seed_for(cfg.seed, "openings", *sorted(names)), 0, n),
             max_plies=cfg.max_plies,
         )
-        results_B = first_results(game, played.record)
-        found = [int((results_B == value).sum()) for value in (1, 0, -1)]
-        found = [found[0], n - found[0] - found[2], found[2], n - sum(found)]
+        results_B = game.results(played.record)
+        won, lost, unfinished = (
+            int((results_B == result).sum()) for result in (Result.WON, Result.LOST, Result.UNFINISHED)
+        )
+        counts = [won, n - won - lost, lost, unfinished]
         if self.path:
-            write_json(Path(self.path), found)
-        return found
+            write_json(Path(self.path), counts)
+        return counts
 
 
 def _play(piece: _Piece) -> list[int]:
     return piece.play()
-
-
-def first_results(game: Game, record: MoveRecord) -> np.ndarray:
-    """Results for the first mover by the board: 1 won, 0 drawn, -1 lost, 2 broken off; int8 (n_games,).
-
-    Raises ConfigError when the game's outcomes do not say who won.
-    """
-    found = game.outcomes(record)
-    if "result" in found:
-        return found["result"]
-    if "margin" not in found:
-        raise ConfigError(f"game {game.name}: its outcomes do not say who won, so there are no tournaments of it")
-    over_B = [_is_over(game, moves.tolist()) for moves in record]
-    return np.where(over_B, np.sign(found["margin"]), BROKEN_OFF).astype(np.int8)
-
-
-def _is_over(game: Game, moves: Sequence[int]) -> bool:
-    position = game.start()
-    for move in moves:
-        position = game.play(position, move)
-    return game.is_over(position)
 
 
 def _standings(players: Sequence[str], pieces: Sequence[_Piece], results: Sequence[Sequence[int]]) -> Standings:
@@ -259,13 +239,14 @@ def _pieces(cfg: TournamentConfig, run: Run | None = None) -> list[_Piece]:
 
 
 def tournament(
-    players: Sequence[str], *, game: str = "chess", n_games: int = 40, workers: int = 1, **settings: object
+    players: Sequence[str], *, game: str, n_games: int = 40, workers: int = 1, **settings: object
 ) -> Standings:
-    """Have all players meet all others and rate them, the first at 0.
+    """Play a round-robin and rate the players, the first at 0.
 
-    n_games: of every two players, half with each to move first. settings: any other field of TournamentConfig.
+    n_games: per pair of players, half with each to move first. settings: any other field of TournamentConfig.
     Results are those on the board; a game broken off at max_plies is a draw. The result is the same for any `workers`.
-    Raises ConfigError for an unknown player or opening, RunError when an engine fails again and again.
+    Raises ConfigError for an unknown player or opening, or a game that does not say who won; RunError when an engine
+    fails again and again.
     """
     values = {"players": tuple(players), "game": game, "n_games": n_games, **settings}
     cfg = _settled(from_mapping(TournamentConfig, values, "tournament"))
@@ -274,13 +255,13 @@ def tournament(
 
 
 def tournament_run(cfg: TournamentConfig, *, out: str | Path | None = None, workers: int = 1) -> Path:
-    """`tournament` into a run folder, which is returned; a finished one is reused, a killed one resumed."""
+    """`tournament` into a run folder, which is returned; a finished one is reused, a killed one resumed.
+
+    Raises what `tournament` raises.
+    """
     cfg = _settled(cfg)
     game, opening = load_game(cfg.game), make_opening(cfg.opening) if cfg.opening else None
-    inputs = {}
-    for place, name in enumerate(cfg.players):
-        found = identities(game, [make_player(name)], opening)
-        inputs |= {key.replace("engine 0", f"engine {place}"): value for key, value in found.items()}
+    inputs = identities(game, list(map(make_player, cfg.players)), opening)
     if workers < 1:
         raise ConfigError(f"workers must be at least 1, not {workers}")
     with Run("tournament", game.name, to_mapping(cfg), inputs, out) as run:

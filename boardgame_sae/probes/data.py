@@ -96,7 +96,7 @@ class Reading:
         self, model: GameModel, corpus: Corpus, names: Sequence[str], place: str | None = None, kept_bytes: int = 0
     ) -> None:
         self.model, self.corpus, self.names = model, corpus, tuple(names)
-        self.place = place_name(corpus.game, corpus.tokenization, place)
+        self.place = place_name(corpus.game, corpus.tokenizer, place)
         self._room, self._kept = kept_bytes, dict[bytes, _Found]()
 
     def __call__(self, games_B: np.ndarray) -> _Found:

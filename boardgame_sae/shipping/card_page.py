@@ -13,13 +13,13 @@ from boardgame_sae.report.figures.sae_figures import probe_pairs, write_figures
 from boardgame_sae.report.figures.style import depth, hook_title
 from boardgame_sae.report.markdown import markdown, table
 from boardgame_sae.report.rows import rows_of
+from boardgame_sae.transcripts.tokenization import find_tokenizer
 
 README_FILE, FIGURES = "README.md", "figures"
 DRAWN = ("learning_curve", "legality", "probe_accuracy", "probe_squares", "coverage_vs_l0")
-MOVE = {"move": "Its most probable move", "char": "The move it writes greedily"}
-DRAWN_MOVES = {"move": "probability on legal moves", "char": "legal: a move drawn at temperature 1"}
-TOKENS = {"move": "one a move", "char": "one a character"}
-"""Texts that depend on what a token is."""
+BEST_MOVE = {True: "Its most probable move", False: "The move it writes greedily"}
+DRAWN_MOVES = {True: "probability on legal moves", False: "legal: a move drawn at temperature 1"}
+"""Texts that depend on whether a token is a whole move."""
 
 
 def write_card(folder: str | Path, numbers_file: str) -> None:
@@ -45,7 +45,7 @@ def write_card(folder: str | Path, numbers_file: str) -> None:
 def _head(card: Mapping[str, Any], model: Mapping[str, Any], sae: str) -> str:
     name, (low, value, high) = card["name"], _in_order(card["numbers"]["legality"])
     game = load_game(card["game"])
-    training = model["training"]
+    training, best_move = model["training"], BEST_MOVE[find_tokenizer(model["tokenization"]).is_whole_move]
     targets = (
         " on expected targets (the uniform distribution over the moves that random play could have made: the same "
         "objective without its sampling noise; it uses the rules, never the board)"
@@ -56,7 +56,7 @@ def _head(card: Mapping[str, Any], model: Mapping[str, Any], sae: str) -> str:
         f"# {name}\n\n"
         f'A GPT that plays {game.name}, games it never saw, linear probes and SAEs: what `load_testbed("{name}")` '
         f"opens.\n\n"
-        f"It was trained{targets}. {MOVE[model['tokenization']]} is legal at **{value:.2%}** [{low:.2%}, {high:.2%}] "
+        f"It was trained{targets}. {best_move} is legal at **{value:.2%}** [{low:.2%}, {high:.2%}] "
         f"of the positions of held-out games.\n\n"
         "```\n"
         f"boardgame-sae score {name}/{sae} --testbed {name} --suite quick\n"
@@ -74,18 +74,20 @@ def _gpt(card: Mapping[str, Any], model: Mapping[str, Any], legality: Mapping[st
     low, value, high = _in_order(card["numbers"]["legality"])
     seconds, cut = card["seconds"], f", cut after {corpus['max_plies']} plies" if corpus["max_plies"] else ""
     cycles = f" in {training['cycles']} cycles of the rate" if training.get("cycles", 1) > 1 else ""
+    tokenizer = find_tokenizer(model["tokenization"])
+    best_move = BEST_MOVE[tokenizer.is_whole_move].split(" ", 1)[1]
     lines = [
         ("layers, width, heads", f"{gpt['n_layers']}, {gpt['d_model']}, {gpt['n_heads']}; {gpt['act_fn']}"),
-        ("tokens", f"{TOKENS[model['tokenization']]}; alphabet of {gpt['d_vocab']}, context {gpt['n_ctx']}"),
+        ("tokens", f"one per {tokenizer.unit}; alphabet of {gpt['d_vocab']}, context {gpt['n_ctx']}"),
         ("played by", ", ".join(corpus["players"]) + (f"; opening {corpus['opening']}" if corpus["opening"] else "")),
         ("games", f"{corpus['n_games']:,}{cut}, seed {corpus['seed']}"),
         ("training", f"{training['n_steps']:,} steps of {training['batch_size']} rows ({n_seen:,}){cycles}, seed "
                      f"{training['seed']}, about {seconds['gpt'] / 60:.0f} minutes"),
-        (f"legal: {MOVE[model['tokenization']].split(' ', 1)[1]}", f"{value:.2%} [{low:.2%}, {high:.2%}]"),
+        (f"legal: {best_move}", f"{value:.2%} [{low:.2%}, {high:.2%}]"),
         *_first_moves(test["legal_rate_ply"], 30),
         ("... random weights", f"{legality['random_weights']['legal_rate']:.2%}"),
         ("... weights not rounded", f"{card['unrounded']['legality']:.2%}"),
-        (DRAWN_MOVES[model["tokenization"]], f"{test['legal_mass']:.2%}"),
+        (DRAWN_MOVES[tokenizer.is_whole_move], f"{test['legal_mass']:.2%}"),
         ("loss, nats a token", f"{test['loss']:.4f}"
                                + (f" (floor {test['loss_floor']:.4f})" if test["loss_floor"] else "")),
         ("weights", "in half precision; probes and SAEs were fitted to the rounded ones"),

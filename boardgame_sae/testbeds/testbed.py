@@ -112,7 +112,7 @@ class Testbed:
         self.properties = tuple(properties) or corpus.game.scored_properties
         for name in self.properties:
             corpus.game.property(name)
-        self.place = place_name(corpus.game, corpus.tokenization, positions)
+        self.place = place_name(corpus.game, corpus.tokenizer, positions)
         self.probes: dict[str, Probe] = {}
         """Linear probes of this hook point by property, where there are any."""
         self._labels = labels if labels is not None else {}

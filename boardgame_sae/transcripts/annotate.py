@@ -6,41 +6,19 @@ alone: the engine forgets all others before it.
 
 import shutil
 import time
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
 from boardgame_sae.config import ConfigError, config, to_mapping
 from boardgame_sae.files import writing
-from boardgame_sae.games import Boards, Game, MoveRecord
+from boardgame_sae.games import Game, MoveRecord
 from boardgame_sae.launch import map_ordered
-from boardgame_sae.players.movers import UciMover, make_mover, with_new_engines
 from boardgame_sae.players.play import identities
-from boardgame_sae.players.registry import Player, SearchPlayer, UciPlayer, make_player, settle_player
-from boardgame_sae.players.uci import MATE
+from boardgame_sae.players.registry import Player, make_player, settle_player
 from boardgame_sae.runs import Run, progress
 from boardgame_sae.transcripts.corpus import SPLITS, Corpus
 from boardgame_sae.transcripts.evaluations import EVALUATIONS_FILE, EVALUATIONS_FOLDER, Evaluations, clip
-
-
-@runtime_checkable
-class EvaluatesBoards(Protocol):
-    """A game whose built-in player evaluates positions."""
-
-    def search_boards(self, boards: Boards, depth: int) -> np.ndarray:
-        """Centipawns of every board for the player to move, after a search."""
-        ...
-
-
-@runtime_checkable
-class KnowsResults(Protocol):
-    """A game that says how it stands."""
-
-    def final_value(self, position: Any) -> int | None:
-        """-1 where the player to move has lost, 0 where the game is drawn, None while it goes on."""
-        ...
 
 
 @config
@@ -48,8 +26,7 @@ class AnnotateConfig:
     """What is evaluated, by whom."""
 
     engine: str = "stockfish:nodes=1000"
-    """A player at its full strength: `stockfish:nodes=1000`, `uci:path=...,depth=8`, or `search:depth=2`, which is
-    built in."""
+    """A player at full strength: `stockfish:nodes=1000`, `uci:path=...,depth=8` or the built-in `search:depth=2`."""
     splits: tuple[str, ...] = SPLITS
     """Splits whose games are evaluated."""
     n_games: int | None = None
@@ -63,60 +40,21 @@ class AnnotateConfig:
             raise ValueError("n_games must be at least 1")
 
 
-def _evaluator(text: str) -> SearchPlayer | UciPlayer:
-    """The player that a text names. Raises ConfigError when it does not evaluate, or not at its full strength."""
-    player = make_player(text)
-    if not isinstance(player, SearchPlayer | UciPlayer):
-        raise ConfigError(f"engine '{text}': that player does not evaluate; engines and search:depth=2 do")
-    if isinstance(player, UciPlayer) and (player.ladder or player.skill is not None or player.uci_elo is not None):
-        raise ConfigError(f"engine '{text}': evaluates at its full strength; leave out temperature, skill and uci_elo")
-    return player
-
-
 def evaluate_games(game: Game, player: Player, record: MoveRecord) -> np.ndarray:
     """Centipawns for the player to move of every position of some games, the start first: int16, clipped.
 
-    A position in which the game is over has the value of its result. Raises ConfigError when the player does not
-    evaluate positions of that game, RunError when its engine fails again and again.
+    Raises ConfigError and RunError as `Player.evaluate` does.
     """
-    if isinstance(player, SearchPlayer):
-        if not isinstance(game, EvaluatesBoards):
-            raise ConfigError(f"engine search: {game.name} has no built-in player; the chess game has")
-        return clip(game.search_boards(game.boards(record), player.depth))
-    mover = make_mover(player, game)
-    assert isinstance(mover, UciMover)
-    if not isinstance(game, KnowsResults):
-        raise ConfigError(f"engine uci: {game.name} does not say how its games end")
-    try:
-        found = [_evaluate_game(game, mover, moves.tolist()) for moves in record]
-    finally:
-        mover.close()
-    return np.concatenate([np.empty(0, np.int16), *found])
-
-
-def _evaluate_game(game: KnowsResults, mover: UciMover, moves: Sequence[int]) -> np.ndarray:
-    """One game; begun again, with a new engine, when the engine fails."""
-    return with_new_engines(lambda: _ask(game, mover, moves), mover.close, "--engine search:depth=2")
-
-
-def _ask(game: Any, mover: UciMover, moves: Sequence[int]) -> np.ndarray:
-    mover.new_game()
-    position, found = game.start(), []
-    for ply in range(len(moves) + 1):
-        if ply:
-            position = game.play(position, moves[ply - 1])
-        result = game.final_value(position)
-        found.append(mover.value(moves[:ply]) if result is None else result * MATE)
-    return clip(found)
+    return clip(player.evaluate(game, record))
 
 
 def _evaluate_part(job: tuple[str, str, np.ndarray, str]) -> int:
     """Evaluate some games of a corpus into a file; returns how many."""
     corpus_path, engine, games_B, path = job
     corpus = Corpus.open(corpus_path)
-    found = evaluate_games(corpus.game, _evaluator(engine), corpus.record(games_B))
+    centipawns = evaluate_games(corpus.game, make_player(engine), corpus.record(games_B))
     with writing(Path(path)) as temporary, open(temporary, "wb") as file:
-        np.save(file, found)
+        np.save(file, centipawns)
     return len(games_B)
 
 
@@ -127,13 +65,17 @@ def annotate_run(
 
     corpus: its folder or file. cfg: what is evaluated, or the engine alone. out: by default `evaluations` in the
     corpus's own folder, where `Corpus` finds it.
-    Raises ConfigError when the engine is none or does not play that game, RunError when it fails again and again.
+    Raises ConfigError when there is no such engine or it does not play that game, RunError when it fails again and
+    again.
     """
     opened = Corpus.open(corpus)
     cfg = AnnotateConfig(engine=cfg) if isinstance(cfg, str) else cfg or AnnotateConfig()
     cfg = AnnotateConfig(engine=settle_player(cfg.engine), splits=cfg.splits, n_games=cfg.n_games)
-    player = _evaluator(cfg.engine)
-    evaluate_games(opened.game, player, MoveRecord.of([]))  # what cannot be done is said before there is a folder
+    player = make_player(cfg.engine)
+    try:
+        evaluate_games(opened.game, player, MoveRecord.of([]))  # what cannot be done is said before there is a folder
+    except ConfigError as error:
+        raise ConfigError(f"engine '{cfg.engine}': {error}") from None
     inputs = {"corpus": opened.hash, **identities(opened.game, [player], None)}
     if workers < 1:
         raise ConfigError(f"workers must be at least 1, not {workers}")
@@ -142,7 +84,7 @@ def annotate_run(
     ) as run:
         if run.done:
             return run.folder
-        began, size = time.perf_counter(), player.games_a_part
+        began, size = time.perf_counter(), player.games_per_part
         games_B = np.sort(np.concatenate([opened.games(split)[: cfg.n_games] for split in cfg.splits]))
         paths = [run / f"parts/{part:06}.npy" for part in range(-(-len(games_B) // size))]
         parts = [games_B[place : place + size] for place in range(0, len(games_B), size)]

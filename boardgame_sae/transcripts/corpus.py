@@ -5,7 +5,7 @@
         tokens, token_offsets    what the GPT reads
         plies                    plies complete after reading each token
         split                    per game: 0 train, 1 validation, 2 test
-        games/...                per game: its length and what the game says of its outcome
+        games/...                per game: its length, and columns that the game declares
 
 The arrays are contiguous, so that they are memory-mapped and a corpus opens at once, whatever its size.
 """
@@ -23,8 +23,11 @@ import numpy as np
 from boardgame_sae.config import canonical_json, content_hash, seed_for, to_mapping
 from boardgame_sae.files import new_hdf5
 from boardgame_sae.games import Boards, Game, MoveRecord, load_game
+from boardgame_sae.games.random_bits import GOLDEN, mix_words
+from boardgame_sae.players.registry import plays_uniformly
 from boardgame_sae.transcripts.evaluations import EVALUATIONS_FILE, EVALUATIONS_FOLDER, Evaluations
 from boardgame_sae.transcripts.packing import Packing
+from boardgame_sae.transcripts.tokenization import Tokenizer, find_tokenizer, tokenizer_of
 
 CORPUS_FILE = "corpus.h5"
 FORMAT, VERSION = "boardgame_sae corpus", 2
@@ -33,48 +36,28 @@ ARRAYS = ("moves", "move_offsets", "tokens", "token_offsets", "plies", "split")
 
 
 class CorpusError(ValueError):
-    """A file that is not a usable corpus; the message names it and the mend."""
-
-
-def tokenize(game: Game, record: MoveRecord, tokenization: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Token ids (uint8 or uint16), plies complete after each token (uint16), and the games' offsets into both."""
-    if tokenization == "move":
-        lengths = np.diff(record.offsets)
-        starts = np.repeat(record.offsets[:-1], lengths)
-        plies = (np.arange(len(record.moves_M)) - starts + 1).astype(np.uint16)
-        return game.move_tokens(record), plies, record.offsets
-    characters, plies, offsets = game.characters(record)
-    ids = np.zeros(256, dtype=np.uint8)
-    for index, character in enumerate(game.text_alphabet):
-        if character:
-            ids[ord(character)] = index
-    return ids[characters], plies, offsets
-
-
-def alphabet_of(game: Game, tokenization: str) -> tuple[str, ...]:
-    """What each token id stands for."""
-    return game.alphabet if tokenization == "move" else game.text_alphabet
+    """A file that is not a usable corpus; the message names it and the fix."""
 
 
 def split_games(record: MoveRecord, seed: int, validation: float, test: float) -> np.ndarray:
     """Assign each game to a split by a hash of its moves, so that equal games never sit on both sides. uint8 (B,)."""
-    with np.errstate(over="ignore"):
-        lengths = np.diff(record.offsets)
-        place_M = np.arange(len(record.moves_M), dtype=np.uint64) - np.repeat(record.offsets[:-1], lengths).astype(
-            np.uint64
-        )
-        mixed_M = _mix(record.moves_M.astype(np.uint64) + (place_M + np.uint64(1)) * np.uint64(0x9E3779B97F4A7C15))
-        sums_B = np.add.reduceat(np.append(mixed_M, np.uint64(0)), record.offsets[:-1])
-        sums_B[lengths == 0] = 0
-        uniform_B = _mix(sums_B + np.uint64(seed_for(seed, "split"))) / 2.0**64
+    ply_M = np.arange(len(record.moves_M)) - np.repeat(record.offsets[:-1], record.lengths) + 1
+    mixed_M = mix_words(record.moves_M.astype(np.uint64) + ply_M.astype(np.uint64) * GOLDEN)
+    sums_B = np.add.reduceat(np.append(mixed_M, np.uint64(0)), record.offsets[:-1])
+    sums_B[record.lengths == 0] = 0
+    uniform_B = mix_words(sums_B + np.uint64(seed_for(seed, "split"))) / 2.0**64
     return np.where(uniform_B < test, 2, np.where(uniform_B < test + validation, 1, 0)).astype(np.uint8)
 
 
-def _mix(x: np.ndarray) -> np.ndarray:
-    """The finaliser of splitmix64: every input bit moves every output bit."""
-    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return x ^ (x >> np.uint64(31))
+def check_corpus_config(cfg: Any) -> None:
+    """Check what the configs of all corpora have: validation_fraction, test_fraction, tokenization (None: default).
+
+    Raises ValueError when nothing is left to train on, ConfigError for an unknown tokenization.
+    """
+    if min(cfg.validation_fraction, cfg.test_fraction) < 0 or cfg.validation_fraction + cfg.test_fraction >= 1:
+        raise ValueError("validation_fraction and test_fraction are shares that leave games to train on")
+    if cfg.tokenization is not None:
+        find_tokenizer(cfg.tokenization)
 
 
 def write_corpus(
@@ -82,37 +65,46 @@ def write_corpus(
 ) -> None:
     """Write a corpus file from its games and the config they were generated (or imported) with.
 
-    columns: what else is known of each game, arrays (n_games,) of numbers or bytes of a fixed width, by name.
+    columns: what else is known of each game, arrays (n_games,) by names that the game declares.
     One that the game's own outcomes have too wins over them: people resign, and the board does not show it.
-    Raises ValueError when a column has not an entry a game, or is named `length`, which the corpus itself counts.
+    Raises ValueError for a column that the game does not declare so, or without one entry per game.
     """
     game = load_game(cfg.game)
-    tokenization = cfg.tokenization or game.default_tokenization
-    tokens, plies, offsets = tokenize(game, record, tokenization)
-    own = {"length": np.diff(record.offsets).astype(np.uint16), **game.outcomes(record)}
-    for name, values in (columns or {}).items():
-        if name == "length":
-            raise ValueError(f"the corpus itself has a column '{name}'; give yours another name")
-        if np.shape(values) != (len(record),):
-            raise ValueError(f"column '{name}' has shape {np.shape(values)}; {len(record)} games need an entry each")
+    tokenizer = tokenizer_of(game, cfg.tokenization)
+    tokens = tokenizer.encode(game, record)
+    columns = {**game.outcomes(record), **(columns or {})}
+    for name, values in columns.items():
+        _check_column(game, name, values, len(record))
     with new_hdf5(path) as file:
         file.attrs.update(
             format=FORMAT,
             version=VERSION,
             game=game.spec,
-            tokenization=tokenization,
-            alphabet=json.dumps(alphabet_of(game, tokenization)),
+            tokenization=tokenizer.name,
+            alphabet=json.dumps(tokenizer.alphabet(game)),
             config=canonical_json(to_mapping(cfg)),
             hash=run_hash,
         )
         file["moves"], file["move_offsets"] = record.moves_M, record.offsets
-        file["tokens"], file["plies"], file["token_offsets"] = tokens, plies, offsets
+        file["tokens"], file["plies"], file["token_offsets"] = tokens
         file["split"] = split_games(record, cfg.seed, cfg.validation_fraction, cfg.test_fraction)
         undated = h5py.h5p.create(h5py.h5p.GROUP_CREATE)
         undated.set_obj_track_times(False)  # else the same corpus has other bytes a second later
         h5py.h5g.create(file.id, b"games", gcpl=undated)
-        for name, values in {**own, **(columns or {})}.items():
+        for name, values in {"length": record.lengths.astype(np.uint16), **columns}.items():
             file[f"games/{name}"] = values
+
+
+def _check_column(game: Game, name: str, values: np.ndarray, n_games: int) -> None:
+    """Raises ValueError unless the game declares a column of that name and kind, and it has one entry per game."""
+    column = game.columns.get(name)
+    if column is None or column.per_position:
+        raise ValueError(f"{game.name} declares no column '{name}' of its games; its `columns` must name it")
+    if np.shape(values) != (n_games,) or values.dtype != column.dtype:
+        raise ValueError(
+            f"column '{name}' is {values.dtype} of shape {np.shape(values)}; {n_games} games need an entry each, "
+            f"{column.dtype}"
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -168,8 +160,19 @@ class Corpus:
 
     @property
     def tokenization(self) -> str:
-        """`move` or `char`."""
+        """The name of its tokenization: `move`, `char`."""
         return self.attributes["tokenization"]
+
+    @cached_property
+    def tokenizer(self) -> Tokenizer:
+        """What made its tokens. Raises ConfigError, naming the file, when nothing of that name is registered."""
+        return find_tokenizer(self.tokenization, f"{self.path}: ")
+
+    @cached_property
+    def is_random_play(self) -> bool:
+        """Whether every legal move was equally likely to be played."""
+        players = self.config.get("players", ())
+        return len(players) > 0 and all(map(plays_uniformly, players))
 
     @cached_property
     def alphabet(self) -> tuple[str, ...]:
@@ -192,18 +195,18 @@ class Corpus:
     @cached_property
     def n_ctx(self) -> int:
         """Tokens a GPT reads of the longest possible game: all but the last, after which nothing is predicted."""
-        return (self.game.max_plies if self.tokenization == "move" else self.game.max_characters) - 1
+        return self.tokenizer.n_ctx(self.game)
 
     def games(self, split: str, n_games: int | None = None) -> np.ndarray:
         """Places of the first `n_games` games (default all) of a split. Raises ValueError if there are fewer."""
         if split not in SPLITS:
             raise ValueError(f"unknown split '{split}'; the splits are {', '.join(SPLITS)}")
-        found = np.flatnonzero(self.arrays["split"] == SPLITS.index(split))
-        if n_games is not None and len(found) < n_games:
+        games_B = np.flatnonzero(self.arrays["split"] == SPLITS.index(split))
+        if n_games is not None and len(games_B) < n_games:
             raise ValueError(
-                f"{self.path}: {n_games} {split} games asked for, it has {len(found)}; generate more games"
+                f"{self.path}: {n_games} {split} games asked for, it has {len(games_B)}; generate more games"
             )
-        return found[:n_games]
+        return games_B[:n_games]
 
     def n_read(self, games_B: np.ndarray, n_ctx: int | None = None) -> np.ndarray:
         """Tokens (B,) of each of some games that a GPT of that context reads (default: the corpus's)."""
@@ -239,39 +242,44 @@ class Corpus:
         Raises EvaluationsError when they are damaged or of another corpus.
         """
         beside = [self.path.parent / EVALUATIONS_FILE, self.path.parent / EVALUATIONS_FOLDER / EVALUATIONS_FILE]
-        found = self.evaluated_at or next((path for path in beside if path.exists()), None)
-        return Evaluations.open(found, self.hash) if found else None
+        path = self.evaluated_at or next((path for path in beside if path.exists()), None)
+        return Evaluations.open(path, self.hash) if path else None
 
     def with_evaluations(self, path: str | Path) -> "Corpus":
         """This corpus with the evaluations in a run folder or file. Raises EvaluationsError when they are not its."""
-        found = replace(self, evaluated_at=Path(path))
-        assert found.evaluations is not None
-        return found
+        corpus = replace(self, evaluated_at=Path(path))
+        assert corpus.evaluations is not None
+        return corpus
 
     def knows(self, name: str) -> bool:
-        """Whether it has what a property `needs`: a column of its games, or (`evaluation`) evaluations."""
-        return f"games/{name}" in self.arrays or (name == "evaluation" and self.evaluations is not None)
+        """Whether it has a column that a property `needs`, of its games or, per position, beside it."""
+        return self.evaluations is not None if self._is_evaluation(name) else f"games/{name}" in self.arrays
+
+    def _is_evaluation(self, name: str) -> bool:
+        return name in self.game.columns and self.game.columns[name].per_position
 
     def hash_for(self, names: Sequence[str]) -> str:
         """Hash of all that some properties' labels depend on: its own, and of evaluations where one needs them."""
         needed = {self.game.property(name).needs for name in names}
-        if "evaluation" not in needed or self.evaluations is None:
+        if not any(map(self._is_evaluation, needed)) or self.evaluations is None:
             return self.hash
         return content_hash([self.hash, self.evaluations.hash])
 
     def boards(self, games_B: np.ndarray) -> Boards:
         """Every position of some games, with what the corpus knows of them that the game makes use of."""
-        known = [name for name in self.game.about if f"games/{name}" in self.arrays]
-        about = {name: self.arrays[f"games/{name}"][np.asarray(games_B)] for name in known}
-        record = self.record(games_B)
-        if "evaluation" in self.game.about and self.evaluations:
-            about["evaluation"] = self.evaluations.rows(np.asarray(games_B), record.lengths + 1)
-        return self.game.boards(record, about=about) if about else self.game.boards(record)
+        games_B, record, about = np.asarray(games_B), self.record(games_B), {}
+        for name in filter(self.knows, self.game.about):
+            if self._is_evaluation(name):
+                assert self.evaluations is not None
+                about[name] = self.evaluations.rows(games_B, record.lengths + 1)
+            else:
+                about[name] = self.arrays[f"games/{name}"][games_B]
+        return self.game.boards(record, about=about)
 
     @property
     def packs(self) -> bool:
-        """Whether games share the rows of a training batch: where a text shows where a game begins."""
-        return self.tokenization == "char" and bool(self.game.text_start)
+        """Whether games share the rows of a training batch: where a token shows where a game begins."""
+        return self.tokenizer.has_start_token(self.game)
 
     def batch(
         self, split: str, step: int, batch_size: int, seed: int, n_ctx: int | None = None

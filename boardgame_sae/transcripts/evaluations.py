@@ -2,7 +2,7 @@
 
 evaluations.h5   attributes: format, version, corpus (its hash), engine
     games        places in the corpus of the games evaluated, rising
-    offsets      where each one's positions begin: one a ply and one for the start
+    offsets      where each one's positions begin: one per ply and one for the start
     centipawns   int16, clipped
 """
 
@@ -21,12 +21,12 @@ from boardgame_sae.games import UNKNOWN_EVALUATION
 
 EVALUATIONS_FILE, EVALUATIONS_FOLDER = "evaluations.h5", "evaluations"
 FORMAT, VERSION = "boardgame_sae evaluations", 1
-MOST = 32_000
-"""Centipawns are clipped to -MOST..MOST; a mate is beyond."""
+MAX_CENTIPAWNS = 32_000
+"""Centipawns are clipped to this magnitude; a mate is beyond it."""
 
 
 class EvaluationsError(ValueError):
-    """A file that holds no usable evaluations of a corpus; the message names it and the mend."""
+    """A file that holds no usable evaluations of a corpus; the message names it and the fix."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,14 +88,14 @@ class Evaluations:
         games_B: places in the corpus. n_rows_B: positions that each has.
         """
         ends_B = np.cumsum(n_rows_B)
-        found_N = np.full(int(n_rows_B.sum()), UNKNOWN_EVALUATION, np.int16)
+        values_N = np.full(int(n_rows_B.sum()), UNKNOWN_EVALUATION, np.int16)
         places_B = np.searchsorted(self.games_B, games_B)
         for place, game, end, n in zip(places_B, games_B, ends_B, n_rows_B, strict=True):
             if place < len(self.games_B) and self.games_B[place] == game:
-                found_N[end - n : end] = self.centipawns[self.offsets[place] : self.offsets[place + 1]]
-        return found_N
+                values_N[end - n : end] = self.centipawns[self.offsets[place] : self.offsets[place + 1]]
+        return values_N
 
 
 def clip(centipawns: Any) -> np.ndarray:
     """Centipawns as they are stored."""
-    return np.clip(centipawns, -MOST, MOST).astype(np.int16)
+    return np.clip(centipawns, -MAX_CENTIPAWNS, MAX_CENTIPAWNS).astype(np.int16)

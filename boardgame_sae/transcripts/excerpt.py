@@ -1,4 +1,4 @@
-"""A part of a corpus, small enough to travel: its held-out games, in one compressed file.
+"""A part of a corpus, small enough to ship: its held-out games, in one compressed file.
 
 No game of it was in the GPT's training. Its own splits serve what is done with the trained GPT: `train` for SAEs,
 probes and the choice of latents, `validation` and `test` as ever.

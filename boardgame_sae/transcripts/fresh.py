@@ -14,13 +14,13 @@ from boardgame_sae.games.record import MoveRecord
 from boardgame_sae.players.openings import make_opening
 from boardgame_sae.players.play import game_seeds, play_games
 from boardgame_sae.players.registry import make_player
-from boardgame_sae.transcripts.corpus import SPLITS, Corpus, split_games, tokenize
+from boardgame_sae.transcripts.corpus import SPLITS, Corpus, split_games
 from boardgame_sae.transcripts.generate import GenerateConfig
 
 
 def can_play_on(corpus: Corpus) -> bool:
     """Whether a corpus's players can play any number of further games with nothing but this program."""
-    return "players" in corpus.config and all(make_player(text).plays_alone for text in corpus.config["players"])
+    return "players" in corpus.config and not any(make_player(text).is_engine for text in corpus.config["players"])
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ class FreshGames:
 
 def _in_memory(record: MoveRecord, like: Corpus) -> Corpus:
     """Some games as a corpus of the same kind as another, all of them to train on."""
-    tokens, plies, token_offsets = tokenize(like.game, record, like.tokenization)
+    tokens, plies, token_offsets = like.tokenizer.encode(like.game, record)
     arrays = {
         "moves": record.moves_M,
         "move_offsets": record.offsets,

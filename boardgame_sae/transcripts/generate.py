@@ -8,12 +8,11 @@ import dataclasses
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 from safetensors.numpy import load_file, save_file
 
-from boardgame_sae.config import ConfigError, config, to_mapping
+from boardgame_sae.config import ConfigError, config, from_mapping, to_mapping
 from boardgame_sae.files import writing
 from boardgame_sae.games import MoveRecord, load_game
 from boardgame_sae.launch import map_ordered
@@ -22,7 +21,8 @@ from boardgame_sae.players.play import Played, game_seeds, identities, play_game
 from boardgame_sae.players.registry import Player, make_player, rating, settle_player
 from boardgame_sae.players.skill_bins import skill_bins
 from boardgame_sae.runs import Run, progress
-from boardgame_sae.transcripts.corpus import CORPUS_FILE, Corpus, write_corpus
+from boardgame_sae.transcripts.corpus import CORPUS_FILE, Corpus, check_corpus_config, write_corpus
+from boardgame_sae.transcripts.tokenization import tokenizer_of
 
 
 @config
@@ -33,19 +33,19 @@ class GenerateConfig:
     """A registered game, with its options if any: `othello`, `othello6`, `classic`, `othello:passes=explicit`, ..."""
     players: tuple[str, ...] = ("random",)
     """One player for both sides, or the first and the second mover: `random`, `epsilon_greedy:epsilon=0.2`,
-    `graded:temperature=8/1/0.25`, `stockfish:nodes=1000,skill=3`; `transcripts/players.py` lists them."""
+    `graded:temperature=8/1/0.25`, `stockfish:nodes=1000,skill=3`; `players/registry.py` lists them."""
     opening: str | None = None
     """How games begin before the players take over: `random:plies=6`, `book:plies=12`."""
     n_games: int = 100_000
     """Games to play."""
     max_plies: int | None = None
     """Longer games are broken off there."""
-    tokenization: Literal["move", "char"] | None = None
-    """One token a move, or one a character (default: as the game has it)."""
+    tokenization: str | None = None
+    """`move`, one token per move, or `char`, one per character (default: the game's own)."""
     validation_fraction: float = 0.05
-    """Share of games kept for choosing; equal games always fall in the same split."""
+    """Share of games held out for choosing; equal games always fall in the same split."""
     test_fraction: float = 0.05
-    """Share of games kept for reporting."""
+    """Share of games held out for reporting."""
     seed: int = 0
     """The seed; game i depends on it and on i alone."""
 
@@ -56,8 +56,7 @@ class GenerateConfig:
             raise ValueError("max_plies must be at least 1")
         if not 1 <= len(self.players) <= 2:
             raise ValueError("players are one (for both sides) or two")
-        if min(self.validation_fraction, self.test_fraction) < 0 or self.validation_fraction + self.test_fraction >= 1:
-            raise ValueError("validation_fraction and test_fraction are shares that leave games to train on")
+        check_corpus_config(self)
 
 
 def _both(cfg: GenerateConfig) -> list[Player]:
@@ -65,7 +64,7 @@ def _both(cfg: GenerateConfig) -> list[Player]:
 
 
 def _part_size(cfg: GenerateConfig) -> int:
-    return min(player.games_a_part for player in _both(cfg))
+    return min(player.games_per_part for player in _both(cfg))
 
 
 def _play_part(job: tuple[GenerateConfig, int, str]) -> int:
@@ -90,11 +89,7 @@ def _read_part(path: Path) -> Played:
 
 
 def skill_columns(both: Sequence[Player], temperatures_B2: np.ndarray) -> dict[str, np.ndarray]:
-    """What a corpus keeps of its players' strength, per game and side; nothing where nothing is known.
-
-    `temperature_first`, `temperature_second`: float32 pawns. `rating_...`: float32, what `players.rating` says.
-    `skill_...`: int8 bins of the ratings.
-    """
+    """What a corpus keeps of its players' strength, as PLAYER_COLUMNS says; nothing where nothing is known."""
     ratings_B2 = np.stack(
         [[rating(player, value) for value in column] for player, column in zip(both, temperatures_B2.T, strict=True)], 1
     )
@@ -118,7 +113,7 @@ def generate_run(cfg: GenerateConfig, *, out: str | Path | None = None, workers:
     cfg = dataclasses.replace(
         cfg,
         game=game.spec,
-        tokenization=cfg.tokenization or game.default_tokenization,
+        tokenization=tokenizer_of(game, cfg.tokenization).name,
         players=tuple(map(settle_player, cfg.players)),
     )
     both, opening = _both(cfg), make_opening(cfg.opening) if cfg.opening else None
@@ -157,9 +152,7 @@ def generate(
     workers: int = 1,
     **settings: object,
 ) -> Corpus:
-    """Play a corpus and open it. `settings`: any other field of GenerateConfig. See `generate_run`."""
-    from boardgame_sae.config import from_mapping
-
+    """Play a corpus and open it. `settings`: any other field of GenerateConfig. Raises what `generate_run` raises."""
     both = (players,) if isinstance(players, str) else tuple(players)
     values = {"game": game, "players": both, "n_games": n_games, "seed": seed, **settings}
     return Corpus.open(generate_run(from_mapping(GenerateConfig, values, "generate"), out=out, workers=workers))

@@ -16,6 +16,7 @@ import numpy as np
 from boardgame_sae.files import new_hdf5, writing
 from boardgame_sae.games import Game
 from boardgame_sae.transcripts.corpus import Corpus, CorpusError
+from boardgame_sae.transcripts.tokenization import Tokenizer
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,16 +72,17 @@ class PackedLabels:
         return np.unpackbits(packed, axis=1, count=size).view(np.bool_).reshape(-1, *self.shape[1:])
 
 
-def place_name(game: Game, tokenization: str, place: str | None = None) -> str:
+def place_name(game: Game, tokenizer: Tokenizer, place: str | None = None) -> str:
     """The name of the place where boards are read: the one asked for, or the game's default.
 
     Raises ValueError, with those there are, for a place that the game's tokens do not show.
     """
-    known = ("ply", "token", *(game.places if tokenization == "char" else ()))
+    known = ("ply", "token", *tokenizer.places(game))
     if place is None:
-        return game.default_place if tokenization == "char" else "ply"
+        return tokenizer.default_place(game)
     if place not in known:
-        raise ValueError(f"{game.name} has no positions '{place}'; with one token a {tokenization}: {', '.join(known)}")
+        advice = f"with one token per {tokenizer.unit}: {', '.join(known)}"
+        raise ValueError(f"{game.name} has no positions '{place}'; {advice}")
     return place
 
 
@@ -90,7 +92,7 @@ def positions(corpus: Corpus, games_B: np.ndarray, place: str | None = None, n_c
     place: `ply`, the last token of each ply, `token`, every token, or one of the game's `places`, every token of its
     character; by default the game's own. Raises ValueError, with those there are, for another.
     """
-    place = place_name(corpus.game, corpus.tokenization, place)
+    place = place_name(corpus.game, corpus.tokenizer, place)
     tokens_BL, plies_BL = (part[:, :-1] for part in corpus.rows(games_B, n_ctx))
     if place == "ply":
         before_BL = np.concatenate([np.zeros_like(plies_BL[:, :1]), plies_BL[:, :-1]], axis=1)
@@ -98,7 +100,7 @@ def positions(corpus: Corpus, games_B: np.ndarray, place: str | None = None, n_c
     elif place == "token":
         here_BL = plies_BL >= 0
     else:
-        mark = corpus.alphabet.index(corpus.game.places[place])
+        mark = corpus.alphabet.index(corpus.tokenizer.places(corpus.game)[place])
         here_BL = (tokens_BL == mark) & (plies_BL >= 0)
     game_N, token_N = np.nonzero(here_BL)
     return Positions(np.asarray(games_B), game_N, token_N, plies_BL[game_N, token_N])
@@ -139,4 +141,4 @@ def _stored_rows(path: Path, name: str, start: int, stop: int) -> np.ndarray:
 
 
 def _damaged(path: Path, error: Exception) -> CorpusError:
-    return CorpusError(f"{path}: not a readable label file ({error}); remove it, it is computed again")
+    return CorpusError(f"{path}: not a readable label file ({error}); remove it, and it is computed again")

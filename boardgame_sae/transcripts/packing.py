@@ -1,4 +1,4 @@
-"""Games packed into rows of one length, as GPTs on written games are trained: a row is full, whatever games are long.
+"""Games packed into rows of one length, as GPTs on written games are trained: rows are full, however long games are.
 
 A pass over the games is one stream of their texts, cut into blocks. Each block begins with the start of a game; the
 last game of a block is cut at its end, and what is left of it is dropped.

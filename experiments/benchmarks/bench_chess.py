@@ -24,7 +24,7 @@ from boardgame_sae.launch import keep_freed_memory
 from boardgame_sae.players.openings import make_opening
 from boardgame_sae.players.play import play_games
 from boardgame_sae.players.registry import make_player
-from boardgame_sae.players.uci import find_engine
+from boardgame_sae.players.uci.engine import find_engine
 from boardgame_sae.transcripts.corpus import Corpus
 from boardgame_sae.transcripts.generate import GenerateConfig, generate_run
 

@@ -5,7 +5,7 @@ import xml.etree.ElementTree as ElementTree
 import numpy as np
 import pytest
 
-from boardgame_sae.games import Game, IllegalMove, games, load_game
+from boardgame_sae.games import PLAYER_COLUMNS, Game, IllegalMove, games, load_game
 
 N_GAMES = 3
 
@@ -89,10 +89,11 @@ def test_characters_are_the_texts(game, record):
     assert chars.tobytes().decode() == "".join(game.texts(record))
     assert set(map(chr, chars)) <= set(game.text_alphabet)
     assert len(plies) == len(chars) == offsets[-1]
-    for b in range(N_GAMES):
+    for b, moves in enumerate(record):
         of_game = plies[offsets[b] : offsets[b + 1]].astype(int)
-        assert (of_game[0], of_game[-1]) == (0, record.lengths[b])
-        assert set(np.diff(of_game)) <= {0, 1}
+        of_pieces = [ply + (i == len(piece)) for ply, piece in enumerate(game.pieces(moves.tolist())) for i in
+                     range(1, len(piece) + 1)]  # fmt: skip
+        assert of_game.tolist() == of_pieces and of_game[-1] == record.lengths[b]
 
 
 def test_boards_have_a_row_for_every_ply(game, record):
@@ -108,7 +109,7 @@ def test_boards_have_a_row_for_every_ply(game, record):
 
 
 def test_properties_keep_their_word(game):
-    boards = game.boards(game.play_games(np.arange(30, dtype=np.uint64)))
+    boards = game.boards(game.play_games(np.arange(game.n_sample_games, dtype=np.uint64)))
     assert game.properties()
     assert game.properties() == game.properties("low") + game.properties("high")
     for each in game.properties():
@@ -135,5 +136,31 @@ def test_labels_of_a_text_are_those_of_the_batch(game, record):
 def test_picture_is_xml(game, record):
     position = game.replay(game.texts(record[:1])[0])[-1]
     heat = np.linspace(-1, 1, len(game.squares)).reshape(game.shape)
-    for picture in (game.picture(position), game.picture(position, marks={0: "<x>"}, heat=heat, last=1, size=100)):
+    plain, marked = game.picture(position), game.picture(position, marks={0: "<x>"}, heat=heat, last=1, size=100)
+    empty, heated = game.picture(None), game.picture(None, heat=heat, scale=2.0, marks={0: "+5"})
+    for picture in (plain, marked, empty, heated, game.picture(game.start())):
         assert ElementTree.fromstring(picture).tag.endswith("svg")
+    assert len({plain, marked, empty, heated}) == 4
+    assert heated != game.picture(None, heat=heat, marks={0: "+5"}) and "+5" in heated and "&lt;x&gt;" in marked
+    with pytest.raises(ValueError, match="heat has shape"):
+        game.picture(position, heat=heat[:-1])
+
+
+def test_the_end_of_a_game_is_told_in_columns_that_are_declared(game, record):
+    outcomes = game.outcomes(record)
+    assert PLAYER_COLUMNS.keys() <= game.columns.keys()
+    assert set(outcomes) | set(game.about) <= set(game.columns)
+    for name, values in outcomes.items():
+        assert values.dtype == game.columns[name].dtype and values.shape == (N_GAMES,)
+    results = game.results(record)
+    assert results.dtype == np.int8 and set(results.tolist()) <= {-1, 0, 1, 2}
+    assert game.results(record.cut(2)).tolist() == [2] * N_GAMES
+
+
+def test_every_position_follows_from_the_one_before(game, record):
+    moves = record.moves_M[: record.offsets[1]].tolist()
+    assert list(game.positions(moves)) == game.replay(game.texts(record[:1])[0])
+    assert game.position_after(moves[:5]) == list(game.positions(moves))[5]
+    ends = game.boards(record).ends
+    assert ends.ply_N.tolist() == record.lengths.tolist()
+    assert ends.last_N.tolist() == [moves[-1] for moves in record]

@@ -3,7 +3,7 @@
 import chess
 import numpy as np
 
-from boardgame_sae.games.chess.game import kernels
+from boardgame_sae.games.chess import kernels
 
 
 def state_of(board: chess.Board) -> np.ndarray:

@@ -6,10 +6,11 @@ property needs a column of the corpus.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import numpy as np
 
-from boardgame_sae.games import Boards, Game, MoveRecord, board_property
+from boardgame_sae.games import PLAYER_COLUMNS, Boards, Column, Game, MoveRecord, board_property
 
 LETTERS = "abc"
 
@@ -32,6 +33,15 @@ class Toy(Game):
     text_alphabet = (*LETTERS, ".", ";")
     default_tokenization = "char"
     text_start, places, default_place = ";", {"dot": "."}, "dot"
+    columns: Mapping[str, Column] = MappingProxyType(
+        {
+            **PLAYER_COLUMNS,
+            "points": Column("int64", "points at the end"),
+            "skill": Column("int64", "skill of the players"),
+            "luck": Column("float64", "luck of the players"),
+            "site": Column("S7", "where it was played"),
+        }
+    )
     about = ("skill", "luck")
     scored_properties = ("odd",)
 
@@ -89,7 +99,7 @@ class Toy(Game):
         return np.tile([False, True, True, True], (len(boards), 1))
 
     def outcomes(self, record: MoveRecord) -> dict[str, np.ndarray]:
-        return {"points": np.array([moves.sum() for moves in record])}
+        return {"points": np.array([moves.sum() for moves in record], np.int64)}
 
 
 @board_property(family="toy", name="odd", level="low")

@@ -71,7 +71,7 @@ def test_a_grid_is_the_product_of_each_entrys_lists_one_entry_after_the_other():
         ({"saes": [{"architecture": "relu", "n_latents": "16"}]}, "field 'n_latents' is '16'"),
         ({"random_saes": [{"architecture": "relu", "n_latent": 4}]}, r"(?s)random_saes\.0: .*unknown field 'n_latent'"),
         ({"suite": "superviced"}, "unknown suite 'superviced'; the suites are quick"),
-        ({"probes": [{}, {"property": "bord"}]}, "no property 'bord'; did you mean board"),
+        ({"probes": [{}, {"property": "bord"}]}, "unknown othello property 'bord'; did you mean 'board'"),
     ],
 )
 def test_a_bad_study_is_an_error_before_anything_runs(tmp_path, monkeypatch, change, message):

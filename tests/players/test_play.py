@@ -12,11 +12,10 @@ import pytest
 from boardgame_sae import cli
 from boardgame_sae.config import ConfigError
 from boardgame_sae.files import RunError
-from boardgame_sae.games import load_game
-from boardgame_sae.games.chess.game import UNKNOWN
+from boardgame_sae.games import Result, load_game
+from boardgame_sae.players import graded as graded_module
 from boardgame_sae.players import movers as movers_module
 from boardgame_sae.players import play as play_module
-from boardgame_sae.players import registry as players_module
 from boardgame_sae.players.openings import make_opening
 from boardgame_sae.players.play import Played, game_seeds, play_games
 from boardgame_sae.players.registry import make_player, players, rating, settle_player
@@ -137,9 +136,9 @@ def test_a_corpus_keeps_what_is_known_of_its_players(graded):
     seeds = game_seeds(0, 0, 200)
     drawn = play(LADDER, seeds, opening="random:plies=4", max_plies=60).temperatures_B2
     assert np.array_equal(np.stack([column["temperature_first"], column["temperature_second"]], 1), drawn)
-    assert set(column["result"].tolist()) <= {-1, 0, 1, UNKNOWN}
+    assert set(column["result"].tolist()) <= {-1, 0, 1, Result.UNFINISHED}
     broken_off = column["length"] == 60
-    assert (column["result"][~broken_off] != UNKNOWN).all() and (column["ending"][~broken_off] > 0).all()
+    assert (column["result"][~broken_off] != Result.UNFINISHED).all() and (column["ending"][~broken_off] > 0).all()
 
 
 def test_two_workers_write_the_bytes_of_one(graded, tmp_path):
@@ -230,7 +229,7 @@ def test_a_corpus_is_of_its_book(book, tmp_path, capsys):
     ("text", "complaint"),
     [
         ("book:path=/no/such/book.bin", "no file /no/such/book.bin; give book:path=..., or apt-get install gnuchess"),
-        ("bok", "opening 'bok': unknown name 'bok'; the openings are random, book"),
+        ("bok", "opening 'bok': unknown opening 'bok'; did you mean 'book'?"),
         ("random:plies=-1", "plies are 0 or more, not -1"),
         ("random:moves=3", "unknown field 'moves'"),
     ],
@@ -242,7 +241,7 @@ def test_a_bad_opening_is_bad_input_and_makes_no_folder(tmp_path, capsys, text, 
 
 
 def test_there_is_no_book_of_othello(book):
-    with pytest.raises(ConfigError, match="there are no polyglot books for othello6"):
+    with pytest.raises(ConfigError, match="there are no opening books of othello6"):
         play("random", game="othello6", opening=f"book:path={book}")
 
 
@@ -253,10 +252,10 @@ def test_graded_is_search_where_there_is_no_engine(monkeypatch):
     def missing(name):
         raise ConfigError(f"no {name}")
 
-    monkeypatch.setattr(players_module, "find_engine", missing)
+    monkeypatch.setattr(graded_module, "find_engine", missing)
     assert settle_player("graded:temperature=8/1") == "search:depth=1,temperature=8/1"
     assert make_player("graded:temperature=8/1") == make_player("search:depth=1,temperature=8/1")
-    monkeypatch.setattr(players_module, "find_engine", Path)
+    monkeypatch.setattr(graded_module, "find_engine", Path)
     assert settle_player("graded:depth=2,temperature=8/1") == "stockfish:depth=2,temperature=8/1"
     assert settle_player("random") == "random" and "graded" in players()
 
@@ -336,7 +335,7 @@ def test_an_engine_that_always_fails_ends_the_run_and_is_named(tmp_path, special
         generate("chess", f"uci:path={path}", 2, out=tmp_path / "run")
     message = str(caught.value)
     assert f"failed 4 times in a row on one game, the last time: engine '{path}': " in message
-    assert complaint in message and "players search:depth=1" in message
+    assert complaint in message and "or a player that is built in" in message
 
 
 def test_an_engine_that_hangs_is_given_up_in_time(tmp_path, monkeypatch):
@@ -354,7 +353,7 @@ def test_an_engine_that_hangs_is_given_up_in_time(tmp_path, monkeypatch):
         ("uci:path={garbage},timeout=0.5", "chess", 1, "gave no 'uciok' within 0.5 s"),
         ("uci:path={sound},skill=3", "chess", 2, "Fake 1.0 has no option 'Skill Level'"),
         ("uci:path={sound}", "othello6", 2, "player uci: engines that speak UCI do not play othello6"),
-        ("search", "othello6", 2, "player search: othello6 has no built-in player; the chess game has"),
+        ("search", "othello6", 2, "player search: othello6 has no built-in player; choose another"),
     ],
 )
 def test_an_engine_that_cannot_play_is_a_clear_error(tmp_path, capsys, player, game, code, complaint):

@@ -30,8 +30,8 @@ def test_a_players_text_gives_its_share_of_random_moves(text, epsilon):
 @pytest.mark.parametrize(
     ("text", "complaint"),
     [
-        ("radnom", "unknown name 'radnom'; the players are epsilon_greedy, graded, random"),
-        ("", "unknown name ''"),
+        ("radnom", "unknown player 'radnom'; did you mean 'random'?"),
+        ("", "unknown player ''; there are "),
         ("random:epsilon=0.2", "unknown field 'epsilon'"),
         ("epsilon_greedy:epsilom=0.2", "did you mean 'epsilon'?"),
         ("epsilon_greedy:epsilon", "'epsilon' is not setting=value"),

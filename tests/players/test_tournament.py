@@ -6,13 +6,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from toy_game import Toy
 
 from boardgame_sae import cli
 from boardgame_sae.config import ConfigError
 from boardgame_sae.files import read_json
 from boardgame_sae.games import MoveRecord, load_game
 from boardgame_sae.players import tournament as module
-from boardgame_sae.players.tournament import Standings, TournamentConfig, first_results, tournament, tournament_run
+from boardgame_sae.players.tournament import Standings, TournamentConfig, tournament, tournament_run
 
 RUNGS = ("8", "2", "1", "0.5", "0.1")
 CHEAP = {"game": "othello4", "opening": "random:plies=2", "n_games": 20}
@@ -86,7 +87,7 @@ def test_a_table_shows_players_ratings_and_points():
 
 
 def test_games_broken_off_are_draws_and_counted():
-    found = tournament(["random", "search"], n_games=6, max_plies=9)
+    found = tournament(["random", "search"], game="chess", n_games=6, max_plies=9)
     assert found.draws_PP.tolist() == found.unfinished_PP.tolist() == [[0, 6], [6, 0]]
     assert found.ratings_P.tolist() == [0, 0] and found.games_PP.tolist() == [[0, 6], [6, 0]]
 
@@ -94,13 +95,12 @@ def test_games_broken_off_are_draws_and_counted():
 def test_results_are_those_of_the_board():
     chess, othello = load_game("chess"), load_game("othello4")
     texts = [";1.f3 e5 2.g4 Qh4#", ";1.e4 e5 2.Bc4 Nc6 3.Qh5 Nf6 4.Qxf7#", ";1.e4"]
-    assert first_results(chess, chess.record(texts)).tolist() == [-1, 1, 2]
+    assert chess.results(chess.record(texts)).tolist() == [-1, 1, 2]
     record = othello.play_games(np.arange(50, dtype=np.uint64))
-    assert np.array_equal(first_results(othello, record), np.sign(othello.outcomes(record)["margin"]))
-    assert first_results(othello, record.cut(3)).tolist() == [2] * 50
-    toy = type("Toy", (), {"name": "toy", "outcomes": lambda self, record: {}})()
+    assert np.array_equal(othello.results(record), np.sign(othello.outcomes(record)["margin"]))
+    assert othello.results(record.cut(3)).tolist() == [2] * 50
     with pytest.raises(ConfigError, match="game toy: its outcomes do not say who won"):
-        first_results(toy, MoveRecord.of([]))
+        Toy().results(MoveRecord.of([[0]]))
 
 
 def test_every_opening_is_played_by_both_colours(monkeypatch):
@@ -111,7 +111,7 @@ def test_every_opening_is_played_by_both_colours(monkeypatch):
         return seen[-1][1]
 
     monkeypatch.setattr(module, "play_games", watched)
-    tournament(["search:temperature=4", "search:temperature=1"], n_games=12, max_plies=20)
+    tournament(["search:temperature=4", "search:temperature=1"], game="chess", n_games=12, max_plies=20)
     (both, first), (swapped, second) = seen
     assert both == swapped[::-1]
     for a, b in zip(first.record, second.record, strict=True):
@@ -132,8 +132,8 @@ def test_a_pairs_games_are_the_same_whoever_else_plays():
         ({"players": ["random", "random"]}, "each named once"),
         ({"n_games": 7}, "n_games is even and at least 2, not 7"),
         ({"max_plies": 0}, "max_plies must be at least 1"),
-        ({"players": ["random", "radnom"]}, "unknown name 'radnom'"),
-        ({"opening": "bok"}, "unknown name 'bok'"),
+        ({"players": ["random", "radnom"]}, "unknown player 'radnom'"),
+        ({"opening": "bok"}, "unknown opening 'bok'"),
     ],
 )
 def test_bad_settings_are_refused(settings, complaint):
@@ -192,7 +192,7 @@ def check_ladder(found):
 
 
 def test_the_built_in_search_is_stronger_the_colder_it_is():
-    found = tournament([f"search:depth=1,temperature={rung}" for rung in RUNGS], n_games=40)
+    found = tournament([f"search:depth=1,temperature={rung}" for rung in RUNGS], game="chess", n_games=40)
     check_ladder(found)
     assert (np.diff(found.ratings_P) > 100).all(), found.table()
 
@@ -200,7 +200,10 @@ def test_the_built_in_search_is_stronger_the_colder_it_is():
 @pytest.mark.engine
 def test_stockfish_is_stronger_the_colder_it_is():
     found = tournament(
-        [f"stockfish:depth=1,temperature={rung}" for rung in ("8", "4", "1", "0.5", "0.25")], n_games=40, workers=2
+        [f"stockfish:depth=1,temperature={rung}" for rung in ("8", "4", "1", "0.5", "0.25")],
+        game="chess",
+        n_games=40,
+        workers=2,
     )
     check_ladder(found)
 

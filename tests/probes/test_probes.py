@@ -299,7 +299,7 @@ def test_a_closed_form_run_broken_off_resumes_to_the_same_bytes(tiny_model, tiny
 def test_bad_names_are_errors_before_a_folder_is_made(tiny_model, tiny_corpus, tmp_path):
     with pytest.raises(HookError, match=r"blocks\.7"):
         probe_run(tiny_model, tiny_corpus, ProbeConfig(hook_names=("blocks.7.hook_resid_post",)), out=tmp_path / "a")
-    with pytest.raises(ValueError, match="no property 'bord'; did you mean board"):
+    with pytest.raises(ValueError, match="unknown othello property 'bord'; did you mean 'board'"):
         probe_run(tiny_model, tiny_corpus, ProbeConfig(property="bord"), out=tmp_path / "b")
     assert list(tmp_path.iterdir()) == []
 

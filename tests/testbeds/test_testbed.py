@@ -197,7 +197,7 @@ def test_a_corpus_of_another_alphabet_is_an_error_that_names_it(tiny_model, tiny
 
 
 def test_an_unknown_property_is_an_error_with_near_names(tiny_model, tiny_corpus):
-    with pytest.raises(ValueError, match="no property 'fliped'; did you mean flipped"):
+    with pytest.raises(ValueError, match="unknown othello property 'fliped'; did you mean 'flipped'"):
         Testbed(tiny_model, tiny_corpus, properties=("mine_yours", "fliped"))
 
 

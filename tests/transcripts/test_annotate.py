@@ -13,13 +13,13 @@ from boardgame_sae import cli
 from boardgame_sae.config import ConfigError
 from boardgame_sae.files import RunError
 from boardgame_sae.games import UNKNOWN_EVALUATION, MoveRecord, load_game
-from boardgame_sae.games.chess.game import python_move
+from boardgame_sae.games.chess.position import python_move
 from boardgame_sae.players.registry import make_player
-from boardgame_sae.players.uci import find_engine
+from boardgame_sae.players.uci.engine import find_engine
 from boardgame_sae.transcripts import annotate as module
 from boardgame_sae.transcripts.annotate import AnnotateConfig, annotate_run, evaluate_games
 from boardgame_sae.transcripts.corpus import Corpus
-from boardgame_sae.transcripts.evaluations import MOST, Evaluations, EvaluationsError
+from boardgame_sae.transcripts.evaluations import MAX_CENTIPAWNS, Evaluations, EvaluationsError
 from boardgame_sae.transcripts.generate import generate
 from boardgame_sae.transcripts.labels import positions, property_labels
 
@@ -52,7 +52,7 @@ def test_every_position_of_every_game_has_the_value_of_a_search(corpus):
     found = reopened(corpus)
     boards = found.boards(np.arange(30))
     assert boards.evaluation_N.dtype == np.int16 and len(boards.evaluation_N) == len(boards)
-    assert np.array_equal(boards.evaluation_N, np.clip(GAME.search_boards(boards, 2), -MOST, MOST))
+    assert np.array_equal(boards.evaluation_N, np.clip(GAME.search_boards(boards, 2), -MAX_CENTIPAWNS, MAX_CENTIPAWNS))
     for game in (0, 17):
         position = GAME.start()
         for ply, move in enumerate(found.record([game]).moves_M.tolist()):
@@ -170,7 +170,7 @@ def test_a_killed_run_resumes_to_the_same_bytes_for_any_number_of_workers(corpus
     path = fake_engine.write(tmp_path / "engine")
     cfg = AnnotateConfig(engine=f"uci:path={path}", splits=("validation", "test"), n_games=4)
     whole = annotate_run(corpus.path, cfg, out=tmp_path / "whole")
-    monkeypatch.setattr(type(make_player(cfg.engine)), "games_a_part", 3)
+    monkeypatch.setattr(type(make_player(cfg.engine)), "games_per_part", 3)
     assert same_run(annotate_run(corpus.path, cfg, out=tmp_path / "two", workers=2), whole)
     done, evaluate = [], module._evaluate_part
 
@@ -200,7 +200,7 @@ def test_an_engines_crash_leaves_no_trace_and_one_that_always_crashes_ends_the_r
     fake_engine.write(path, "def before_go(board):\n    if len(board.move_stack) == 9 and once('crash'): os._exit(1)")
     assert same_run(annotate_run(corpus.path, cfg, out=tmp_path / "crashed"), sound)
     fake_engine.write(path, "def before_go(board):\n    if len(board.move_stack) == 9: os._exit(1)")
-    with pytest.raises(RunError, match=r"failed 4 times in a row on one game.*ended with exit code 1.*search:depth=2"):
+    with pytest.raises(RunError, match=r"failed 4 times in a row on one game.*ended with exit code 1"):
         annotate_run(corpus.path, cfg, out=tmp_path / "always")
 
 
@@ -240,7 +240,7 @@ def values_of(values):
 
 
 def test_othello_has_no_such_engines(tiny_corpus, tmp_path):
-    with pytest.raises(ConfigError, match="engine search: othello4 has no built-in player"):
+    with pytest.raises(ConfigError, match="engine 'search:depth=1': player search: othello4 has no built-in player"):
         annotate_run(tiny_corpus.path, "search:depth=1", out=tmp_path / "run")
     with pytest.raises(ConfigError, match="engines that speak UCI do not play othello4"):
         annotate_run(tiny_corpus.path, f"uci:path={fake_engine.write(tmp_path / 'e')}", out=tmp_path / "run")
@@ -263,7 +263,7 @@ def test_finished_games_have_the_value_of_their_result_without_asking_the_engine
     player = make_player(f"uci:path={fake_engine.write(tmp_path / 'engine', special)}")
     fivefold = ";" + " ".join(["Nf3 Nf6 Ng1 Ng8"] * 4)
     found = evaluate_games(GAME, player, GAME.record([SCHOLAR, fivefold]))
-    assert found[7] == -MOST and found[-1] == 0 and len(found) == 8 + 17
+    assert found[7] == -MAX_CENTIPAWNS and found[-1] == 0 and len(found) == 8 + 17
 
 
 @pytest.fixture
@@ -287,5 +287,5 @@ def test_another_client_of_stockfish_agrees(stockfish, original):
                 theirs.append(found["score"].relative.score(mate_score=100_000))
                 if ply < len(moves):
                     board.push(python_move(int(moves[ply])))
-    assert ours.tolist() == np.clip(theirs, -MOST, MOST).tolist() and len(ours) == 9
-    assert ours[-1] == MOST and abs(ours[0]) < 100
+    assert ours.tolist() == np.clip(theirs, -MAX_CENTIPAWNS, MAX_CENTIPAWNS).tolist() and len(ours) == 9
+    assert ours[-1] == MAX_CENTIPAWNS and abs(ours[0]) < 100

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from boardgame_sae.games import MoveRecord, load_game
-from boardgame_sae.transcripts.corpus import tokenize
 from boardgame_sae.transcripts.generate import generate
 from boardgame_sae.transcripts.labels import positions, property_labels
+from boardgame_sae.transcripts.tokenization import CharacterTokens
 
 PUBLISHED = dict(zip(" #+-.0123456789;=BKNOQRabcdefghx", range(32), strict=True))
 GAME = load_game("chess")
@@ -23,8 +23,8 @@ def corpus(tmp_path_factory):
 
 
 def test_ids_are_the_published_ones():
-    tokens, _, _ = tokenize(GAME, GAME.record(["1.e4 e5 2.Nf3"]), "char")
-    assert tokens.tolist() == [PUBLISHED[character] for character in ";1.e4 e5 2.Nf3"]
+    tokens = CharacterTokens().encode(GAME, GAME.record(["1.e4 e5 2.Nf3"]))
+    assert tokens.ids.tolist() == [PUBLISHED[character] for character in ";1.e4 e5 2.Nf3"]
     assert len(GAME.text_alphabet) == 32
 
 

@@ -232,7 +232,8 @@ def test_the_same_game_by_another_text_is_the_same_corpus_and_no_folder_has_a_co
         ({"n_games": "5"}, "n_games"),
         ({"players": ("random",) * 3}, "one (for both sides) or two"),
         ({"players": ()}, "one (for both sides) or two"),
-        ({"players": "radnom"}, "unknown name 'radnom'"),
+        ({"tokenization": "moves"}, "unknown tokenization 'moves'; did you mean 'move'?"),
+        ({"players": "radnom"}, "unknown player 'radnom'"),
         ({"players": ("random", "epsilon_greedy:epsilon=2")}, "a probability"),
         ({"validation_fraction": 0.5, "test_fraction": 0.5}, "leave games to train on"),
         ({"test_fraction": -0.1}, "leave games to train on"),
@@ -250,7 +251,7 @@ def test_bad_settings_are_refused_before_a_folder_is_made(tmp_path, settings, co
 
 
 def test_an_unknown_game_is_refused_with_the_closest_name_before_a_folder_is_made(tmp_path):
-    with pytest.raises(ValueError, match=r"no game 'othelo'.*othello"):
+    with pytest.raises(ValueError, match=r"unknown game 'othelo'; did you mean 'othello'"):
         generate("othelo", n_games=5, out=tmp_path / "run")
     assert not (tmp_path / "run").exists()
 

@@ -21,6 +21,7 @@ from boardgame_sae.testbeds.testbed import Testbed, load_testbed
 from boardgame_sae.transcripts.corpus import Corpus, write_corpus
 from boardgame_sae.transcripts.generate import GenerateConfig, generate_run
 from boardgame_sae.transcripts.labels import place_name, positions, property_labels
+from boardgame_sae.transcripts.tokenization import MoveTokens
 
 CFG = TrainGPTConfig(n_layers=2, d_model=8, n_heads=2)
 MADE = Made(validation_fraction=0.3, test_fraction=0.3)
@@ -87,7 +88,12 @@ def test_columns_are_stored_beside_the_games_own_and_mapped(corpus, record):
 
 @pytest.mark.parametrize(
     ("columns", "complaint"),
-    [({"skill": np.arange(3)}, "'skill' has shape .3,.; 120 games"), ({"length": np.arange(120)}, "a column 'length'")],
+    [
+        ({"skill": np.arange(3)}, "column 'skill' is int64 of shape .3,.; 120 games need an entry each, int64"),
+        ({"skill": np.arange(120, dtype=np.int8)}, "column 'skill' is int8 of shape .120,.; .* int64"),
+        ({"length": np.arange(120)}, "toy declares no column 'length'"),
+        ({"elo": np.arange(120)}, "toy declares no column 'elo' of its games; its `columns` must name it"),
+    ],
 )
 def test_a_column_that_does_not_fit_is_refused(record, tmp_path, columns, complaint):
     with pytest.raises(ValueError, match=complaint):
@@ -127,11 +133,11 @@ def test_positions_are_the_marks_asked_for_or_by_default_the_games(corpus):
 
 
 def test_an_unknown_place_is_refused_with_those_there_are(corpus):
-    with pytest.raises(ValueError, match="no positions 'comma'; with one token a char: ply, token, dot"):
+    with pytest.raises(ValueError, match="no positions 'comma'; with one token per character: ply, token, dot"):
         positions(corpus, np.arange(2), "comma")
-    with pytest.raises(ValueError, match="no positions 'dot'; with one token a move: ply, token"):
-        place_name(corpus.game, "move", "dot")
-    assert place_name(corpus.game, "move") == "ply"
+    with pytest.raises(ValueError, match="no positions 'dot'; with one token per move: ply, token"):
+        place_name(corpus.game, MoveTokens(), "dot")
+    assert place_name(corpus.game, MoveTokens()) == "ply"
 
 
 # Contexts

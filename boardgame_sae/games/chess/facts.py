@@ -62,12 +62,12 @@ MOST_MATERIAL = 39
 @njit(cache=True)
 def _attacked(state: np.ndarray, side: Int) -> Squares:
     """Squares that a side attacks, whatever stands on them."""
-    pieces, found = state[side], ZERO
+    pieces, attacked = state[side], ZERO
     while pieces != ZERO:
         square = lowest(pieces)
         pieces &= pieces - ONE
-        found |= attacks_of(state, kind_at(state, bit(square)), square, side)
-    return found
+        attacked |= attacks_of(state, kind_at(state, bit(square)), square, side)
+    return attacked
 
 
 @njit(cache=True)
@@ -79,9 +79,9 @@ def _targets(state: np.ndarray, seen: Survey) -> tuple[Squares, Squares, bool]:
         while pieces != ZERO:
             square = lowest(pieces)
             pieces &= pieces - ONE
-            found = targets_of(state, seen, kind, square)
-            twice = twice or found & by_kind != ZERO
-            by_kind |= found
+            targets = targets_of(state, seen, kind, square)
+            twice = twice or targets & by_kind != ZERO
+            by_kind |= targets
             pseudo |= pseudo_targets_of(state, seen, kind, square)
         legal |= by_kind
     return legal, pseudo, twice

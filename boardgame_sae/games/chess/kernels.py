@@ -10,8 +10,9 @@ from typing import TypeAlias
 import numpy as np
 from numba import njit
 
-from boardgame_sae.games.bits import ONE, ZERO, Bool, Int, Squares, bit, count, highest, lowest, mix
+from boardgame_sae.games.bits import ONE, ZERO, Bool, Int, Squares, bit, count, highest, lowest
 from boardgame_sae.games.chess.tables import BETWEEN, DARK, KING, KNIGHT, LINE, PAWN, RANK_1, RANK_8, RAYS
+from boardgame_sae.games.random_bits import mix
 
 PAWNS, KNIGHTS, BISHOPS, ROOKS, QUEENS, KINGS = range(6)
 """Words of a state: the squares of each piece type, of both colours."""
@@ -68,12 +69,12 @@ def bishop_attacks(square: Int, occupied: Squares) -> Squares:
 @njit(cache=True)
 def attackers(state: np.ndarray, square: Int, occupied: Squares, side: Int) -> Squares:
     """Pieces of a side (BLACK, WHITE) that attack a square when the board is occupied so."""
-    found = (KNIGHT[square] & state[KNIGHTS]) | (KING[square] & state[KINGS])
-    found |= PAWN[7 - side, square] & state[PAWNS]
+    pieces = (KNIGHT[square] & state[KNIGHTS]) | (KING[square] & state[KINGS])
+    pieces |= PAWN[7 - side, square] & state[PAWNS]
     straight, diagonal = state[ROOKS] | state[QUEENS], state[BISHOPS] | state[QUEENS]
-    found |= rook_attacks(square, occupied) & straight
-    found |= bishop_attacks(square, occupied) & diagonal
-    return found & state[side]
+    pieces |= rook_attacks(square, occupied) & straight
+    pieces |= bishop_attacks(square, occupied) & diagonal
+    return pieces & state[side]
 
 
 @njit(cache=True, forceinline=True)
@@ -95,18 +96,18 @@ def attacks_of(state: np.ndarray, kind: Int, square: Int, side: Int) -> Squares:
         return KNIGHT[square]
     if kind == KINGS:
         return KING[square]
-    found = ZERO
+    attacked = ZERO
     if kind != ROOKS:
-        found |= bishop_attacks(square, occupied)
+        attacked |= bishop_attacks(square, occupied)
     if kind != BISHOPS:
-        found |= rook_attacks(square, occupied)
-    return found
+        attacked |= rook_attacks(square, occupied)
+    return attacked
 
 
 @njit(cache=True)
 def pinned_pieces(state: np.ndarray, side: Int) -> Squares:
     """Pieces of a side that stand alone between their king and a slider."""
-    king, occupied, found = lowest(state[KINGS] & state[side]), state[WHITE] | state[BLACK], ZERO
+    king, occupied, pinned = lowest(state[KINGS] & state[side]), state[WHITE] | state[BLACK], ZERO
     other = state[13 - side]
     snipers = rook_attacks(king, other) & (state[ROOKS] | state[QUEENS])
     snipers |= bishop_attacks(king, other) & (state[BISHOPS] | state[QUEENS])
@@ -114,14 +115,14 @@ def pinned_pieces(state: np.ndarray, side: Int) -> Squares:
     while snipers != ZERO:
         blockers = BETWEEN[king, lowest(snipers)] & occupied
         if blockers & (blockers - ONE) == ZERO:
-            found |= blockers
+            pinned |= blockers
         snipers &= snipers - ONE
-    return found & state[side]
+    return pinned & state[side]
 
 
 @njit(cache=True)
 def survey(state: np.ndarray) -> Survey:
-    """What the legality of every move hangs on."""
+    """What the legality of every move depends on."""
     side = BLACK + np.int64(state[TURN])
     own, other = state[side], state[13 - side]
     king = lowest(state[KINGS] & own)
@@ -139,27 +140,27 @@ def _king_targets(state: np.ndarray, seen: Survey, legal: bool) -> Squares:
     enemy = 13 - (BLACK + np.int64(state[TURN]))
     occupied = own | other
     without = occupied ^ bit(king)
-    found, targets = ZERO, KING[king] & ~own
+    allowed, targets = ZERO, KING[king] & ~own
     if not legal:
-        found = targets
+        allowed = targets
         targets = ZERO
     while targets != ZERO:
         square = lowest(targets)
         if attackers(state, square, without, enemy) == ZERO:
-            found |= bit(square)
+            allowed |= bit(square)
         targets &= targets - ONE
     home = RANK_1 if state[TURN] == ONE else RANK_8
     rights = state[CASTLING] & home
     if rights == ZERO or checkers != ZERO:
-        return found
+        return allowed
     for step in (1, -1):
         rook = king + 3 if step == 1 else king - 4
         if rights & bit(rook) == ZERO or BETWEEN[king, rook] & occupied != ZERO:
             continue
         passed = attackers(state, king + step, without, enemy) | attackers(state, king + 2 * step, without, enemy)
         if passed == ZERO:
-            found |= bit(king + 2 * step)
-    return found
+            allowed |= bit(king + 2 * step)
+    return allowed
 
 
 @njit(cache=True)
@@ -192,15 +193,15 @@ def targets_of(state: np.ndarray, seen: Survey, kind: Int, square: Int) -> Squar
     if kind == KINGS:
         return _king_targets(state, seen, True)
     if kind == PAWNS:
-        found = _pawn_moves(state, square, own, other)
+        targets = _pawn_moves(state, square, own, other)
     else:
-        found = attacks_of(state, kind, square, BLACK + np.int64(state[TURN])) & ~own
-    found &= answers
+        targets = attacks_of(state, kind, square, BLACK + np.int64(state[TURN])) & ~own
+    targets &= answers
     if pinned & bit(square) != ZERO:
-        found &= LINE[king, square]
+        targets &= LINE[king, square]
     if kind == PAWNS and PAWN[np.int64(state[TURN]), square] & state[EP] != ZERO and _ep_is_safe(state, seen, square):
-        found |= state[EP]
-    return found
+        targets |= state[EP]
+    return targets
 
 
 @njit(cache=True)
@@ -216,7 +217,7 @@ def pseudo_targets_of(state: np.ndarray, seen: Survey, kind: Int, square: Int) -
 
 @njit(cache=True)
 def generate(state: np.ndarray, seen: Survey, moves: np.ndarray) -> Int:
-    """Write the legal moves, their codes rising, into `moves` (at least 256 long); returns how many."""
+    """Write the legal moves, their codes ascending, into `moves` (at least 256 long); returns how many."""
     n, pieces = 0, seen[1]
     if seen[5] == ZERO:  # in double check only the king moves
         pieces &= state[KINGS]

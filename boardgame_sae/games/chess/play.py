@@ -3,7 +3,7 @@
 import numpy as np
 from numba import njit
 
-from boardgame_sae.games.bits import ONE, ZERO, Bool, Int, below, bit, draw, fraction
+from boardgame_sae.games.bits import ONE, ZERO, Bool, Int, bit
 from boardgame_sae.games.chess.kernels import (
     BLACK,
     CLAIM,
@@ -27,6 +27,7 @@ from boardgame_sae.games.chess.kernels import (
     survey,
 )
 from boardgame_sae.games.chess.tables import VALUES
+from boardgame_sae.games.random_bits import below, draw, fraction
 
 START = start_state()
 MOST_MOVES = 256
@@ -82,7 +83,7 @@ def pick(state: np.ndarray, moves: np.ndarray, n: Int, epsilon: float, word: np.
 
 @njit(cache=True)
 def legal_moves(state: np.ndarray) -> np.ndarray:
-    """The codes of the legal moves, rising: uint16."""
+    """The codes of the legal moves, ascending: uint16."""
     moves = np.empty(MOST_MOVES, np.uint16)
     return moves[: generate(state, survey(state), moves)]
 
@@ -161,7 +162,7 @@ def replay(
     last_N: np.ndarray,
     ply_N: np.ndarray,
 ) -> Int:
-    """Every position of every game into arrays of n_plies + 1 rows a game.
+    """Every position of every game into arrays of n_plies + 1 rows per game.
 
     Returns the index in `moves_M` of the first illegal move, or -1.
     """
@@ -214,11 +215,11 @@ def advance(state: np.ndarray, keys: np.ndarray, ply: Int, code: Int) -> None:
 @njit(cache=True)
 def endings(states_NK: np.ndarray) -> np.ndarray:
     """How the game stands in each of some states: int8 (N,)."""
-    found = np.empty(len(states_NK), np.int8)
+    endings_N = np.empty(len(states_NK), np.int8)
     for i in range(len(states_NK)):
         seen = survey(states_NK[i])
-        found[i] = ending(states_NK[i], seen[3] != ZERO, has_move(states_NK[i], seen))
-    return found
+        endings_N[i] = ending(states_NK[i], seen[3] != ZERO, has_move(states_NK[i], seen))
+    return endings_N
 
 
 @njit(cache=True)

@@ -8,11 +8,11 @@ from collections.abc import Callable
 
 import numpy as np
 
-from boardgame_sae.games.chess import facts as chess_truth
-from boardgame_sae.games.chess.game import N_SKILLS, ChessBoards, ChessGame
-from boardgame_sae.games.game import Game
-from boardgame_sae.games.property import board_property
-from boardgame_sae.games.record import UNKNOWN_EVALUATION
+from boardgame_sae.games.chess import facts
+from boardgame_sae.games.chess.game import ChessGame
+from boardgame_sae.games.chess.position import ChessBoards
+from boardgame_sae.games.property import HasBoard, board_property
+from boardgame_sae.games.record import N_SKILLS, UNKNOWN_EVALUATION
 
 PIECES = ("pawn", "knight", "bishop", "rook", "queen", "king")
 YOURS, MINE = tuple(f"your {name}" for name in reversed(PIECES)), tuple(f"my {name}" for name in PIECES)
@@ -21,13 +21,13 @@ Truth = Callable[[ChessGame, ChessBoards], np.ndarray]
 
 def _pieces(boards: ChessBoards, *, blank: bool, moved: bool = False) -> np.ndarray:
     labels_NSC = np.zeros((len(boards), 64, 13 if blank else 12), bool)
-    chess_truth.mark_pieces(boards.state_N, blank, moved, labels_NSC)
+    facts.mark_pieces(boards.state_N, blank, moved, labels_NSC)
     return labels_NSC.reshape(len(boards), 8, 8, -1)
 
 
 def _set(boards: ChessBoards, column: int) -> np.ndarray:
     labels_NS = np.empty((len(boards), 64), bool)
-    chess_truth.mark_sets(boards.truth[0][:, column], labels_NS)
+    facts.mark_sets(boards.truth[0][:, column], labels_NS)
     return labels_NS.reshape(-1, 8, 8)
 
 
@@ -56,7 +56,7 @@ def piece_moved(game: ChessGame, boards: ChessBoards) -> np.ndarray:
 def color(game: ChessGame, boards: ChessBoards) -> np.ndarray:
     """Whose piece stands on the square."""
     labels_NSC = np.zeros((len(boards), 64, 3), bool)
-    chess_truth.mark_colours(boards.state_N, labels_NSC)
+    facts.mark_colours(boards.state_N, labels_NSC)
     return labels_NSC.reshape(-1, 8, 8, 3)
 
 
@@ -66,7 +66,7 @@ def threat(game: ChessGame, boards: ChessBoards) -> np.ndarray:
 
     The published code always takes Black for the opponent, which is right at the dots alone.
     """
-    return _set(boards, chess_truth.THREAT)
+    return _set(boards, facts.THREAT)
 
 
 @board_property(family="chess", name="legal_move", level="high")
@@ -75,22 +75,22 @@ def legal_move(game: ChessGame, boards: ChessBoards) -> np.ndarray:
 
     The published code takes White's moves alone, which is right at the dots.
     """
-    return _set(boards, chess_truth.LEGAL)
+    return _set(boards, facts.LEGAL)
 
 
 @board_property(family="chess", name="pseudo_legal_move", level="high")
 def pseudo_legal_move(game: ChessGame, boards: ChessBoards) -> np.ndarray:
     """Some move ends on the square that would be legal if the own king could be left in check."""
-    return _set(boards, chess_truth.PSEUDO_LEGAL)
+    return _set(boards, facts.PSEUDO_LEGAL)
 
 
-def _scalar(game: Game) -> tuple[int, ...]:
+def _scalar(game: HasBoard) -> tuple[int, ...]:
     return ()
 
 
 def _fact(name: str, meaning: str) -> None:
     """Register a yes-or-no property that the compiled truth has a column for."""
-    column = chess_truth.FACTS.index(name)
+    column = facts.FACTS.index(name)
 
     def evaluate(game: ChessGame, boards: ChessBoards) -> np.ndarray:
         return boards.truth[1][:, column].copy()
@@ -146,14 +146,14 @@ _fact(
 )
 
 
-def _amounts(game: Game) -> tuple[int, ...]:
-    return (chess_truth.MOST_MATERIAL + 1,)
+def _amounts(game: HasBoard) -> tuple[int, ...]:
+    return (facts.MOST_MATERIAL + 1,)
 
 
 @board_property(
     family="chess",
     name="material",
-    classes=tuple(str(amount) for amount in range(chess_truth.MOST_MATERIAL + 1)),
+    classes=tuple(str(amount) for amount in range(facts.MOST_MATERIAL + 1)),
     shape=_amounts,
     level="high",
     prefix="material",
@@ -161,8 +161,8 @@ def _amounts(game: Game) -> tuple[int, ...]:
 )
 def material(game: ChessGame, boards: ChessBoards) -> np.ndarray:
     """Material of the player to move: pawn 1, knight and bishop 3, rook 5, queen 9; 39 and more are one class."""
-    labels_NC = np.zeros((len(boards), chess_truth.MOST_MATERIAL + 1), bool)
-    chess_truth.mark_material(boards.state_N, labels_NC)
+    labels_NC = np.zeros((len(boards), facts.MOST_MATERIAL + 1), bool)
+    facts.mark_material(boards.state_N, labels_NC)
     return labels_NC
 
 
@@ -175,7 +175,7 @@ def last_move(game: ChessGame, boards: ChessBoards) -> np.ndarray:
     return labels_NS.reshape(-1, 8, 8)
 
 
-def _bins(game: Game) -> tuple[int, ...]:
+def _bins(game: HasBoard) -> tuple[int, ...]:
     return (N_SKILLS,)
 
 
@@ -200,7 +200,7 @@ EVEN = 100
 OUTLOOKS = ("losing", "even", "winning")
 
 
-def _outlooks(game: Game) -> tuple[int, ...]:
+def _outlooks(game: HasBoard) -> tuple[int, ...]:
     return (len(OUTLOOKS),)
 
 

@@ -41,13 +41,13 @@ def _rivals(state: np.ndarray, seen: Survey, kind: Int, origin: Int, target: Int
     """Other own pieces of a type that may legally go to a square too."""
     side = 6 + np.int64(state[TURN])
     near = attacks_of(state, kind, target, side) & state[kind] & seen[1] & ~bit(origin)
-    found = ZERO
+    others = ZERO
     while near != ZERO:
         square = lowest(near)
         near &= near - ONE
         if targets_of(state, seen, kind, square) & bit(target) != ZERO:
-            found |= bit(square)
-    return found
+            others |= bit(square)
+    return others
 
 
 @njit(cache=True)
@@ -251,7 +251,7 @@ def read_san(state: np.ndarray, seen: Survey, text: np.ndarray, begin: Int, end:
 @njit(cache=True)
 def _find(state: np.ndarray, seen: Survey, kind: Int, origins: Squares, target: Int, promotion: Int) -> Int:
     """The one legal move to a square by a piece of a type (6: any) from some squares."""
-    pieces, found = seen[1] & origins, ILLEGAL
+    pieces, code = seen[1] & origins, ILLEGAL
     if kind < 6:
         pieces &= state[kind]
     while pieces != ZERO:
@@ -264,10 +264,10 @@ def _find(state: np.ndarray, seen: Survey, kind: Int, origins: Squares, target: 
         if kind == KINGS and (target - square == 2 or square - target == 2):
             continue
         if targets_of(state, seen, own, square) & bit(target) != ZERO:
-            if found >= 0:
+            if code >= 0:
                 return AMBIGUOUS
-            found = square << 9 | target << 3 | promotion
-    return found
+            code = square << 9 | target << 3 | promotion
+    return code
 
 
 @njit(cache=True)

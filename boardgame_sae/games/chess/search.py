@@ -4,13 +4,12 @@ It is the opponent that is always there, and the ladder of known strength where 
 drawn from a softmax over the scores of all legal moves, at a temperature in pawns.
 """
 
-import math
 from typing import TypeAlias
 
 import numpy as np
 from numba import njit
 
-from boardgame_sae.games.bits import ONE, ZERO, Bool, Int, below, bit, draw, fraction, lowest
+from boardgame_sae.games.bits import ONE, ZERO, Bool, Int, bit, lowest
 from boardgame_sae.games.chess.kernels import (
     BLACK,
     CLOCK,
@@ -28,6 +27,7 @@ from boardgame_sae.games.chess.kernels import (
     survey,
 )
 from boardgame_sae.games.chess.play import MOST_MOVES, START, settle
+from boardgame_sae.games.random_bits import below, draw, fraction, soft_pick
 
 MATE = 30_000
 """Score of a mate at once, in centipawns; a ply later is one less."""
@@ -77,7 +77,7 @@ def evaluate(state: np.ndarray) -> Int:
 
 @njit(cache=True)
 def _promise(state: np.ndarray, code: Int) -> Int:
-    """How early to try a move: the greatest prize first, taken by the least piece; 0 where nothing is won."""
+    """How early to try a move: the most valuable capture first, by the least valuable piece; 0 where nothing is won."""
     origin, target, promotion = bit(code >> 9), bit(code >> 3 & 63), code & 7
     taken, own = kind_at(state, target), kind_at(state, origin)
     promise = np.int64(0)
@@ -179,10 +179,10 @@ def search(root: np.ndarray, depth: Int, room: Room) -> Int:
 @njit(cache=True)
 def search_states(states_NK: np.ndarray, depth: Int) -> np.ndarray:
     """`search` of each of some states: int64 (N,)."""
-    found, room = np.empty(len(states_NK), np.int64), make_room()
+    values, room = np.empty(len(states_NK), np.int64), make_room()
     for i in range(len(states_NK)):
-        found[i] = search(states_NK[i], depth, room)
-    return found
+        values[i] = search(states_NK[i], depth, room)
+    return values
 
 
 @njit(cache=True)
@@ -197,22 +197,6 @@ def score_moves(state: np.ndarray, depth: Int, moves: np.ndarray, scores: np.nda
             play(after, np.int64(moves[i]))
             scores[i] = -search(after, depth - 1, room)
     return n
-
-
-@njit(cache=True)
-def soft_pick(scores: np.ndarray, n: Int, temperature: float, u: float) -> Int:
-    """The place of one of n scores (centipawns), drawn from their softmax at a temperature in pawns by a uniform u."""
-    greatest, total = scores[0], 0.0
-    for i in range(n):
-        greatest = max(greatest, scores[i])
-    for i in range(n):
-        total += math.exp((scores[i] - greatest) / (100.0 * temperature))
-    left = u * total
-    for i in range(n):
-        left -= math.exp((scores[i] - greatest) / (100.0 * temperature))
-        if left < 0:
-            return i
-    return n - 1
 
 
 @njit(cache=True)

@@ -12,14 +12,14 @@ STEPS = ((1, 0), (0, 1), (1, 1), (1, -1), (-1, 0), (0, -1), (-1, -1), (-1, 1))
 
 def _set(square: int, steps: tuple[tuple[int, int], ...], reach: int = 1) -> int:
     """The squares within `reach` steps of a square, in each of some directions."""
-    row, column, found = square // 8, square % 8, 0
+    row, column, squares = square // 8, square % 8, 0
     for rows, columns in steps:
         for i in range(1, reach + 1):
             r, c = row + i * rows, column + i * columns
             if not (0 <= r < 8 and 0 <= c < 8):
                 break
-            found |= 1 << (8 * r + c)
-    return found
+            squares |= 1 << (8 * r + c)
+    return squares
 
 
 def _table(*steps: tuple[int, int]) -> np.ndarray:

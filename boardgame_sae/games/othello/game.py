@@ -8,16 +8,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from dataclasses import replace as with_changes
 from functools import cache, partial
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 
 from boardgame_sae.games.game import MAX_TRIES, Game
 from boardgame_sae.games.othello import kernels
-from boardgame_sae.games.othello.picture import draw_board
 from boardgame_sae.games.othello.rules import RULES, Rules
-from boardgame_sae.games.record import Boards, IllegalMove, MoveRecord
+from boardgame_sae.games.record import PLAYER_COLUMNS, Boards, Column, DiscBoards, IllegalMove, MoveRecord, Result
 from boardgame_sae.games.registry import register
+
+COLUMNS = {**PLAYER_COLUMNS, "margin": Column("int8", "black discs minus white ones at the end")}
 
 
 @dataclass(frozen=True)
@@ -53,13 +55,9 @@ class Position:
 
 
 @dataclass(frozen=True, eq=False)
-class OthelloBoards(Boards):
-    """A batch of positions; sets of squares are uint64 with bit `row * n + column`."""
+class OthelloBoards(DiscBoards):
+    """A batch of positions; a set of squares has bit `row * n + column` for each."""
 
-    mine_N: np.ndarray
-    """Discs of the player to move."""
-    yours_N: np.ndarray
-    """Discs of the other player."""
     legal_N: np.ndarray
     """Squares where the player to move may play."""
     flipped_N: np.ndarray
@@ -71,6 +69,7 @@ class OthelloGame(Game):
 
     family = "othello"
     max_written = 2
+    columns: Mapping[str, Column] = MappingProxyType(COLUMNS)
     board_property = "board"
     scored_properties = ("mine_yours", "legal_move", "flipped")
 
@@ -126,27 +125,16 @@ class OthelloGame(Game):
             raise ValueError(f"{self.name}: {text!r} is no move; moves are written like {self.alphabet[1]!r}")
         return self._codes[text]
 
-    def split(self, text: str) -> list[str]:
-        """`d3c5` or `D3 c5` as `["d3", "c5"]`: two characters a move, spaces between moves or not."""
-        return [part[i : i + 2] for part in text.lower().split() for i in range(0, len(part), 2)]
-
     def cells(self, position: Position) -> str:
         """`b` for a black disc, `w` for a white one, `.` for none, row by row."""
         return "".join("b" if position.black >> s & 1 else "w" if position.white >> s & 1 else "." for s in self._range)
 
-    def picture(
-        self,
-        position: Position,
-        *,
-        marks: Mapping[int, str] | None = None,
-        heat: np.ndarray | None = None,
-        last: int | None = None,
-        size: int = 240,
-    ) -> str:
-        """The board as SVG, with rings on the legal squares; otherwise as `Game.picture` says."""
-        legal = [s for s in self._range if position.legal >> s & 1]
-        last = position.last if last is None else last
-        return draw_board(self.cells(position), legal=legal, marks=marks or {}, heat=heat, last=last, size=size)
+    def rings(self, position: Position) -> list[int]:
+        """The legal squares."""
+        return [s for s in self._range if position.legal >> s & 1]
+
+    def last_square(self, position: Position) -> int:
+        return position.last if position.last < self.pass_code else -1
 
     def boards(self, record: MoveRecord, about: Mapping[str, np.ndarray] | None = None) -> OthelloBoards:  # noqa: ARG002
         boards, bad = self._replay(record)
@@ -205,11 +193,14 @@ class OthelloGame(Game):
         return legal_NV
 
     def outcomes(self, record: MoveRecord) -> dict[str, np.ndarray]:
-        """`margin`: black discs minus white ones at the end, int8."""
-        boards = self.boards(record)
-        last = boards[boards.rows(np.arange(len(record)), record.lengths)]
-        lead_B = np.bitwise_count(last.mine_N).astype(np.int8) - np.bitwise_count(last.yours_N).astype(np.int8)
-        return {"margin": np.where(last.mover_N, lead_B, -lead_B)}
+        """`margin`, as `COLUMNS` says."""
+        ends = self.boards(record).ends
+        lead_B = np.bitwise_count(ends.mine_N).astype(np.int8) - np.bitwise_count(ends.yours_N).astype(np.int8)
+        return {"margin": np.where(ends.mover_N, lead_B, -lead_B)}
+
+    def results(self, record: MoveRecord) -> np.ndarray:
+        over_B = [self.is_over(self.position_after(moves.tolist())) for moves in record]
+        return np.where(over_B, np.sign(self.outcomes(record)["margin"]), Result.UNFINISHED).astype(np.int8)
 
     def published_size(self, name: str) -> int:
         """The published code leaves empty squares out of `mine_yours` but still divides by all three classes."""
@@ -266,9 +257,7 @@ class OthelloGame(Game):
         game = self._game_of(record, bad)
         moves = record.moves_M[record.offsets[game] : record.offsets[game + 1]].tolist()
         ply = bad - int(record.offsets[game])
-        position = self.start()
-        for move in moves[:ply]:
-            position = self.play(position, move)
+        position = self.position_after(moves[:ply])
         names = [self.rules.written[move] if move <= self.pass_code else f"<{move}>" for move in moves]
         legal = [self.rules.written[move] for move in self.legal_moves(position)]
         return IllegalMove(self.name, "".join(names), ply + 1, names[ply], legal)

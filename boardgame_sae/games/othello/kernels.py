@@ -1,6 +1,6 @@
 """Othello on bitboards, compiled by numba: moves, whole games, replays, labels.
 
-A set of squares is a uint64 with bit `row * n + column`. Every function takes the `Setup` that `othello_rules` makes of
+A set of squares is a uint64 with bit `row * n + column`. Every function takes the `Setup` that `rules` makes of
 a game's rules, so that one compiled code serves all boards and variants; its branches on the rules always go the same
 way, which costs nothing measurable.
 
@@ -14,7 +14,8 @@ from typing import NamedTuple, TypeAlias
 import numpy as np
 from numba import njit
 
-from boardgame_sae.games.bits import ONE, ZERO, Squares, below, count, draw, fraction, lowest
+from boardgame_sae.games.bits import ONE, ZERO, Squares, count, lowest
+from boardgame_sae.games.random_bits import below, draw, fraction
 
 State: TypeAlias = tuple[Squares, Squares, bool, int, int, Squares]
 
@@ -140,7 +141,7 @@ def put(setup: Setup, state: State, square: int) -> tuple[State, Squares]:
 
 @njit(cache=True)
 def _greediest(setup: Setup, own: Squares, other: Squares, legal: Squares) -> Squares:
-    """The legal squares that capture most: all of them leave the mover the same, greatest disc difference."""
+    """The legal squares that capture most: all of them leave the mover the same, largest disc difference."""
     best, most = ZERO, -1
     while legal != ZERO:
         square = legal & (~legal + ONE)
@@ -236,7 +237,7 @@ def replay(
     last_N: np.ndarray,
     ply_N: np.ndarray,
 ) -> int:
-    """Every position of every game into arrays of n_plies + 1 rows a game.
+    """Every position of every game into arrays of n_plies + 1 rows per game.
 
     Returns the index in `moves_M` of the first illegal move, or -1.
     """

@@ -2,9 +2,8 @@
 
 import numpy as np
 
-from boardgame_sae.games.game import Game
 from boardgame_sae.games.othello.game import OthelloBoards, OthelloGame
-from boardgame_sae.games.property import board_property
+from boardgame_sae.games.property import HasBoard, board_property
 
 DIRECTIONS = {
     "N": (-1, 0),
@@ -50,11 +49,11 @@ def flipped(game: OthelloGame, boards: OthelloBoards) -> np.ndarray:
     return game.unpack(boards.flipped_N)
 
 
-def _line_classes(game: Game) -> tuple[str, ...]:
+def _line_classes(game: HasBoard) -> tuple[str, ...]:
     return tuple(f"{direction} {length}" for direction in DIRECTIONS for length in range(1, game.shape[0] - 1))
 
 
-def _line_shape(game: Game) -> tuple[int, ...]:
+def _line_shape(game: HasBoard) -> tuple[int, ...]:
     return (*game.shape, len(DIRECTIONS), game.shape[0] - 2)
 
 

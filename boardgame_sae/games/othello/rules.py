@@ -103,7 +103,7 @@ class Rules:
 
     @property
     def max_plies(self) -> int:
-        """No game is longer: a disc a square, and no two passes in a row unless the rules close with them."""
+        """No game is longer: one disc per square, and no two passes in a row unless the rules close with them."""
         n_moves = self.size**2 - len(self.black + self.white)
         return self.step_limit or (2 * n_moves if self.passes == "explicit" else n_moves)
 

@@ -26,7 +26,7 @@ from boardgame_sae.games import load_game
 from boardgame_sae.model.exchange.transformer_lens_names import hooked_names
 from boardgame_sae.model.game_model import GameModel
 from boardgame_sae.model.gpt import GPT, GPTConfig
-from boardgame_sae.transcripts.corpus import alphabet_of
+from boardgame_sae.transcripts.tokenization import tokenizer_of
 
 EXACT_GELU = "gelu_exact"
 """Our name for the GELU of both libraries, x times the normal distribution function."""
@@ -318,7 +318,8 @@ def _game_model(
 ) -> GameModel:
     """A GPT of ours whose ids mean what a game's alphabet says, with its card."""
     played = load_game(game)
-    wanted = alphabet_of(played, played.default_tokenization)
+    tokenizer = tokenizer_of(played)
+    wanted = tokenizer.alphabet(played)
     weights = _in_our_order(weights, wanted if alphabet is None else tuple(alphabet), wanted, played.spec, source)
     bias_V = weights.pop("unembed.bias")
     if bias_V.any():
@@ -328,7 +329,7 @@ def _game_model(
     gpt.load_state_dict(weights)
     identity = {
         "game": played.spec,
-        "tokenization": played.default_tokenization,
+        "tokenization": tokenizer.name,
         "alphabet": list(wanted),
         "gpt": to_mapping(cfg),
     }

@@ -285,7 +285,7 @@ def probe_pairs(study: Study) -> list[tuple[dict[str, Any], dict[str, Any]]]:
 def first_predicted_ply(study: Study) -> int:
     """The first ply that the GPT predicts: the first of all only where text comes before it."""
     corpus = Corpus.open(study.corpus)
-    return 1 if corpus.tokenization == "char" and corpus.game.text_start else 2
+    return corpus.tokenizer.first_predicted_ply(corpus.game)
 
 
 def best_sae(bed: Bed) -> Scores | None:

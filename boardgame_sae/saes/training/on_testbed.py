@@ -5,8 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from boardgame_sae.activations.source import ActivationSource
-from boardgame_sae.activations.stream import FreshActivations
+from boardgame_sae.activations.stream import ActivationSource, FreshActivations
 from boardgame_sae.config import from_mapping
 from boardgame_sae.saes.load import load_sae
 from boardgame_sae.saes.registry import sae_config

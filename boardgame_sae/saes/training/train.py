@@ -12,7 +12,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from boardgame_sae.activations.source import ActivationSource
+from boardgame_sae.activations.stream import ActivationSource
 from boardgame_sae.config import config, seed_for, to_mapping
 from boardgame_sae.launch import keep_freed_memory
 from boardgame_sae.model.game_model import pick_device

@@ -1,8 +1,8 @@
 """Real games into a chess corpus: streamed from PGN, filtered, read and checked by the rules, in parallel.
 
 This process unpacks the sources and cuts their text into batches of whole games; workers read the batches. Each becomes
-a part file that appears whole, so that a killed import goes on where it was. A bad game is never fatal and never
-silent: it is skipped, counted, and told with its place in `skipped.jsonl` and, by reason, in DONE.
+a part file that appears whole, so that a killed import resumes where it was. A bad game is never fatal and never
+silent: it is skipped, listed with its place in `skipped.jsonl`, and counted by reason in DONE.
 """
 
 import dataclasses
@@ -21,31 +21,28 @@ import numpy as np
 from safetensors import safe_open
 from safetensors.numpy import save_file
 
-from boardgame_sae.config import ConfigError, canonical_json, config, to_mapping
+from boardgame_sae.config import ConfigError, canonical_json, config, from_mapping, to_mapping
 from boardgame_sae.files import RunError, read_json, writing
-from boardgame_sae.games import MoveRecord, load_game
-from boardgame_sae.games.chess.game import ENDINGS, N_SKILLS, UNKNOWN
+from boardgame_sae.games import MoveRecord, Result, load_game
+from boardgame_sae.games.chess.game import COLUMNS, ENDINGS
 from boardgame_sae.launch import map_ordered
 from boardgame_sae.players.skill_bins import skill_bins
 from boardgame_sae.runs import DONE_FILE, Run, progress, runs_root
-from boardgame_sae.transcripts.corpus import CORPUS_FILE, Corpus, write_corpus
+from boardgame_sae.transcripts.corpus import CORPUS_FILE, Corpus, check_corpus_config, write_corpus
 from boardgame_sae.transcripts.pgn.reader import Batch, Cutter, PGNGame, read_batch
 from boardgame_sae.transcripts.pgn.source import STANDARD_INPUT, Blocks, Source, open_source
+from boardgame_sae.transcripts.tokenization import tokenizer_of
 
 SKIPPED_FILE = "skipped.jsonl"
-MAX_TOLD = 10_000
-"""Skipped games that are told one by one; all are counted."""
-RESULTS = {"1-0": 1, "0-1": -1, "1/2-1/2": 0, "*": UNKNOWN}
-"""A result's word and its number in the corpus."""
-COLUMNS = {
-    "white_elo": np.dtype(np.int16),
-    "black_elo": np.dtype(np.int16),
-    "result": np.dtype(np.int8),
-    "opening": np.dtype("S64"),
-    "eco": np.dtype("S3"),
-    "time_control": np.dtype("S16"),
+MAX_LISTED = 10_000
+"""Skipped games that are listed one by one; all are counted."""
+RESULTS = {"1-0": Result.WON, "0-1": Result.LOST, "1/2-1/2": Result.DRAWN, "*": Result.UNFINISHED}
+"""A result as PGN writes it."""
+FROM_HEADERS = {
+    name: np.dtype(COLUMNS[name].dtype)
+    for name in ("white_elo", "black_elo", "result", "opening", "eco", "time_control")
 }
-"""What is kept of each game's headers. An Elo of 0, a result of UNKNOWN and an empty text are not known."""
+"""The corpus's columns that are filled from each game's headers."""
 
 
 @config
@@ -55,35 +52,35 @@ class ImportPGNConfig:
     sources: tuple[str, ...]
     """Files of PGN, plain or zstd, in order; `-` is standard input. What is in them counts, not their paths."""
     min_elo: int | None = None
-    """Least Elo of both players."""
+    """Minimum Elo of both players."""
     max_elo: int | None = None
-    """Greatest Elo of both players."""
+    """Maximum Elo of both players."""
     max_elo_difference: int | None = None
-    """Greatest difference between the two."""
+    """Maximum difference between the two."""
     min_plies: int = 1
-    """Fewest plies of a game."""
+    """Minimum plies of a game."""
     max_plies: int | None = None
-    """Most plies of a game (default: as many as the game has room for, 600)."""
+    """Maximum plies of a game (default: the longest game there is room for, 600)."""
     results: tuple[str, ...] = ()
     """Results to take, of 1-0, 0-1, 1/2-1/2 and * (default: all)."""
     time_controls: tuple[str, ...] = ()
     """Time controls to take, matched exactly, such as 300+0 (default: all)."""
     min_base_seconds: int | None = None
-    """Least time for a whole game, the 300 of 300+2."""
+    """Minimum seconds for a whole game, the 300 of 300+2."""
     max_base_seconds: int | None = None
-    """Greatest time for a whole game."""
+    """Maximum seconds for a whole game."""
     n_games: int | None = None
-    """Stop after so many games are kept (default: take all)."""
+    """Stop once so many games are kept (default: take all)."""
     game: str = "chess"
     """The registered game."""
     players: tuple[Literal["pgn"], ...] = ("pgn",)
     """Who played: nobody whom this program could ask to play on."""
-    tokenization: Literal["move", "char"] | None = None
-    """One token a move, or one a character (default: as the game has it)."""
+    tokenization: str | None = None
+    """`move`, one token per move, or `char`, one per character (default: the game's own)."""
     validation_fraction: float = 0.05
-    """Share of games kept for choosing; equal games always fall in the same split."""
+    """Share of games held out for choosing; equal games always fall in the same split."""
     test_fraction: float = 0.05
-    """Share of games kept for reporting."""
+    """Share of games held out for reporting."""
     seed: int = 0
     """The seed of the split."""
 
@@ -96,15 +93,14 @@ class ImportPGNConfig:
         if self.n_games is not None and self.n_games < 1:
             raise ValueError("n_games must be at least 1")
         spans = (("elo", 0), ("plies", 1), ("base_seconds", 0))
-        for name, least in spans:
+        for name, minimum in spans:
             low, high = getattr(self, f"min_{name}"), getattr(self, f"max_{name}")
             given = [bound for bound in (low, high) if bound is not None]
-            if given != sorted(given) or min(given, default=least) < least:
-                raise ValueError(f"min_{name} and max_{name} are at least {least}, the second not below the first")
+            if given != sorted(given) or min(given, default=minimum) < minimum:
+                raise ValueError(f"min_{name} and max_{name} are at least {minimum}, the second not below the first")
         if self.max_elo_difference is not None and self.max_elo_difference < 0:
             raise ValueError("max_elo_difference must be at least 0")
-        if min(self.validation_fraction, self.test_fraction) < 0 or self.validation_fraction + self.test_fraction >= 1:
-            raise ValueError("validation_fraction and test_fraction are shares that leave games to train on")
+        check_corpus_config(self)
 
 
 _ELO = re.compile(rb"\s*(\d{1,4})\??\s*")
@@ -113,12 +109,12 @@ _TIME = re.compile(rb"(\d{1,9})(?:\+\d+)?")
 
 def _elo(headers: Mapping[bytes, bytes], name: bytes) -> int:
     """A player's Elo, 0 where it is not known."""
-    found = _ELO.fullmatch(headers.get(name, b""))
-    return int(found[1]) if found else 0
+    elo = _ELO.fullmatch(headers.get(name, b""))
+    return int(elo[1]) if elo else 0
 
 
 def _refuse(cfg: ImportPGNConfig) -> Callable[[Mapping[bytes, bytes]], str]:
-    """What the filters that need only headers say of them: `filtered: ...` or nothing."""
+    """A function from headers to why the filters that need no moves refuse them: `filtered: ...`, or nothing."""
     by_elo = (cfg.min_elo, cfg.max_elo) != (None, None)
     low, high, apart = cfg.min_elo or 0, cfg.max_elo or 10_000, cfg.max_elo_difference
     by_base = (cfg.min_base_seconds, cfg.max_base_seconds) != (None, None)
@@ -128,19 +124,19 @@ def _refuse(cfg: ImportPGNConfig) -> Callable[[Mapping[bytes, bytes]], str]:
 
     def refuse(headers: Mapping[bytes, bytes]) -> str:
         if by_elo or apart is not None:
-            least, most = sorted((_elo(headers, b"WhiteElo"), _elo(headers, b"BlackElo")))
-            if by_elo and not (least > 0 and low <= least and most <= high):
+            weaker, stronger = sorted((_elo(headers, b"WhiteElo"), _elo(headers, b"BlackElo")))
+            if by_elo and not (weaker > 0 and low <= weaker and stronger <= high):
                 return "filtered: elo"
-            if apart is not None and not (least > 0 and most - least <= apart):
+            if apart is not None and not (weaker > 0 and stronger - weaker <= apart):
                 return "filtered: elo difference"
         if controls and headers.get(b"TimeControl", b"") not in controls:
             return "filtered: time control"
         if by_base:
-            found = _TIME.fullmatch(headers.get(b"TimeControl", b""))
-            if not found or int(found[1]) < shortest or (longest is not None and int(found[1]) > longest):
+            base = _TIME.fullmatch(headers.get(b"TimeControl", b""))
+            if not base or int(base[1]) < shortest or (longest is not None and int(base[1]) > longest):
                 return "filtered: base seconds"
-        said = headers.get(b"Result", b"?")
-        if results and said.decode("latin1") in RESULTS and said not in results:
+        result = headers.get(b"Result", b"?")
+        if results and result.decode("latin1") in RESULTS and result not in results:
             return "filtered: result"
         return ""
 
@@ -148,7 +144,7 @@ def _refuse(cfg: ImportPGNConfig) -> Callable[[Mapping[bytes, bytes]], str]:
 
 
 def _filtered_late(cfg: ImportPGNConfig, game: PGNGame) -> str:
-    """What the filters that need the moves say of a good game."""
+    """Why the filters that need the moves refuse a good game, or nothing."""
     if cfg.results and _result(game) not in cfg.results:
         return "filtered: result"
     if not cfg.min_plies <= len(game.moves) <= (cfg.max_plies or len(game.moves)):
@@ -157,13 +153,13 @@ def _filtered_late(cfg: ImportPGNConfig, game: PGNGame) -> str:
 
 
 def _result(game: PGNGame) -> str:
-    """The result that the header says, or else the end of the text."""
-    said = game.headers.get(b"Result", b"").decode("latin1")
-    return said if said in RESULTS else game.result
+    """The result in the header, or else the one at the end of the text."""
+    result = game.headers.get(b"Result", b"").decode("latin1")
+    return result if result in RESULTS else game.result
 
 
 def _row(game: PGNGame) -> tuple[Any, ...]:
-    """A kept game's entries in COLUMNS."""
+    """A kept game's entries in FROM_HEADERS."""
     headers = game.headers
     opening = headers.get(b"Opening", b"") or headers.get(b"ECO", b"")
     opening = opening if opening.isascii() else opening[:64].decode("utf-8", "ignore").encode()
@@ -185,13 +181,14 @@ class _Part(NamedTuple):
 
 
 def _import_part(job: tuple[ImportPGNConfig, Batch, str]) -> _Part:
-    """Read a batch's games and write those that are kept, whole; or only tell what is in a part written before."""
+    """Read a batch's games and write those that are kept, whole; or only say what is in a part written before."""
     cfg, batch, path = job
-    told = dataclasses.replace(batch, text=b"", ends=[], bodies=[])
+    without_text = dataclasses.replace(batch, text=b"", ends=[], bodies=[])
     if Path(path).exists():
         with safe_open(path, "np") as file:
-            found = json.loads(file.metadata()["found"])
-        return _Part(path, told, found["n_read"], [(n, reason, place) for n, reason, place in found["missed"]])
+            summary = json.loads(file.metadata()["summary"])
+        missed = [(number, reason, place) for number, reason, place in summary["missed"]]
+        return _Part(path, without_text, summary["n_read"], missed)
     moves, rows, differs, missed, n_read = [], [], [], [], 0
     for game in read_batch(batch, load_game(cfg.game).max_plies, _refuse(cfg)):
         reason = game.fault or _filtered_late(cfg, game)
@@ -204,14 +201,14 @@ def _import_part(job: tuple[ImportPGNConfig, Batch, str]) -> _Part:
         n_read += 1
     record = MoveRecord.of(moves)
     arrays: dict[str, np.ndarray] = {"moves": record.moves_M, "lengths": record.lengths}
-    columns = zip(*rows, strict=True) if rows else [()] * len(COLUMNS)
-    for (name, kind), values in zip(COLUMNS.items(), columns, strict=True):
+    columns = zip(*rows, strict=True) if rows else [()] * len(FROM_HEADERS)
+    for (name, kind), values in zip(FROM_HEADERS.items(), columns, strict=True):
         column = np.array(values, kind)
         arrays[name] = column.view(np.uint8).reshape(len(rows), kind.itemsize) if kind.kind == "S" else column
     arrays["differs"] = np.array(differs, bool)
     with writing(Path(path)) as temporary:
-        save_file(arrays, temporary, {"found": canonical_json({"n_read": n_read, "missed": missed})})
-    return _Part(path, told, n_read, missed)
+        save_file(arrays, temporary, {"summary": canonical_json({"n_read": n_read, "missed": missed})})
+    return _Part(path, without_text, n_read, missed)
 
 
 class _Tally:
@@ -220,7 +217,7 @@ class _Tally:
     def __init__(self, run: Run, limit: int | None) -> None:
         self.run, self.limit = run, limit
         self.paths: list[str] = []
-        self.n_kept, self.n_told = 0, 0
+        self.n_kept, self.n_listed = 0, 0
         self.missed: Counter[str] = Counter()
         self.source: Counter[str] = Counter()
         """Of the source that is being read: games read and kept, and those that were not, by reason."""
@@ -238,10 +235,10 @@ class _Tally:
         if full:
             kept = kept[:wanted]
             n_read = int(kept[-1]) + 1
-            missed = [each for each in missed if each[0] < n_read]
+            missed = [game for game in missed if game[0] < n_read]
         self.paths.append(part.path)
         self.n_kept += len(kept)
-        self._tell(name, missed)
+        self._list(name, missed)
         reasons = Counter(reason for _, reason, _ in missed)
         self.missed += reasons
         self.source += Counter({"read": n_read, "kept": len(kept)}) + reasons
@@ -249,15 +246,15 @@ class _Tally:
             self._end(name)
         return not full
 
-    def _tell(self, name: str, missed: Sequence[tuple[int, str, dict[str, Any]]]) -> None:
+    def _list(self, name: str, missed: Sequence[tuple[int, str, dict[str, Any]]]) -> None:
         """Write down the games that are skipped, and not merely filtered."""
         before = self.source["read"]
         rows = [
             canonical_json({"source": name, "game": before + number + 1, "reason": reason, **place}) + "\n"
             for number, reason, place in missed
             if not reason.startswith("filtered: ")
-        ][: MAX_TOLD - self.n_told]
-        self.n_told += len(rows)
+        ][: MAX_LISTED - self.n_listed]
+        self.n_listed += len(rows)
         if rows:
             with open(self.run / SKIPPED_FILE, "ab") as file:
                 file.write("".join(rows).encode())
@@ -272,11 +269,11 @@ class _Tally:
         why = ", ".join(f"{reason} {n}" for reason, n in counts.most_common() if reason != "read")
         raise RunError(
             f"{shown}: none of its {counts['read']} games can be kept ({why}); "
-            f"{self.run / SKIPPED_FILE} tells where they are, change the filters or leave the source out"
+            f"{self.run / SKIPPED_FILE} lists them; change the filters or leave the source out"
         )
 
     def summary(self, record: MoveRecord, warnings: Mapping[str, int]) -> dict[str, Any]:
-        """What DONE says of the import."""
+        """The summary of the import, for DONE."""
         filtered = {why: n for why, n in sorted(self.missed.items()) if why.startswith("filtered: ")}
         return {
             "n_games": len(record),
@@ -298,21 +295,21 @@ def _jobs(cfg: ImportPGNConfig, sources: Sequence[Source], run: Run) -> Iterator
 
 
 def _bind(run: Run, cfg: ImportPGNConfig, tally: _Tally) -> tuple[MoveRecord, dict[str, int]]:
-    """Write the corpus from its parts; returns its games, and how many are odd in what way."""
+    """Write the corpus from its parts; returns its games, and how many of them are odd in which way."""
     parts = []
     for path in tally.paths:
         with safe_open(path, "np") as file:
-            parts.append({name: file.get_tensor(name) for name in ("moves", "lengths", "differs", *COLUMNS)})
+            parts.append({name: file.get_tensor(name) for name in ("moves", "lengths", "differs", *FROM_HEADERS)})
     lengths = np.concatenate([part["lengths"] for part in parts])[: tally.n_kept]
     offsets = np.concatenate([[0], np.cumsum(lengths)])
     record = MoveRecord(np.concatenate([part["moves"] for part in parts])[: offsets[-1]], offsets)
     columns = {}
-    for name, kind in COLUMNS.items():
+    for name, kind in FROM_HEADERS.items():
         column = np.concatenate([part[name] for part in parts])[: tally.n_kept]
         columns[name] = np.ascontiguousarray(column).view(kind).ravel() if kind.kind == "S" else column
     for side, elo in (("first", columns["white_elo"]), ("second", columns["black_elo"])):
         columns[f"rating_{side}"] = np.where(elo > 0, elo, np.nan).astype(np.float32)
-    bins = skill_bins(columns["rating_first"], columns["rating_second"], N_SKILLS)
+    bins = skill_bins(columns["rating_first"], columns["rating_second"])
     columns["skill_first"], columns["skill_second"] = bins
     with writing(run / CORPUS_FILE) as temporary:
         write_corpus(temporary, record, cfg, run.hash, columns)
@@ -330,11 +327,11 @@ def _bind(run: Run, cfg: ImportPGNConfig, tally: _Tally) -> tuple[MoveRecord, di
 def import_pgn_run(cfg: ImportPGNConfig, *, out: str | Path | None = None, workers: int = 1) -> Path:
     """Import games into a run folder and return the folder; a finished one is reused, a killed one resumed.
 
-    Raises ConfigError for a source that cannot be read or is no PGN, RunError for one of which no game can be kept.
+    Raises ConfigError for a source that cannot be read or is not PGN, RunError for one of which no game can be kept.
     """
     game = load_game(cfg.game)
     if game.family != "chess":
-        raise ConfigError(f"game '{cfg.game}': PGN is imported as chess only")
+        raise ConfigError(f"game '{cfg.game}': PGN holds games of chess; leave out --game")
     if (cfg.max_plies or 0) > game.max_plies:
         raise ConfigError(f"max_plies is {cfg.max_plies}; {game.name} has room for {game.max_plies}")
     if workers < 1:
@@ -348,7 +345,7 @@ def import_pgn_run(cfg: ImportPGNConfig, *, out: str | Path | None = None, worke
         cfg,
         sources=tuple(source.identity for source in sources),
         game=game.spec,
-        tokenization=cfg.tokenization or game.default_tokenization,
+        tokenization=tokenizer_of(game, cfg.tokenization).name,
     )
     with Run("corpus", game.name, to_mapping(cfg), out=out) as run:
         if run.done:
@@ -372,14 +369,14 @@ def import_pgn_run(cfg: ImportPGNConfig, *, out: str | Path | None = None, worke
 
 
 def import_table(folder: str | Path) -> str:
-    """What a finished import kept and what not, as text."""
-    found = read_json(Path(folder) / DONE_FILE)["summary"]
-    lines = [f"{'kept':52}{found['n_games']:>12,}"]
+    """What a finished import kept and what not, as text. Raises RunError when the folder holds no finished run."""
+    summary = read_json(Path(folder) / DONE_FILE)["summary"]
+    lines = [f"{'kept':52}{summary['n_games']:>12,}"]
     for kind in ("skipped", "filtered", "warnings"):
         name = {"skipped": "skipped: ", "filtered": "filtered: ", "warnings": "kept, but "}[kind]
-        lines += [f"{name + what:52}{n:>12,}" for what, n in found[kind].items()]
-    if found["skipped"]:
-        lines.append(f"{Path(folder) / SKIPPED_FILE} tells where the skipped games are")
+        lines += [f"{name + what:52}{n:>12,}" for what, n in summary[kind].items()]
+    if summary["skipped"]:
+        lines.append(f"{Path(folder) / SKIPPED_FILE} lists the skipped games")
     return "\n".join(lines)
 
 
@@ -390,9 +387,10 @@ def import_pgn(
     workers: int = 1,
     **settings: object,
 ) -> Corpus:
-    """Import games and open the corpus. `settings`: any other field of ImportPGNConfig. See `import_pgn_run`."""
-    from boardgame_sae.config import from_mapping
+    """Import games and open the corpus. `settings`: any other field of ImportPGNConfig.
 
+    Raises what `import_pgn_run` raises.
+    """
     names = [sources] if isinstance(sources, str | Path) else sources
     values = {"sources": [str(name) for name in names], **settings}
     return Corpus.open(import_pgn_run(from_mapping(ImportPGNConfig, values, "import_pgn"), out=out, workers=workers))

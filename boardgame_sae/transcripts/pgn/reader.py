@@ -1,7 +1,7 @@
 """PGN text cut into games, and games read: what their headers say, their moves, and what is wrong with them.
 
 Cutting is compiled and knows only lines, comments and brackets; it goes over every byte once, whatever the text. Moves
-are read by `games.chess_movetext`.
+are read by `games.chess.movetext`.
 """
 
 import re
@@ -13,8 +13,7 @@ import chess as python_chess
 import numpy as np
 from numba import njit
 
-from boardgame_sae.games.chess import movetext as chess_movetext
-from boardgame_sae.games.chess import san as chess_text
+from boardgame_sae.games.chess import movetext, san
 from boardgame_sae.transcripts.pgn.source import Blocks
 
 BATCH_GAMES = 1000
@@ -216,12 +215,12 @@ _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _NAMES = ("White", "Black", "Site")
 
 WRONG = {
-    chess_text.UNREADABLE: "unreadable move",
-    chess_text.ILLEGAL: "illegal move",
-    chess_text.AMBIGUOUS: "ambiguous move",
-    chess_movetext.UNCLOSED: "unclosed comment",
-    chess_movetext.TOO_LONG: "too long",
-    chess_movetext.ODD_BYTE: "odd byte",
+    san.UNREADABLE: "unreadable move",
+    san.ILLEGAL: "illegal move",
+    san.AMBIGUOUS: "ambiguous move",
+    movetext.UNCLOSED: "unclosed comment",
+    movetext.TOO_LONG: "too long",
+    movetext.ODD_BYTE: "odd byte",
 }
 """Why a game is skipped, by the status of `read_game`."""
 STANDARD = {b"", b"?", b"standard", b"chess", b"normal", b"from position"}
@@ -273,8 +272,8 @@ def _read_piece(
         text = _ESCAPES.sub(_without_escape, text)
     characters, at = np.frombuffer(text, np.uint8), 0
     while True:
-        n, status, place, number = chess_movetext.read_game(characters[at:], room)
-        word = chess_movetext.RESULTS[number]
+        n, status, place, number = movetext.read_game(characters[at:], room)
+        word = movetext.RESULTS[number]
         if at > 0 and n == 0 and status == 0 and not word:
             return  # comments after the result
         fault, details = _fault(headers, text, at + place, n, status, word)
@@ -303,9 +302,9 @@ def _fault(
     """What is wrong with a game, if anything, and the move at which it is."""
     if status < 0:
         fault = WRONG[status]
-        found = _WORD.match(text, place)
-        bad = found.group() if found else b""
-        if status != chess_movetext.UNCLOSED and bad and _RESULT_LIKE.fullmatch(bad):
+        word_there = _WORD.match(text, place)
+        bad = word_there.group() if word_there else b""
+        if status != movetext.UNCLOSED and bad and _RESULT_LIKE.fullmatch(bad):
             fault = "unknown result"
         return fault, {"ply": n + 1, "move": _shown(bad)}
     if n == 0:
@@ -313,14 +312,15 @@ def _fault(
     if not word:
         return "unfinished text", {"ply": n + 1}
     result = headers.get(b"Result", b"?")
-    if result not in (b"", b"?") and result.decode("latin1") not in chess_movetext.RESULTS:
+    if result not in (b"", b"?") and result.decode("latin1") not in movetext.RESULTS:
         return "unknown result", {"result": _shown(result)}
     return "", {}
 
 
-def _without_escape(found: re.Match[bytes]) -> bytes:
+def _without_escape(escape: re.Match[bytes]) -> bytes:
     """Spaces for a line that is escaped; a comment as it is."""
-    return found.group() if found.group()[:1] in (b"{", b";") else b" " * len(found.group())
+    text = escape.group()
+    return text if text[:1] in (b"{", b";") else b" " * len(text)
 
 
 def _shown(value: bytes) -> str:
@@ -328,7 +328,7 @@ def _shown(value: bytes) -> str:
 
 
 class _Lines:
-    """Where things are in a batch, in its source's terms. Asked in rising order, it counts each line once."""
+    """Where things are in a batch, in its source's terms. Asked in ascending order, it counts each line once."""
 
     def __init__(self, batch: Batch) -> None:
         self.text, self.offset = batch.text, batch.offset
@@ -344,8 +344,8 @@ class _Lines:
 
     def place(self, begin: int, at: int, headers: Mapping[bytes, bytes]) -> dict[str, Any]:
         """Line and offset of a game, the line of what is wrong with it, and its names."""
-        found = _SPACE.match(self.text, begin)
-        begin = found.end() if found else begin
+        space = _SPACE.match(self.text, begin)
+        begin = space.end() if space else begin
         names = {name.lower(): _shown(headers[name.encode()]) for name in _NAMES if name.encode() in headers}
         line = self.number(begin)
         return {"line": line, "offset": self.offset + begin, "fault_line": self.number(max(begin, at)), **names}

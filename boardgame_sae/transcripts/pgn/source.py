@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
+import zstandard
+
 from boardgame_sae.config import ConfigError
 from boardgame_sae.files import RunError
 
@@ -91,8 +93,6 @@ def _spooled(name: str, head: bytes, stream: BinaryIO, is_zstd: bool, folder: Pa
     spool = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 - it lives as long as its Source
     if is_zstd:
         return Source(name, *_digest(head, stream, spool), True, spool)
-    import zstandard  # imported late: most imports are from files
-
     with zstandard.ZstdCompressor(level=1).stream_writer(spool, closefd=False) as packed:
         return Source(name, *_digest(head, stream, packed), True, spool)
 
@@ -139,8 +139,6 @@ class Blocks:
                 yield block
 
     def _unpacked(self, file: BinaryIO) -> Iterator[bytes]:
-        import zstandard  # imported late: plain text needs it not
-
         engine = zstandard.ZstdDecompressor(max_window_size=1 << 31)
         frame, begun, text = engine.decompressobj(write_size=1 << 14), False, bytearray()
         while not self.fault and (data := file.read(ZSTD_BLOCK)):

@@ -8,9 +8,11 @@ import pytest
 from chess_positions import SPECIAL, game_of, special_games
 from chess_states import state_of
 
-from boardgame_sae.games import IllegalMove, MoveRecord, load_game
-from boardgame_sae.games.chess.game import ENDINGS, N_SKILLS, UNKNOWN, kernels, move_code, python_move
-from boardgame_sae.games.chess.game import play as chess_play
+from boardgame_sae.games import N_SKILLS, IllegalMove, MoveRecord, Result, load_game
+from boardgame_sae.games.chess import kernels
+from boardgame_sae.games.chess import play as chess_play
+from boardgame_sae.games.chess.game import ENDINGS
+from boardgame_sae.games.chess.position import move_code, python_move
 
 GAME = load_game("chess")
 PERFT = [
@@ -64,7 +66,7 @@ def test_advance_is_replay_ply_by_ply_claims_included():
 @pytest.mark.parametrize(
     ("name", "ending", "result"),
     [
-        ("start", "ongoing", UNKNOWN),
+        ("start", "ongoing", Result.UNFINISHED),
         ("fools_mate", "checkmate", -1),
         ("smothered_mate", "checkmate", 1),
         ("stalemate_white", "stalemate", 0),
@@ -72,8 +74,8 @@ def test_advance_is_replay_ply_by_ply_claims_included():
         ("bare_kings", "insufficient material", 0),
         ("fivefold", "fivefold repetition", 0),
         ("seventyfive_moves", "75 moves", 0),
-        ("threefold", "ongoing", UNKNOWN),
-        ("fifty_moves", "ongoing", UNKNOWN),
+        ("threefold", "ongoing", Result.UNFINISHED),
+        ("fifty_moves", "ongoing", Result.UNFINISHED),
     ],
 )
 def test_endings_and_results(name, ending, result):

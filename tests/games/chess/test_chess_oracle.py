@@ -7,7 +7,7 @@ from chess_positions import STOCKFISH, engine_games, random_games, real_games, s
 from slow_chess import SLOW, san_text
 
 from boardgame_sae.games import MoveRecord, load_game
-from boardgame_sae.games.chess.game import move_code
+from boardgame_sae.games.chess.position import move_code
 
 SLOWEST = ("can_claim_draw", "mate_threat")
 

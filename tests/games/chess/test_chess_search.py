@@ -7,8 +7,9 @@ from chess_positions import SPECIAL, game_of, random_games, real_games
 from chess_states import state_of
 
 from boardgame_sae.games import MoveRecord, load_game
-from boardgame_sae.games.chess.game import move_code
-from boardgame_sae.games.chess.search import MATE, evaluate, make_room, score_moves, search, search_states, soft_pick
+from boardgame_sae.games.chess.position import move_code
+from boardgame_sae.games.chess.search import MATE, evaluate, make_room, score_moves, search, search_states
+from boardgame_sae.games.random_bits import soft_pick
 
 GAME = load_game("chess")
 WORTH = {chess.PAWN: 100, chess.KNIGHT: 320, chess.BISHOP: 330, chess.ROOK: 500, chess.QUEEN: 900, chess.KING: 0}

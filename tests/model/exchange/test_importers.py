@@ -357,7 +357,7 @@ def test_alphabets_that_differ_are_refused():
     nano_refusal("the alphabets differ: a token stands in it twice", alphabet=["a", *CHARACTERS[1:]])
     with pytest.raises(RunError, match=r"has 61 tokens, but the alphabet 33; .* \(not othello6"):
         from_transformer_lens(hooked_state(othello_gpt()), game="othello6")
-    with pytest.raises(ValueError, match="no game 'checkers'"):
+    with pytest.raises(ValueError, match="unknown game 'checkers'"):
         from_nanogpt(nanogpt_state(SMALL), n_heads=4, game="checkers")
 
 

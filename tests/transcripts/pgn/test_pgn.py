@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 from boardgame_sae import cli
 from boardgame_sae.config import ConfigError
 from boardgame_sae.files import RunError, read_json
-from boardgame_sae.games.chess.game import python_move
+from boardgame_sae.games.chess.position import python_move
 from boardgame_sae.transcripts.corpus import Corpus
 from boardgame_sae.transcripts.pgn import importer as pgn_module
 from boardgame_sae.transcripts.pgn import reader as pgn_text
@@ -287,13 +287,13 @@ def test_filters_keep_exactly_the_games_they_say(take, real):
         "base seconds": ({"min_base_seconds": 180, "max_base_seconds": 300}, lambda g: 180 <= (base(g) or 0) <= 300),
     }
     for reason, (filters, wanted) in cases.items():
-        corpus, summary, told = take(LICHESS.read_bytes(), **filters)
+        corpus, summary, listed = take(LICHESS.read_bytes(), **filters)
         expected = [[move.uci() for move in game.mainline_moves()] for game in real if wanted(game)]
         assert moves_of(corpus) == expected and 0 < len(expected) < 100, reason
-        assert summary["filtered"] == {reason: 100 - len(expected)} and not summary["skipped"] and not told
+        assert summary["filtered"] == {reason: 100 - len(expected)} and not summary["skipped"] and not listed
 
 
-def test_an_unknown_elo_or_time_control_passes_no_filter_on_it_and_is_told_as_unknown(take):
+def test_an_unknown_elo_or_time_control_passes_no_filter_on_it_and_is_stored_as_unknown(take):
     text = game_text(WhiteElo="?", BlackElo="2000", TimeControl="-", ECO="?") + game_text(
         "1. d4 d5 *", WhiteElo="1500?"
     )
@@ -312,9 +312,9 @@ def test_an_import_stops_after_n_games_and_counts_only_what_lies_before(take, mo
     monkeypatch.setattr(pgn_text, "BATCH_GAMES", 10)
     bad = game_text("1. e5 *")
     text = bad + LICHESS.read_text() + bad
-    corpus, summary, told = take(text, n_games=n_games)
+    corpus, summary, listed = take(text, n_games=n_games)
     assert len(corpus) == summary["n_games"] == min(n_games, 100)
-    assert [row["game"] for row in told] == ([1] if n_games <= 100 else [1, 102])
+    assert [row["game"] for row in listed] == ([1] if n_games <= 100 else [1, 102])
 
 
 def test_several_sources_are_read_in_order_and_each_numbers_its_own_games(tmp_path):
@@ -322,8 +322,8 @@ def test_several_sources_are_read_in_order_and_each_numbers_its_own_games(tmp_pa
     (tmp_path / "b.pgn.zst").write_bytes(zstandard.compress((game_text("1. xx *") + game_text("1. d4 *")).encode()))
     corpus = import_pgn([tmp_path / "a.pgn", tmp_path / "b.pgn.zst"], out=tmp_path / "run")
     assert moves_of(corpus) == [GOOD_MOVES, ["d2d4"]]
-    told = [(Path(row["source"]).name, row["game"], row["reason"]) for row in skipped(tmp_path / "run")]
-    assert told == [("a.pgn", 2, "illegal move"), ("b.pgn.zst", 1, "unreadable move")]
+    listed = [(Path(row["source"]).name, row["game"], row["reason"]) for row in skipped(tmp_path / "run")]
+    assert listed == [("a.pgn", 2, "illegal move"), ("b.pgn.zst", 1, "unreadable move")]
 
 
 @pytest.mark.parametrize(
@@ -362,15 +362,15 @@ def test_all_that_may_stand_between_moves_is_passed_over(take, movetext, moves):
     ids=["crlf", "bom", "blank lines", "preamble", "no blank lines", "no last newline", "spaces", "boms"],
 )
 def test_other_ways_to_write_a_file_give_the_same_games(take, whole, change):
-    corpus, summary, told = take(change(LICHESS.read_bytes()))
-    assert moves_of(corpus) == moves_of(Corpus.open(whole)) and not told and not summary["skipped"]
+    corpus, summary, listed = take(change(LICHESS.read_bytes()))
+    assert moves_of(corpus) == moves_of(Corpus.open(whole)) and not listed and not summary["skipped"]
     assert column(corpus, "white_elo") == column(Corpus.open(whole), "white_elo")
 
 
 def test_games_without_headers_are_games(take):
-    corpus, _, told = take("1. e4 e5 2. Nf3 Nc6 1-0\n\n1. d4 0-1 { so } 1. c4\n c5 *\n1. f3\n")
+    corpus, _, listed = take("1. e4 e5 2. Nf3 Nc6 1-0\n\n1. d4 0-1 { so } 1. c4\n c5 *\n1. f3\n")
     assert moves_of(corpus) == [GOOD_MOVES, ["d2d4"], ["c2c4", "c7c5"]] and column(corpus, "result") == [1, -1, 2]
-    assert [(row["game"], row["reason"], row["line"]) for row in told] == [(4, "unfinished text", 5)]
+    assert [(row["game"], row["reason"], row["line"]) for row in listed] == [(4, "unfinished text", 5)]
 
 
 BAD = {
@@ -404,7 +404,7 @@ BAD = {
 
 
 @pytest.mark.parametrize("bad", BAD)
-def test_a_bad_game_is_skipped_and_told_with_its_place_and_the_games_around_it_are_kept(take, bad):
+def test_a_bad_game_is_skipped_and_listed_with_its_place_and_the_games_around_it_are_kept(take, bad):
     movetext, headers, reason, details = BAD[bad]
     before, after = game_text(), game_text("1. d4 d5 *")
     corpus, summary, (row,) = take(before + game_text(movetext, Site="here", **headers) + after)
@@ -415,7 +415,7 @@ def test_a_bad_game_is_skipped_and_told_with_its_place_and_the_games_around_it_a
     assert row["source"].endswith("games.pgn") and row["fault_line"] >= row["line"]
 
 
-def test_the_line_of_the_fault_is_told_beside_the_game_s(take):
+def test_the_line_of_the_fault_is_listed_beside_the_game_s(take):
     _, _, (row,) = take(game_text() + "\n" + game_text("1. e4\ne5\n{ \n }\n2. Ke5 *"))
     assert (row["line"], row["fault_line"]) == (8, 16)
 
@@ -426,20 +426,20 @@ def test_the_usual_start_may_be_written_out(take, fen):
     assert moves_of(corpus) == [GOOD_MOVES]
 
 
-def test_a_file_cut_anywhere_keeps_its_whole_games_and_tells_of_the_last(take, real):
+def test_a_file_cut_anywhere_keeps_its_whole_games_and_lists_the_last(take, real):
     data = LICHESS.read_bytes()[:9000]
     starts = [n for n in range(len(data)) if data.startswith(b"[Event ", n)]
     for size in range(2000, 9000, 271):
         n_begun = sum(start < size for start in starts)
-        corpus, _, told = take(data[:size])
+        corpus, _, listed = take(data[:size])
         texts = [[move.uci() for move in game.mainline_moves()] for game in real[:n_begun]]
-        assert moves_of(corpus) == texts[: len(corpus)] and len(corpus) + len(told) == n_begun and len(told) <= 1
-        assert all(row["offset"] == starts[n_begun - 1] for row in told)
+        assert moves_of(corpus) == texts[: len(corpus)] and len(corpus) + len(listed) == n_begun and len(listed) <= 1
+        assert all(row["offset"] == starts[n_begun - 1] for row in listed)
 
 
 def test_an_unclosed_comment_costs_its_own_game_only(take):
-    corpus, _, told = take(game_text("1. e4 { never closed e5 *") + game_text("1. d4 {closed} d5 *") + game_text())
-    assert moves_of(corpus) == [["d2d4", "d7d5"], GOOD_MOVES] and [row["game"] for row in told] == [1]
+    corpus, _, listed = take(game_text("1. e4 { never closed e5 *") + game_text("1. d4 {closed} d5 *") + game_text())
+    assert moves_of(corpus) == [["d2d4", "d7d5"], GOOD_MOVES] and [row["game"] for row in listed] == [1]
 
 
 def test_headers_without_moves_between_blank_lines_are_games_of_their_own(take):
@@ -495,11 +495,11 @@ MEGABYTE = 1_000_000
 )
 def test_a_line_of_a_megabyte_is_linear_work_and_spoils_no_other_game(take, line):
     began = time.perf_counter()
-    corpus, summary, told = take(game_text() + game_text(line) + game_text("1. d4 d5 *"))
+    corpus, summary, listed = take(game_text() + game_text(line) + game_text("1. d4 d5 *"))
     assert time.perf_counter() - began < 10
     assert moves_of(corpus) == [GOOD_MOVES, ["d2d4", "d7d5"]]
-    assert min(sum(summary["skipped"].values()), 10_000) == len(told) >= 1
-    assert all(len(json.dumps(row)) < 2000 for row in told)
+    assert min(sum(summary["skipped"].values()), 10_000) == len(listed) >= 1
+    assert all(len(json.dumps(row)) < 2000 for row in listed)
 
 
 def test_a_comment_of_a_megabyte_is_passed_over(take):
@@ -523,15 +523,15 @@ def test_a_game_larger_than_the_limit_is_skipped_in_little_memory(take, monkeypa
     assert [row["line"] for row in bad_after[2]] == [1, huge.count("\n") + 1]
 
 
-def test_a_truncated_zstd_file_gives_what_can_be_read_and_tells_where_it_ends(take, real):
+def test_a_truncated_zstd_file_gives_what_can_be_read_and_says_where_it_ends(take, real):
     noise = np.random.default_rng(0).integers(97, 123, 400_000, dtype=np.uint8).tobytes()
     data = zstandard.compress(LICHESS.read_bytes() + game_text("{" + noise.decode() + "} 1. e4 *").encode())
-    corpus, summary, told = take(data[: len(data) * 2 // 3], "games.pgn.zst")
+    corpus, summary, listed = take(data[: len(data) * 2 // 3], "games.pgn.zst")
     assert moves_of(corpus) == [[move.uci() for move in game.mainline_moves()] for game in real[: len(corpus)]]
     assert len(corpus) >= 99 and summary["skipped"]["truncated zstd"] == 1
-    assert told[-1]["reason"] == "truncated zstd" and told[-1]["offset"] > told[0]["offset"]
-    damaged, summary, told = take(data + b"damage", "games.pgn.zst")
-    assert len(damaged) == 101 and [row["reason"] for row in told] == ["damaged zstd"]
+    assert listed[-1]["reason"] == "truncated zstd" and listed[-1]["offset"] > listed[0]["offset"]
+    damaged, summary, listed = take(data + b"damage", "games.pgn.zst")
+    assert len(damaged) == 101 and [row["reason"] for row in listed] == ["damaged zstd"]
 
 
 @pytest.mark.parametrize(
@@ -600,7 +600,7 @@ def test_the_same_bytes_under_two_names_are_refused(tmp_path):
         ({"max_plies": 601}, "room for 600"),
         ({"max_elo_difference": -1}, "max_elo_difference"),
         ({"players": ["random"]}, "players"),
-        ({"game": "othello"}, "chess only"),
+        ({"game": "othello"}, "PGN holds games of chess"),
         ({"workers": 0}, "workers must be at least 1"),
         ({"test_fraction": 1.0}, "leave games to train on"),
         ({"min_eol": 3}, "did you mean 'min_elo'"),
@@ -612,11 +612,11 @@ def test_bad_settings_are_refused_before_a_folder_is_made(tmp_path, settings, co
     assert complaint in str(caught.value) and not (tmp_path / "run").exists()
 
 
-def test_only_the_first_skipped_games_are_told_and_all_are_counted(take, monkeypatch):
-    monkeypatch.setattr(pgn_module, "MAX_TOLD", 5)
+def test_only_the_first_skipped_games_are_listed_and_all_are_counted(take, monkeypatch):
+    monkeypatch.setattr(pgn_module, "MAX_LISTED", 5)
     monkeypatch.setattr(pgn_text, "BATCH_GAMES", 3)
-    _, summary, told = take(game_text("1. e5 *") * 12 + game_text())
-    assert summary["skipped"] == {"illegal move": 12} and [row["game"] for row in told] == [1, 2, 3, 4, 5]
+    _, summary, listed = take(game_text("1. e5 *") * 12 + game_text())
+    assert summary["skipped"] == {"illegal move": 12} and [row["game"] for row in listed] == [1, 2, 3, 4, 5]
 
 
 def test_the_verb_takes_leading_words_and_standard_input_and_prints_a_table(tmp_path, capsys, standard_input):

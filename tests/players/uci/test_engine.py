@@ -12,7 +12,8 @@ import chess.engine
 import pytest
 
 from boardgame_sae.config import ConfigError
-from boardgame_sae.players.uci import EngineFailure, Line, UciEngine, find_engine, scored_lines
+from boardgame_sae.players.movers import EngineFailure
+from boardgame_sae.players.uci.engine import Line, UciEngine, find_engine, scored_lines
 
 FAKE = """\
 #!{python} -S
@@ -124,8 +125,8 @@ def test_a_path_is_made_absolute(fake, monkeypatch):
 
 
 @pytest.mark.parametrize("name", ["no-such-engine", "", "./no-such-engine", "/no/such/engine", "/"])
-def test_what_is_not_there_is_named_with_the_mend(name):
-    with pytest.raises(ConfigError, match=f"engine '{name}': .*make stockfish.*players search:depth=1"):
+def test_what_is_not_there_is_named_with_the_fix(name):
+    with pytest.raises(ConfigError, match=f"engine '{name}': .*make stockfish.*the built-in player: search:depth=1"):
         find_engine(name)
 
 
@@ -433,7 +434,7 @@ def test_closing_twice_is_closing_once(fake):
 def test_an_engine_ends_with_the_program_that_started_it(fake):
     code = """
     import os, sys
-    from boardgame_sae.players.uci import UciEngine
+    from boardgame_sae.players.uci.engine import UciEngine
     engine = UciEngine(sys.argv[1])
     print(engine._process.pid, flush=True)
     os.kill(os.getpid(), 9)

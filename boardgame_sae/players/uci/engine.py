@@ -16,15 +16,16 @@ import subprocess
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import IO, Any, NamedTuple, Self, cast
+from typing import IO, NamedTuple, Self, cast
 
 from boardgame_sae.config import ConfigError
+from boardgame_sae.players.movers import EngineFailure
 
 FOLDERS = ("/usr/games", "/usr/local/bin", "/opt/homebrew/bin")
 """Where engines are installed that PATH may leave out."""
-MEND = (
+FIX = (
     "install it: `make stockfish`, or apt-get install stockfish / brew install stockfish; "
-    "or play with the built-in engine: players search:depth=1"
+    "or play with the built-in player: search:depth=1"
 )
 MATE = 100_000
 """Centipawns of a mate on the board; a mate in n moves is n short of it."""
@@ -48,10 +49,6 @@ _NAME = re.compile(rb"\nid name +(.*)")
 _OPTION = re.compile(rb"\noption name +(.+?) +type +(\w+)(?=(?:.* min +(-?\d+))?)(?=(?:.* max +(-?\d+))?)")
 
 
-class EngineFailure(RuntimeError):  # noqa: N818 (a crash or a hang is a failure of the engine, not an error here)
-    """An engine that crashed, hung or answered nonsense; the message names it, what it was sent and what came back."""
-
-
 class Line(NamedTuple):
     """A move and its score."""
 
@@ -66,28 +63,37 @@ class Option(NamedTuple):
 
     name: str
     """As the engine spells it."""
-    least: int | None
-    """Smallest value, of a number."""
-    most: int | None
-    """Largest value, of a number."""
+    minimum: int | None
+    """Smallest value, where it is a number."""
+    maximum: int | None
+    """Largest value, where it is a number."""
+
+    def takes(self, value: str | int) -> bool:
+        """Whether it can be set so, as far as its bounds say."""
+        if self.minimum is None or self.maximum is None:
+            return True
+        try:
+            return self.minimum <= int(value) <= self.maximum
+        except ValueError:
+            return False
 
 
 def find_engine(name_or_path: str) -> Path:
     """The absolute path of an engine: a bare name is looked for in PATH and `FOLDERS`, anything else is a path.
 
-    Raises ConfigError naming what was looked for, and the mend, when there is none or it is not executable.
+    Raises ConfigError naming what was looked for, and the fix, when there is none or it is not executable.
     """
     if os.sep not in name_or_path:
         places = os.environ.get("PATH", os.defpath).split(os.pathsep)
-        found = shutil.which(name_or_path, path=os.pathsep.join([*places, *FOLDERS])) if name_or_path else None
-        if found is None:
-            raise ConfigError(f"engine '{name_or_path}': not in PATH, {', '.join(FOLDERS)}; {MEND}")
-        return Path(found).absolute()
+        program = shutil.which(name_or_path, path=os.pathsep.join([*places, *FOLDERS])) if name_or_path else None
+        if program is None:
+            raise ConfigError(f"engine '{name_or_path}': not in PATH, {', '.join(FOLDERS)}; {FIX}")
+        return Path(program).absolute()
     path = Path(name_or_path).expanduser().absolute()
     if not path.is_file():
-        raise ConfigError(f"engine '{name_or_path}': there is no file {path}; {MEND}")
+        raise ConfigError(f"engine '{name_or_path}': there is no file {path}; {FIX}")
     if not os.access(path, os.X_OK):
-        raise ConfigError(f"engine '{name_or_path}': {path} is not executable; chmod +x it, or {MEND}")
+        raise ConfigError(f"engine '{name_or_path}': {path} is not executable; chmod +x it, or {FIX}")
     return path
 
 
@@ -113,7 +119,7 @@ class UciEngine:
             pipe, null = subprocess.PIPE, subprocess.DEVNULL
             self._process = subprocess.Popen([path], bufsize=0, stdin=pipe, stdout=pipe, stderr=null)
         except OSError as error:
-            raise ConfigError(f"engine '{path}': cannot be started ({error}); {MEND}") from error
+            raise ConfigError(f"engine '{path}': cannot be started ({error}); {FIX}") from error
         self._in, self._out = (cast("IO[bytes]", file) for file in (self._process.stdin, self._process.stdout))
         self._poll = select.poll()
         self._poll.register(self._out, select.POLLIN)
@@ -127,7 +133,7 @@ class UciEngine:
         answer = self._ask("uci\n", b"\nuciok")
         name = _NAME.search(answer)
         self.name = _text(name[1]) if name else self.path.name
-        declared = (_option(*found) for found in _OPTION.findall(answer))
+        declared = (_option(*groups) for groups in _OPTION.findall(answer))
         self.options = {option.name.lower(): option for option in declared}
         given = {name.lower() for name in options}
         defaults = {name: value for name, value in _DEFAULTS.items() if name.lower() in self.options.keys() - given}
@@ -139,12 +145,12 @@ class UciEngine:
         if option is None:
             names = {key: option.name for key, option in self.options.items()}
             near = [names[key] for key in difflib.get_close_matches(name.lower(), names)]
-            mend = f"did you mean {' or '.join(near)}?" if near else f"it has {', '.join(names.values()) or 'none'}"
-            raise ConfigError(f"engine '{self.path}': {self.name} has no option '{name}'; {mend}")
-        if option.least is not None and option.most is not None and not _between(option.least, value, option.most):
+            fix = f"did you mean {' or '.join(near)}?" if near else f"it has {', '.join(names.values()) or 'none'}"
+            raise ConfigError(f"engine '{self.path}': {self.name} has no option '{name}'; {fix}")
+        if not option.takes(value):
             raise ConfigError(
                 f"engine '{self.path}': option {option.name} is {value!r}; {self.name} takes a whole number, "
-                f"{option.least} to {option.most}"
+                f"{option.minimum} to {option.maximum}"
             )
         return f"setoption name {option.name} value {value}\n"
 
@@ -195,13 +201,13 @@ class UciEngine:
         return self._ask(f"{position}\ngo {limit}\n", b"\nbestmove")
 
     def _best(self, answer: bytes) -> str | None:
-        found = _BEST.search(answer)
-        if found is None:
+        best = _BEST.search(answer)
+        if best is None:
             raise self._failure("gave a bestmove that is no move", answer[answer.rindex(b"\nbestmove") :])
-        return None if found[1] == b"(none)" else found[1].decode()
+        return None if best[1] == b"(none)" else best[1].decode()
 
     def _ask(self, sent: str, end: bytes) -> bytes:
-        """Send commands; what comes back, up to and with the line that starts with `end`, a newline before each."""
+        """Send commands; return what comes back up to the line that starts with `end`, a newline before each line."""
         self._sent = sent
         try:
             self._send(sent.encode())
@@ -221,15 +227,15 @@ class UciEngine:
         buffer, start = self._buffer, 0
         deadline = time.monotonic() + self.timeout
         while True:
-            found = buffer.find(end, start)
-            stop = buffer.find(b"\n", found + 1) if found >= 0 else -1
+            end_at = buffer.find(end, start)
+            stop = buffer.find(b"\n", end_at + 1) if end_at >= 0 else -1
             if stop >= 0:
                 answer = bytes(buffer[:stop])
                 del buffer[:stop]
                 return answer
             if len(buffer) > MAX_ANSWER:
                 raise self._failure(f"answered {len(buffer)} bytes and no '{_text(end)}'", buffer)
-            start = found if found >= 0 else max(0, len(buffer) - len(end))
+            start = end_at if end_at >= 0 else max(0, len(buffer) - len(end))
             if not self._poll.poll(max(0.0, deadline - time.monotonic()) * 1000):
                 raise self._failure(f"gave no '{_text(end)}' within {self.timeout:g} s", buffer)
             chunk = os.read(self._out.fileno(), CHUNK)
@@ -255,7 +261,7 @@ class UciEngine:
 
 
 def scored_lines(answer: bytes) -> list[Line]:
-    """The lines of the last complete set at the greatest depth, in the order of their multipv; none when none is.
+    """The lines of the last complete set at the largest depth, in the order of their multipv; none when there is none.
 
     A set is of lines one after another, of one depth and each multipv once; complete if it reaches the largest multipv
     of the answer. An engine stopped within a depth repeats there, of the depth before, the moves it has not come to.
@@ -268,39 +274,31 @@ def scored_lines(answer: bytes) -> list[Line]:
 
 
 def _deepest_set(rows: list[tuple[bytes, ...]]) -> list[tuple[bytes, ...]]:
-    """Of the lines found, the last complete set at the greatest depth."""
+    """Of the lines found, the last complete set at the largest depth."""
     sets: list[dict[int, tuple[bytes, ...]]] = []
     current: dict[int, tuple[bytes, ...]] = {}
-    last, most = b"", 0
+    last, n_lines = b"", 0
     for row in rows:
         index = int(row[1] or row[4] or 1)
         if row[0] != last or index in current:
             current, last = {}, row[0]
             sets.append(current)
         current[index] = row
-        if index > most:
-            most = index
-    complete = [found for found in reversed(sets) if len(found) == most]
+        n_lines = max(n_lines, index)
+    complete = [rows_by_index for rows_by_index in reversed(sets) if len(rows_by_index) == n_lines]
     if not complete:
         return []
-    chosen = max(complete, key=lambda found: int(found[1][0]))
-    return [chosen[index] for index in range(1, most + 1)]
+    deepest = max(complete, key=lambda rows_by_index: int(rows_by_index[1][0]))
+    return [deepest[index] for index in range(1, n_lines + 1)]
 
 
 def _mate(moves: int) -> int:
     return MATE - moves if moves > 0 else -MATE - moves
 
 
-def _option(name: bytes, kind: bytes, least: bytes, most: bytes) -> Option:
-    bounds = [int(bound) if kind == b"spin" and bound else None for bound in (least, most)]
+def _option(name: bytes, kind: bytes, minimum: bytes, maximum: bytes) -> Option:
+    bounds = [int(bound) if kind == b"spin" and bound else None for bound in (minimum, maximum)]
     return Option(_text(name), *bounds)
-
-
-def _between(least: int, value: Any, most: int) -> bool:
-    try:
-        return least <= int(value) <= most
-    except ValueError:
-        return False
 
 
 def _text(data: bytes | bytearray) -> str:

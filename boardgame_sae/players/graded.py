@@ -1,0 +1,30 @@
+"""The player of known skill that every machine has: an engine where it is installed, else the built-in player."""
+
+from boardgame_sae.config import ConfigError, config, spec_of
+from boardgame_sae.players.registry import Player, read_ladder, register
+from boardgame_sae.players.uci.engine import find_engine
+
+
+@register("graded")
+@config
+class GradedPlayer(Player):
+    """Stockfish where it is installed, else the built-in player."""
+
+    depth: int = 1
+    """Plies it looks ahead."""
+    temperature: str | int | float | None = None
+    """Pawns, as of those two; by default as each of them has it."""
+
+    def __post_init__(self) -> None:
+        if self.temperature is not None:
+            read_ladder(self.temperature)
+
+    @property
+    def stands_for(self) -> str:
+        settings = {"depth": self.depth}
+        settings |= {} if self.temperature is None else {"temperature": self.temperature}
+        try:
+            find_engine("stockfish")
+        except ConfigError:
+            return spec_of("search", settings)
+        return spec_of("stockfish", settings)
