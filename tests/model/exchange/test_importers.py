@@ -355,7 +355,7 @@ def test_alphabets_that_differ_are_refused():
     nano_refusal("has 32 tokens, but the alphabet has 31", alphabet=CHARACTERS[1:])
     nano_refusal(r"the alphabets differ: \['\?'\] are not tokens of chess", alphabet=["?", *CHARACTERS[1:]])
     nano_refusal("the alphabets differ: it has a token twice", alphabet=["a", *CHARACTERS[1:]])
-    with pytest.raises(RunError, match=r"has 61 tokens, but the alphabet 33; .* \(not othello6"):
+    with pytest.raises(RunError, match=r"has 61 tokens, but the alphabet has 33; .* \(not othello6"):
         from_transformer_lens(hooked_state(othello_gpt()), game="othello6")
     with pytest.raises(ValueError, match="no game 'checkers'"):
         from_nanogpt(nanogpt_state(SMALL), n_heads=4, game="checkers")
