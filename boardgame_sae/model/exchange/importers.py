@@ -321,18 +321,18 @@ def _game_model(
 ) -> GameModel:
     """A GPT of ours whose token ids are those of a game's alphabet, with its card."""
     played = load_game(game)
-    ours = alphabet_of(played, played.default_tokenization)
-    weights = _in_our_order(weights, ours if alphabet is None else tuple(alphabet), ours, played.spec, source)
+    wanted = alphabet_of(played, played.default_tokenization)
+    weights = _in_our_order(weights, wanted if alphabet is None else tuple(alphabet), wanted, played.spec, source)
     bias_V = weights.pop("unembed.bias")
     if bias_V.any():
         _move_bias(weights, bias_V)
-    cfg = _config({**to_mapping(cfg), "d_vocab": len(ours)}, cfg.act_fn, source)
+    cfg = _config({**to_mapping(cfg), "d_vocab": len(wanted)}, cfg.act_fn, source)
     gpt = GPT(cfg)
     gpt.load_state_dict(weights)
     identity = {
         "game": played.spec,
         "tokenization": played.default_tokenization,
-        "alphabet": list(ours),
+        "alphabet": list(wanted),
         "gpt": to_mapping(cfg),
     }
     card = {**identity, "source": source, "hash": content_hash({**identity, "weights": _digest(gpt)})}
