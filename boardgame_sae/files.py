@@ -1,4 +1,8 @@
-"""TODO."""
+"""Files: written whole or not at all, read with errors that name them, hashed.
+
+A file is written under a temporary name, flushed to disk and renamed, so that a kill leaves the old one or the new one.
+A full disk is an error that says so, even where the library that writes would end the process.
+"""
 
 import errno
 import hashlib
@@ -11,18 +15,21 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import h5py
+
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""Error numbers of a full disk, a used-up quota, and a file that is too large for the file system."""
 
 
 class RunError(RuntimeError):
-    """A run that cannot go on; the message names the file and the mend."""
+    """A run that cannot go on; the message names the file and the fix."""
 
 
 @contextmanager
 def writing(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`; on success flush it and rename it into place, else remove it.
 
-    Raises RunError when the disk is full: nothing half-written stays behind.
+    Raises RunError when the disk is full; nothing half-written stays behind.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.part")
@@ -40,6 +47,7 @@ def writing(path: Path) -> Iterator[Path]:
 
 
 def disk_error(path: Path, error: Exception) -> Exception:
+    """What to raise for an error while writing a file: a RunError if the disk is full, else the error itself."""
     full = getattr(error, "errno", None) in DISK_FULL or any(os.strerror(code) in str(error) for code in DISK_FULL)
     if not full:
         return error
@@ -54,7 +62,7 @@ def disk_error(path: Path, error: Exception) -> Exception:
 
 
 class _PatientFile:
-    """An open file that keeps its first write error and goes on as if all were well."""
+    """An open file that keeps its first write error and goes on as if nothing had happened."""
 
     def __init__(self, raw: io.RawIOBase) -> None:
         self.raw, self.error = raw, None
@@ -85,31 +93,32 @@ def new_hdf5(path: Path) -> Iterator[Any]:
 
     Raises OSError when the disk is full: HDF5 itself would end the process with a segmentation fault on closing.
     """
-    import h5py
-
     with open(path, "w+b", buffering=0) as raw:
-        file = _PatientFile(raw)
-        with h5py.File(file, "w", libver="latest") as found:
-            yield found
-        if file.error is not None:
-            raise file.error
+        patient = _PatientFile(raw)
+        with h5py.File(patient, "w", libver="latest") as file:
+            yield file
+        if patient.error is not None:
+            raise patient.error
 
 
 def write_bytes(path: Path, data: bytes) -> None:
-    """Write a file whole or not at all."""
+    """Write a file whole or not at all. Raises RunError when the disk is full."""
     with writing(path) as temporary:
         temporary.write_bytes(data)
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write plain data as readable JSON, whole or not at all."""
+    """Write plain data as readable JSON, whole or not at all. Raises RunError when the disk is full."""
     text = json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False)
     write_bytes(path, (text + "\n").encode())
 
 
 def write_parquet(path: Path, columns: Mapping[str, Any]) -> None:
-    """Write a table, numpy arrays by column name, as Parquet; the same table always gives the same bytes."""
-    import duckdb
+    """Write a table, numpy arrays by column name, as Parquet; the same table always gives the same bytes.
+
+    Raises RunError when the disk is full.
+    """
+    import duckdb  # imported late: few processes write tables
 
     with writing(path) as temporary, duckdb.connect(":memory:", config={"threads": 1}) as database:
         database.register("columns", dict(columns))
@@ -127,24 +136,24 @@ def read_json(path: Path) -> Any:
         raise RunError(f"{path}: damaged ({error}); remove its folder and run the stage again") from error
 
 
-def read_pt(path: Path, mend: str) -> Any:
-    """What another library's `.pt` file holds, as far as that is tensors and plain data; nothing else is run.
+def read_pt(path: Path, fix: str) -> Any:
+    """The tensors and plain data in another library's `.pt` file; anything else in it is refused and never run.
 
-    mend: what to do about a file that is damaged or holds more, for the message.
+    fix: what to do about a file that is damaged or holds more, for the message.
     Raises RunError naming the file.
     """
-    import torch
+    import torch  # imported late: it takes seconds
 
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # a damaged pickle can raise anything
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise RunError(
-            f"{path}: damaged, or holds more than tensors and plain data and was not run ({reason}); {mend}"
+            f"{path}: damaged, or holds more than tensors and plain data and was not run ({reason}); {fix}"
         ) from error
 
 
 def file_hash(path: Path) -> str:
-    """SHA-256 of a file's bytes, hexadecimal."""
+    """SHA-256 of a file's bytes, hexadecimal. Raises OSError when it cannot be read."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

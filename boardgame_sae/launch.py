@@ -1,4 +1,4 @@
-"""Where work runs: map a function over inputs here or in processes, and settle this process for heavy work."""
+"""Where work runs: map a function over inputs here or in processes, and prepare this process for heavy work."""
 
 import ctypes
 import multiprocessing
@@ -11,6 +11,9 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from typing import TypeVar
 
+import numba
+from numba.core import config
+
 from boardgame_sae.files import RunError
 
 T = TypeVar("T")
@@ -18,7 +21,7 @@ R = TypeVar("R")
 
 
 def _die_with_parent() -> None:
-    """Started in each worker: a killed parent leaves no worker behind."""
+    """Called in each worker, so that a killed parent leaves no worker behind."""
     parent = multiprocessing.parent_process()
     if parent is None:
         return
@@ -33,7 +36,7 @@ def _die_with_parent() -> None:
 def map_ordered(function: Callable[[T], R], inputs: Iterable[T], workers: int = 1) -> Iterator[R]:
     """Yield function(x) for every input, in order, computed by `workers` processes (1: this process).
 
-    `function` and the inputs must be importable from a fresh process.
+    A fresh process must be able to import `function` and to unpickle the inputs.
     Raises what the function raises, and RunError when a worker process dies.
     """
     if workers <= 1:
@@ -52,7 +55,7 @@ def map_ordered(function: Callable[[T], R], inputs: Iterable[T], workers: int = 
         except BrokenProcessPool as error:
             raise RunError(
                 "a worker process died: out of memory, killed, or started by a script without "
-                "`if __name__ == '__main__':`; mend that and run the same command again"
+                "`if __name__ == '__main__':`; fix that and run the same command again"
             ) from error
         finally:
             for future in waiting:
@@ -60,7 +63,7 @@ def map_ordered(function: Callable[[T], R], inputs: Iterable[T], workers: int = 
 
 
 def keep_freed_memory() -> None:
-    """Have glibc keep what is freed: a step's tensors are mapped once, not at every step (a tenth of its time)."""
+    """Have glibc keep freed memory, so that steps need not map their tensors anew (a tenth of a step's time)."""
     try:
         mallopt = ctypes.CDLL("libc.so.6").mallopt
     except (OSError, AttributeError):
@@ -70,25 +73,18 @@ def keep_freed_memory() -> None:
     mallopt(m_trim_threshold, (1 << 31) - 1)
 
 
-def _most_threads() -> int:
-    from numba.core import config
-
-    return config.NUMBA_NUM_THREADS  # pyright: ignore[reportAttributeAccessIssue]
-
-
 @contextmanager
-def numba_threads(most: int | None = None) -> Iterator[None]:
-    """Give numba's parallel loops as many threads as torch has, or `most` if fewer; results do not depend on it.
+def numba_threads(maximum: int | None = None) -> Iterator[None]:
+    """Give numba's parallel loops as many threads as torch has, or `maximum` if fewer; results do not depend on it.
 
-    Starting numba's threads, which the first question about them does, would also reset torch's number of threads, and
-    with it the rounding of whatever torch computes next: it is put back.
+    The first call to numba about threads starts them, which resets torch's number of threads and with it the rounding
+    of whatever torch computes next: that number is restored.
     """
-    import numba  # imported late: the command line's help needs neither
-    import torch
+    import torch  # imported late: processes that play games need no torch, which takes seconds
 
     torch_before, before = torch.get_num_threads(), numba.get_num_threads()
-    wanted = torch_before if most is None else min(most, torch_before)
-    numba.set_num_threads(max(1, min(wanted, _most_threads())))
+    wanted = torch_before if maximum is None else min(maximum, torch_before)
+    numba.set_num_threads(max(1, min(wanted, config.NUMBA_NUM_THREADS)))  # pyright: ignore[reportAttributeAccessIssue]
     try:
         yield
     finally:

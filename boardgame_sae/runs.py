@@ -4,11 +4,11 @@
         run.json            kind, config, hashes of the inputs: what the folder's name is the hash of
         metrics.jsonl       one line per logged step, as it happens
         timings.jsonl       how long things took; the only file that differs between two equal runs
-        state.safetensors   what a killed run resumes from; gone when the run is done
+        state.safetensors   what a killed run resumes from; removed when the run is done
         ...                 the artifact's own files
         DONE                every file's SHA-256; present: reuse, absent: resume
 
-Every file appears whole or not at all: it is written beside its place, flushed to disk and renamed.
+Every file appears whole or not at all (`files.writing`).
 """
 
 import fcntl
@@ -21,20 +21,26 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError, safe_open
+from tqdm import tqdm
+
 from boardgame_sae.config import canonical_json, content_hash
 from boardgame_sae.files import RunError, disk_error, file_hash, read_json, write_json, writing
 
 FORMAT = 1
-"""Raised when the same config comes to mean other files, so that old runs are not taken for new ones."""
+"""Increased when the same config comes to mean other files, so that old runs are not taken for new ones."""
+CARD_FILE, METRICS_FILE, TIMINGS_FILE = "run.json", "metrics.jsonl", "timings.jsonl"
+STATE_FILE, DONE_FILE = "state.safetensors", "DONE"
+UNHASHED_FILES = (TIMINGS_FILE, DONE_FILE, STATE_FILE)
 
 
 def runs_root() -> Path:
-    """Where runs go unless told: $BOARDGAME_SAE_RUNS, else data/runs below the current folder."""
+    """Where runs go by default: $BOARDGAME_SAE_RUNS, else data/runs below the current folder."""
     return Path(os.environ.get("BOARDGAME_SAE_RUNS", "data/runs"))
 
 
 class Run:
-    """One run folder. Open it, look at `done`, work, `finish`."""
+    """One run folder. Open it, check `done`, work, `finish`."""
 
     def __init__(
         self,
@@ -44,9 +50,9 @@ class Run:
         inputs: Mapping[str, str] | None = None,
         out: str | Path | None = None,
     ) -> None:
-        """Open (or create) the folder of a run, and hold it against other processes.
+        """Open (or create) the folder of a run, and lock it against other processes.
 
-        kind, name: what it is, for people. config: plain data. inputs: hash of each artifact it is made from.
+        kind, name: what its folder is called. config: plain data. inputs: hash of each artifact it is made from.
         out: the folder; by default a hashed one under `runs_root()`.
         Raises RunError when `out` holds another run or something else, or another process works in it.
         """
@@ -58,16 +64,16 @@ class Run:
             self.folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise RunError(f"{self.folder}: cannot be made a run folder ({error}); choose another --out") from error
-        self._lock = self._hold()
+        self._lock = self._take_lock()
         try:
             self._claim()
         except BaseException:
             self.close()
             raise
 
-    def _hold(self) -> int:
+    def _take_lock(self) -> int:
         if int(os.environ.get("LOCAL_RANK", "0")) > 0:
-            return -1  # a further process of one data-parallel run: its leader holds the folder
+            return -1  # a further process of one data-parallel run, whose first process has the lock
         handle = os.open(self.folder, os.O_RDONLY)
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -77,20 +83,20 @@ class Run:
         return handle
 
     def _claim(self) -> None:
-        card = self.folder / "run.json"
-        if not card.exists():
-            strangers = [path.name for path in self.folder.iterdir() if not path.name.startswith(".")]
-            if strangers:
-                raise RunError(f"{self.folder}: holds {strangers[0]} but no run.json; choose an empty folder as --out")
-            write_json(card, {**self.identity, "name": self.name, "hash": self.hash})
+        path = self.folder / CARD_FILE
+        if not path.exists():
+            others = [path.name for path in self.folder.iterdir() if not path.name.startswith(".")]
+            if others:
+                raise RunError(f"{self.folder}: holds {others[0]} but no {CARD_FILE}; choose an empty folder as --out")
+            write_json(path, {**self.identity, "name": self.name, "hash": self.hash})
             return
-        found = read_json(card)
-        if found.get("hash") != self.hash:
-            raise RunError(f"{self.folder}: holds another run ({self._difference(found)}); choose another --out")
+        card = read_json(path)
+        if card.get("hash") != self.hash:
+            raise RunError(f"{self.folder}: holds another run ({self._difference(card)}); choose another --out")
 
-    def _difference(self, found: Mapping[str, Any]) -> str:
+    def _difference(self, card: Mapping[str, Any]) -> str:
         for part in ("kind", "config", "inputs"):
-            ours, theirs = self.identity[part], found.get(part)
+            ours, theirs = self.identity[part], card.get(part)
             if ours == theirs:
                 continue
             if not (isinstance(ours, dict) and isinstance(theirs, dict)):
@@ -113,12 +119,15 @@ class Run:
         return self.folder / name
 
     def log(self, **row: Any) -> None:
-        """Append one line to metrics.jsonl."""
-        self._append("metrics.jsonl", row)
+        """Append one line to metrics.jsonl. Raises RunError when the disk is full."""
+        self._append(METRICS_FILE, row)
 
     def log_time(self, what: str, seconds: float, **row: Any) -> None:
-        """Append one line to timings.jsonl: what took how many seconds, when it ended (epoch seconds)."""
-        self._append("timings.jsonl", {"what": what, "seconds": round(seconds, 3), "at": round(time.time()), **row})
+        """Append one line to timings.jsonl: what took how many seconds, and when it ended (epoch seconds).
+
+        Raises RunError when the disk is full.
+        """
+        self._append(TIMINGS_FILE, {"what": what, "seconds": round(seconds, 3), "at": round(time.time()), **row})
 
     def _append(self, name: str, row: Mapping[str, Any]) -> None:
         path = self.folder / name
@@ -129,10 +138,13 @@ class Run:
             raise disk_error(path, error) from error
 
     def save_state(self, tensors: Mapping[str, Any], meta: Mapping[str, Any]) -> None:
-        """Write what a killed run resumes from: tensors and plain data, in one safetensors file."""
-        from safetensors.torch import save_file
+        """Write what a killed run resumes from: tensors and plain data, in one safetensors file.
 
-        metrics, size = self.folder / "metrics.jsonl", 0
+        Raises RunError when the disk is full.
+        """
+        from safetensors.torch import save_file  # imported late: torch takes seconds
+
+        metrics, size = self.folder / METRICS_FILE, 0
         if metrics.exists():
             with open(metrics, "rb") as file:
                 os.fsync(file.fileno())
@@ -142,25 +154,29 @@ class Run:
             save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, temporary, header)
 
     def load_state(self) -> tuple[dict[str, Any], dict[str, Any]] | None:
-        """The last saved state as (tensors, meta), or None; metrics written after it are cut off."""
-        from safetensors import SafetensorError, safe_open
+        """The last saved state as (tensors, meta), or None; metrics written after it are cut off.
 
-        path = self.folder / STATE_FILE
+        Raises RunError when it is damaged.
+        """
+        path, metrics = self.folder / STATE_FILE, self.folder / METRICS_FILE
         if not path.exists():
-            (self.folder / "metrics.jsonl").unlink(missing_ok=True)
+            metrics.unlink(missing_ok=True)
             return None
         try:
             with safe_open(path, "pt") as file:
                 meta = json.loads(file.metadata()["meta"])
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
         except (SafetensorError, KeyError, TypeError, ValueError) as error:
-            raise RunError(f"{path}: damaged ({error}); remove it to start this run anew") from error
-        if (self.folder / "metrics.jsonl").exists():
-            os.truncate(self.folder / "metrics.jsonl", meta["metrics_bytes"])
+            raise RunError(f"{path}: damaged ({error}); remove it to start this run from the beginning") from error
+        if metrics.exists():
+            os.truncate(metrics, meta["metrics_bytes"])
         return tensors, meta
 
     def finish(self, **summary: Any) -> None:
-        """Mark the run done: write every file's hash and a summary to DONE, and drop the resume state."""
+        """Mark the run done: write every file's hash and a summary to DONE, and remove the saved state.
+
+        Raises RunError when the disk is full.
+        """
         for leftover in self.folder.glob(".*.part"):
             leftover.unlink()
         files = sorted(path for path in self.folder.rglob("*") if path.is_file() and path.name not in UNHASHED_FILES)
@@ -171,11 +187,11 @@ class Run:
 
     @property
     def summary(self) -> dict[str, Any]:
-        """What `finish` was told, of a run that is done."""
+        """The summary of a run that is done. Raises RunError when it is not."""
         return read_json(self.folder / DONE_FILE)["summary"]
 
     def close(self) -> None:
-        """Let other processes work in the folder."""
+        """Release the lock, so that other processes can work in the folder."""
         if self._lock >= 0:
             os.close(self._lock)
             self._lock = -1
@@ -188,35 +204,29 @@ class Run:
 
 
 def progress(total: int, desc: str, unit: str, *, initial: int = 0, disable: bool = False) -> Any:
-    """A progress bar with rate and time left; in a log file it writes a line every ten seconds, not ten a second."""
-    from tqdm import tqdm
-
+    """A progress bar with speed and time left, redrawn ten times a second; in a log file, a line every ten seconds."""
     interval = 0.1 if sys.stderr.isatty() else 10.0
     return tqdm(
         total=total, initial=initial, desc=desc, unit=f" {unit}", unit_scale=True, mininterval=interval, disable=disable
     )
 
 
-STATE_FILE, DONE_FILE = "state.safetensors", "DONE"
-UNHASHED_FILES = ("timings.jsonl", DONE_FILE, STATE_FILE)
-
-
 def pack_state(value: Any) -> tuple[dict[str, Any], Any]:
     """Nested dicts and lists of tensors and plain data, as (tensors by name, plain data that refers to them)."""
-    import torch
+    import torch  # imported late: it takes seconds
 
     tensors: dict[str, Any] = {}
 
     def walk(item: Any, name: str) -> Any:
         if isinstance(item, torch.Tensor):
-            while name in tensors:  # keys such as 0 and "0", or "a/b" beside "a", spell the same name
+            while name in tensors:  # keys such as 0 and "0", or "a/b" and "a", give the same name
                 name += "'"
             tensors[name] = item.detach().cpu().clone()
             return {"tensor": name}
         if isinstance(item, Mapping):
             return {"items": [[key, walk(part, f"{name}/{key}")] for key, part in item.items()]}
         if isinstance(item, list | tuple):
-            return [walk(part, f"{name}/{place}") for place, part in enumerate(item)]
+            return [walk(part, f"{name}/{index}") for index, part in enumerate(item)]
         return item
 
     return tensors, walk(value, "")
@@ -241,23 +251,26 @@ def is_done(folder: str | Path) -> bool:
 def run_hash(folder: str | Path) -> str:
     """The hash of the finished run in a folder. Raises RunError when it is not a run, or not done."""
     folder = Path(folder)
-    card = read_json(folder / "run.json")
+    card = read_json(folder / CARD_FILE)
     if not is_done(folder):
         raise RunError(f"{folder}: this run is not finished; run its stage again, it resumes")
     return card["hash"]
 
 
 def content_of(path: str | Path) -> str:
-    """The hash of the run in a folder; of any other folder, or of a file, that of its bytes."""
+    """The hash of the run in a folder; of any other folder, or of a file, a hash of its names and bytes.
+
+    Raises RunError when the run is not done, OSError when there is nothing to read.
+    """
     path = Path(path)
-    if (path / "run.json").exists():
+    if (path / CARD_FILE).exists():
         return run_hash(path)
-    files = sorted(each for each in path.iterdir() if each.is_file()) if path.is_dir() else [path]
-    return hashlib.sha256("".join(f"{each.name} {file_hash(each)}\n" for each in files).encode()).hexdigest()
+    files = sorted(file for file in path.iterdir() if file.is_file()) if path.is_dir() else [path]
+    return hashlib.sha256("".join(f"{file.name} {file_hash(file)}\n" for file in files).encode()).hexdigest()
 
 
 def damaged_files(folder: str | Path) -> list[str]:
-    """Names of a finished run's files that are missing or whose bytes changed since."""
+    """Names of a finished run's files that are missing or changed since. Raises RunError when the run is not done."""
     folder = Path(folder)
     hashes = read_json(folder / DONE_FILE)["files"]
     return [name for name, known in hashes.items() if not (folder / name).exists() or file_hash(folder / name) != known]

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -9,7 +10,10 @@ import sys
 import pytest
 
 from boardgame_sae import cli
+from boardgame_sae.cli.flags import verb
+from boardgame_sae.config import Flags
 from boardgame_sae.model.game_model import GameModel
+from boardgame_sae.saes.registry import architectures, config_class
 from boardgame_sae.transcripts import generate as generate_module
 from boardgame_sae.transcripts.corpus import Corpus
 
@@ -55,6 +59,20 @@ def test_help_lists_every_verb(run, argv):
     assert all(f"\n  {name} " in out and verb.summary in out for name, verb in cli.verbs().items())
 
 
+def test_help_lists_verbs_in_the_order_of_a_study(run):
+    listed = [line.split()[0] for line in run("--help")[1].splitlines()[2:]]
+    assert listed == [
+        "generate", "import-pgn", "annotate", "tournament", "train-gpt", "testbed", "probe", "train-sae", "sweep",
+        "pack", "score", "compare", "report", "ls", "check", "export", "import",
+    ]  # fmt: skip
+
+
+def test_a_verb_that_is_taken_is_refused():
+    cli.verbs()
+    with pytest.raises(ValueError, match="there already is a verb 'generate'"):
+        verb("generate", 5)(lambda argv: None)
+
+
 def test_help_imports_neither_torch_nor_numba():
     script = "import sys; from boardgame_sae.cli import main; code = main(['--help']); print(sorted(sys.modules), code)"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
@@ -82,9 +100,27 @@ def test_a_verbs_help_shows_its_flags_with_what_they_mean(run, verb):
     assert "Example: boardgame-sae" in words
 
 
-def test_an_unknown_verb_is_bad_input(run):
+@pytest.mark.parametrize("name", architectures())
+def test_help_of_train_sae_lists_the_architectures_and_explains_every_flag_of_the_one_chosen(run, name):
+    code, out, _ = run("train-sae", "--architecture", name, "--help")
+    assert code == 0
+    assert all(re.search(rf"\n  {other} +\S.*\.\n", out) for other in architectures())
+    words = " ".join(out.replace("│", " ").split())
+    own = Flags(config_class(name), fixed={"architecture": name, "d_model": 1})
+    for field in own.fields():
+        assert f"--{field.name.replace('_', '-')} " in words or f"--{field.name.replace('_', '-')}, " in words
+        assert own.help(field) and own.help(field) in words, field.name
+
+
+def test_help_says_what_no_value_means_and_shows_no_none(run):
+    out = run("testbed", "--help")[1]
+    assert "--hook-name STR" in out and "(default: the residual" in out and "None" not in out
+
+
+def test_an_unknown_verb_is_bad_input_and_names_the_closest_or_all(run):
     code, out, err = run("fly")
     assert code == 2 and out == "" and "unknown verb 'fly'" in err and "generate" in err
+    assert run("swep") == (2, "", "error: unknown verb 'swep'; did you mean 'sweep'?\n")
 
 
 def test_generate_plays_a_corpus_and_prints_its_folder(run, tmp_path):

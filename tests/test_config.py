@@ -272,6 +272,53 @@ def test_flags_fill_a_config_and_win_over_the_file_which_wins_over_defaults():
     assert inner == Inner(width=2)
 
 
+def test_help_of_an_inherited_field_is_that_of_the_class_that_declares_it():
+    @config
+    class Soup(Dish):
+        """A dish."""
+
+        kind: Literal["hot"] = "hot"
+        salt: int = 1
+        """Pinches,
+        at most three."""
+
+    soup = Flags(Soup)
+    assert {field.name: soup.help(field) for field in soup.fields()} == {
+        "n_steps": "Steps.", "learning_rate": "Rate.", "names": "Names.", "kind": "Which.", "inner": "A config inside.",
+        "silent": "A switch.", "salt": "Pinches, at most three.",
+    }  # fmt: skip
+
+
+def test_a_flag_of_several_groups_has_the_help_of_all_of_them(capsys):
+    @config
+    class Oven:
+        """Heats."""
+
+        width: int = 4
+        """How wide the oven is."""
+
+    with pytest.raises(SystemExit):
+        read_flags("cook", "Cook.", ["--help"], [Flags(Inner), Flags(Oven)], {}, "dish.yaml")
+    assert "How wide. How wide the oven is. (default: 4)" in " ".join(capsys.readouterr().out.replace("│", "").split())
+
+
+def test_a_fault_of_several_fields_together_is_said_without_their_values():
+    @config
+    class Pan:
+        """Holds."""
+
+        inner: int
+        outer: int
+
+        def __post_init__(self) -> None:
+            if self.inner > self.outer:
+                raise ValueError("inner must not exceed outer")
+
+    with pytest.raises(ConfigError) as caught:
+        from_mapping(Pan, {"inner": 2, "outer": 1}, "pan.yaml")
+    assert str(caught.value) == "pan.yaml: inner must not exceed outer"
+
+
 @pytest.mark.parametrize(
     ("given", "message"),
     [

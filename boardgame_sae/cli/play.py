@@ -46,11 +46,7 @@ def annotate(argv: Sequence[str]) -> Path:
     return annotate_run(source.corpus, cfg, out=output.out, workers=workers.workers)
 
 
-@verb(
-    "tournament",
-    40,
-    "random search:depth=1,temperature=8 search:depth=1,temperature=1 --game chess --n-games 40 --workers 2",
-)
+@verb("tournament", 40, "random search:depth=1,temperature=8 search:depth=1,temperature=1 --game chess --workers 2")
 def tournament(argv: Sequence[str]) -> Path:
     """Rate players in Elo by a round-robin tournament."""
     from boardgame_sae.players.tournament import Standings, TournamentConfig, tournament_run

@@ -71,7 +71,7 @@ class GameModel:
         return self.card["hash"]
 
     def save(self, folder: str | Path) -> None:
-        """Write weights (safetensors) and card (JSON) into a folder."""
+        """Write weights (safetensors) and card (JSON) into a folder. Raises RunError when the disk is full."""
         folder = Path(folder)
         with writing(folder / WEIGHTS_FILE) as temporary:
             weights = {name: tensor.contiguous().cpu() for name, tensor in self.gpt.state_dict().items()}
@@ -107,7 +107,10 @@ class GameModel:
         return torch.from_numpy(tokens.ids.astype("int64"))[None].to(self.gpt.device)
 
     def to_transformer_lens(self) -> Any:
-        """The same model in TransformerLens: HookedTransformer on version 3, TransformerBridge on 4."""
+        """The same model in TransformerLens: HookedTransformer on version 3, TransformerBridge on 4.
+
+        Raises RuntimeError for a version that gives its weights other names.
+        """
         return to_transformer_lens(self.gpt)
 
     def to_hugging_face(self) -> Any:

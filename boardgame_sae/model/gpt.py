@@ -63,7 +63,7 @@ class Hooks:
         return value if replaced is None else replaced
 
     def want(self, *names: str) -> bool:
-        """Is any of these places hooked? (What is costly and nobody asks for is not computed.)"""
+        """Whether any of these places is hooked: what is costly is computed only where somebody asks for it."""
         return any(self.prefix + name in self.functions for name in names)
 
     def below(self, prefix: str) -> "Hooks":
@@ -153,7 +153,7 @@ class GPT(nn.Module):
     """A GPT over a small alphabet."""
 
     def __init__(self, cfg: GPTConfig, seed: int = 0) -> None:
-        """Random weights from `seed`: normal of deviation 0.02, GPT-2's, residual outputs / sqrt(2 layers)."""
+        """Random weights from `seed`, as GPT-2's: standard deviation 0.02, of residual outputs / sqrt(2 layers)."""
         super().__init__()
         self.cfg = cfg
         self.embed = nn.Embedding(cfg.d_vocab, cfg.d_model)
@@ -184,6 +184,7 @@ class GPT(nn.Module):
         hooks: functions by hook point name; each may return a replacement.
         start_at_layer: `inputs` is then the residual stream (B, L, d_model) that enters that block.
         stop_at_layer: return the residual stream (B, L, d_model) that enters that block instead of logits.
+        Raises ValueError for an input longer than the context.
         """
         hook = Hooks(hooks)
         x_BLD = self._embed(inputs, hook) if start_at_layer is None else inputs
@@ -209,7 +210,7 @@ class GPT(nn.Module):
 
     @property
     def n_parameters(self) -> int:
-        """Number of trained numbers."""
+        """Number of parameters."""
         return sum(weight.numel() for weight in self.parameters())
 
     @property

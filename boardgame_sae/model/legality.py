@@ -16,7 +16,7 @@ from torch import Tensor
 
 from boardgame_sae.config import config, seed_for
 from boardgame_sae.model.game_model import GameModel
-from boardgame_sae.model.sampling import STOPPED, Reading, games_a_pass
+from boardgame_sae.model.sampling import STOPPED, KeyValueCache, games_per_pass
 from boardgame_sae.resampling import bootstrap_interval
 from boardgame_sae.transcripts.corpus import Corpus
 
@@ -105,7 +105,7 @@ def legality(
     ask, size = _ask_for_moves, batch_size
     if not corpus.tokenizer.is_whole_move:
         n_plies = min(int(corpus.record(games_B).lengths.max()), positions_a_game or corpus.game.max_plies)
-        room = games_a_pass(model.gpt, model.gpt.cfg.n_ctx, n_plies, corpus.game.max_written)
+        room = games_per_pass(model.gpt, model.gpt.cfg.n_ctx, n_plies, corpus.game.max_written)
         ask, size = _ask_for_text, min(room, batch_size)
     found = _Found()
     for start in range(0, len(games_B), size):
@@ -222,13 +222,13 @@ def _ask_for_text(model: GameModel, corpus: Corpus, games_B: np.ndarray, draws: 
         start_N += [prompts[ply] - 1 for ply in chosen]
         positions += [before[ply] for ply in chosen]
         uniform_NT.append(draws.uniform(number, len(chosen), game.max_written))
-    reading = Reading.of(model.gpt, torch.from_numpy(tokens_BL[:, :-1]).to(device))
-    found.losses_M.append(_token_losses(reading.logits_BLV.float().cpu(), tokens_BL, plies_BL))
+    cache = KeyValueCache.of(model.gpt, torch.from_numpy(tokens_BL[:, :-1]).to(device))
+    found.losses_M.append(_token_losses(cache.logits_BLV.float().cpu(), tokens_BL, plies_BL))
     rows, starts = (torch.tensor(x, dtype=torch.int64, device=device) for x in (row_N, start_N))
     stop_ids = [i for i, character in enumerate(corpus.alphabet) if character and character in game.move_end]
-    greedy_NT = reading.write(rows, starts, game.max_written, stop_ids=stop_ids)
+    greedy_NT = cache.sample(rows, starts, game.max_written, stop_ids=stop_ids)
     draws_NT = torch.from_numpy(np.concatenate(uniform_NT))
-    sampled_NT = reading.write(rows, starts, game.max_written, temperature=1.0, stop_ids=stop_ids, uniform_NT=draws_NT)
+    sampled_NT = cache.sample(rows, starts, game.max_written, temperature=1.0, stop_ids=stop_ids, uniform_NT=draws_NT)
     greedy_N, sampled_N = (_judged(corpus, positions, ids_NT, stop_ids) for ids_NT in (greedy_NT, sampled_NT))
     found.greedy_N += greedy_N
     found.sampled_NC.append(torch.tensor([[kind == each for each in KINDS] for kind in sampled_N]).view(-1, len(KINDS)))

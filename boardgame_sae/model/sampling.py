@@ -1,8 +1,8 @@
-"""Sampling from a GPT: many places of many games are continued, and each game is read once.
+"""Sampling from a GPT: many games are continued from many places, and each game is read once.
 
-A *branch* is a place in a row from where the GPT writes on. One pass over the row keeps every block's keys and values;
-after that a branch costs one step a token, in which it attends to the keys of its row up to its place, which it shares
-with the row's other branches, and to the keys of what it wrote itself.
+A *branch* is a place in a row from which the GPT continues. One pass over the row keeps every block's keys and values;
+after that a branch costs one step per token, in which it attends to the keys of its row up to its place, which it
+shares with the row's other branches, and to the keys of its own tokens.
 """
 
 import math
@@ -16,9 +16,9 @@ from torch import Tensor
 from boardgame_sae.model.gpt import GPT, Block, Hooks
 
 STOPPED = -1
-"""Stands for a token that a branch did not write, because it had stopped."""
+"""Stands for a token that a branch did not write because it had stopped."""
 MEMORY = 2**28
-"""Bytes that one pass may take, about: on a CPU more is slower."""
+"""Bytes that one pass may take, roughly; on a CPU more is slower."""
 _NO_HOOKS = Hooks(None)
 
 
@@ -35,13 +35,14 @@ def sample_continuations(
     generator: torch.Generator | None = None,
     memory: int = MEMORY,
 ) -> Tensor:
-    """What a GPT writes at N places: int64 (N, n_new) token ids, STOPPED after a branch has stopped.
+    """What a GPT writes from N places: int64 (N, n_new) token ids, STOPPED after a branch has stopped.
 
-    Branch n reads row `game_N[n]` up to and with token `start_N[n]`. It stops after it writes one of `stop_ids`, or
-    when there is no position left to read its last token at: it writes at most `n_ctx - start_N[n]` tokens.
-    temperature: 0 takes the most probable token; else the logits are divided by it and `generator` draws: one uniform
-    number a branch and token, in order, before the first pass. memory: bytes to stay near.
-    Raises ValueError when a place is outside its row, or a row longer than the GPT's context.
+    Branch n reads row `game_N[n]` up to and including token `start_N[n]`. It stops after it writes one of `stop_ids`,
+    or when no position is left to read its last token at: it writes at most `n_ctx - start_N[n]` tokens.
+    temperature: 0 takes the most probable token; else the logits are divided by it, and `generator` draws one uniform
+    number per branch and token, in order, before the first pass. memory: bytes that a pass may take, roughly.
+    Raises ValueError when a place is outside its row, a row is longer than the GPT's context, or n_new or the
+    temperature is out of range.
     """
     tokens_BL, game_N, start_N = (x.to(gpt.device) for x in (tokens_BL, game_N, start_N))
     if n_new < 1 or temperature < 0:
@@ -52,20 +53,20 @@ def sample_continuations(
     written_NT = torch.full((len(game_N), n_new), STOPPED, device=gpt.device)
     rows, row_N, branches = game_N.unique(return_inverse=True, return_counts=True)
     n_branches = int(branches.max()) if len(rows) else 0
-    size = games_a_pass(gpt, tokens_BL.shape[1], n_branches, n_new, memory)
+    size = games_per_pass(gpt, tokens_BL.shape[1], n_branches, n_new, memory)
     for first in range(0, len(rows), size):
         here = ((row_N >= first) & (row_N < first + size)).nonzero()[:, 0]
         n_read = int(start_N[here].max()) + 1
-        reading = Reading.of(gpt, tokens_BL[rows[first : first + size], :n_read])
+        cache = KeyValueCache.of(gpt, tokens_BL[rows[first : first + size], :n_read])
         draws = None if uniform_NT is None else uniform_NT[here.cpu()]
-        written_NT[here] = reading.write(
+        written_NT[here] = cache.sample(
             row_N[here] - first, start_N[here], n_new, temperature=temperature, stop_ids=stop_ids, uniform_NT=draws
         )
     return written_NT
 
 
-def games_a_pass(gpt: GPT, n_tokens: int, n_branches: int, n_new: int, memory: int = MEMORY) -> int:
-    """How many rows, each with so many branches, one `Reading` may hold to stay near that many bytes."""
+def games_per_pass(gpt: GPT, n_tokens: int, n_branches: int, n_new: int, memory: int = MEMORY) -> int:
+    """How many rows, each with so many branches, one cache may hold to take about `memory` bytes."""
     cfg = gpt.cfg
     per_token = 2 * cfg.n_layers * cfg.d_model + 10 * cfg.d_model + 2 * cfg.d_vocab
     per_branch = 3 * cfg.n_heads * n_tokens + 2 * (cfg.n_layers + 1) * n_new * cfg.d_model + 10 * cfg.d_model
@@ -73,20 +74,20 @@ def games_a_pass(gpt: GPT, n_tokens: int, n_branches: int, n_new: int, memory: i
 
 
 @dataclass(frozen=True, eq=False)
-class Reading:
-    """Rows as a GPT has read them: what it expects after each token, and each block's keys and values."""
+class KeyValueCache:
+    """Rows that a GPT has read: its logits after each token, and each block's keys and values."""
 
     gpt: GPT
     logits_BLV: Tensor
     """The logits after each token."""
     keys: tuple[Tensor, ...]
-    """A layer: (B, H, L, d_head)."""
+    """Per layer, (B, H, L, d_head)."""
     values: tuple[Tensor, ...]
-    """A layer: (B, H, L, d_head)."""
+    """Per layer, (B, H, L, d_head)."""
 
     @classmethod
     @torch.no_grad()
-    def of(cls, gpt: GPT, tokens_BL: Tensor) -> "Reading":
+    def of(cls, gpt: GPT, tokens_BL: Tensor) -> "KeyValueCache":
         """Read rows. Raises ValueError when they are longer than the GPT's context."""
         kept: dict[str, list[Tensor]] = {"k": [], "v": []}
 
@@ -100,7 +101,7 @@ class Reading:
         return cls(gpt, logits_BLV, tuple(kept["k"]), tuple(kept["v"]))
 
     @torch.no_grad()
-    def write(
+    def sample(
         self,
         game_N: Tensor,
         start_N: Tensor,
@@ -110,7 +111,7 @@ class Reading:
         stop_ids: Collection[int] = (),
         uniform_NT: Tensor | None = None,
     ) -> Tensor:
-        """Continue the rows at some places, as `sample_continuations` says: int64 (N, n_new).
+        """Continue the rows from some places, as `sample_continuations` says: int64 (N, n_new).
 
         uniform_NT: numbers in [0, 1) that decide each token when the temperature is not 0, by the inverse of the
         cumulative distribution.
@@ -161,7 +162,7 @@ class Reading:
 
 @dataclass(frozen=True, eq=False)
 class _Branches:
-    """N branches laid out by row, so that those of a row meet its keys in one product: (B, P slots)."""
+    """N branches arranged by row, so that those of a row meet its keys in one product: (B, P slots)."""
 
     game_N: Tensor
     slot_N: Tensor
@@ -185,8 +186,8 @@ class _Branches:
     ) -> Tensor:
         """Attention of each branch to its row up to its place and to its own T tokens: (N, H, d_head).
 
-        The row's part is worked out first. Beside a branch's own keys it counts as one more, whose score is the log of
-        the row's summed exponentials and whose value is the row's weighted mean.
+        The row's part is computed first. It then counts as one more key of the branch, whose score is the log of the
+        row's summed exponentials and whose value is the row's weighted mean.
         """
         q_BPHE = q_NHE.new_zeros(*self.unread_BPL.shape[:2], *q_NHE.shape[1:])
         q_BPHE[self.game_N, self.slot_N] = q_NHE
@@ -203,7 +204,7 @@ class _Branches:
 
 
 def choose(logits_NV: Tensor, temperature: float, uniform_N: Tensor | None = None) -> Tensor:
-    """A token each: the most probable at temperature 0, else the one in whose share of [0, 1) the number falls."""
+    """(N,) tokens: at temperature 0 the most probable, else the one in whose share of [0, 1) the number falls."""
     if temperature == 0:
         return logits_NV.argmax(-1)
     assert uniform_N is not None

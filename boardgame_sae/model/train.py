@@ -1,7 +1,7 @@
 """The training loop: next-token prediction and nothing else, on 1..N devices, resumable to the same bytes.
 
-Muon turns the hidden matrices, AdamW everything else; the rate warms up, stays, then falls to zero. The batch of a
-step depends on the seed and the step alone, so a state of weights, moments and step is all a resume needs.
+Muon updates the hidden matrices, AdamW everything else; the learning rate warms up, stays, then falls to zero. The
+batch of a step depends on the seed and the step alone, so weights, moments and step are all that a resume needs.
 """
 
 import math
@@ -40,36 +40,36 @@ class TrainGPTConfig:
     d_model: int = 128
     """Width of the residual stream."""
     n_heads: int = 4
-    """Attention heads a block."""
+    """Attention heads per block."""
     act_fn: Literal["relu", "gelu"] = "relu"
     """Nonlinearity of the MLP."""
     n_ctx: int | None = None
-    """Tokens it reads at once (default: as many as the longest game needs)."""
+    """Context length, in tokens (default: as many as the longest game needs)."""
     targets: Literal["sampled", "expected"] = "sampled"
     """What is predicted: the move that was played, or the uniform distribution over the moves that random play could
-    have made there. The second is the exact expectation of the first, without its noise; but it uses the rules."""
+    have made there. The second is the exact expectation of the first, without its noise, but it uses the rules."""
     n_steps: int = 2800
     """Optimiser steps."""
     batch_size: int = 64
-    """Rows a step: games or, where the notation shows where a game begins, blocks of games."""
+    """Rows per step: games or, where the notation shows where a game begins, blocks of games."""
     muon_lr: float = 0.02
-    """Peak rate of Muon, on the blocks' matrices."""
+    """Peak learning rate of Muon, on the blocks' matrices."""
     adamw_lr: float = 3e-3
-    """Peak rate of AdamW, on embeddings, norms, biases and the output."""
+    """Peak learning rate of AdamW, on embeddings, norms, biases and the output."""
     weight_decay: float = 0.01
     """Decoupled weight decay of both."""
     warmup_fraction: float = 0.02
-    """Share of a cycle's steps in which the rate rises from zero."""
+    """Fraction of a cycle's steps, the first, over which the learning rate rises from zero."""
     decay_fraction: float = 0.4
-    """Share of a cycle's steps, the last, in which it falls to zero."""
+    """Fraction of a cycle's steps, the last, over which the learning rate falls to zero."""
     cycles: int = 1
-    """Times the rate rises and falls, each in an equal part of the steps and with fresh optimisers."""
+    """Times that the learning rate rises and falls, each over an equal part of the steps and with new optimisers."""
     grad_clip: float = 1.0
-    """Greatest norm of the gradient."""
+    """Maximum norm of the gradient."""
     log_every: int = 50
     """Steps between two lines of training loss."""
     eval_every: int = 500
-    """Steps between two looks at legality on validation games."""
+    """Steps between two measurements of legality on validation games."""
     precision: Literal["32-true", "bf16-mixed"] = "32-true"
     """Number format, in lightning-fabric's words."""
     seed: int = 0
@@ -107,8 +107,8 @@ def preset(name: str, **changes: Any) -> TrainGPTConfig:
 _preset = preset  # `train_gpt` has an argument of that name
 
 
-def rate_factor(step: int, cfg: TrainGPTConfig) -> float:
-    """Share of the peak rate at a step: in each cycle warm-up, stable, linear decay to zero.
+def lr_factor(step: int, cfg: TrainGPTConfig) -> float:
+    """Share of the peak learning rate at a step: in each cycle warm-up, stable, linear decay to zero.
 
     Source of several cycles, each from where the last decay ended: Wen et al. 2024 (arXiv 2410.05192), WSD-S.
     """
@@ -177,7 +177,7 @@ class Training:
         tokens, present = (torch.from_numpy(part).to(fabric.device) for part in (tokens_BL, plies_BL >= 0))
         loss = next_token_loss(self.model, tokens, present, expected_BLV)
         fabric.backward(loss)
-        factor = rate_factor(self.step, cfg)
+        factor = lr_factor(self.step, cfg)
         torch.nn.utils.clip_grad_norm_(self.gpt.parameters(), cfg.grad_clip)
         for optimizer, wrapped, peak in zip(self.optimizers, self.wrapped, (cfg.muon_lr, cfg.adamw_lr), strict=True):
             for group in optimizer.param_groups:
@@ -206,9 +206,9 @@ class Training:
 
 
 def recipe(cfg: TrainGPTConfig) -> dict[str, Any]:
-    """A training as plain data, what its run is known by; a single cycle goes unsaid.
+    """A training as plain data, of which its run's hash is made; a single cycle is left out.
 
-    So GPTs trained before there were cycles, as of testbeds that ship, are still known for what a study asks for.
+    So GPTs that were trained before there were cycles, such as those of shipped testbeds, keep their hashes.
     """
     plain = to_mapping(cfg)
     if cfg.cycles == 1:
@@ -336,8 +336,8 @@ def _train(training: Training, run: Run, checkpoint_seconds: float) -> None:
             mean = sum(training.losses) / len(training.losses)
             training.losses.clear()
             if not math.isfinite(mean):
-                raise RunError(f"{run.folder}: the loss is {mean} at step {training.step}; train with lower rates")
-            run.log(step=training.step, train_loss=mean, rate=rate_factor(training.step - 1, cfg))
+                raise RunError(f"{run.folder}: the loss is {mean} at step {training.step}; lower the learning rates")
+            run.log(step=training.step, train_loss=mean, rate=lr_factor(training.step - 1, cfg))
             bar.set_postfix(loss=f"{mean:.4f}", refresh=False)
         if training.step % cfg.eval_every == 0 or training.step == cfg.n_steps:
             run.log(step=training.step, **_look(training))

@@ -8,7 +8,7 @@ import torch
 
 from boardgame_sae.saes.exchange import to_dictionary_learning, to_sae_lens
 from boardgame_sae.saes.load import load_sae
-from boardgame_sae.saes.registry import architectures, make_sae
+from boardgame_sae.saes.registry import architectures, config_class, make_sae
 
 sae_lens = pytest.importorskip("sae_lens")
 peer = pytest.importorskip("dictionary_learning.utils")
@@ -32,11 +32,11 @@ def shaken(module, seed=0, size=0.3):
 
 def ours(name, *, unit=True, **fields):
     """A calibrated SAE of ours with every parameter away from its start."""
-    if name.endswith("topk") or name.endswith("top_k") or name == "random":
+    if "k" in {field.name for field in dataclasses.fields(config_class(name))}:
         fields = {"k": K, **fields}
     sae = shaken(make_sae(name, d_model=D, n_latents=F, **fields))
     with torch.no_grad():
-        if name == "jumprelu":
+        if "threshold" in dict(sae.named_parameters()):
             sae.threshold.abs_()
         if unit:
             sae.W_dec /= sae.W_dec.norm(dim=1, keepdim=True)

@@ -17,7 +17,7 @@ from boardgame_sae.games import Game, MoveRecord
 from boardgame_sae.model.game_model import GameModel
 from boardgame_sae.model.gpt import GPT, GPTConfig
 from boardgame_sae.model.legality import KINDS, legality
-from boardgame_sae.model.sampling import Reading
+from boardgame_sae.model.sampling import KeyValueCache
 from boardgame_sae.model.train import TrainGPTConfig, gpt_config, model_card
 from boardgame_sae.transcripts.corpus import Corpus
 from boardgame_sae.transcripts.generate import generate
@@ -290,7 +290,7 @@ def test_every_kind_of_move_is_told_apart(counting, monkeypatch):
         planned = [each + [-1] * (n_new - len(each)) for each in ids]
         return torch.tensor([planned[0 if start == 2 else 1 + n % 5] for n, start in enumerate(start_N.tolist())])
 
-    monkeypatch.setattr(Reading, "write", write)
+    monkeypatch.setattr(KeyValueCache, "sample", write)
     kinds = legality(counting_model(counting, 40), counting).kinds["greedy"]
     n_positions = legality(counting_model(counting, 40), counting).n_positions
     assert all(kinds.values()) and kinds["ambiguous"] * n_positions > 3

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from boardgame_sae.model.gpt import GPT, GPTConfig
-from boardgame_sae.model.sampling import STOPPED, Reading, choose, games_a_pass, sample_continuations
+from boardgame_sae.model.sampling import STOPPED, KeyValueCache, choose, games_per_pass, sample_continuations
 
 SHAPES = [
     GPTConfig(n_layers=1, d_model=8, n_heads=1, d_vocab=5, n_ctx=6),
@@ -89,7 +89,7 @@ def test_the_logits_of_every_step_equal_the_brute_force(gpt, monkeypatch):
     monkeypatch.setattr(
         "boardgame_sae.model.sampling.choose", lambda logits_NV, *_: (seen.append(logits_NV), choose(logits_NV, 0))[1]
     )
-    Reading.of(gpt, tokens_BL).write(game_N, start_N, 4)
+    KeyValueCache.of(gpt, tokens_BL).sample(game_N, start_N, 4)
     expected = [afresh(gpt, tokens_BL[game, : start + 1], 4)[1] for game, start in zip(game_N, start_N, strict=True)]
     assert len(seen) == 4
     for step, logits_NV in enumerate(seen):
@@ -123,7 +123,7 @@ def test_neither_the_memory_nor_the_order_of_branches_changes_a_token(gpt, tempe
         return sample_continuations(gpt, tokens_BL, game_N[order], start_N[order], **how)
 
     whole = sample()
-    assert games_a_pass(gpt, gpt.cfg.n_ctx, 9, 3, memory=1) == 1
+    assert games_per_pass(gpt, gpt.cfg.n_ctx, 9, 3, memory=1) == 1
     assert torch.equal(whole, sample(memory=1))
     if not temperature:
         order = torch.arange(len(game_N)).flip(0)

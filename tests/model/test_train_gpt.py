@@ -23,10 +23,10 @@ from boardgame_sae.model.train import (
     PRESETS,
     TrainGPTConfig,
     Training,
+    lr_factor,
     make_optimizers,
     next_token_loss,
     preset,
-    rate_factor,
     recipe,
     train_gpt,
     train_gpt_run,
@@ -57,7 +57,7 @@ def differing(a, b, names=ARTIFACTS):
 
 def test_the_rate_rises_stays_and_falls_in_straight_lines_to_just_above_zero():
     cfg = dataclasses.replace(CFG, n_steps=1000, warmup_fraction=0.1, decay_fraction=0.4)
-    rates = np.array([rate_factor(step, cfg) for step in range(1000)])
+    rates = np.array([lr_factor(step, cfg) for step in range(1000)])
     assert np.allclose(rates[:100], np.arange(1, 101) / 100)
     assert (rates[99:601] == 1).all()
     assert np.allclose(rates[600:], np.arange(400, 0, -1) / 400)
@@ -68,13 +68,13 @@ def test_the_rate_is_never_zero_nor_above_one_even_without_phases():
         for warmup in (0.0, 0.5, 1.0):
             for decay in (0.0, 0.5, 1.0):
                 cfg = dataclasses.replace(CFG, n_steps=n_steps, warmup_fraction=warmup, decay_fraction=decay)
-                assert all(0 < rate_factor(step, cfg) <= 1 for step in range(n_steps))
+                assert all(0 < lr_factor(step, cfg) <= 1 for step in range(n_steps))
 
 
 def test_each_cycle_has_the_rates_of_a_training_of_its_length():
     once = dataclasses.replace(CFG, n_steps=20)
     twice = dataclasses.replace(CFG, n_steps=40, cycles=2)
-    assert [rate_factor(step, twice) for step in range(40)] == 2 * [rate_factor(step, once) for step in range(20)]
+    assert [lr_factor(step, twice) for step in range(40)] == 2 * [lr_factor(step, once) for step in range(20)]
 
 
 def test_a_cycle_goes_on_from_the_last_one_s_weights_and_nothing_else(tiny_corpus):
@@ -160,7 +160,7 @@ def test_metrics_are_logged_at_their_steps_and_the_last(whole):
     rows = metrics(whole)
     assert [row["step"] for row in rows if "train_loss" in row] == list(range(4, 41, 4))
     assert [row["step"] for row in rows if "legal_rate" in row] == [12, 24, 36, 40]
-    assert [row["rate"] for row in rows if "rate" in row] == [rate_factor(step - 1, CFG) for step in range(4, 41, 4)]
+    assert [row["rate"] for row in rows if "rate" in row] == [lr_factor(step - 1, CFG) for step in range(4, 41, 4)]
 
 
 def test_the_logged_loss_is_the_mean_since_the_last_line(whole, tiny_corpus):
@@ -393,7 +393,7 @@ def test_a_loss_that_is_no_number_ends_the_run_with_the_mend(tiny_corpus, tmp_pa
         training.losses[-1] = math.nan
 
     monkeypatch.setattr(Training, "advance", diverge)
-    with pytest.raises(RunError, match="the loss is nan at step 4; train with lower rates"):
+    with pytest.raises(RunError, match="the loss is nan at step 4; lower the learning rates"):
         trained(tiny_corpus, CFG, tmp_path)
 
 

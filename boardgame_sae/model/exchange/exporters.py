@@ -30,6 +30,7 @@ def _parts(gpt: GPT, layer: int) -> dict[str, Any]:
 
 
 def native_weights(gpt: GPT) -> Iterator[tuple[str, Tensor]]:
+    """A GPT's weights by the names of TransformerLens's native model."""
     yield "embed.weight", gpt.embed.weight
     yield "pos_embed.weight", gpt.pos_embed.weight
     for layer in range(gpt.cfg.n_layers):
@@ -43,6 +44,7 @@ def native_weights(gpt: GPT) -> Iterator[tuple[str, Tensor]]:
 
 
 def hooked_weights(gpt: GPT) -> Iterator[tuple[str, Tensor]]:
+    """A GPT's weights by HookedTransformer's names, in its shapes."""
     return hooked_names(native_weights(gpt), gpt.cfg.n_heads)
 
 
@@ -63,9 +65,12 @@ def transformer_lens_config(gpt: GPT) -> dict[str, Any]:
 
 
 def to_transformer_lens(gpt: GPT) -> Any:
-    """The model in TransformerLens: HookedTransformer where it exists (version 3), else TransformerBridge (4)."""
+    """The model in TransformerLens: HookedTransformer where it exists (version 3), else TransformerBridge (4).
+
+    Raises RuntimeError for a version that gives its weights other names.
+    """
     fields = transformer_lens_config(gpt)
-    try:
+    try:  # imported late: few processes export, and it takes seconds
         import transformer_lens
 
         library: Any = transformer_lens
@@ -76,20 +81,21 @@ def to_transformer_lens(gpt: GPT) -> Any:
 
         bridge: Any = TransformerBridge
 
-        found: Any = bridge.boot_native(TransformerBridgeConfig(**fields))
+        model: Any = bridge.boot_native(TransformerBridgeConfig(**fields))
         weights = dict(native_weights(gpt))
     else:
-        found = hooked(hooked_config(**fields, device="cpu"))
+        model = hooked(hooked_config(**fields, device="cpu"))
         weights = dict(hooked_weights(gpt))
-    missing = found.load_state_dict({name: weight.detach().clone() for name, weight in weights.items()}, strict=False)
-    wanted = [name for name in missing.missing_keys if not name.endswith(("mask", "IGNORE"))]
-    if wanted or missing.unexpected_keys:
-        raise RuntimeError(f"TransformerLens names its weights otherwise: {wanted} {missing.unexpected_keys}")
-    return found.to(gpt.device).eval()
+    loaded = model.load_state_dict({name: weight.detach().clone() for name, weight in weights.items()}, strict=False)
+    missing = [name for name in loaded.missing_keys if not name.endswith(("mask", "IGNORE"))]
+    if missing or loaded.unexpected_keys:
+        raise RuntimeError(f"TransformerLens gives its weights other names: {missing} {loaded.unexpected_keys}")
+    return model.to(gpt.device).eval()
 
 
 def to_hugging_face(gpt: GPT) -> Any:
     """The model as a GPT2LMHeadModel, its output not tied to its embedding."""
+    # imported late: few processes export, and it takes seconds
     from transformers import GPT2Config, GPT2LMHeadModel
 
     cfg = gpt.cfg
@@ -126,6 +132,6 @@ def to_hugging_face(gpt: GPT) -> Any:
         for ours, theirs in (("ln1", "ln_1"), ("ln2", "ln_2")):
             weights[f"{prefix}.{theirs}.weight"] = parts[ours].weight
             weights[f"{prefix}.{theirs}.bias"] = parts[ours].bias
-    found: Any = GPT2LMHeadModel(shape)
-    found.load_state_dict({name: weight.detach().clone().contiguous() for name, weight in weights.items()})
-    return found.to(gpt.device).eval()
+    model: Any = GPT2LMHeadModel(shape)
+    model.load_state_dict({name: weight.detach().clone().contiguous() for name, weight in weights.items()})
+    return model.to(gpt.device).eval()

@@ -1,12 +1,12 @@
 """Published GPTs as game models: nanoGPT's checkpoints and TransformerLens's HookedTransformers, with equal logits.
 
-    from_nanogpt("ckpt.pt")                          a GPT that reads chess, one character a token
-    from_transformer_lens("gpt.pth")                 a GPT that reads Othello, one move a token
+    from_nanogpt("ckpt.pt")                          a GPT that reads chess, one token per character
+    from_transformer_lens("gpt.pth")                 a GPT that reads Othello, one token per move
     from_transformer_lens(hooked_transformer)        one that is in memory
 
-Files are opened as tensors and plain data only; what else a pickle holds is refused, never run. Three things that the
-other libraries have and our GPT has not are rewritten without changing a logit: absent biases are zeros, folded layer
-norms are weight 1 and bias 0, and a bias of the unembedding moves into the last layer norm (`_move_bias`).
+Files are opened as tensors and plain data only; anything else in a pickle is refused and never run. Three things that
+other libraries' GPTs can have and ours cannot are rewritten without changing a logit: absent biases become zeros,
+folded layer norms weight 1 and bias 0, and a bias of the unembedding moves into the last layer norm (`_move_bias`).
 """
 
 import hashlib
@@ -33,13 +33,13 @@ EXACT_GELU = "gelu_exact"
 ACT_FN = {"relu": "relu", "gelu": EXACT_GELU, "gelu_new": "gelu", "gelu_pytorch_tanh": "gelu", "gelu_fast": "gelu"}
 """TransformerLens's activations by our names."""
 ABSENT_LOGIT = -1e4
-"""The logit of a token that the published model does not have: it is never predicted."""
+"""The logit of a token that the imported model does not have: it is never predicted."""
 NORM_EPSILON = 1e-5
-"""What our layer norms, and nanoGPT's, add to the variance."""
+"""What our layer norms and nanoGPT's add to the variance."""
 DEFAULT_SCALE = -1.0
-"""What TransformerLens's config says where attention has the usual scale, the root of the width of a head."""
+"""What TransformerLens's config says where attention has the usual scale, the square root of a head's width."""
 _BUFFERS = re.compile(r"\.attn\.(bias|masked_bias|mask|IGNORE)$")
-"""Names of masks, which are no weights."""
+"""Names of masks, which are not weights."""
 _FIXED: dict[str, Any] = {
     "attn_only": False,
     "parallel_attn_mlp": False,
@@ -52,7 +52,7 @@ _FIXED: dict[str, Any] = {
     "attn_scores_soft_cap": -1.0,
     "output_logits_soft_cap": -1.0,
 }
-"""Settings of a HookedTransformer that our GPT has no choice in, as it has them."""
+"""Settings of a HookedTransformer that are fixed in our GPT, with the values that it has."""
 
 
 def from_nanogpt(
@@ -66,18 +66,18 @@ def from_nanogpt(
 
     source: a checkpoint (`ckpt.pt`), a safetensors file of its weights, or a mapping, either of weights or like a
     checkpoint with `model` and `model_args`.
-    game: what it plays; its default tokenization is taken.
+    game: what it plays, in the game's default tokenization.
     alphabet: what the model's token ids stand for, where that is not our alphabet in our order (which for chess is the
     published one); rows are permuted to ours.
     n_heads: attention heads, where the source does not say (only checkpoints do).
     Raises RunError naming the file and what does not fit.
     """
-    found, label = _opened(source)
+    weights, label = _opened(source)
     arguments: Mapping[str, Any] = {}
-    if isinstance(found.get("model"), Mapping):
-        arguments = found["model_args"] if isinstance(found.get("model_args"), Mapping) else {}
-        found = found["model"]
-    tensors = _Tensors({name.removeprefix("_orig_mod."): each for name, each in found.items()}, label, "nanoGPT")
+    if isinstance(weights.get("model"), Mapping):
+        arguments = weights["model_args"] if isinstance(weights.get("model_args"), Mapping) else {}
+        weights = weights["model"]
+    tensors = _Tensors({name.removeprefix("_orig_mod."): weights[name] for name in weights}, label, "nanoGPT")
     vocabulary, width = tensors.shape("transformer.wte.weight")
     heads = arguments.get("n_head", n_heads)
     if not isinstance(heads, int):
@@ -94,7 +94,7 @@ def from_nanogpt(
         if arguments.get(theirs, shape[ours]) != shape[ours]:
             raise RunError(
                 f"{label}: model_args says {theirs} = {arguments[theirs]}, its weights {shape[ours]}; "
-                "the two are of different models"
+                "the two belong to different models"
             )
     cfg = _config(shape, EXACT_GELU, label)
     return _game_model(cfg, _from_nanogpt(tensors, cfg), game, alphabet, f"nanoGPT: {label}")
@@ -107,25 +107,25 @@ def from_transformer_lens(
 
     source: the model itself, its state dict by HookedTransformer's names, or a file of that (`.pth`, `.pt`,
     `.safetensors`).
-    game: what it plays; its default tokenization is taken. The published Othello GPT's ids are our alphabet's: 0 is no
+    game: what it plays, in the game's default tokenization. The published Othello GPT's ids are our alphabet's: 0 is no
     move, 1 to 60 are the squares row by row without the middle four. (Where its authors write a square as letter and
     number, the letter is the row.)
     alphabet: what the model's token ids stand for, where that is not our alphabet in our order.
-    act_fn: the MLP's nonlinearity in TransformerLens's words; by default the model's own, of a state dict, which does
-    not say, `gelu`, which the published ones have.
+    act_fn: the MLP's nonlinearity in TransformerLens's words (default: the model's own; for a state dict, which does
+    not say, `gelu`, which the published models have).
     Raises RunError naming the file and what does not fit.
     """
     if hasattr(source, "state_dict") and hasattr(source, "cfg"):
         label = "the model of TransformerLens"
-        found, act_fn = source.state_dict(), _checked_act_fn(source.cfg, act_fn, label)
-        if "embed.weight" in found:
-            found = dict(hooked_names(found.items(), source.cfg.n_heads))
+        weights, act_fn = source.state_dict(), _checked_act_fn(source.cfg, act_fn, label)
+        if "embed.weight" in weights:
+            weights = dict(hooked_names(weights.items(), source.cfg.n_heads))
     else:
-        found, label = _opened(source)
+        weights, label = _opened(source)
     act_fn = act_fn or "gelu"
     if act_fn not in ACT_FN:
         raise RunError(f"{label}: its activation is {act_fn}; our GPT has {', '.join(ACT_FN)}")
-    tensors = _Tensors(found, label, "HookedTransformer")
+    tensors = _Tensors(weights, label, "HookedTransformer")
     vocabulary, width = tensors.shape("embed.W_E")
     shape = {
         "n_layers": tensors.count(r"blocks\.(\d+)\."),
@@ -140,21 +140,21 @@ def from_transformer_lens(
 
 
 def library_of(path: str | Path) -> Literal["nanoGPT", "TransformerLens"] | None:
-    """Whose GPT a file of weights holds, by their names; None if of neither, or if it is no such file.
+    """Whose GPT a file of weights holds, by their names; None if it is neither's, or not such a file.
 
     Raises RunError naming a file that is damaged or holds more than tensors and plain data.
     """
     if Path(path).suffix not in (".pt", ".pth", ".safetensors") or not Path(path).is_file():
         return None
-    found, _ = _opened(path)
-    names = found["model"] if isinstance(found.get("model"), Mapping) else found
+    content, _ = _opened(path)
+    names = content["model"] if isinstance(content.get("model"), Mapping) else content
     if any(str(name).endswith("transformer.wte.weight") for name in names):
         return "nanoGPT"
     return "TransformerLens" if "embed.W_E" in names else None
 
 
 def _opened(source: Any) -> tuple[Mapping[str, Any], str]:
-    """What a file or a mapping holds, and how to call it. Raises RunError when it cannot be read safely."""
+    """What a file or a mapping holds, and what messages call it. Raises RunError when it cannot be read safely."""
     if isinstance(source, Mapping):
         return source, "the weights given"
     path = Path(source)
@@ -163,22 +163,22 @@ def _opened(source: Any) -> tuple[Mapping[str, Any], str]:
     if path.suffix == ".safetensors":
         return _read_safetensors(path), str(path)
     how = "with safetensors' `save_file` or `torch.save(model.state_dict(), path)`"
-    found = read_pt(path, f"where you trust it, save its weights alone, {how}")
-    if not isinstance(found, Mapping):
-        raise RunError(f"{path}: holds a {type(found).__name__}, not weights by name; save the model's state dict")
-    return found, str(path)
+    content = read_pt(path, f"if you trust it, save its weights alone, {how}")
+    if not isinstance(content, Mapping):
+        raise RunError(f"{path}: holds a {type(content).__name__}, not weights by name; save the model's state dict")
+    return content, str(path)
 
 
 def _read_safetensors(path: Path) -> dict[str, Tensor]:
     try:
         return load_file(path)
     except (OSError, SafetensorError) as error:
-        raise RunError(f"{path}: damaged or no safetensors file ({error}); save its weights again") from error
+        raise RunError(f"{path}: damaged or not a safetensors file ({error}); save its weights again") from error
 
 
 def _checked_act_fn(theirs: Any, act_fn: str | None, label: str) -> str:
     """The activation in a HookedTransformer's config. Raises RunError for a config that our GPT cannot have."""
-    odd = [f"{name} = {found}" for name, want in _FIXED.items() if (found := getattr(theirs, name, want)) != want]
+    odd = [f"{name} = {value}" for name, ours in _FIXED.items() if (value := getattr(theirs, name, ours)) != ours]
     if theirs.normalization_type not in ("LN", "LNPre"):
         odd.append(f"normalization_type = {theirs.normalization_type}")
     if abs(theirs.eps - NORM_EPSILON) > 1e-9:
@@ -191,27 +191,27 @@ def _checked_act_fn(theirs: Any, act_fn: str | None, label: str) -> str:
 
 
 class _Tensors:
-    """Weights by their foreign names, each taken once, as float32 on the CPU; what is missing or odd is an error."""
+    """Weights by their foreign names, each taken once, as float32 on the CPU; a missing or odd one is an error."""
 
-    def __init__(self, found: Mapping[str, Any], label: str, library: str) -> None:
+    def __init__(self, weights: Mapping[str, Any], label: str, library: str) -> None:
         self.label, self.library = label, library
-        self.left = {str(name): each for name, each in found.items() if not _BUFFERS.search(str(name))}
-        strange = sorted(name for name, each in self.left.items() if not isinstance(each, Tensor))
-        if strange:
-            raise RunError(f"{label}: {', '.join(strange)}: no tensors; give a state dict of {library}")
+        self.left = {str(name): weight for name, weight in weights.items() if not _BUFFERS.search(str(name))}
+        others = sorted(name for name, value in self.left.items() if not isinstance(value, Tensor))
+        if others:
+            raise RunError(f"{label}: {', '.join(others)}: not tensors; give a state dict of {library}")
 
     def shape(self, name: str, rank: int = 2) -> tuple[int, ...]:
-        """The shape of a tensor that says the model's shape."""
+        """The shape of a tensor from which the model's shape follows. Raises RunError when it is missing or odd."""
         if name not in self.left:
             has = ", ".join(sorted(self.left)[:3]) or "nothing"
-            raise RunError(f"{self.label}: has no {name}, so it is no {self.library} (it has {has}, ...)")
-        found = tuple(self.left[name].shape)
-        if len(found) != rank or 0 in found:
-            raise RunError(f"{self.label}: {name} is {found}; it should have {rank} axes, none empty")
-        return found
+            raise RunError(f"{self.label}: has no {name}, so it is not a {self.library} (it has {has}, ...)")
+        shape = tuple(self.left[name].shape)
+        if len(shape) != rank or 0 in shape:
+            raise RunError(f"{self.label}: {name} is {shape}; it should have {rank} axes, none empty")
+        return shape
 
     def count(self, pattern: str) -> int:
-        """How many blocks there are; 0 when none."""
+        """How many blocks there are."""
         numbers = {int(match[1]) for name in self.left if (match := re.match(pattern, name))}
         return max(numbers, default=-1) + 1
 
@@ -220,15 +220,18 @@ class _Tensors:
         return name in self.left
 
     def take(self, name: str, *shape: int, absent: float | None = None) -> Tensor:
-        """A tensor of a known shape; one full of `absent` where it is missing and may be."""
+        """A tensor of a known shape; where it may be missing, and is, one filled with `absent`.
+
+        Raises RunError when it is missing or of another shape.
+        """
         if name not in self.left and absent is not None:
             return torch.full(shape, absent)
         if name not in self.left:
             raise RunError(f"{self.label}: {name} is missing, so this is not a whole {self.library}")
-        found = self.left.pop(name)
-        if tuple(found.shape) != shape:
-            raise RunError(f"{self.label}: {name} is {tuple(found.shape)}; our GPT of this width needs {shape}")
-        return found.detach().to("cpu", torch.float32)
+        weight = self.left.pop(name)
+        if tuple(weight.shape) != shape:
+            raise RunError(f"{self.label}: {name} is {tuple(weight.shape)}; our GPT of this width needs {shape}")
+        return weight.detach().to("cpu", torch.float32)
 
     def check_all_taken(self) -> None:
         """Raise RunError for weights that our GPT has no place for."""
@@ -241,7 +244,7 @@ def _config(shape: Mapping[str, int], act_fn: str, label: str) -> GPTConfig:
     try:
         return from_mapping(GPTConfig, {**shape, "act_fn": act_fn}, label)
     except (ConfigError, ValueError) as error:
-        raise RunError(f"{label}: not the shape of a GPT of ours ({error})") from error
+        raise RunError(f"{label}: our GPT cannot have its shape ({error})") from error
 
 
 def _from_nanogpt(tensors: _Tensors, cfg: GPTConfig) -> dict[str, Tensor]:
@@ -316,7 +319,7 @@ def _from_hooked(tensors: _Tensors, cfg: GPTConfig) -> dict[str, Tensor]:
 def _game_model(
     cfg: GPTConfig, weights: dict[str, Tensor], game: str, alphabet: Sequence[str] | None, source: str
 ) -> GameModel:
-    """A GPT of ours whose ids mean what a game's alphabet says, with its card."""
+    """A GPT of ours whose token ids are those of a game's alphabet, with its card."""
     played = load_game(game)
     tokenizer = tokenizer_of(played)
     wanted = tokenizer.alphabet(played)
@@ -342,22 +345,23 @@ def _in_our_order(
 ) -> dict[str, Tensor]:
     """The weights, `unembed.bias` among them, with a row for each token of our alphabet.
 
-    A token that their alphabet has not is embedded as zeros and never predicted.
+    A token that is not in their alphabet is embedded as zeros and never predicted. Raises RunError for an alphabet of
+    another length, and for one with tokens that the game does not have.
     """
     embed_VD, unembed_VD = weights["embed.weight"], weights["unembed.weight"]
     bias_V = weights.get("unembed.bias", torch.zeros(len(unembed_VD)))
     if len(theirs) != len(embed_VD):
         raise RunError(
-            f"{source} has {len(embed_VD)} tokens, but the alphabet {len(theirs)}; "
+            f"{source} has {len(embed_VD)} tokens, but the alphabet has {len(theirs)}; "
             f"pass the game that it plays (not {game}?), or as alphabet what each of its ids stands for"
         )
-    strangers = sorted(set(theirs) - set(ours))
-    if strangers or len(set(theirs)) < len(theirs):
-        told = f"{strangers} are none of {game}'s tokens" if strangers else "a token stands in it twice"
-        raise RunError(f"{source}: the alphabets differ: {told}; give the alphabet of a model that plays {game}")
-    place = {token: i for i, token in enumerate(theirs)}
-    known_V = torch.tensor([token in place for token in ours])
-    rows_V = torch.tensor([place.get(token, 0) for token in ours])
+    unknown = sorted(set(theirs) - set(ours))
+    if unknown or len(set(theirs)) < len(theirs):
+        fault = f"{unknown} are not tokens of {game}" if unknown else "it has a token twice"
+        raise RunError(f"{source}: the alphabets differ: {fault}; give the alphabet of a model that plays {game}")
+    row = {token: i for i, token in enumerate(theirs)}
+    known_V = torch.tensor([token in row for token in ours])
+    rows_V = torch.tensor([row.get(token, 0) for token in ours])
     return {
         **weights,
         "embed.weight": embed_VD[rows_V] * known_V[:, None],
@@ -369,8 +373,9 @@ def _in_our_order(
 def _move_bias(weights: dict[str, Tensor], bias_V: Tensor) -> None:
     """Give the logits a bias, by way of the last layer norm, in place.
 
-    What the norm gives before its own weight and bias sums to zero over the width. So a constant added to a row of the
-    unembedding changes nothing, until the norm's bias is 1 everywhere: then it adds width times the constant.
+    The norm's output before its own weight and bias sums to zero over the width. So a constant added to a row of the
+    unembedding changes nothing as long as the norm's bias is 0; with a bias of 1 everywhere it adds width times the
+    constant to that row's logit.
     """
     weight_D, norm_bias_D = weights["ln_final.weight"].double(), weights["ln_final.bias"].double()
     unembed_VD = weights["unembed.weight"].double()

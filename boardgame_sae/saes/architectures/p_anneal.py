@@ -1,7 +1,7 @@
 """p-annealing: a ReLU SAE whose penalty turns from L1 towards L0 as training goes on.
 
-L1 is convex, trains well and shrinks latents; L0 is what is wanted and has no gradient. `p_anneal` starts at the first
-and walks towards the second: with S_p = E sum_f z_f^p it minimises
+L1 is convex, trains well and shrinks latents; L0 is what is wanted and has no gradient. `p_anneal` starts with the
+first and moves towards the second: with S_p = E sum_f z_f^p it minimises
 
     E|x - x_hat|^2 + coefficient_p S_p,     p falling from p_start to p_end,
 

@@ -4,16 +4,15 @@
 
     E|x - x_hat|^2 + coefficient E sum_f z_f,
 
-the rows of W_dec held at norm 1, or the penalty could be had for nothing by small latents and long rows. The L1 norm
-is the nearest convex stand-in for the number of latents on; its price is shrinkage, latents smaller than they should
-be. Latents that stop firing can be born again (`resample_every`). Source: Bricken et al. 2023, "Towards
-Monosemanticity".
+the rows of W_dec held at norm 1, or small latents and long rows would avoid the penalty. The L1 norm is the closest
+convex stand-in for the number of latents on; its price is shrinkage, latents smaller than they should be. Latents that
+have stopped firing can be resampled (`resample_every`). Source: Bricken et al. 2023, "Towards Monosemanticity".
 
 `relu_april` frees the decoder and charges each latent what it adds to the output, z_f |W_dec,f|:
 
     E|x - x_hat|^2 + coefficient E sum_f z_f |W_dec,f|.
 
-Short rows now gain nothing, so that no constraint is needed; its latents are read after folding the norms in. Source:
+Short rows now gain nothing, so no constraint is needed; its latents are read after the norms are folded in. Source:
 Conerly et al. 2024, "Update on how we train SAEs" (Transformer Circuits, April 2024).
 """
 
@@ -39,7 +38,7 @@ class PenaltyConfig(SAEConfig):
     sparsity_coefficient: float = 0.02
     """Weight of the sparsity penalty."""
     sparsity_warmup: float = 0.05
-    """Share of training in which the penalty rises from zero."""
+    """Fraction of the training, the first, over which the penalty rises from zero."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -12,8 +12,8 @@ from safetensors.torch import save_file
 
 from boardgame_sae.files import RunError
 from boardgame_sae.games import load_game
+from boardgame_sae.model.exchange import importers as foreign
 from boardgame_sae.model.exchange.exporters import hooked_weights
-from boardgame_sae.model.exchange.exporters import importers as foreign
 from boardgame_sae.model.exchange.importers import from_nanogpt, from_transformer_lens
 from boardgame_sae.model.game_model import GameModel
 from boardgame_sae.model.gpt import ACTIVATIONS, GPT, GPTConfig
@@ -308,11 +308,11 @@ def test_files_that_are_missing_damaged_or_something_else_are_named(tmp_path, re
     with pytest.raises(RunError, match=r"list\.pt: holds a list, not weights by name"):
         read(tmp_path / "list.pt")
     torch.save({"a": torch.ones(2)}, tmp_path / "other.pt")
-    with pytest.raises(RunError, match=r"other\.pt: has no \S+, so it is no \w+ \(it has a, \.\.\.\)"):
+    with pytest.raises(RunError, match=r"other\.pt: has no \S+, so it is not a \w+ \(it has a, \.\.\.\)"):
         read(tmp_path / "other.pt")
     with pytest.raises(RunError, match=r"the weights given: has no .* \(it has nothing"):
         read({})
-    with pytest.raises(RunError, match="the weights given: epoch: no tensors; give a state dict"):
+    with pytest.raises(RunError, match="the weights given: epoch: not tensors; give a state dict"):
         read({"epoch": 3})
 
 
@@ -331,7 +331,7 @@ def test_what_does_not_fit_in_nanogpt_weights_is_named():
     state, biased = nanogpt_state(SMALL), nanogpt_state(SMALL, bias=True)
     nano_refusal("does not say how many attention heads it has; pass n_heads", n_heads=None)
     nano_refusal("d_model 32 does not divide into 5 heads", n_heads=5)
-    nano_refusal("the weights given: not the shape of a GPT of ours", n_heads=0)
+    nano_refusal("the weights given: our GPT cannot have its shape", n_heads=0)
     nano_refusal("model_args says n_layer = 3, its weights 2", {"model": state, "model_args": {**SMALL, "n_layer": 3}})
     nano_refusal(
         r"transformer\.wpe\.weight is \(4,\); it should have 2 axes",
@@ -351,11 +351,11 @@ def test_what_does_not_fit_in_nanogpt_weights_is_named():
 
 
 def test_alphabets_that_differ_are_refused():
-    nano_refusal("has 32 tokens, but the alphabet 61; pass the game that it plays", game="othello")
-    nano_refusal("has 32 tokens, but the alphabet 31", alphabet=CHARACTERS[1:])
-    nano_refusal(r"the alphabets differ: \['\?'\] are none of chess's tokens", alphabet=["?", *CHARACTERS[1:]])
-    nano_refusal("the alphabets differ: a token stands in it twice", alphabet=["a", *CHARACTERS[1:]])
-    with pytest.raises(RunError, match=r"has 61 tokens, but the alphabet 33; .* \(not othello6"):
+    nano_refusal("has 32 tokens, but the alphabet has 61; pass the game that it plays", game="othello")
+    nano_refusal("has 32 tokens, but the alphabet has 31", alphabet=CHARACTERS[1:])
+    nano_refusal(r"the alphabets differ: \['\?'\] are not tokens of chess", alphabet=["?", *CHARACTERS[1:]])
+    nano_refusal("the alphabets differ: it has a token twice", alphabet=["a", *CHARACTERS[1:]])
+    with pytest.raises(RunError, match=r"has 61 tokens, but the alphabet has 33; .* \(not othello6"):
         from_transformer_lens(hooked_state(othello_gpt()), game="othello6")
     with pytest.raises(ValueError, match="unknown game 'checkers'"):
         from_nanogpt(nanogpt_state(SMALL), n_heads=4, game="checkers")
