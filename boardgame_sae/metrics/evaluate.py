@@ -48,7 +48,8 @@ def evaluate(
     keep_freed_memory()
     subject = Subject(name or _name(sae), kind, sae, testbed, facts or {}, max_bytes=max_bytes)
     lacking = {score.name: reason for score in wanted.values() if (reason := _lacking(score, subject))}
-    about = _about(subject, {**(known.subject.get("skipped", {}) if known else {}), **lacking})
+    skipped = known.subject.get("skipped", {}) if known else {}
+    about = _about(subject, {name: why for name, why in skipped.items() if name not in wanted} | lacking)
     values, seconds = still_valid(known), dict[str, float]()
     for score in wanted.values():
         if score.name in lacking or (score.name in values and score.satisfied_by(values[score.name], suite)):
