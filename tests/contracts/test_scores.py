@@ -256,6 +256,7 @@ def test_a_saved_folder_brings_back_sums_too_and_holds_a_row_for_each_latent(fou
     rows = pq.read_table(tmp_path / "latents.parquet").to_pydict()
     assert {column: list(values) for column, values in found.latents.items()} == rows
     assert rows["latent"] == list(range(40))
+    assert {column: list(values) for column, values in again.latents.items()} == rows
     (tmp_path / SUMS_FILE.format("coverage")).write_bytes(b"torn")
     with pytest.raises(RunError, match=r"coverage\.sums\.safetensors: damaged"):
         Scores.load(tmp_path)

@@ -3,15 +3,18 @@ from dataclasses import replace
 from pathlib import Path
 
 import baseline_scores
+import numpy as np
 import other_scores
 import pyarrow.parquet as pq
 import pytest
 
 from boardgame_sae.files import RunError, file_hash, read_json, write_json
 from boardgame_sae.metrics.baselines.registry import Made, baselines, find_baseline
+from boardgame_sae.metrics.counting.game_sums import GameSums
 from boardgame_sae.metrics.evaluate import evaluate
+from boardgame_sae.metrics.intervals.statistic import Statistic
 from boardgame_sae.metrics.results import Scores
-from boardgame_sae.metrics.score import SUITES, scores, scores_in
+from boardgame_sae.metrics.score import SUITES, score, scores, scores_in
 from boardgame_sae.pipeline import score as score_run
 from boardgame_sae.pipeline.score import (
     _fit_probes,
@@ -268,6 +271,42 @@ def test_a_score_of_another_version_is_computed_where_the_old_one_lies(root, sco
     assert damaged_files(folder) == []
 
 
+ACCURACY = Statistic(
+    ("right", "asked"), lambda sums, details: {"accuracy": sums["right"].sum(1) / sums["asked"].sum(1)}, ("asked",)
+)
+
+
+def first_latent(subject, cfg):
+    """How often the first latent is on exactly where the first class is true; and how often each latent is on."""
+    bed, latents = subject.testbed, subject.latents("test")
+    on_NF = np.concatenate([part.to_dense() for part in latents]) > 0
+    right_N, where = on_NF[:, 0] == bed.labels("test")[:, 0], bed.positions("test")
+    n_games = len(where.games_B)
+    sums = {
+        "right": np.bincount(where.game_N, weights=right_N, minlength=n_games).astype(int),
+        "asked": np.bincount(where.game_N, minlength=n_games),
+    }
+    value = ACCURACY.score(GameSums.dense(sums, ACCURACY.same))
+    return value._replace(latents={"n_on": on_NF.sum(0)})
+
+
+def test_a_new_score_is_added_to_a_folder_of_finished_ones_with_all_that_it_keeps(root, scored, tmp_path, monkeypatch):
+    monkeypatch.setenv("BOARDGAME_SAE_RUNS", str(Path(shutil.copytree(root / "runs", tmp_path / "runs"))))
+    about = {"title": "First", "meaning": "of the first latent", "source": "here", "suites": ("supervised",)}
+    other_scores.changed(monkeypatch, others=REFUSE)
+    score("first", **about, statistic=ACCURACY)(first_latent)
+    (folder,) = score_saes([root / "trained"], root / "bed", device="cpu")
+    found, old = Scores.load(folder), Scores.load(scored[0])
+    assert list(found) == sorted([*old, "first"]) and damaged_files(folder) == []
+    assert read_json(folder / "DONE")["summary"] == {name: found[name].value for name in scores()}
+    assert found["first"].interval[0] < found["first"].value < found["first"].interval[1]
+    own = {"DONE", "scores.json", "latents.parquet", "first.sums.safetensors"}
+    assert hashes(folder, but=own) == hashes(scored[0], but=own)
+    assert list(found.latents) == [*old.latents, "n_on"]
+    assert all((found.latents[name] == column).all() for name, column in old.latents.items())
+    assert score_saes([root / "trained"], root / "bed", device="cpu") == [folder]
+
+
 @pytest.fixture
 def whole(root):
     """Scores of every baseline, made without a kill."""
@@ -295,16 +334,16 @@ def test_killed_baselines_go_on_too(root, whole, unscored, monkeypatch):
     assert read_json(folder / "DONE") == read_json(whole / "DONE") and damaged_files(folder) == []
 
 
-@pytest.mark.parametrize("score", [score_saes, score_ceilings, score_with_baselines])
+@pytest.mark.parametrize("run", [score_saes, score_ceilings, score_with_baselines])
 @pytest.mark.parametrize("suite", ["superviced", *(suite for suite in SUITES if suite not in ("quick", "all"))])
 def test_an_unknown_suite_or_one_without_scores_is_an_error_before_anything_is_made(
-    root, tmp_path, monkeypatch, score, suite
+    root, tmp_path, monkeypatch, run, suite
 ):
     monkeypatch.setenv("BOARDGAME_SAE_RUNS", str(tmp_path / "runs"))
-    other_scores.only(monkeypatch, *(replace(score, suites=("quick",)) for score in scores().values()))
+    other_scores.only(monkeypatch, *(replace(own, suites=("quick",)) for own in scores().values()))
     lists = "the suites are quick, supervised" if suite == "superviced" else "suites with scores are quick, all$"
     with pytest.raises(ValueError, match=f"suite '{suite}'.*; {lists}"):
-        score([root / "trained"], root / "bed", suite=suite, device="cpu")
+        run([root / "trained"], root / "bed", suite=suite, device="cpu")
     with pytest.raises(ValueError, match=f"suite '{suite}'.*; {lists}"):
         score_baselines(root / "bed", suite=suite, device="cpu")
     assert not (tmp_path / "runs").exists()
