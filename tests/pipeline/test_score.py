@@ -260,13 +260,18 @@ def test_another_suite_is_added_to_the_same_folder(root, scored, unscored, monke
 
 def test_a_score_of_another_version_is_computed_where_the_old_one_lies(root, scored, tmp_path, monkeypatch):
     monkeypatch.setenv("BOARDGAME_SAE_RUNS", str(Path(shutil.copytree(root / "runs", tmp_path / "runs"))))
-    other_scores.changed(monkeypatch, others=REFUSE, core={"version": scores()["core"].version + 1})
-    (folder,) = score_saes([root / "trained"], root / "bed", device="cpu")
-    assert (folder.name, folder.parent) == (scored[0].name, tmp_path / "runs/scores")
+    folder, version = tmp_path / "runs/scores" / scored[0].name, scores()["core"].version + 1
+    with monkeypatch.context() as patch:
+        other_scores.changed(patch, others=REFUSE, core={"version": version, "function": failing})
+        with pytest.raises(KeyboardInterrupt):
+            score_saes([root / "trained"], root / "bed", device="cpu")
+        assert not (folder / "DONE").exists(), "what is being added to is not finished"
+    other_scores.changed(monkeypatch, others=REFUSE, core={"version": version})
+    assert score_saes([root / "trained"], root / "bed", device="cpu") == [folder]
     own = {"DONE", "scores.json"}
     assert hashes(folder, but=own) == hashes(scored[0], but=own)
     found, old = Scores.load(folder), Scores.load(scored[0])
-    assert found["core"].plain() == old["core"].plain() | {"version": scores()["core"].version}
+    assert found["core"].plain() == old["core"].plain() | {"version": version}
     assert all(found[name].plain() == old[name].plain() for name in set(old) - {"core"})
     assert damaged_files(folder) == []
 
