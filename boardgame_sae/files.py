@@ -118,7 +118,7 @@ def write_parquet(path: Path, columns: Mapping[str, Any]) -> None:
 
 
 def read_parquet(path: Path) -> dict[str, Any]:
-    """A table that `write_parquet` wrote, numpy arrays by column name. Raises RunError naming a file that is damaged."""
+    """Read what `write_parquet` wrote: numpy arrays by column name. Raises RunError naming a file that is damaged."""
     import duckdb
 
     try:
