@@ -126,6 +126,17 @@ def write_parquet(path: Path, columns: Mapping[str, Any]) -> None:
         database.execute(f"COPY (SELECT * FROM columns) TO '{target}' (FORMAT parquet)")
 
 
+def read_parquet(path: Path) -> dict[str, Any]:
+    """Read what `write_parquet` wrote: numpy arrays by column name. Raises RunError naming a file that is damaged."""
+    import duckdb
+
+    try:
+        with duckdb.connect(":memory:", config={"threads": 1}) as database:
+            return database.execute("SELECT * FROM read_parquet(?)", [str(path)]).fetchnumpy()
+    except duckdb.Error as error:
+        raise RunError(f"{path}: damaged ({error}); remove its folder and run the stage again") from error
+
+
 def read_json(path: Path) -> Any:
     """Read a JSON file. Raises RunError naming the file when it is missing or damaged."""
     try:

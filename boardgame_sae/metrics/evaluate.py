@@ -48,8 +48,13 @@ def evaluate(
     keep_freed_memory()
     subject = Subject(name or _name(sae), kind, sae, testbed, facts or {}, max_bytes=max_bytes)
     lacking = {score.name: reason for score in wanted.values() if (reason := _lacking(score, subject))}
-    about = _about(subject, {**(known.subject.get("skipped", {}) if known else {}), **lacking})
+    skipped = known.subject.get("skipped", {}) if known else {}
+    about = _about(subject, {name: why for name, why in skipped.items() if name not in wanted} | lacking)
     values, seconds = still_valid(known), dict[str, float]()
+
+    def so_far() -> Scores:
+        return Scores(about, in_order(values), seconds, known.latents if known else None)
+
     for score in wanted.values():
         if score.name in lacking or (score.name in values and score.satisfied_by(values[score.name], suite)):
             continue
@@ -57,8 +62,8 @@ def evaluate(
         values[score.name] = score.compute(subject, suite)
         seconds[score.name] = time.perf_counter() - began
         if after_each is not None:
-            after_each(Scores(about, in_order(values), seconds))
-    return Scores(about, in_order(values), seconds)
+            after_each(so_far())
+    return so_far()
 
 
 def still_valid(known: Scores | None) -> dict[str, ScoreValue]:

@@ -2,7 +2,7 @@
 
     scores.json                 every score: value, interval, parts, details, and the config and version it was made by
     <score>.sums.safetensors    what its intervals were resampled from: sums of every test game
-    latents.parquet             a row for each latent: the class it tells best, and how well
+    latents.parquet             a row for each latent, with the columns of every score that has any
 
 What tables know of a score's `details`: `by_property` and `groups` hold numbers of properties and of groups of them,
 each with its `value`, `interval` and `parts`; `headline` is the property that the score's own value is about.
@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from boardgame_sae.files import RunError, read_json, write_json, write_parquet
+from boardgame_sae.files import RunError, read_json, read_parquet, write_json, write_parquet
 from boardgame_sae.metrics.counting.game_sums import GameSums
 
 SCORES_FILE, SUMS_FILE, LATENTS_FILE = "scores.json", "{}.sums.safetensors", "latents.parquet"
@@ -52,10 +52,18 @@ class Scores(Mapping[str, ScoreValue]):
     """The scores of one subject: `scores["coverage"].value`."""
 
     def __init__(
-        self, subject: Mapping[str, Any], values: Mapping[str, ScoreValue], seconds: Mapping[str, float] | None = None
+        self,
+        subject: Mapping[str, Any],
+        values: Mapping[str, ScoreValue],
+        seconds: Mapping[str, float] | None = None,
+        latents: Mapping[str, np.ndarray] | None = None,
     ) -> None:
-        """subject: plain data about what was scored. seconds: how long each score took, of those just computed."""
+        """subject: plain data about what was scored. seconds: how long each score took, of those just computed.
+
+        latents: columns of the table of latents that scores from a folder had; those of the values come over them.
+        """
         self.subject, self.values_by_name, self.seconds = dict(subject), dict(values), dict(seconds or {})
+        self._saved_latents = dict(latents or {})
 
     def __getitem__(self, name: str) -> ScoreValue:
         return self.values_by_name[name]
@@ -69,8 +77,8 @@ class Scores(Mapping[str, ScoreValue]):
     @property
     def latents(self) -> dict[str, np.ndarray] | None:
         """The table with a row for each latent, of all scores that have columns of it; None where none has."""
-        columns = [value.latents for value in self.values() if value.latents is not None]
-        return {name: column for table in columns for name, column in table.items()} or None
+        tables = [self._saved_latents, *(value.latents or {} for value in self.values())]
+        return {name: column for table in tables for name, column in table.items()} or None
 
     def to_json(self, path: str | Path) -> None:
         """Write the numbers as JSON; neither timings nor what `save` writes beside them."""
@@ -88,13 +96,14 @@ class Scores(Mapping[str, ScoreValue]):
 
     @classmethod
     def load(cls, folder: str | Path) -> "Scores":
-        """Read what `save` wrote, but the table of latents. Raises RunError naming a file that is damaged."""
-        scores = cls.from_json(Path(folder) / SCORES_FILE)
+        """Read what `save` wrote. Raises RunError naming a file that is damaged."""
+        scores, latents = cls.from_json(Path(folder) / SCORES_FILE), Path(folder) / LATENTS_FILE
+        values = dict(scores)
         for name, value in scores.items():
             path = Path(folder) / SUMS_FILE.format(name)
             if path.exists():
-                scores.values_by_name[name] = value._replace(sums=GameSums.load(path))
-        return scores
+                values[name] = value._replace(sums=GameSums.load(path))
+        return cls(scores.subject, values, latents=read_parquet(latents) if latents.exists() else None)
 
     @classmethod
     def from_json(cls, path: str | Path) -> "Scores":

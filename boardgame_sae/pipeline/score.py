@@ -20,6 +20,7 @@ from boardgame_sae.files import write_json
 from boardgame_sae.metrics.baselines.registry import SAE_KIND, Made, baselines, find_baseline, kind_of
 from boardgame_sae.metrics.evaluate import evaluate, missing
 from boardgame_sae.metrics.results import SCORES_FILE, Scores
+from boardgame_sae.metrics.score import scores_in
 from boardgame_sae.probes.fit import ProbeConfig, load_probe
 from boardgame_sae.runs import Run, content_of, is_done, progress
 from boardgame_sae.saes.load import load_sae
@@ -65,8 +66,9 @@ def score_with_baselines(
     twins: SAEs trained on a variant of the testbed, such as its random-weights GPT. None: those scores that a packed
     testbed ships serve as baselines; where it ships none, a twin of each SAE is trained.
     probes: how the probes are fitted that the testbed lacks. exact: see `score_ceilings`.
-    Raises ValueError for an unknown suite, RunError for an SAE or testbed that cannot be read.
+    Raises ValueError for an unknown suite or one without scores, RunError for an SAE or testbed that cannot be read.
     """
+    scores_in(suite)  # raises before anything is trained
     how: dict[str, Any] = {"suite": suite, "probes": probes, "device": device}
     shipped = packed_scores(testbed_folder) if twins is None else []
     if twins is None:
@@ -91,7 +93,9 @@ def score_saes(
 
     probes: how the probes are fitted whose directions the decoders are compared with (see `score_baselines`).
     A twin, such as an SAE of the random-weights GPT, is scored where it was trained, on the same games and truth.
+    Raises ValueError for an unknown suite or one without scores, RunError for an SAE or testbed that cannot be read.
     """
+    scores_in(suite)  # raises before anything is fitted
     testbed = load_testbed(testbed_folder, device)
     fitted, variants = _fit_probes(testbed, probes), dict[str, Testbed]()
     folders = []
@@ -125,7 +129,9 @@ def score_baselines(
 
     The probes, one for each property of the testbed that has a supported class, are fitted first (or reused), as
     `probes` says (default: as `ProbeConfig` does), but for the property, hook points and positions.
+    Raises ValueError for an unknown suite or one without scores, RunError for a testbed that cannot be read.
     """
+    scores_in(suite)
     testbed = load_testbed(testbed_folder, device)
     fitted = _fit_probes(testbed, probes)
     made_of_testbed = {kind: each.of_testbed for kind, each in baselines().items() if each.of_testbed is not None}
@@ -150,7 +156,9 @@ def score_ceilings(
 
     exact: else to the nearest power of the root of two (1, 2, 3, 4, 6, 8, 11, ...), so that many SAEs need few of them.
     Where a finished packed testbed holds the scores already, their folder is given.
+    Raises ValueError for an unknown suite or one without scores, RunError for scores or a testbed that cannot be read.
     """
+    scores_in(suite)
     testbed = load_testbed(testbed_folder, device)
     fitted = _fit_probes(testbed, probes)
     l0s = [max(1.0, Scores.from_json(Path(folder) / SCORES_FILE).subject["l0"]) for folder in score_folders]
@@ -199,6 +207,12 @@ def _score(run: Run, folder: Path, suite: str, kind: str, make: Callable[[], Mad
         return
     run.reopen()
     made = make()
+
+    def keep(scores: Scores) -> None:
+        _save(scores, folder)
+        name, seconds = list(scores.seconds.items())[-1]
+        run.log_time(name if finish else f"{kind} {name}", seconds)
+
     scores = evaluate(
         made.latents,
         made.testbed,
@@ -207,15 +221,18 @@ def _score(run: Run, folder: Path, suite: str, kind: str, make: Callable[[], Mad
         kind=kind,
         facts=made.facts,
         known=known,
-        after_each=lambda scores: scores.save(folder),
+        after_each=keep,
     )
-    scores.save(folder)
-    if "core" in scores:
-        write_json(folder / CORE_FILE, saebench_core(scores))
-    for name, seconds in scores.seconds.items():
-        run.log_time(name if finish else f"{kind} {name}", seconds)
+    _save(scores, folder)
     if finish:
         run.finish(**{name: value.value for name, value in scores.items()})
+
+
+def _save(scores: Scores, folder: Path) -> None:
+    """Write a folder as this module says; what `Scores.save` writes comes last, so that all is there if that is."""
+    if "core" in scores:
+        write_json(folder / CORE_FILE, saebench_core(scores))
+    scores.save(folder)
 
 
 def _fit_probes(testbed: Testbed, probes: ProbeConfig | None) -> dict[str, str]:

@@ -14,7 +14,7 @@ from typing import Any
 from boardgame_sae.config import ConfigError, config, from_mapping, to_mapping
 from boardgame_sae.files import read_json, write_json
 from boardgame_sae.games import load_game
-from boardgame_sae.metrics.score import SUITES
+from boardgame_sae.metrics.score import scores_in
 from boardgame_sae.model import game_model
 from boardgame_sae.model.game_model import GameModel
 from boardgame_sae.model.train import preset, train_gpt_run
@@ -208,8 +208,10 @@ def sweep_config(values: Mapping[str, Any], source: str) -> SweepConfig:
 
 def check_study(cfg: SweepConfig, source: str) -> None:
     """Raises ConfigError, or what the game says, for what a study's fields alone do not show to be wrong."""
-    if cfg.suite not in SUITES:
-        raise ConfigError(f"{source}: unknown suite '{cfg.suite}'; the suites are {', '.join(SUITES)}")
+    try:
+        scores_in(cfg.suite)
+    except ValueError as error:
+        raise ConfigError(f"{source}: {error}") from None
     if not cfg.probes:
         raise ConfigError(f"{source}: probes: give one at least; SAEs are scored beside it")
     if cfg.testbed is None:

@@ -1,16 +1,29 @@
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
+import baseline_scores
+import numpy as np
+import other_scores
 import pyarrow.parquet as pq
 import pytest
-import torch
-from boardgame_sae.metrics.baselines.readouts import sparse_probe
 
 from boardgame_sae.files import RunError, file_hash, read_json, write_json
+from boardgame_sae.metrics.baselines.registry import Made, baselines, find_baseline
+from boardgame_sae.metrics.counting.game_sums import GameSums
 from boardgame_sae.metrics.evaluate import evaluate
+from boardgame_sae.metrics.intervals.statistic import Statistic
 from boardgame_sae.metrics.results import Scores
+from boardgame_sae.metrics.score import SUITES, score, scores, scores_in
 from boardgame_sae.pipeline import score as score_run
-from boardgame_sae.pipeline.score import _fit_probes, random_gpt_twin, score_baselines, score_ceilings, score_saes
+from boardgame_sae.pipeline.score import (
+    _fit_probes,
+    baseline_folders,
+    score_baselines,
+    score_ceilings,
+    score_saes,
+    score_with_baselines,
+)
 from boardgame_sae.runs import damaged_files
 from boardgame_sae.saes.load import load_sae
 from boardgame_sae.saes.training.on_testbed import train_sae
@@ -20,8 +33,17 @@ HOOK = "blocks.0.hook_resid_post"
 FIELDS = {"n_latents": 24, "k": 4, "n_activations": 640, "n_harvested": 500, "batch_size": 64}
 
 
+REFUSE = {"function": other_scores.refuse}
+
+
 def stamps(folder):
     return {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
+
+
+def hashes(folder, *, but=()):
+    """Every file's hash by name; timings differ between equal runs."""
+    left_out = {"timings.jsonl", *but}
+    return {path.name: file_hash(path) for path in folder.iterdir() if path.is_file() and path.name not in left_out}
 
 
 @pytest.fixture(scope="module")
@@ -48,10 +70,11 @@ def test_a_run_holds_what_evaluate_says_of_the_saved_sae(root, scored):
     bed = testbeds.load_testbed(root / "bed", "cpu")
     _fit_probes(bed, None)  # those of the run, reused
     found, expected = Scores.load(scored[0]), evaluate(load_sae(root / "trained"), bed)
-    assert set(found) == set(expected) == {"coverage", "board_reconstruction", "direction_recovery", "core"}
+    assert set(found) == set(expected) == set(scores_in("supervised"))
+    assert {"coverage", "board_reconstruction", "direction_recovery", "core"} <= set(found)
     for name, value in expected.items():
         assert found[name].value == pytest.approx(value.value, abs=1e-6)
-        assert (found[name].counts is None) == (value.counts is None) == (name in ("direction_recovery", "core"))
+        assert (found[name].sums is None) == (value.sums is None) == (scores()[name].statistic is None)
     latents = pq.read_table(scored[0] / "latents.parquet").to_pydict()
     assert latents["label"] == expected.latents["label"].tolist()
     assert latents["f1"] == pytest.approx(expected.latents["f1"].tolist(), abs=1e-6)
@@ -74,12 +97,11 @@ def test_an_sae_of_the_random_gpt_is_scored_on_the_random_gpt(root, scored):
         assert found[name].value == pytest.approx(value.value, abs=1e-6)
 
 
-def test_finished_scores_are_reused_and_another_suite_is_another_run(root, scored):
+def test_finished_scores_are_reused_also_for_a_suite_that_they_hold(root, scored):
     before = stamps(root / "runs")
-    assert score_saes([root / "trained", root / "random"], root / "bed", suite="supervised", device="cpu") == scored
+    for suite in ("supervised", "quick"):
+        assert score_saes([root / "trained", root / "random"], root / "bed", suite=suite, device="cpu") == scored
     assert stamps(root / "runs") == before
-    (quick,) = score_saes([root / "trained"], root / "bed", suite="quick", device="cpu")
-    assert quick not in scored
 
 
 def test_the_core_file_has_saebenchs_fields_and_the_scores_numbers(scored):
@@ -108,9 +130,9 @@ def test_the_core_file_has_saebenchs_fields_and_the_scores_numbers(scored):
 def test_baselines_are_scored_into_one_run_that_is_reused(root):
     folder = score_baselines(root / "bed", device="cpu")
     found = {kind: Scores.from_json(folder / kind / "scores.json") for kind in ("probe", "neurons", "residual")}
-    for kind, scores in found.items():
-        assert scores.subject["kind"] == kind
-        assert 0 < scores["coverage"].value <= 1
+    for kind, own in found.items():
+        assert own.subject["kind"] == kind
+        assert 0 < own["coverage"].value <= 1
     before = stamps(root / "runs")
     assert score_baselines(root / "bed", device="cpu") == folder
     assert stamps(root / "runs") == before
@@ -123,10 +145,12 @@ def test_ceilings_are_probes_as_sparse_as_the_scored_saes_one_for_each_l0(root, 
     bed = testbeds.load_testbed(root / "bed", "cpu")
     _fit_probes(bed, None)
     for folder, k in zip(folders, sparsities, strict=True):
-        found, expected = Scores.load(folder), sparse_probe(bed, k)
+        found, expected = Scores.load(folder), baseline_scores.as_sparse_as("sparse_probe", bed, k)
         assert found.subject["kind"] == "sparse_probe"
         assert found.subject["name"] == f"linear probe, {k} on"
-        assert set(found) == {"coverage", "board_reconstruction"}
+        assert found.subject["k"] == k
+        assert set(found) == set(expected) >= {"coverage", "board_reconstruction"}
+        assert not {"core", "direction_recovery"} & set(found)
         for name, value in expected.items():
             assert found[name].value == pytest.approx(value.value, abs=1e-6)
     before = stamps(root / "runs")
@@ -135,34 +159,37 @@ def test_ceilings_are_probes_as_sparse_as_the_scored_saes_one_for_each_l0(root, 
 
 
 def test_many_saes_share_ceilings_of_nearly_their_l0(root, tmp_path, monkeypatch):
-    monkeypatch.setattr(score_run, "sparse_probe", lambda testbed, k, suite: Scores({"k": k}, {}, {}))
+    probe = replace(find_baseline("sparse_probe"), of_sparsity=lambda testbed, k: Made("x", None, testbed, {"k": k}))
+    monkeypatch.setattr(score_run, "baselines", lambda: {"sparse_probe": probe})
+    monkeypatch.setattr(score_run, "evaluate", lambda latents, testbed, suite, *, facts, **_: Scores(facts, {}))
+    monkeypatch.setenv("BOARDGAME_SAE_RUNS", str(tmp_path / "runs"))
     folders = []
     for l0 in (0.3, 1.2, 5.2, 5.7, 15.0, 16.9, 23.0):
         folders.append(tmp_path / f"{l0}")
-        Scores({"l0": l0}, {}, {}).save(folders[-1])
+        Scores({"l0": l0}, {}).save(folders[-1])
     found = score_ceilings(folders, root / "bed", suite="quick", device="cpu", exact=False)
     assert [Scores.load(folder).subject["k"] for folder in found] == [1, 6, 16, 23]
 
 
-def test_a_packed_ceiling_is_given_as_it_is(root, scored, tmp_path):
-    bed = Path(shutil.copytree(root / "bed", tmp_path / "bed"))
+def packed_bed(root, folder):
+    """A copy of the testbed's folder, with nothing packed into it yet."""
+    bed = Path(shutil.copytree(root / "bed", folder))
     for name in ("model", "corpus"):
         card = read_json(bed / "testbed.json")
         write_json(bed / "testbed.json", {**card, name: str((root / "bed" / card[name]).resolve())})
+    return bed
+
+
+def test_a_packed_ceiling_is_given_as_it_is_where_it_holds_the_suite(root, scored, tmp_path):
+    bed = packed_bed(root, tmp_path / "bed")
     k = round(Scores.load(scored[0]).subject["l0"])
-    Scores({"suite": "supervised"}, {}, {}).save(bed / f"scores/probe-{k}")
-    assert score_ceilings(scored[:1], bed, suite="quick", device="cpu") == [bed / f"scores/probe-{k}"]
-    assert score_ceilings(scored[:1], bed, suite="all", device="cpu") != [bed / f"scores/probe-{k}"]
-
-
-def test_the_random_twin_of_an_sae_has_its_config_and_training_and_scores_as_one(root):
-    folder = random_gpt_twin(root / "trained", root / "bed", device="cpu")
-    twin, sae = load_sae(folder), load_sae(root / "trained")
-    assert twin.cfg == sae.cfg
-    assert twin.metadata["training"] == sae.metadata["training"]
-    assert twin.metadata["random_weights"] is True
-    assert file_hash(folder / "sae.safetensors") == file_hash(root / "random" / "sae.safetensors")
-    assert not torch.equal(twin.W_dec, sae.W_dec)
+    packed = bed / f"scores/probe-{k}"
+    baseline_scores.as_sparse_as("sparse_probe", testbeds.load_testbed(bed, "cpu"), k, "quick").save(packed)
+    assert score_ceilings(scored[:1], bed, suite="quick", device="cpu") == [packed]
+    (own,) = score_ceilings(scored[:1], bed, suite="supervised", device="cpu")
+    assert own != packed and "reference" in Scores.load(own)["coverage"].parts
+    (bed / "DONE").unlink()
+    assert score_ceilings(scored[:1], bed, suite="quick", device="cpu") == [own]
 
 
 def test_an_unfinished_sae_run_is_an_error_that_says_so(root, tmp_path):
@@ -171,3 +198,192 @@ def test_an_unfinished_sae_run_is_an_error_that_says_so(root, tmp_path):
     with pytest.raises(RunError, match="not finished") as caught:
         score_saes([tmp_path], root / "bed", device="cpu")
     assert str(tmp_path) in str(caught.value)
+
+
+# A folder is added to, score by score
+
+
+@pytest.fixture
+def unscored(root, scored, tmp_path, monkeypatch):
+    """Where score runs go when nothing is scored yet, but the probes are fitted."""
+    runs = Path(shutil.copytree(root / "runs", tmp_path / "runs"))
+    shutil.rmtree(runs / "scores")
+    monkeypatch.setenv("BOARDGAME_SAE_RUNS", str(runs))
+    return runs / "scores"
+
+
+def failing(subject, cfg):
+    """The function of a score during which the run is killed."""
+    raise KeyboardInterrupt
+
+
+def test_a_killed_suite_goes_on_after_the_last_score_that_was_finished(root, scored, unscored, monkeypatch):
+    last = list(scores_in("supervised"))[-1]
+    with monkeypatch.context() as patch:
+        other_scores.changed(patch, **{last: {"function": failing}})
+        with pytest.raises(KeyboardInterrupt):
+            score_saes([root / "trained"], root / "bed", device="cpu")
+    (folder,) = unscored.iterdir()
+    assert folder.name == scored[0].name and not (folder / "DONE").exists()
+    assert set(Scores.load(folder)) == set(scores_in("supervised")) - {last}
+    timed = (folder / "timings.jsonl").read_text().splitlines()
+    finished = hashes(folder, but={"scores.json"})
+    assert {"coverage.sums.safetensors", "board_reconstruction.sums.safetensors", "latents.parquet"} <= set(finished)
+    with monkeypatch.context() as patch:
+        other_scores.changed(patch, others=REFUSE, **{last: {}})
+        assert score_saes([root / "trained"], root / "bed", device="cpu") == [folder]
+    again = hashes(folder, but={"DONE"})
+    assert {name: again[name] for name in finished} == finished
+    assert again == hashes(scored[0], but={"DONE"})
+    assert damaged_files(folder) == []
+    assert read_json(folder / "DONE") == read_json(scored[0] / "DONE")
+    (newly_timed,) = (folder / "timings.jsonl").read_text().splitlines()[len(timed) :]
+    assert f'"what":"{last}"' in newly_timed and len(timed) == len(scores_in("supervised")) - 1
+
+
+def test_another_suite_is_added_to_the_same_folder(root, scored, unscored, monkeypatch):
+    (quick,) = score_saes([root / "trained"], root / "bed", suite="quick", device="cpu")
+    assert quick.parent == unscored
+    assert set(Scores.load(quick)) == set(scores_in("quick")) and damaged_files(quick) == []
+    before = hashes(quick, but={"DONE", "scores.json"})
+    lesser = {
+        name for name, value in Scores.load(quick).items() if not scores()[name].satisfied_by(value, "supervised")
+    }
+    with monkeypatch.context() as patch:
+        other_scores.changed(patch, **dict.fromkeys(set(scores_in("quick")) - lesser, REFUSE))
+        assert score_saes([root / "trained"], root / "bed", suite="supervised", device="cpu") == [quick]
+    after = hashes(quick, but={"DONE"})
+    assert {name: after[name] for name in before} == before  # sums and latents are the same in both suites
+    assert after == hashes(scored[0], but={"DONE"}) and damaged_files(quick) == []
+    assert read_json(quick / "DONE") == read_json(scored[0] / "DONE")
+
+
+def test_a_score_of_another_version_is_computed_where_the_old_one_lies(root, scored, tmp_path, monkeypatch):
+    monkeypatch.setenv("BOARDGAME_SAE_RUNS", str(Path(shutil.copytree(root / "runs", tmp_path / "runs"))))
+    folder, version = tmp_path / "runs/scores" / scored[0].name, scores()["core"].version + 1
+    with monkeypatch.context() as patch:
+        other_scores.changed(patch, others=REFUSE, core={"version": version, "function": failing})
+        with pytest.raises(KeyboardInterrupt):
+            score_saes([root / "trained"], root / "bed", device="cpu")
+        assert not (folder / "DONE").exists(), "what is being added to is not finished"
+    other_scores.changed(monkeypatch, others=REFUSE, core={"version": version})
+    assert score_saes([root / "trained"], root / "bed", device="cpu") == [folder]
+    own = {"DONE", "scores.json"}
+    assert hashes(folder, but=own) == hashes(scored[0], but=own)
+    found, old = Scores.load(folder), Scores.load(scored[0])
+    assert found["core"].plain() == old["core"].plain() | {"version": version}
+    assert all(found[name].plain() == old[name].plain() for name in set(old) - {"core"})
+    assert damaged_files(folder) == []
+
+
+ACCURACY = Statistic(
+    ("right", "asked"), lambda sums, details: {"accuracy": sums["right"].sum(1) / sums["asked"].sum(1)}, ("asked",)
+)
+
+
+def first_latent(subject, cfg):
+    """How often the first latent is on exactly where the first class is true; and how often each latent is on."""
+    bed, latents = subject.testbed, subject.latents("test")
+    on_NF = np.concatenate([part.to_dense() for part in latents]) > 0
+    right_N, where = on_NF[:, 0] == bed.labels("test")[:, 0], bed.positions("test")
+    n_games = len(where.games_B)
+    sums = {
+        "right": np.bincount(where.game_N, weights=right_N, minlength=n_games).astype(int),
+        "asked": np.bincount(where.game_N, minlength=n_games),
+    }
+    value = ACCURACY.score(GameSums.dense(sums, ACCURACY.same))
+    return value._replace(latents={"n_on": on_NF.sum(0)})
+
+
+def test_a_new_score_is_added_to_a_folder_of_finished_ones_with_all_that_it_keeps(root, scored, tmp_path, monkeypatch):
+    monkeypatch.setenv("BOARDGAME_SAE_RUNS", str(Path(shutil.copytree(root / "runs", tmp_path / "runs"))))
+    about = {"title": "First", "meaning": "of the first latent", "source": "here", "suites": ("supervised",)}
+    other_scores.changed(monkeypatch, others=REFUSE)
+    score("first", **about, statistic=ACCURACY)(first_latent)
+    (folder,) = score_saes([root / "trained"], root / "bed", device="cpu")
+    found, old = Scores.load(folder), Scores.load(scored[0])
+    assert list(found) == sorted([*old, "first"]) and damaged_files(folder) == []
+    assert read_json(folder / "DONE")["summary"] == {name: found[name].value for name in scores()}
+    assert found["first"].interval[0] < found["first"].value < found["first"].interval[1]
+    own = {"DONE", "scores.json", "latents.parquet", "first.sums.safetensors"}
+    assert hashes(folder, but=own) == hashes(scored[0], but=own)
+    assert list(found.latents) == [*old.latents, "n_on"]
+    assert all((found.latents[name] == column).all() for name, column in old.latents.items())
+    assert score_saes([root / "trained"], root / "bed", device="cpu") == [folder]
+
+
+@pytest.fixture
+def whole(root):
+    """Scores of every baseline, made without a kill."""
+    return score_baselines(root / "bed", device="cpu")
+
+
+def test_killed_baselines_go_on_too(root, whole, unscored, monkeypatch):
+    coverage = scores()["coverage"].function
+
+    def killed(subject, cfg):
+        return failing(subject, cfg) if subject.kind == "neurons" else coverage(subject, cfg)
+
+    def only_later(subject, cfg):
+        return other_scores.refuse(subject, cfg) if subject.kind == "probe" else coverage(subject, cfg)
+
+    with monkeypatch.context() as patch:
+        other_scores.changed(patch, coverage={"function": killed})
+        with pytest.raises(KeyboardInterrupt):
+            score_baselines(root / "bed", device="cpu")
+    (folder,) = unscored.iterdir()
+    assert baseline_folders(folder) == [folder / "probe"] and not (folder / "DONE").exists()
+    with monkeypatch.context() as patch:
+        other_scores.changed(patch, coverage={"function": only_later})
+        assert score_baselines(root / "bed", device="cpu") == folder
+    assert read_json(folder / "DONE") == read_json(whole / "DONE") and damaged_files(folder) == []
+
+
+@pytest.mark.parametrize("run", [score_saes, score_ceilings, score_with_baselines])
+@pytest.mark.parametrize("suite", ["superviced", *(suite for suite in SUITES if suite not in ("quick", "all"))])
+def test_an_unknown_suite_or_one_without_scores_is_an_error_before_anything_is_made(
+    root, tmp_path, monkeypatch, run, suite
+):
+    monkeypatch.setenv("BOARDGAME_SAE_RUNS", str(tmp_path / "runs"))
+    other_scores.only(monkeypatch, *(replace(own, suites=("quick",)) for own in scores().values()))
+    lists = "the suites are quick, supervised" if suite == "superviced" else "suites with scores are quick, all$"
+    with pytest.raises(ValueError, match=f"suite '{suite}'.*; {lists}"):
+        run([root / "trained"], root / "bed", suite=suite, device="cpu")
+    with pytest.raises(ValueError, match=f"suite '{suite}'.*; {lists}"):
+        score_baselines(root / "bed", suite=suite, device="cpu")
+    assert not (tmp_path / "runs").exists()
+
+
+# With everything beside it
+
+
+def test_an_sae_is_scored_beside_a_twin_ceilings_of_its_l0_and_every_baseline(root, scored):
+    folders = score_with_baselines([root / "trained"], root / "bed", device="cpu")
+    assert folders.saes == tuple(scored[:1])
+    kinds = [Scores.load(folder).subject["kind"] for folder in folders.all]
+    assert kinds == ["sae", *baselines()]
+    k = round(Scores.load(scored[0]).subject["l0"])
+    assert [Scores.load(folder).subject["k"] for folder in folders.ceilings] == [k]
+    twin, expected = (Scores.load(folder) for folder in (folders.twins[0], scored[1]))
+    assert {name: value.plain() for name, value in twin.items()} == {n: v.plain() for n, v in expected.items()}
+    assert list(folders.baselines) == baseline_folders(folders.baselines[0].parent)
+    before = stamps(root / "runs")
+    assert score_with_baselines([root / "trained"], root / "bed", device="cpu") == folders
+    given = score_with_baselines([root / "trained"], root / "bed", twins=[root / "random"], device="cpu")
+    assert given == replace(folders, twins=(scored[1],))
+    assert score_with_baselines([root / "trained"], root / "bed", twins=[], device="cpu") == replace(folders, twins=())
+    assert stamps(root / "runs") == before
+
+
+def test_the_scores_that_a_packed_testbed_ships_stand_for_twins_and_baselines(root, scored, whole, tmp_path):
+    bed = packed_bed(root, tmp_path / "bed")
+    shutil.copytree(scored[1], bed / "scores/random-gpt-topk")
+    shutil.copytree(scored[0], bed / "scores/topk")
+    for folder in baseline_folders(whole):
+        shutil.copytree(folder, bed / "scores/baselines" / folder.name)
+    folders = score_with_baselines([root / "trained"], bed, device="cpu")
+    assert folders.saes == tuple(scored[:1]) and folders.twins == ()
+    shipped = {"baselines/" + folder.name for folder in baseline_folders(whole)} | {"random-gpt-topk"}
+    assert {str(folder.relative_to(bed / "scores")) for folder in folders.baselines} == shipped
+    (bed / "DONE").unlink()
+    assert score_with_baselines([root / "trained"], bed, device="cpu").twins != ()

@@ -3,8 +3,10 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
+import other_scores
 import pytest
 import yaml
 
@@ -12,6 +14,7 @@ from boardgame_sae.cli import main
 from boardgame_sae.config import ConfigError, read_yaml, to_mapping
 from boardgame_sae.files import file_hash, read_json
 from boardgame_sae.metrics.results import Scores
+from boardgame_sae.metrics.score import scores_in
 from boardgame_sae.pipeline.sweep import SweepConfig, expand, sweep_config, sweep_run
 from boardgame_sae.probes.fit import probe_results
 from boardgame_sae.report.explorer.page import report_run
@@ -81,6 +84,12 @@ def test_a_bad_study_is_an_error_before_anything_runs(tmp_path, monkeypatch, cha
     with pytest.raises(ValueError, match=message):
         sweep_config(read_yaml(path), str(path))
     assert not (tmp_path / "runs").exists()
+
+
+def test_a_study_of_a_suite_without_scores_is_an_error_that_lists_those_with_some(monkeypatch):
+    other_scores.only(monkeypatch, *(replace(score, suites=("quick",)) for score in scores_in("all").values()))
+    with pytest.raises(ConfigError, match=r"study\.yaml: no score .* 'causal' yet; .* are quick, all$"):
+        sweep_config({**STUDY, "suite": "causal"}, "study.yaml")
 
 
 def test_a_study_without_a_name_is_an_error():

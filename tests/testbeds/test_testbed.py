@@ -46,6 +46,23 @@ def text_of(corpus, game):
     return text
 
 
+def test_a_function_of_a_testbed_is_computed_once_and_its_siblings_compute_their_own(bed):
+    calls = []
+
+    def hook_name(testbed):
+        calls.append(testbed)
+        return [testbed.hook_name]
+
+    def nothing(testbed):
+        calls.append(testbed)
+
+    sibling = bed.at("blocks.1.hook_resid_post")
+    assert bed.once(hook_name) is bed.once(hook_name) and bed.once(hook_name) == [HOOK]
+    assert sibling.once(hook_name) == ["blocks.1.hook_resid_post"]
+    assert bed.once(nothing) is bed.once(nothing) is None
+    assert calls == [bed, sibling, bed]
+
+
 @pytest.mark.parametrize("split", SPLITS)
 def test_columns_of_the_labels_are_the_games_own_labels_of_each_position(bed, split):
     games = bed.corpus.games(split)[:40]
