@@ -27,7 +27,8 @@ class Registry(Generic[T]):
     def add(self, name: str, thing: T) -> T:
         """Register a thing and return it. Raises ValueError when the name is taken."""
         if name in self._known:
-            raise ValueError(f"there already is a {self.kind} '{name}'; choose another name")
+            article = "an" if self.kind[0] in "aeiou" else "a"
+            raise ValueError(f"there already is {article} {self.kind} '{name}'; choose another name")
         self._known[name] = thing
         return thing
 

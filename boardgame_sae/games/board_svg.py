@@ -59,7 +59,11 @@ def draw_discs(
         *(board.disc(s, *style.discs[cell]) for s, cell in enumerate(cells) if cell in style.discs),
         *(board.circle(s, 0.12, f'fill="none" stroke="{INK}" stroke-width="0.03" stroke-opacity="0.6"') for s in rings),
         *(board.heat(s, value) for s, value in enumerate(scaled(heat, board.shape, scale)) if value),
-        *([board.circle(last, 0.1, f'fill="{RED}"')] if 0 <= last < len(cells) else []),
+        *(
+            [board.circle(last, 0.1, f'fill="{RED}" stroke="#fff" stroke-width="0.03"')]
+            if 0 <= last < len(cells)
+            else []
+        ),
         *(board.mark(s, text, "#fff" if cells[s] in style.dark else INK) for s, text in (marks or {}).items()),
         "</svg>",
     ]

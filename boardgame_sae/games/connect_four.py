@@ -6,7 +6,6 @@ take arrays of such sets: many games are played together, each ply of all of the
 """
 
 from collections.abc import Mapping, Sequence
-from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,8 +13,8 @@ import numpy as np
 from boardgame_sae.games.board_svg import DiscStyle
 from boardgame_sae.games.game import Game
 from boardgame_sae.games.property import board_property
-from boardgame_sae.games.random_bits import GOLDEN, S32, mix_words
-from boardgame_sae.games.record import PLAYER_COLUMNS, RESULT_COLUMN, Boards, DiscBoards, MoveRecord, Result
+from boardgame_sae.games.random_bits import GOLDEN, S11, S32, mix_words
+from boardgame_sae.games.record import PLAYER_COLUMNS, RESULT_COLUMN, Column, DiscBoards, MoveRecord, Result
 from boardgame_sae.games.registry import register
 
 N_ROWS, N_COLUMNS, LETTERS = 6, 7, "abcdefg"
@@ -25,9 +24,8 @@ NAMES = {7 * column + row: f"{LETTERS[column]}{row + 1}" for row in range(N_ROWS
 """The squares row by row: their names by bit."""
 LINES = [line for step in STEPS for bit in NAMES if set(line := [bit + k * step for k in range(4)]) <= set(NAMES)]
 SETS_L = np.array([sum(1 << bit for bit in line) for line in LINES], np.uint64)
-"""The 69 lines of four: as lists of bits, and as sets."""
 FLOORS_C = np.array([0, *(1 << 7 * column for column in range(N_COLUMNS))], np.uint64)
-"""The lowest square of the column of each move's code, as a set; 0 is no move."""
+"""The 69 lines of four, as lists of bits and as sets; and the lowest square of each move's column, as a set."""
 
 
 def has_four(discs: Any) -> Any:
@@ -68,7 +66,7 @@ class ConnectFour(Game):
     alphabet = text_alphabet = ("", *LETTERS)
     max_plies = max_characters = N_ROWS * N_COLUMNS
     max_written = 1
-    columns = MappingProxyType({**PLAYER_COLUMNS, "result": RESULT_COLUMN})
+    columns: Mapping[str, Column] = {**PLAYER_COLUMNS, "result": RESULT_COLUMN}
     disc_style = DiscStyle("#2b5fb4", "#2b5fb4", DISCS)
     board_property = "board"
     scored_properties = ("mine_yours", "legal_column", "wins_next", "must_block", "three")
@@ -112,8 +110,7 @@ class ConnectFour(Game):
             mine_N[here], yours_N[here] = yours_N[before], mine_N[before] | dropped_N
         return DiscBoards(ply_N % 2 == 0, last_N, ply_N, record.offsets, mine_N, yours_N)
 
-    def legal_tokens(self, boards: Boards) -> np.ndarray:
-        assert isinstance(boards, DiscBoards)
+    def legal_tokens(self, boards: Any) -> np.ndarray:
         return landings(boards.mine_N, boards.yours_N) != 0
 
     def outcomes(self, record: MoveRecord) -> dict[str, np.ndarray]:
@@ -133,19 +130,23 @@ class ConnectFour(Game):
         return int(count_N.sum())
 
     def play_games(self, seeds_B: np.ndarray, epsilons: tuple[float, float] = (1.0, 1.0)) -> MoveRecord:
-        if min(epsilons) < 1:
-            return super().play_games(seeds_B, epsilons)
         words_B, moves_BL = np.array(seeds_B, np.uint64), np.zeros((len(seeds_B), self.max_plies), np.uint16)
-        mine_B, yours_B = np.zeros((2, len(seeds_B)), np.uint64)
+        mine_B, yours_B = np.zeros((2, len(words_B)), np.uint64)
         for ply in range(self.max_plies):
             landings_BC = landings(mine_B, yours_B)
-            n_legal_B = np.count_nonzero(landings_BC, axis=1)
-            words_B[n_legal_B > 1] += GOLDEN
-            chosen_B = (mix_words(words_B) >> S32) * n_legal_B.astype(np.uint64) >> S32
-            going = np.flatnonzero(n_legal_B)
-            moves_BL[going, ply] = ((landings_BC != 0).cumsum(axis=1) > chosen_B[:, None]).argmax(axis=1)[going]
-            dropped_B = landings_BC[going, moves_BL[going, ply]]
-            mine_B[going], yours_B[going] = yours_B[going], mine_B[going] | dropped_B
+            open_BC, epsilon = landings_BC != 0, epsilons[ply % 2]
+            draws_B = np.count_nonzero(open_BC, axis=1) > 1
+            if epsilon < 1:
+                words_B[draws_B] += GOLDEN
+                greedy_B = draws_B & ((mix_words(words_B) >> S11) * 2.0**-53 >= epsilon)
+                wins_BC = open_BC & has_four(mine_B[:, None] | landings_BC) & greedy_B[:, None]
+                open_BC = np.where(wins_BC.any(axis=1, keepdims=True), wins_BC, open_BC)
+            words_B[draws_B] += GOLDEN
+            chosen_B = (mix_words(words_B) >> S32) * np.count_nonzero(open_BC, axis=1).astype(np.uint64) >> S32
+            moves_BL[:, ply] = (open_BC.cumsum(axis=1) > chosen_B[:, None]).argmax(axis=1)  # 0 once the game is over
+            dropped_B = landings_BC[np.arange(len(words_B)), moves_BL[:, ply]]
+            after_B, goes_on_B = mine_B | dropped_B, dropped_B != 0
+            mine_B, yours_B = np.where(goes_on_B, yours_B, mine_B), np.where(goes_on_B, after_B, yours_B)
         return MoveRecord.of([moves_L[moves_L > 0] for moves_L in moves_BL])
 
 

@@ -260,7 +260,7 @@ def continuations(
     game, n_tokens = corpus.game, tokens_BL.shape[1] - 1
     boards = game.boards(corpus.record(games_B))
     game_N, token_N = np.nonzero(plies_BL[:, :-1] >= 0)
-    legal_NV = game.legal_tokens(boards[boards.rows(game_N, plies_BL[game_N, token_N])])
+    legal_NV = corpus.tokenizer.legal_tokens(game, boards[boards.rows(game_N, plies_BL[game_N, token_N])])
     legal_BLV = np.zeros((len(games_B), n_tokens, len(corpus.alphabet)), dtype=bool)
     floor_BL = np.zeros((len(games_B), n_tokens))
     legal_BLV[game_N, token_N] = legal_NV

@@ -287,7 +287,7 @@ class Corpus:
         """Token ids and plies of a training step, as of `rows`: a pure function of its arguments.
 
         Rows are single games, as `batch_games` picks them, or else blocks of games packed by `Packing`, in the order
-        of the same permutations; plies then begin anew with each game.
+        of the same permutations; plies then start again at 0 in each game.
         """
         if not self.packs:
             return self.rows(self.batch_games(split, step, batch_size, seed), n_ctx)

@@ -1,7 +1,7 @@
 """What an engine thinks of the positions of a corpus: centipawns for the player to move, in a file of their own.
 
 evaluations.h5   attributes: format, version, corpus (its hash), engine
-    games        places in the corpus of the games evaluated, rising
+    games        places in the corpus of the games evaluated, ascending
     offsets      where each one's positions begin: one per ply and one for the start
     centipawns   int16, clipped
 """
@@ -38,7 +38,7 @@ class Evaluations:
     engine: str
     """The player that evaluated."""
     games_B: np.ndarray
-    """int64: places of the games in the corpus, rising."""
+    """int64: places of the games in the corpus, ascending."""
     offsets: np.ndarray
     """int64 (B + 1): game b has `centipawns[offsets[b]:offsets[b + 1]]`, the start first."""
     centipawns: np.ndarray

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from boardgame_sae.games import Game, MoveRecord
+from boardgame_sae.games import Boards, Game, MoveRecord
 from boardgame_sae.registry import Registry
 
 
@@ -32,8 +32,8 @@ class Tokenizer(ABC):
     unit: str
     """What a token is, in prose: `move`, `character`."""
     is_whole_move: bool
-    """Whether a token is a whole move: then a GPT's output is its probability of each move. Else it must be asked by
-    having it write one."""
+    """Whether a token is a whole move: then a GPT's output is its probability of each move, and `legal_tokens` says
+    which are legal. Else a GPT must be asked by having it write a move."""
 
     @abstractmethod
     def alphabet(self, game: Game) -> tuple[str, ...]:
@@ -46,6 +46,13 @@ class Tokenizer(ABC):
     @abstractmethod
     def max_tokens(self, game: Game) -> int:
         """Tokens of the longest game."""
+
+    def legal_tokens(self, game: Game, boards: Boards) -> np.ndarray:
+        """Which tokens continue each position legally: bool (len(boards), alphabet).
+
+        Raises ValueError where a token is not a whole move.
+        """
+        raise ValueError(f"{game.name}: {len(boards)} positions alone do not say which {self.unit} can come next")
 
     def has_start_token(self, game: Game) -> bool:  # noqa: ARG002
         """Whether every game begins with a token that is no part of a move: then games may share a row, and a GPT
@@ -101,6 +108,9 @@ class MoveTokens(Tokenizer):
         starts_M = np.repeat(record.offsets[:-1], record.lengths)
         plies_M = (np.arange(len(record.moves_M)) - starts_M + 1).astype(np.uint16)
         return Tokens(game.move_tokens(record), plies_M, record.offsets)
+
+    def legal_tokens(self, game: Game, boards: Boards) -> np.ndarray:
+        return game.legal_tokens(boards)
 
     def max_tokens(self, game: Game) -> int:
         return game.max_plies

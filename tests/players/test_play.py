@@ -16,7 +16,7 @@ from boardgame_sae.games import Result, load_game
 from boardgame_sae.players import graded as graded_module
 from boardgame_sae.players import movers as movers_module
 from boardgame_sae.players import play as play_module
-from boardgame_sae.players.openings import make_opening
+from boardgame_sae.players.openings import make_opening, openings, register_opening
 from boardgame_sae.players.play import Played, game_seeds, play_games
 from boardgame_sae.players.registry import make_player, players, rating, settle_player
 from boardgame_sae.transcripts.corpus import Corpus
@@ -238,6 +238,12 @@ def test_a_bad_opening_is_bad_input_and_makes_no_folder(tmp_path, capsys, text, 
     out = tmp_path / "run"
     assert cli.main(["generate", "--game", "chess", "--n-games", "3", "--opening", text, "--out", str(out)]) == 2
     assert complaint in capsys.readouterr().err and not out.exists()
+
+
+def test_a_second_opening_of_one_name_is_refused():
+    assert {"random", "book"} <= set(openings())
+    with pytest.raises(ValueError, match="there already is an opening 'book'"):
+        register_opening("book")(object)
 
 
 def test_there_is_no_book_of_othello(book):
