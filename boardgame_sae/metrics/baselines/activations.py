@@ -1,0 +1,60 @@
+"""Floors: the GPT's own numbers as latents, MLP neurons and residual channels."""
+
+import torch.nn.functional as F
+from torch import Tensor, cat, nn
+
+from boardgame_sae.activations.hook_points import layer_of
+from boardgame_sae.metrics.baselines.registry import Baseline, Look, Made, register
+from boardgame_sae.testbeds.testbed import Testbed
+
+
+class Neurons(nn.Module):
+    """The hook point's own numbers as latents; only positive ones can be on."""
+
+    def encode(self, x_ND: Tensor) -> Tensor:
+        """The activations (N, width), negative ones cut off."""
+        return F.relu(x_ND)
+
+
+class Channels(nn.Module):
+    """Each number of the hook point as two latents, its positive and its negative part."""
+
+    def encode(self, x_ND: Tensor) -> Tensor:
+        """(N, 2 * width)."""
+        return cat([F.relu(x_ND), F.relu(-x_ND)], dim=1)
+
+
+def mlp_neurons(testbed: Testbed) -> Made:
+    """The MLP neurons of the block that the testbed's hook point is in."""
+    return Made("MLP neurons", Neurons(), testbed.at(f"blocks.{layer_of(testbed.hook_name)}.mlp.hook_post"))
+
+
+def residual_channels(testbed: Testbed) -> Made:
+    """The channels of the testbed's own hook point."""
+    return Made("residual channels", Channels(), testbed)
+
+
+register(
+    Baseline(
+        kind="neurons",
+        title="MLP neurons",
+        label="MLP neurons",
+        role="floor",
+        order=4,
+        look=Look("#666666", "s", "--"),
+        has_l0=False,
+        of_testbed=mlp_neurons,
+    )
+)
+register(
+    Baseline(
+        kind="residual",
+        title="residual channels",
+        label="residual channels",
+        role="floor",
+        order=5,
+        look=Look("#666666", "^", ":"),
+        has_l0=False,
+        of_testbed=residual_channels,
+    )
+)
