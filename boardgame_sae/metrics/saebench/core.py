@@ -15,7 +15,7 @@ from torch import Tensor
 
 from boardgame_sae.activations.hook_points import read, replace
 from boardgame_sae.metrics.results import ScoreValue
-from boardgame_sae.metrics.score import score
+from boardgame_sae.metrics.score import Display, score
 from boardgame_sae.metrics.subject import ROWS_AT_ONCE, Subject
 from boardgame_sae.model.train import ABSENT
 from boardgame_sae.testbeds.testbed import Testbed
@@ -103,6 +103,13 @@ def reference(testbed: Testbed) -> Reference:
     suites=("quick", "supervised", "saebench"),
     low=-math.inf,
     needs=("decode",),
+    display=Display(
+        titles={"explained_variance": "Explained variance", "frac_alive": "Share of latents alive"},
+        columns=("_explained_variance", "_frac_alive"),
+        figure="loss_vs_l0",
+        panels={"": "Loss recovered", "_explained_variance": "Explained variance"},
+        unit="share",
+    ),
 )
 def core_score(subject: Subject) -> ScoreValue:
     """CE and KL recovered, explained variance, L0 and the other core numbers; the headline is ce_loss_score."""

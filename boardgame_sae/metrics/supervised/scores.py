@@ -16,7 +16,7 @@ from boardgame_sae.metrics.coverage import always_on_f1
 from boardgame_sae.metrics.directions import direction_recovery
 from boardgame_sae.metrics.intervals.property_means import Layout, f1
 from boardgame_sae.metrics.results import ScoreValue
-from boardgame_sae.metrics.score import score
+from boardgame_sae.metrics.score import Chance, Display, score
 from boardgame_sae.metrics.subject import Subject
 from boardgame_sae.metrics.supervised.measure import PropertyResult, Supervised, supervised
 from boardgame_sae.resampling import Estimate, estimates
@@ -39,6 +39,19 @@ def layout_of(found: Supervised) -> Layout:
     meaning="Mean over properties of the F1 of the best single latent for each, chosen on train, measured on test",
     source=PAPER + ", section 3.2",
     suites=("quick", "supervised"),
+    display=Display(
+        main=True,
+        parts={
+            "above_chance": "above chance",
+            "always_on": "always on (chance)",
+            "in_sample": "in sample",
+            "reference": "as the published code computes it",
+        },
+        columns=("_above_chance", ".high"),
+        chance=Chance("always_on"),
+        figure="coverage_vs_l0",
+        unit="F1 on test",
+    ),
 )
 def coverage_score(subject: Subject) -> ScoreValue:
     """Coverage of each property."""
@@ -86,6 +99,13 @@ def coverage_score(subject: Subject) -> ScoreValue:
     meaning="F1 on test of boards rebuilt as the union of what latents of at least 95% precision on train say",
     source=PAPER + ", section 3.3",
     suites=("quick", "supervised"),
+    display=Display(
+        main=True,
+        parts={"reference": "as the published code computes it"},
+        columns=(".high",),
+        figure="coverage_vs_l0",
+        unit="F1 on test",
+    ),
 )
 def reconstruction_score(subject: Subject) -> ScoreValue:
     """Board reconstruction from the classes of each property."""
@@ -124,6 +144,18 @@ def reconstruction_score(subject: Subject) -> ScoreValue:
     suites=("supervised",),
     low=-1.0,
     needs=("W_dec", "probes"),
+    display=Display(
+        parts={
+            "random": "random directions (chance)",
+            "means": "by mean differences",
+            "means_random": "random directions, by mean differences (chance)",
+            "encoder": "by encoder columns",
+        },
+        chance=Chance("random", shared=False),
+        figure="direction_recovery",
+        panels={"": "Directions that probes read", "_means": "Differences of means"},
+        unit="mean matched cosine",
+    ),
 )
 def direction_score(subject: Subject) -> ScoreValue:
     """Direction recovery of each property's classes that have examples enough.
