@@ -1,5 +1,7 @@
 """The architectures by name, and making SAEs of them. Every file of `architectures/` registers its own."""
 
+import colorsys
+import zlib
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -40,6 +42,25 @@ def sae_class(architecture: str, source: str = "") -> type[SAE]:
 def config_class(architecture: str) -> type[SAEConfig]:
     """The config class of an architecture. Raises ConfigError for an unknown one."""
     return sae_class(architecture).Config
+
+
+def look(architecture: str) -> tuple[str, str]:
+    """The colour and the marker of an architecture in every figure."""
+    place = zlib.crc32(architecture.encode())
+    rgb = colorsys.hls_to_rgb(place % 360 / 360, 0.42, 0.65)
+    return "#" + "".join(f"{round(255 * part):02X}" for part in rgb), "os^DvPX*"[place // 360 % 8]
+
+
+def sparsity_field(architecture: str, **fields: Any) -> str | None:
+    """The field of an SAE's config that sets how sparse the SAE is; fields: the rest of the config."""
+    known = config_class(architecture).__dataclass_fields__ if architecture in architectures() else {}  # pyright: ignore[reportAttributeAccessIssue]
+    unused = "target_l0" if fields.get("sparsity_loss", "l0_target") != "l0_target" else ""
+    return next((name for name in ("k", "target_l0", "sparsity_coefficient") if name in known and name != unused), None)
+
+
+def sparsity_fields() -> tuple[str, ...]:
+    """Every field that sets how sparse the SAEs of some architecture are, in alphabetical order."""
+    return tuple(sorted({field for name in architectures() if (field := sparsity_field(name))}))
 
 
 def sae_config(architecture: str, **fields: Any) -> SAEConfig:
