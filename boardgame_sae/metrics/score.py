@@ -97,7 +97,7 @@ def score(
     high: float = 1.0,
     better: Literal["higher", "lower"] = "higher",
     needs: tuple[str, ...] = (),
-    display: Display = Display(),  # noqa: B008 (never changed)
+    display: Display = Display(),
 ) -> Callable[[F], F]:
     """Register a function of a subject as a score."""
 
