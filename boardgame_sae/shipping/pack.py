@@ -286,7 +286,7 @@ def _card(run: Run, cfg: PackConfig, model_folder: Path, seconds: Mapping[str, f
 
 
 def _seconds(folder: Path) -> float:
-    """Seconds that a run trained: all its steps at the speed of its last session, shared with runs trained beside it."""
+    """Seconds that a run trained: all its steps as fast as in its last session, shared with those trained beside it."""
     lines = (folder / "timings.jsonl").read_text().splitlines() if (folder / "timings.jsonl").exists() else []
     for timing in reversed([json.loads(line) for line in lines]):
         if timing["what"] == "train":

@@ -53,7 +53,7 @@ def _model_sentence(study: Study) -> str:
     gpt, corpus = read_json(study.model / CARD_FILE)["gpt"], Corpus.open(study.corpus)
     shape = f"{study.label}: a GPT of {gpt['n_layers']} layers and width {gpt['d_model']}"
     if study.legality is None:
-        return f"{shape}, from elsewhere, plays {corpus.game.name}."
+        return f"{shape} from elsewhere plays {corpus.game.name}."
     test, random = study.legality["test"], study.legality["random_weights"]
     floor = test["loss_floor"]
     beside = "" if floor is None else f", where knowing the rules alone would give {floor:.3f}"
