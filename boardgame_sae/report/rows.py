@@ -108,7 +108,9 @@ def _headline(scores: Scores) -> str:
 def _columns(name: str, value: Mapping[str, Any], headline: str) -> Row:
     """Everything that a score says, as flat columns. Of a property or a group, nothing stands in two columns."""
     groups = value["details"].get("groups", {})
-    by_property = {prop: found for prop, found in value["details"].get("by_property", {}).items() if prop != headline}
+    by_property = {
+        prop: numbers for prop, numbers in value["details"].get("by_property", {}).items() if prop != headline
+    }
     columns = _numbers(name, value, {part: n for part, n in value["parts"].items() if part not in groups | by_property})
     for group, numbers in sorted(groups.items()):
         beside = {part: number for part, number in numbers.items() if isinstance(number, float) and part != "value"}

@@ -256,11 +256,11 @@ def test_the_report_reads_it_as_a_sweep(packed, tmp_path):
 def test_a_sweep_on_it_reuses_its_gpt_games_and_probes(shipped, tmp_path):
     values = {"name": "more", "testbed": "mini", "training": STUDY["training"], "saes": STUDY["saes"][:1]}
     cfg = sweep_config(values, "more.yaml")
-    found = read_json(sweep_run(cfg, out=tmp_path / "sweep", device="cpu") / "sweep.json")
-    assert Path(found["model"]) == shipped / "model" and Path(found["corpus"]) == shipped / "corpus"
-    assert found["probes"] == [str(shipped / "probes/board-ply")]
-    (bed,) = found["testbeds"]
-    assert Path(bed["testbed"]) == shipped and len(bed["scores"]) == 2
+    listed = read_json(sweep_run(cfg, out=tmp_path / "sweep", device="cpu") / "sweep.json")
+    assert Path(listed["model"]) == shipped / "model" and Path(listed["corpus"]) == shipped / "corpus"
+    assert listed["probes"] == [str(shipped / "probes/board-ply")]
+    (testbed,) = listed["testbeds"]
+    assert Path(testbed["testbed"]) == shipped and len(testbed["scores"]) == 2
     page = report_run([tmp_path / "sweep"], out=tmp_path / "report", device="cpu") / "index.html"
     assert page.stat().st_size > 1_000_000
 

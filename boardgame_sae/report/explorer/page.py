@@ -18,7 +18,7 @@ from typing import Any, get_args
 from boardgame_sae.files import RunError, write_bytes
 from boardgame_sae.metrics.baselines.registry import baselines
 from boardgame_sae.metrics.results import Scores
-from boardgame_sae.metrics.score import scores
+from boardgame_sae.metrics.score import scores as registered_scores
 from boardgame_sae.pipeline.study_folder import Study, StudyTestbed, read_studies
 from boardgame_sae.report.best import best_saes
 from boardgame_sae.report.explorer.data import page_data
@@ -72,12 +72,12 @@ def study_cards(studies: Sequence[Study], device: str = "auto") -> list[dict[str
     ]
     made, opened, testbed = [], None, None
     with progress(len(wanted), "latent cards", "SAEs", disable=not wanted) as bar:
-        for study, listed, (folder, found) in wanted:
+        for study, listed, (folder, scores) in wanted:
             if testbed is None or opened != listed.folder:
                 testbed, opened = load_testbed(listed.folder, device), listed.folder
-            sae = load_sae(_sae_folder(listed, found)).to(testbed.model.gpt.device)
+            sae = load_sae(_sae_folder(listed, scores)).to(testbed.model.gpt.device)
             cards = latent_cards(testbed, sae, read_latents(folder), N_LATENTS)
-            about = {"sweep": study.label, "hook_name": listed.hook_name, "name": found.subject["name"]}
+            about = {"sweep": study.label, "hook_name": listed.hook_name, "name": scores.subject["name"]}
             made.append({**about, "cards": cards})
             bar.update(1)
     return made
@@ -110,7 +110,7 @@ def page(
         "scores": "\n".join(
             f"<dt>{html.escape(score.title)}</dt><dd>{html.escape(score.meaning)}. {score.better.capitalize()} is "
             f"better. <small>{html.escape(score.source)}</small></dd>"
-            for score in scores().values()
+            for score in registered_scores().values()
         ),
         "ceilings": html.escape(_titles("ceiling")),
         "floors": html.escape(_titles("floor")),

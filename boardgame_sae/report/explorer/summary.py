@@ -94,7 +94,7 @@ def legality_table(study: Study) -> str:
         return ""
     test, random = study.legality["test"], study.legality["random_weights"]
     models = (("trained", test), ("random weights", random))
-    moves = {f"{name}, {how}": shares for name, found in models for how, shares in move_kinds(found).items()}
+    moves = {f"{name}, {how}": shares for name, results in models for how, shares in move_kinds(results).items()}
     kinds = list(next(iter(moves.values()), {}))
     body = [[name, *(f"{share:.2%}" for share in shares.values())] for name, shares in moves.items()]
     phases = ", ".join(f"{phase} {rate:.1%}" for phase, rate in phase_rates(test).items())

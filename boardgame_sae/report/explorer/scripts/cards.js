@@ -37,7 +37,7 @@ function drawDetails() {
   const lines = (axes) => element("table", {}, element("tbody", {}, ...axes.map((axis) =>
     element("tr", { title: axis.meaning }, element("td", {}, axis.title),
       element("td", { class: "number" }, withInterval(row, axis.key))))));
-  const found = cardsOf(row);
+  const ofSae = cardsOf(row);
   const none = !isSae(row) ? "" : row.n_seeds > 1 ? "The mean of its seeds; latent cards are made for single SAEs."
     : `Latent cards are made for the SAEs of best ${bestName()} only.`;
   return panel.replaceChildren(
@@ -45,8 +45,8 @@ function drawDetails() {
     element("p", { class: "soft" }, `${row.kind_title} · ${testbedOf(row)} · ${row.name}`),
     lines(main),
     element("details", {}, element("summary", {}, `all ${rest.length} other numbers`), lines(rest)),
-    ...(found ? [element("h3", {}, "Its best latents"), ...found.cards.slice(0, 3).map(cardElement),
-      element("p", { class: "soft" }, `All ${found.cards.length} stand at the end of the page.`)]
+    ...(ofSae ? [element("h3", {}, "Its best latents"), ...ofSae.cards.slice(0, 3).map(cardElement),
+      element("p", { class: "soft" }, `All ${ofSae.cards.length} stand at the end of the page.`)]
       : [element("p", { class: "soft" }, none)]),
   );
 }
