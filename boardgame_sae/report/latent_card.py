@@ -19,6 +19,8 @@ from boardgame_sae.metrics.subject import ROWS_AT_ONCE
 from boardgame_sae.testbeds.testbed import Testbed
 
 N_BOARDS = 8
+SMALLEST_SCALE = 0.02
+"""Differences by square that are all smaller have pale colours."""
 Card = dict[str, Any]
 
 
@@ -74,7 +76,7 @@ def _card(testbed: Testbed, row: Mapping[str, Any], latent: Latents, n_boards: i
     """row: the latent's own of the table of latents."""
     kind = latent.values_Z.dtype.type  # the scores compare in the activations' own precision
     on_Z = latent.rows_Z[latent.values_Z > kind(row["threshold"]) * kind(row["max_activation"])]
-    chance, game = float(row["always_on"]), testbed.corpus.game
+    chance = float(row["always_on"])
     return {
         **{name: str(row[name]) for name in ("property", "label")},
         **{name: int(row[name]) for name in ("latent", "n_precise")},
@@ -83,10 +85,7 @@ def _card(testbed: Testbed, row: Mapping[str, Any], latent: Latents, n_boards: i
         "base": _rounded(chance / (2 - chance)),  # chance is 2p / (1 + p)
         "on": _rounded(len(on_Z) / max(latent.n_positions, 1)),
         "boards": _top_boards(testbed, latent, n_boards),
-        "mean": [
-            {"class": name, "picture": mean_picture(game, difference_S)}
-            for name, difference_S in mean_boards(testbed, on_Z)
-        ],
+        "mean": mean_pictures(testbed.corpus.game, mean_boards(testbed, on_Z)),
     }
 
 
@@ -138,11 +137,27 @@ def mean_boards(testbed: Testbed, on_Z: np.ndarray) -> list[tuple[str, np.ndarra
     return [(names[c], difference_SC[:, c]) for c in widest]
 
 
-def mean_picture(game: Game, difference_S: np.ndarray) -> str:
-    """A difference by square as heat on the board, in percentage points where it is at least one."""
+def mean_pictures(game: Game, means: Sequence[tuple[str, np.ndarray]]) -> list[Card]:
+    """Differences by square, of some classes, as heat on empty boards, with the percentage points that are not 0.
+
+    All boards have one scale of colours.
+    """
+    scale = max([SMALLEST_SCALE, *(float(np.abs(difference_S).max()) for _, difference_S in means)])
+    return [
+        {
+            "class": name,
+            "picture": game.picture(
+                None, marks=_points(difference_S), heat=difference_S.reshape(game.shape), scale=scale
+            ),
+        }
+        for name, difference_S in means
+    ]
+
+
+def _points(difference_S: np.ndarray) -> dict[int, str]:
+    """Percentage points by square, where there are any."""
     points = {square: round(100 * float(value)) for square, value in enumerate(difference_S)}
-    marks = {square: f"{value:+d}".replace("-", "\N{MINUS SIGN}") for square, value in points.items() if value}
-    return game.picture(game.start(), marks=marks, heat=np.reshape(difference_S, game.shape), last=-1)
+    return {square: f"{value:+d}".replace("-", "\N{MINUS SIGN}") for square, value in points.items() if value}
 
 
 def _text(game: Game, moves: Sequence[int]) -> str:

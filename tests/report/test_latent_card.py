@@ -10,7 +10,7 @@ from boardgame_sae.metrics.counting.latent_columns import Latents
 from boardgame_sae.metrics.results import LATENTS_FILE
 from boardgame_sae.metrics.subject import Subject
 from boardgame_sae.report.best import best_sae
-from boardgame_sae.report.latent_card import best_latents, latent_cards, mean_boards, mean_picture, read_latents
+from boardgame_sae.report.latent_card import best_latents, latent_cards, mean_boards, mean_pictures, read_latents
 from boardgame_sae.saes.load import load_sae
 from boardgame_sae.testbeds.testbed import load_testbed
 
@@ -115,15 +115,18 @@ def test_mean_boards_are_shares_where_on_less_shares_overall(made):
         boards = mean_boards(testbed, np.flatnonzero(on_N))
         for name, difference_S in boards:
             assert np.allclose(difference_S, difference_P[classes.index(name) :: len(classes)])
-        expected = [{"class": name, "picture": mean_picture(game, difference_S)} for name, difference_S in boards]
-        assert card["mean"] == expected and len(expected) == 2
+        assert card["mean"] == mean_pictures(game, boards)
+        assert [mean["class"] for mean in card["mean"]] == [name for name, _ in boards]
+        assert len(boards) == 2
 
 
-def test_a_mean_board_is_heat_with_its_percentage_points():
-    game = load_game("othello4")
-    difference_S = np.zeros(16)
-    difference_S[[0, 3, 15]] = 0.25, -0.125, 0.004
-    picture = mean_picture(game, difference_S)
-    assert ">+25</text>" in picture and ">\N{MINUS SIGN}12</text>" in picture and "+0" not in picture
-    marks = {0: "+25", 3: "\N{MINUS SIGN}12"}
-    assert picture == game.picture(game.start(), heat=difference_S.reshape(4, 4), marks=marks, last=-1)
+def test_mean_boards_are_heat_of_one_scale_on_empty_boards_with_their_percentage_points():
+    game, large, small = load_game("othello4"), np.zeros(16), np.zeros(16)
+    large[[0, 3, 15]] = 0.25, -0.125, 0.004
+    small[7] = 0.03
+    pictures = [mean["picture"] for mean in mean_pictures(game, [("mine", large), ("yours", small)])]
+    marks = [{0: "+25", 3: "\N{MINUS SIGN}12"}, {7: "+3"}]
+    for picture, difference_S, points in zip(pictures, (large, small), marks, strict=True):
+        assert picture == game.picture(None, heat=difference_S.reshape(4, 4), marks=points, scale=0.25)
+    (mean,) = mean_pictures(game, [("mine", large / 1000)])
+    assert mean["picture"] == game.picture(None, heat=large.reshape(4, 4) / 1000, scale=0.02)
