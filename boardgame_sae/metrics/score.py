@@ -6,7 +6,7 @@ and pooled with intervals, and shown in every table and on the report's axes.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple, TypeVar
 
 from boardgame_sae.config import config, from_mapping, to_mapping
@@ -46,6 +46,42 @@ NEEDS: dict[str, Need] = {
 """What a score may need, by name."""
 
 
+class Chance(NamedTuple):
+    """What a score would be by luck alone."""
+
+    part: str
+    """The part that holds it. Of another number beside the score, `x`, it is `x_<part>`."""
+    shared: bool = True
+    """Whether it is the same for every subject of a testbed: then it is a line of tables and figures by itself, else it
+    stands beside each subject's value."""
+
+
+@dataclass(frozen=True)
+class Display:
+    """How tables, figures and the page show a score. A score that says nothing of it is shown everywhere all the same.
+
+    An ending is what follows the score's name in the name of a table's column: `_above_chance` of a part, `.high` of
+    a group, `.fork` of a property, nothing of the value itself.
+    """
+
+    main: bool = False
+    """Whether summaries and testbeds' cards give it. The first main score ranks SAEs: it says which is the best."""
+    parts: Mapping[str, str] = field(default_factory=dict)
+    """Titles of numbers beside the value, after the score's own: `Coverage: above chance`. Default: their names."""
+    titles: Mapping[str, str] = field(default_factory=dict)
+    """Titles of those that are known by one of their own: `Explained variance`."""
+    columns: tuple[str, ...] = ()
+    """Endings of what stands beside the value in short tables."""
+    chance: Chance | None = None
+    """What the score would be by luck, if any of its parts says so."""
+    figure: str = ""
+    """The figure of scores against L0 that it belongs to; by default that of all other scores."""
+    panels: Mapping[str, str] = field(default_factory=dict)
+    """Its panels there: a title for each ending. Default: one, of the value, under the score's title."""
+    unit: str = ""
+    """What its numbers are, as the figure's axis says it: `F1 on test`."""
+
+
 @dataclass(frozen=True)
 class Score:
     """A registered score."""
@@ -72,6 +108,7 @@ class Score:
     statistic: Statistic | None
     """How its numbers are made of sums over games; None of a score without intervals."""
     function: Callable[[Subject, Any], ScoreValue]
+    display: Display
 
     def config_in(self, suite: str) -> Any:
         """Its config in a suite."""
@@ -108,6 +145,7 @@ def score(
     version: int = 1,
     order: int = 100,
     statistic: Statistic | None = None,
+    display: Display = Display(),
 ) -> Callable[[F], F]:
     """Register a function of a subject and a config as a score; the arguments are `Score`'s fields.
 
@@ -120,7 +158,7 @@ def score(
 
     def keep(function: F) -> F:
         about = (title, meaning, low, high, better, source, suites, needs, config, quick or {}, version, order)
-        registered = Score(name, *about, statistic, function)
+        registered = Score(name, *about, statistic, function, display)
         for suite in suites:
             registered.config_in(suite)
         _SCORES.add(name, registered)
@@ -143,3 +181,8 @@ def scores_in(suite: str) -> dict[str, Score]:
         filled = [name for name in SUITES if any(name in ("all", *each.suites) for each in scores().values())]
         raise ValueError(f"no score belongs to the suite '{suite}' yet; suites with scores are {', '.join(filled)}")
     return chosen
+
+
+def main_scores() -> list[Score]:
+    """The scores that summaries give; the first of them ranks SAEs."""
+    return [score for score in scores().values() if score.display.main]

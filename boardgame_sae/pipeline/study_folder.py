@@ -1,21 +1,25 @@
 """What a finished study's folder lists, as typed objects."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from boardgame_sae.files import RunError, read_json
+from boardgame_sae.games import Game
+from boardgame_sae.metrics.baselines.registry import kind_order
 from boardgame_sae.metrics.intervals.pool_seeds import pool, siblings
 from boardgame_sae.metrics.results import SCORES_FILE, Scores
-from boardgame_sae.pipeline.score import baseline_folders
+from boardgame_sae.model.legality import LEGALITY_FILE
+from boardgame_sae.probes.fit import RESULTS_FILE
+from boardgame_sae.transcripts.corpus import Corpus
 
 SWEEP_FILE = "sweep.json"
 
 
 @dataclass(frozen=True)
-class Bed:
+class StudyTestbed:
     """One testbed of a study, and what was scored on it."""
 
     hook_name: str
@@ -35,7 +39,7 @@ class Bed:
 
     @cached_property
     def pooled(self) -> tuple[Scores, ...]:
-        """SAEs that differ only in their seed, pooled."""
+        """SAEs that differ only in their seed, pooled. Raises RunError when counts that are pooled are missing."""
         return tuple(pool([self.score_folders[place] for place in family]) for family in siblings(self.scored))
 
 
@@ -53,7 +57,24 @@ class Study:
     """Probe runs on the trained GPT, the headline first."""
     random_probes: tuple[Path, ...]
     """Those on the random-weights GPT, in the same order."""
-    beds: tuple[Bed, ...]
+    testbeds: tuple[StudyTestbed, ...]
+
+    @cached_property
+    def game(self) -> Game:
+        """The game that is played. Raises CorpusError when the corpus is damaged."""
+        return Corpus.open(self.corpus).game
+
+    @cached_property
+    def legality(self) -> dict[str, Any] | None:
+        """How often the GPT's moves are legal; None of a GPT from elsewhere, which has no such file."""
+        path = self.model / LEGALITY_FILE
+        return read_json(path) if path.exists() else None
+
+    @cached_property
+    def probe_results(self) -> tuple[tuple[dict[str, Any], dict[str, Any]], ...]:
+        """Results of each probe on the trained GPT and on the random-weights GPT."""
+        both = zip(self.probes, self.random_probes, strict=True)
+        return tuple((read_json(trained / RESULTS_FILE), read_json(random / RESULTS_FILE)) for trained, random in both)
 
 
 def read_study(folder: str | Path) -> Study:
@@ -67,13 +88,13 @@ def read_study(folder: str | Path) -> Study:
             folder=folder,
             corpus=find_run(listed["corpus"], folder),
             model=find_run(listed["model"], folder),
-            probes=tuple(find_run(path, folder) for path in listed.get("probes", [])),
-            random_probes=tuple(find_run(path, folder) for path in listed.get("random_probes", [])),
-            beds=tuple(_bed(bed, folder) for bed in listed.get("testbeds", [])),
+            probes=_runs(listed.get("probes", []), folder),
+            random_probes=_runs(listed.get("random_probes", []), folder),
+            testbeds=tuple(_testbed(testbed, folder) for testbed in listed.get("testbeds", [])),
         )
     except KeyError as error:
         raise RunError(
-            f"{folder / SWEEP_FILE}: has no {error}; if it is a sweep's, an older version made it: run the sweep again"
+            f"{folder / SWEEP_FILE}: has no {error}; if it is a sweep's, an older version wrote it: run the sweep again"
         ) from error
 
 
@@ -85,7 +106,7 @@ def read_studies(folders: Sequence[str | Path]) -> list[Study]:
     studies = [read_study(folder) for folder in distinct]
     names = [study.name for study in studies]
     return [
-        study if names.count(study.name) == 1 else Study(**{**vars(study), "label": Path(study.folder).resolve().name})
+        study if names.count(study.name) == 1 else replace(study, label=study.folder.resolve().name)
         for study in studies
     ]
 
@@ -97,32 +118,38 @@ def find_run(written: str, sweep_folder: Path) -> Path:
         if place.is_dir():
             return place
     raise RunError(
-        f"{written}: listed in {sweep_folder / SWEEP_FILE} but not there, nor below {root}; run the sweep again, it "
-        "makes what is missing"
+        f"{written}: listed in {sweep_folder / SWEEP_FILE}, but neither there nor below {root}; run the sweep again, "
+        "it makes only what is missing"
     )
 
 
-def _bed(listed: dict[str, Any], sweep_folder: Path) -> Bed:
-    def found(name: str) -> tuple[Path, ...]:
-        return tuple(find_run(path, sweep_folder) for path in listed[name])
+def _runs(listed: Sequence[str], sweep_folder: Path) -> tuple[Path, ...]:
+    return tuple(find_run(path, sweep_folder) for path in listed)
 
-    baselines = find_run(listed["baselines"], sweep_folder)
-    return Bed(
+
+def _testbed(listed: dict[str, Any], sweep_folder: Path) -> StudyTestbed:
+    scores = (*listed["scores"], *listed["ceilings"])
+    baselines = [path for path in find_run(listed["baselines"], sweep_folder).iterdir() if path.is_dir()]
+    return StudyTestbed(
         hook_name=listed["hook_name"],
         folder=find_run(listed["testbed"], sweep_folder),
-        saes=found("saes"),
-        random_saes=found("random_saes"),
-        score_folders=(*found("scores"), *found("ceilings"), *baseline_folders(baselines)),
+        saes=_runs(listed["saes"], sweep_folder),
+        random_saes=_runs(listed["random_saes"], sweep_folder),
+        score_folders=(*_runs(scores, sweep_folder), *sorted(baselines, key=_kind_order)),
     )
+
+
+def _kind_order(folder: Path) -> tuple[int, str]:
+    return kind_order(folder.name), folder.name
 
 
 def _read_scores(folder: Path) -> Scores:
-    """The scores in a folder. Raises RunError where an older version made them."""
-    found = Scores.from_json(folder / SCORES_FILE)
-    lacking = ["subject: l0"] if "l0" not in found.subject else []
-    for name, value in found.items():
+    """The scores in a folder. Raises RunError where an older version wrote them."""
+    scores = Scores.from_json(folder / SCORES_FILE)
+    lacking = ["subject: l0"] if "l0" not in scores.subject else []
+    for name, value in scores.items():
         if "by_property" in value.details:
             lacking += [f"{name}: {key}" for key in ("groups", "layout") if key not in value.details]
     if lacking:
-        raise RunError(f"{folder / SCORES_FILE}: has no '{lacking[0]}'; an older version made it: score it again")
-    return found
+        raise RunError(f"{folder / SCORES_FILE}: has no '{lacking[0]}'; an older version wrote it: score the SAE again")
+    return scores

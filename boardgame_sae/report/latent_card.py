@@ -1,6 +1,6 @@
 """One latent: the property it stands for, the boards that switch it on, and what those boards have in common.
 
-Boards are plain data, one character a square, so that a page can draw them; nothing here is a picture.
+Every board is drawn by its own game, as SVG.
 """
 
 from collections.abc import Mapping, Sequence
@@ -19,8 +19,8 @@ from boardgame_sae.metrics.subject import ROWS_AT_ONCE
 from boardgame_sae.testbeds.testbed import Testbed
 
 N_BOARDS = 8
-EMPTY = "."
-"""How `Game.cells` writes an empty square."""
+SMALLEST_SCALE = 0.02
+"""Differences by square that are all smaller have pale colours."""
 Card = dict[str, Any]
 
 
@@ -31,35 +31,35 @@ def latent_cards(
 
     sae: what was scored; `encode` is all that is used. table: its latents, as `read_latents` reads them. A card holds:
     property, label, latent, f1, precision, recall, threshold (a share of the largest activation on train), chance (F1
-    of saying yes always), base (share of positions where it is true), n_precise (of how many classes the latent is a
-    classifier of 95% precision), density (share where the latent is above zero), on (share where it is above its
-    threshold), boards (where it is most active) and mean (what its boards have).
+    of always predicting it), base (share of positions where it is true), n_precise (for how many classes the latent is
+    a classifier of 95% precision), density (share where the latent is above zero), on (share where it is above its
+    threshold), boards (where it is most active, see `board_at`) and mean (pictures of what its boards share).
     """
     chosen = best_latents(table, n)
     if not chosen:
         return []
     latents = encode_latents(testbed, sae, chosen)
-    facts = [{name: values[f] for name, values in table.items()} for f in chosen]
-    return [_card(testbed, each, latents.columns(i, i + 1), n_boards) for i, each in enumerate(facts)]
+    rows = [{name: values[latent] for name, values in table.items()} for latent in chosen]
+    return [_card(testbed, row, latents.columns(i, i + 1), n_boards) for i, row in enumerate(rows)]
 
 
 def read_latents(folder: str | Path) -> dict[str, np.ndarray]:
-    """The table of latents of a score run: a column for each name. Raises RunError when it is missing or damaged."""
+    """The table of latents of a score run, column by column. Raises RunError when it is missing or damaged."""
     path = Path(folder) / LATENTS_FILE
     if not path.exists():
         raise RunError(f"{path}: no such file; an older version scored the SAE: remove the folder and score it again")
     try:
         with duckdb.connect(":memory:", config={"threads": 1}) as database:
-            found = database.execute("SELECT * FROM read_parquet(?) ORDER BY latent", [str(path)]).fetchnumpy()
+            columns = database.execute("SELECT * FROM read_parquet(?) ORDER BY latent", [str(path)]).fetchnumpy()
     except duckdb.Error as error:
         raise RunError(f"{path}: damaged ({error}); remove its folder and score the SAE again") from error
-    return {name: np.asarray(values) for name, values in found.items()}
+    return {name: np.asarray(values) for name, values in columns.items()}
 
 
 def best_latents(table: Mapping[str, np.ndarray], n: int) -> list[int]:
     """The n latents farthest above chance, of those that are ever on; of equal ones the first."""
     ranked_F = np.argsort(-table["above_chance"], kind="stable")
-    return [int(f) for f in ranked_F if table["property"][f]][:n]
+    return [int(latent) for latent in ranked_F if table["property"][latent]][:n]
 
 
 @torch.no_grad()
@@ -72,27 +72,27 @@ def encode_latents(testbed: Testbed, sae: Any, chosen: Sequence[int]) -> Latents
     return Latents.concatenate(parts)
 
 
-def _card(testbed: Testbed, about: Mapping[str, Any], latent: Latents, n_boards: int) -> Card:
-    """about: its row of the table of latents."""
+def _card(testbed: Testbed, row: Mapping[str, Any], latent: Latents, n_boards: int) -> Card:
+    """row: the latent's own of the table of latents."""
     kind = latent.values_Z.dtype.type  # the scores compare in the activations' own precision
-    on_Z = latent.rows_Z[latent.values_Z > kind(about["threshold"]) * kind(about["max_activation"])]
-    chance = float(about["always_on"])
+    on_Z = latent.rows_Z[latent.values_Z > kind(row["threshold"]) * kind(row["max_activation"])]
+    chance = float(row["always_on"])
     return {
-        **{name: str(about[name]) for name in ("property", "label")},
-        **{name: int(about[name]) for name in ("latent", "n_precise")},
-        **{name: _rounded(about[name]) for name in ("f1", "precision", "recall", "threshold", "density")},
+        **{name: str(row[name]) for name in ("property", "label")},
+        **{name: int(row[name]) for name in ("latent", "n_precise")},
+        **{name: _rounded(row[name]) for name in ("f1", "precision", "recall", "threshold", "density")},
         "chance": _rounded(chance),
         "base": _rounded(chance / (2 - chance)),  # chance is 2p / (1 + p)
         "on": _rounded(len(on_Z) / max(latent.n_positions, 1)),
         "boards": _top_boards(testbed, latent, n_boards),
-        "mean": mean_boards(testbed, on_Z),
+        "mean": mean_pictures(testbed.corpus.game, mean_boards(testbed, on_Z)),
     }
 
 
 def _top_boards(testbed: Testbed, latent: Latents, n_boards: int) -> list[Card]:
-    """Where a latent is most active, strongest first: one position a game, and no board twice."""
-    where, boards = testbed.positions("test"), []
-    games, seen = set(), set()
+    """Where a latent is most active, strongest first: one position per game, and no board twice."""
+    where, boards = testbed.positions("test"), dict[str, Card]()
+    games = set[int]()
     for place in np.argsort(-latent.values_Z, kind="stable"):
         row = int(latent.rows_Z[place])
         if len(boards) == n_boards:
@@ -101,40 +101,31 @@ def _top_boards(testbed: Testbed, latent: Latents, n_boards: int) -> list[Card]:
             continue
         games.add(where.game_N[row])
         board = board_at(testbed, int(where.games_B[where.game_N[row]]), int(where.ply_N[row]))
-        if board["cells"] not in seen:
-            seen.add(board["cells"])
-            boards.append({**board, "activation": _rounded(latent.values_Z[place])})
-    return boards
+        boards.setdefault(board["cells"], {**board, "activation": _rounded(latent.values_Z[place])})
+    return list(boards.values())
 
 
 def board_at(testbed: Testbed, game_place: int, ply: int) -> Card:
-    """A position of a corpus game: cells, squares of the last move, who is to move, and the game up to there."""
+    """A position of a corpus game: its cells and picture, whether the first player is to move, and the game so far."""
     game = testbed.corpus.game
     moves = next(iter(testbed.corpus.record(np.array([game_place])))).tolist()[:ply]
-    position = before = game.start()
+    position = game.start()
     for move in moves:
-        before, position = position, game.play(position, move)
-    cells = game.cells(position)
+        position = game.play(position, move)
     return {
-        "cells": cells,
-        "last": last_squares(game.cells(before), cells),
+        "cells": game.cells(position),
+        "picture": game.picture(position),
         "first_to_move": bool(game.mover(position)),
         "ply": ply,
         "text": _text(game, moves),
     }
 
 
-def last_squares(before: str, after: str) -> list[int]:
-    """Squares that the last move put something on: those filled of late, or else (a capture) those that changed."""
-    changed = [s for s, (old, new) in enumerate(zip(before, after, strict=True)) if old != new and new != EMPTY]
-    return [s for s in changed if before[s] == EMPTY] or changed
-
-
-def mean_boards(testbed: Testbed, on_Z: np.ndarray) -> list[Card]:
+def mean_boards(testbed: Testbed, on_Z: np.ndarray) -> list[tuple[str, np.ndarray]]:
     """How often squares show each class of the headline property where a latent is on, less how often on all of test.
 
-    on_Z: the rows where it is on. The two classes that differ most, as (class, difference by square); they are stated
-    for the player to move. None where the latent is never on or the property is not about squares.
+    on_Z: the rows where it is on. The two classes that differ most, each with its difference by square (S,); they are
+    stated for the player to move. None where the latent is never on or the property is not about squares.
     """
     columns, n_squares = testbed.columns[0], len(testbed.corpus.game.squares)
     if len(on_Z) == 0 or (columns.square_P < 0).any():
@@ -143,7 +134,30 @@ def mean_boards(testbed: Testbed, on_Z: np.ndarray) -> list[Card]:
     difference_SC = (labels_NP[on_Z].mean(0) - labels_NP.mean(0)).reshape(n_squares, -1)
     names = testbed.corpus.game.property(columns.name).classes or (columns.name,)
     widest = sorted(np.argsort(-np.abs(difference_SC).max(0), kind="stable")[:2].tolist())
-    return [{"class": names[c], "difference": [_rounded(value) for value in difference_SC[:, c]]} for c in widest]
+    return [(names[c], difference_SC[:, c]) for c in widest]
+
+
+def mean_pictures(game: Game, means: Sequence[tuple[str, np.ndarray]]) -> list[Card]:
+    """Differences by square, of some classes, as heat on empty boards, with the percentage points that are not 0.
+
+    All boards have one scale of colours.
+    """
+    scale = max([SMALLEST_SCALE, *(float(np.abs(difference_S).max()) for _, difference_S in means)])
+    return [
+        {
+            "class": name,
+            "picture": game.picture(
+                None, marks=_points(difference_S), heat=difference_S.reshape(game.shape), scale=scale
+            ),
+        }
+        for name, difference_S in means
+    ]
+
+
+def _points(difference_S: np.ndarray) -> dict[int, str]:
+    """Percentage points by square, where there are any."""
+    points = {square: round(100 * float(value)) for square, value in enumerate(difference_S)}
+    return {square: f"{value:+d}".replace("-", "\N{MINUS SIGN}") for square, value in points.items() if value}
 
 
 def _text(game: Game, moves: Sequence[int]) -> str:

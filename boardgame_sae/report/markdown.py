@@ -3,88 +3,61 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from boardgame_sae.report.rows import KINDS, Row, kind_title, recipe
+from boardgame_sae.metrics.baselines.registry import kind_order, kind_title
+from boardgame_sae.report.titles import Row, chance_level, column_titles, has_column, recipe, score_of, short_columns
 
 MARKDOWN_FILE = "table.md"
-HEADS = (
-    "name",
-    "kind",
-    "L0",
-    "loss recovered",
-    "explained variance",
-    "alive",
-    "coverage [95% interval]",
-    "above chance",
-    "coverage, high",
-    "reconstruction [95% interval]",
-    "reconstruction, high",
-    "direction recovery (chance)",
-)
 
 
 def markdown(rows: Sequence[Row]) -> str:
-    """SAEs from the sparsest on, random-GPT twins, ceilings, floors; a testbed's last line is chance.
+    """SAEs from the sparsest on, then baselines, kind by kind; a testbed's last lines are levels of chance.
 
-    Seeds of one SAE stand below the row that pools them. `high`: the plain mean over the high-level properties. Every
-    property has its own columns in the other tables.
+    Seeds of one SAE stand below the row that pools them. `high level`: the plain mean over the high-level properties.
+    Every property has its own columns in the other tables.
     """
-    beds = dict.fromkeys((row["sweep"], row["hook_name"]) for row in rows)
-    several = len(beds) > 1
-    heads = [*(("sweep", "hook point") if several else ()), *HEADS]
+    testbeds = sorted({(row["sweep"], row["hook_name"]) for row in rows})
+    columns, titles = short_columns(rows), column_titles(rows)
+    place_heads = ["sweep", "hook point"] if len(testbeds) > 1 else []
+    heads = [*place_heads, "name", "kind", "L0", *(_head(column, titles[column], rows) for column in columns)]
     lines = []
-    for sweep, hook_name in sorted(beds):
+    for sweep, hook_name in testbeds:
         here = [row for row in rows if (row["sweep"], row["hook_name"]) == (sweep, hook_name)]
-        place = [sweep, f"`{hook_name}`"] if several else []
-        for cells in [*(_cells(row) for row in in_order(here)), *_chance(here)]:
-            lines.append([*place, *cells])
+        place = [sweep, f"`{hook_name}`"] if len(testbeds) > 1 else []
+        lines += [[*place, *_cells(row, columns)] for row in in_order(here)]
+        lines += [[*place, title, "", "", *cells] for title, cells in chance_lines(here, columns)]
     return table(heads, lines)
 
 
 def in_order(rows: Sequence[Row]) -> list[Row]:
     """One testbed's rows: by kind, the sparsest first, seeds after the row that pools them."""
-    pooled = {row["name"]: row for row in rows}
+    by_name = {row["name"]: row for row in rows}
 
     def order(row: Row) -> tuple[Any, ...]:
-        family = pooled.get(row["pooled_as"], row)
-        kind = list(KINDS).index(row["kind"]) if row["kind"] in KINDS else len(KINDS)
-        return kind, family["l0"] or 0.0, family["name"], family is not row, row["seed"] or 0, row["name"]
+        family = by_name.get(row["pooled_as"], row)
+        of_family = kind_order(row["kind"]), family["l0"] or 0.0, family["name"]
+        return *of_family, family is not row, row["seed"] or 0, row["name"]
 
     return sorted(rows, key=order)
 
 
-def _cells(row: Row) -> list[str]:
-    chance = row.get("direction_recovery_random")
-    return [
-        recipe(row),
-        kind_title(row["kind"]),
-        _shown(row["l0"], 1),
-        *(_shown(row.get(column)) for column in ("core", "core_explained_variance", "core_frac_alive")),
-        with_interval(row, "coverage"),
-        _shown(row.get("coverage_above_chance")),
-        _shown(row.get("coverage.high")),
-        with_interval(row, "board_reconstruction"),
-        _shown(row.get("board_reconstruction.high")),
-        _shown(row.get("direction_recovery")) + ("" if chance is None else f" ({_shown(chance)})"),
-    ]
-
-
-def _chance(rows: Sequence[Row]) -> list[list[str]]:
-    """The line of a latent that is always on, where coverage was scored."""
-    row = next((row for row in rows if row.get("coverage_always_on") is not None), None)
-    if row is None:
-        return []
-    found = dict.fromkeys(HEADS, "") | {"name": "always on (chance)", "above chance": _shown(0.0)}
-    found |= {"coverage [95% interval]": _shown(row["coverage_always_on"])}
-    return [list((found | {"coverage, high": _shown(row.get("coverage.high_always_on"))}).values())]
+def chance_lines(rows: Sequence[Row], columns: Sequence[str]) -> list[tuple[str, list[str]]]:
+    """The levels of chance of some columns that all rows of a testbed share: a title, and a cell for each column."""
+    lines: dict[str, list[str]] = {}
+    for place, column in enumerate(columns):
+        if level := chance_level(rows, column):
+            title, value = level
+            lines.setdefault(title, [""] * len(columns))[place] = shown(value)
+    return list(lines.items())
 
 
 def with_interval(row: Mapping[str, Any], column: str) -> str:
     """A number and its interval, where it has one: `0.412 [0.401, 0.420]`."""
     low, high = row.get(f"{column}_low"), row.get(f"{column}_high")
-    return _shown(row.get(column)) + (f" [{low:.3f}, {high:.3f}]" if low is not None and high is not None else "")
+    return shown(row.get(column)) + (f" [{low:.3f}, {high:.3f}]" if low is not None and high is not None else "")
 
 
-def _shown(value: float | None, digits: int = 3) -> str:
+def shown(value: float | None, digits: int = 3) -> str:
+    """A number as tables show it; nothing for none."""
     return "" if value is None else f"{value:.{digits}f}"
 
 
@@ -92,3 +65,25 @@ def table(heads: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
     """A Markdown table of texts; a bar within one is escaped."""
     rows = [heads, ["---"] * len(heads), *lines]
     return "".join("| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |\n" for row in rows)
+
+
+def _head(column: str, title: str, rows: Sequence[Row]) -> str:
+    interval = " [95% interval]" if has_column(rows, f"{column}_low") else ""
+    return title + interval + (" (chance)" if _own_chance(column) else "")
+
+
+def _cells(row: Row, columns: Sequence[str]) -> list[str]:
+    return [recipe(row), kind_title(row["kind"]), shown(row["l0"], 1), *(_cell(row, column) for column in columns)]
+
+
+def _cell(row: Row, column: str) -> str:
+    own_chance = _own_chance(column)
+    chance = row.get(f"{column}_{own_chance}") if own_chance else None
+    return with_interval(row, column) + ("" if chance is None else f" ({shown(chance)})")
+
+
+def _own_chance(column: str) -> str:
+    """The part that says what a score's value would be by chance, where that differs from subject to subject."""
+    score = score_of(column)
+    chance = score.display.chance if score is not None and column == score.name else None
+    return chance.part if chance is not None and not chance.shared else ""

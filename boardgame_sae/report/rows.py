@@ -1,7 +1,7 @@
 """Every scores.json of some studies in one table: a row for each SAE and each baseline beside it.
 
 A sweep's folder lists the runs of a study. Paths in it may be absolute, or relative to the working directory; a study
-that was moved is found again beside its own sweep folder, as `<runs root>/<kind>/<run>`.
+that was moved is found beside its own sweep folder, as `<runs root>/<kind>/<run>`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -11,181 +11,120 @@ from typing import Any
 import duckdb
 
 from boardgame_sae.files import writing
-from boardgame_sae.metrics.baselines.registry import has_l0
+from boardgame_sae.metrics.baselines.registry import baselines
 from boardgame_sae.metrics.results import Scores
-from boardgame_sae.metrics.score import Score, scores
-from boardgame_sae.pipeline.study_folder import Bed, Study, read_studies
+from boardgame_sae.metrics.score import scores as registered_scores
+from boardgame_sae.pipeline.study_folder import Study, StudyTestbed, read_studies
+from boardgame_sae.report.titles import Row, setting
+from boardgame_sae.saes.registry import sparsity_fields
 
 PARQUET_FILE, CSV_FILE = "table.parquet", "table.csv"
-SETTINGS = ("k", "target_l0", "sparsity_coefficient")
-"""Fields of an SAE's config that set how sparse it is."""
 TEXTS = ("sweep", "hook_name", "name", "kind", "architecture", "setting", "pooled_as", "headline")
 """Columns of words; all others hold numbers."""
-KINDS = {
-    "sae": "SAE",
-    "random_gpt_sae": "SAE of a random-weights GPT",
-    "sparse_probe": "linear probe of the same sparsity",
-    "probe": "linear probe",
-    "neurons": "MLP neurons",
-    "residual": "residual channels",
-}
-"""What each kind of row is called, in the order of tables."""
-GROUPS = {"low": "low level", "high": "high level"}
-PARTS = {
-    "low": "lower end of the interval",
-    "high": "upper end of the interval",
-    "above_chance": "above chance",
-    "always_on": "of a latent that is always on",
-    "in_sample": "in sample",
-    "reference": "as published code computes it",
-    "precision": "precision",
-    "recall": "recall",
-    "threshold": "threshold",
-    "random": "of random directions",
-    "means": "by mean differences",
-    "means_random": "of random directions, by mean differences",
-    "encoder": "by encoder columns",
-}
-"""What stands beside a score, as the titles of columns say it."""
-TITLES = {
-    "_explained_variance": "Explained variance",
-    "_frac_alive": "Share of latents alive",
-}
-"""Parts that are known by names of their own."""
-Row = dict[str, Any]
 
 
 def collect(sweep_folders: Sequence[str | Path]) -> list[Row]:
     """One row for each scored subject of some sweeps: what it is, then every number of every score as a flat column.
 
-    A score `s` gives the columns `s`, `s_low` and `s_high` (its interval) and `s_<part>`; what it says of a property
-    beside the headline one stands under `s.<property>`, with the same endings; `s.low` and `s.high` are the means over
-    the low- and the high-level properties (`s_low` and `s_high` the ends of an interval). After a testbed's subjects
-    come its pooled SAEs: `n_seeds` says of how many; SAEs that are in such a row name it in `pooled_as`.
+    A score `s` gives the columns `s`, `s_low` and `s_high` (its interval) and `s_<part>`. What its details say under
+    `by_property` of each property but the `headline`, which its main numbers are about, stands under `s.<property>`
+    with the same endings, and what they say of `groups` under `s.<group>`: `s.low` and `s.high` are the means over the
+    low- and the high-level properties (`s_low` and `s_high` the ends of an interval).
+    After a testbed's subjects come its pooled SAEs: `n_seeds` says of how many seeds; SAEs that are in such a row name
+    it in `pooled_as`. Every row has every column; None where a number does not exist.
     Raises RunError naming a folder or file that is missing or damaged.
     """
     return rows_of(read_studies(sweep_folders))
 
 
 def rows_of(studies: Sequence[Study]) -> list[Row]:
-    """`collect`, of studies already open. Every row has every column; None where a number does not exist."""
-    rows = [_row(study, bed, found) for study in studies for bed in study.beds for found in (*bed.scored, *bed.pooled)]
+    """`collect`, of studies already open."""
+    rows = [
+        _row(study, testbed, scores)
+        for study in studies
+        for testbed in study.testbeds
+        for scores in (*testbed.scored, *testbed.pooled)
+    ]
     columns = list(dict.fromkeys(column for row in rows for column in row))
     return [{column: row.get(column) for column in columns} for row in rows]
 
 
-def _row(study: Study, bed: Bed, found: Scores) -> Row:
-    subject = found.subject
+def rows_at(study: Study, testbed: StudyTestbed) -> list[Row]:
+    """The rows of one testbed of a study."""
+    return [row for row in rows_of([study]) if row["hook_name"] == testbed.hook_name]
+
+
+def _row(study: Study, testbed: StudyTestbed, scores: Scores) -> Row:
+    subject = scores.subject
     sae = subject.get("sae", {})
-    pooled_as = (each.subject["name"] for each in bed.pooled if subject["name"] in each.subject["members"])
+    pooled_as = (pooled.subject["name"] for pooled in testbed.pooled if subject["name"] in pooled.subject["members"])
     row: Row = {
         "sweep": study.label,
-        "hook_name": bed.hook_name,
+        "hook_name": testbed.hook_name,
         "name": subject["name"],
         "kind": subject["kind"],
         "architecture": sae.get("architecture"),
         "n_latents": sae.get("n_latents"),
         "setting": setting(sae) or None,
-        **{name: sae.get(name) for name in SETTINGS},
+        **{name: sae.get(name) for name in sparsity_fields()},
         "seed": sae.get("seed"),
         "n_seeds": len(subject.get("seeds", [0])) if sae else None,
         "pooled_as": next(pooled_as, None),
-        "l0": _l0(found),
-        "headline": _headline(found),
+        "l0": _l0(scores),
+        "headline": _headline(scores),
     }
-    known = [name for name in scores() if name in found]
-    for name in [*known, *(name for name in found if name not in known)]:
-        groups = found[name].details.get("groups", {})
-        parts = {part: number for part, number in found[name].parts.items() if part not in groups}
-        row |= _numbers(name, {**found[name].plain(), "parts": parts})
-        for group, value in sorted(groups.items()):
-            beside = {key: number for key, number in value.items() if isinstance(number, float) and key != "value"}
-            row |= _numbers(f"{name}.{group}", {**value, "parts": beside})
-        by_property = found[name].details.get("by_property", {})
-        for prop, value in by_property.items():
-            if prop != row["headline"]:
-                row.pop(f"{name}_{prop}", None)
-                row |= _numbers(f"{name}.{prop}", value)
+    for name in sorted(scores, key=_place):
+        row |= _columns(name, scores[name].plain(), row["headline"])
     return row
 
 
-def _l0(found: Scores) -> float | None:
-    """Mean number of latents on; none is shown of what is not meant to be sparse.
+def _place(name: str) -> tuple[int, str]:
+    """Registered scores in their order, then others."""
+    known = list(registered_scores())
+    return known.index(name) if name in known else len(known), name
 
-    Of a sparse probe it is that of the SAEs it is the ceiling of: so many outputs are on for each property.
+
+def _l0(scores: Scores) -> float | None:
+    """Mean number of latents that are on; None of a baseline that is not meant to be sparse.
+
+    A subject that states its `k`, the L0 of the SAEs it is a ceiling of, has that. Of others it is the part `l0` of a
+    score that measures it over whole games, or else that of the testbed's positions.
     """
-    if "k" in found.subject:
-        return float(found.subject["k"])
-    if not has_l0(found.subject["kind"]):
+    subject = scores.subject
+    if "k" in subject:
+        return float(subject["k"])
+    baseline = baselines().get(subject["kind"])
+    if baseline is not None and not baseline.has_l0:
         return None
-    return found["core"].parts["l0"] if "core" in found else found.subject["l0"]
+    return next((value.parts["l0"] for value in scores.values() if "l0" in value.parts), subject["l0"])
 
 
-def _headline(found: Scores) -> str:
+def _headline(scores: Scores) -> str:
     """The property that the scores' main numbers are about."""
-    named = (found[name].details["headline"] for name in found if "headline" in found[name].details)
-    return next(named, found.subject["testbed"]["properties"][0])
+    headlines = (value.details["headline"] for value in scores.values() if "headline" in value.details)
+    return next(headlines, scores.subject["testbed"]["properties"][0])
 
 
-def _numbers(name: str, value: dict[str, Any]) -> Row:
-    """A score's value, interval and parts as flat columns."""
-    low, high = value["interval"] or (None, None)
-    interval = {} if low is None else {f"{name}_low": low, f"{name}_high": high}
-    parts = {f"{name}_{part}": number for part, number in value["parts"].items() if isinstance(number, int | float)}
-    return {name: value["value"], **interval, **parts}
+def _columns(name: str, value: Mapping[str, Any], headline: str) -> Row:
+    """Everything that a score says, as flat columns. Of a property or a group, nothing stands in two columns."""
+    groups = value["details"].get("groups", {})
+    by_property = {
+        prop: numbers for prop, numbers in value["details"].get("by_property", {}).items() if prop != headline
+    }
+    columns = _numbers(name, value, {part: n for part, n in value["parts"].items() if part not in groups | by_property})
+    for group, numbers in sorted(groups.items()):
+        beside = {part: number for part, number in numbers.items() if isinstance(number, float) and part != "value"}
+        columns |= _numbers(f"{name}.{group}", numbers, beside)
+    for prop, numbers in by_property.items():
+        columns |= _numbers(f"{name}.{prop}", numbers, numbers["parts"])
+    return columns
 
 
-def setting(sae: Mapping[str, Any]) -> str:
-    """How sparse an SAE's config makes it, in words: `k = 32`."""
-    unused = {"l0_target": "sparsity_coefficient"}.get(sae.get("sparsity_loss", ""), "target_l0")
-    return ", ".join(f"{name} = {sae[name]:g}" for name in SETTINGS if name in sae and name != unused)
-
-
-def recipe(row: Mapping[str, Any]) -> str:
-    """What an SAE is made of, `topk, 256 latents, k = 8`, and which or how many seeds where several are pooled.
-
-    A baseline's name.
-    """
-    if row["architecture"] is None:
-        return str(row["name"])
-    words = [row["architecture"], f"{row['n_latents']} latents", row["setting"]]
-    words += [f"{row['n_seeds']} seeds"] if (row.get("n_seeds") or 1) > 1 else []
-    words += [f"seed {row['seed']}"] if row.get("pooled_as") else []
-    return ", ".join(word for word in words if word)
-
-
-def kind_title(kind: str) -> str:
-    """What a kind of row is called."""
-    return KINDS.get(kind, kind.replace("_", " "))
-
-
-def column_titles(rows: Sequence[Row]) -> dict[str, str]:
-    """A title for each column of numbers that a score gave: `Coverage, high level: above chance`."""
-    found, known = {}, sorted(scores().values(), key=lambda score: -len(score.name))
-    for column in rows[0] if rows else ():
-        score = next((score for score in known if column == score.name or column.startswith(_starts(score))), None)
-        if score is not None:
-            found[column] = _title(column.removeprefix(score.name), score)
-    return found
-
-
-def _starts(score: Score) -> tuple[str, str]:
-    return f"{score.name}_", f"{score.name}."
-
-
-def _title(rest: str, score: Score) -> str:
-    """rest: what follows the score's name: `.high_above_chance`."""
-    if not rest or rest in TITLES:
-        return TITLES.get(rest, score.title)
-    if rest[0] == "_":
-        return f"{_words(score.name).capitalize()}: {PARTS.get(rest[1:], _words(rest[1:]))}"
-    part = max((part for part in PARTS if rest.endswith(f"_{part}")), key=len, default="")
-    about = rest[1:].removesuffix(f"_{part}") if part else rest[1:]
-    return f"{score.title}, {GROUPS.get(about, _words(about))}" + (f": {PARTS[part]}" if part else "")
-
-
-def _words(name: str) -> str:
-    return name.replace("_", " ")
+def _numbers(column: str, value: Mapping[str, Any], parts: Mapping[str, Any]) -> Row:
+    """A value, the ends of its interval, and what stands beside it."""
+    ends = dict(zip((f"{column}_low", f"{column}_high"), value["interval"] or (), strict=False))
+    numbers = {f"{column}_{part}": number for part, number in parts.items() if isinstance(number, int | float)}
+    return {column: value["value"], **ends, **numbers}
 
 
 def write_table(rows: Sequence[Row], folder: str | Path) -> tuple[Path, Path]:
@@ -193,8 +132,8 @@ def write_table(rows: Sequence[Row], folder: str | Path) -> tuple[Path, Path]:
     paths = Path(folder) / PARQUET_FILE, Path(folder) / CSV_FILE
     columns = list(rows[0]) if rows else ["sweep"]
     with duckdb.connect(":memory:", config={"threads": 1}) as database:
-        kinds = ", ".join(f"{_quoted(column)} {_sql_type(column, rows)}" for column in columns)
-        database.execute(f"CREATE TABLE report ({kinds})")
+        types = ", ".join(f"{_quoted(column)} {_sql_type(column, rows)}" for column in columns)
+        database.execute(f"CREATE TABLE report ({types})")
         if rows:
             marks = ", ".join("?" * len(columns))
             database.executemany(f"INSERT INTO report VALUES ({marks})", [[row[c] for c in columns] for row in rows])

@@ -1,15 +1,15 @@
-"""Pack a study into one folder that travels: a testbed with its GPT, held-out games, probes, SAEs, scores and card.
+"""Pack a study into one self-contained folder: a testbed with its GPT, held-out games, probes, SAEs, scores and card.
 
     testbed.json     which GPT, games, hook point: what `load_testbed` opens
     sweep.json       where everything is, so that `report` reads the folder as it reads a sweep
-    model/           the GPT in half precision, its card, learning curve, legality
+    model/           the GPT in half precision, its card, learning curve and legality
     corpus/          held-out games; labels are computed when they are needed
-    probes/          linear probes, in half precision; of the random-weights GPT only what they found
-    saes/            one folder an SAE, in half precision
-    scores/          scores of the SAEs and of all they are compared with
+    probes/          linear probes, in half precision; of those of the random-weights GPT only the results
+    saes/            one folder per SAE, in half precision
+    scores/          scores of the SAEs and of everything they are compared with
     card.json        every number of the card, with intervals: what `check` measures again
 
-Everything is measured on the folder as it is: after rounding, on its own games.
+Everything is measured on the folder as it ships: after rounding, on its own games.
 """
 
 import json
@@ -24,6 +24,7 @@ from safetensors.torch import load_file, save_file
 
 from boardgame_sae.config import canonical_json, config, content_hash, from_mapping, to_mapping
 from boardgame_sae.files import RunError, file_hash, read_json, write_bytes, write_json, writing
+from boardgame_sae.metrics.baselines.registry import SAE_KIND
 from boardgame_sae.metrics.results import LATENTS_FILE, SCORES_FILE, Scores
 from boardgame_sae.model import game_model
 from boardgame_sae.model.game_model import GameModel
@@ -42,7 +43,8 @@ from boardgame_sae.pipeline.sweep import (
     train_grid,
 )
 from boardgame_sae.probes.fit import PROBES_FILE, RESULTS_FILE, ProbeConfig, probe_results
-from boardgame_sae.report.rows import setting
+from boardgame_sae.report.figures.style import CURVE_FILE
+from boardgame_sae.report.titles import setting
 from boardgame_sae.runs import Run, run_hash
 from boardgame_sae.saes import sae as sae_files
 from boardgame_sae.saes.load import load_sae
@@ -56,20 +58,22 @@ from boardgame_sae.transcripts.excerpt import held_out_games, write_excerpt
 from boardgame_sae.transcripts.generate import generate_run
 
 FORMAT = 1
-"""Raised when the same study comes to be packed otherwise."""
-CURVE_FILE = "metrics.jsonl"
+"""Increased when the same study comes to be packed differently."""
 
 
 @config
 class PackConfig(SweepConfig):
-    """A study to be packed. Its games are those its corpus holds out from the GPT's training."""
+    """A study to be packed. It ships the games that its corpus holds out from the GPT's training."""
 
     notes: tuple[str, ...] = ()
-    """Known limits, a sentence each, for the card."""
+    """Known limits for the card, one sentence each."""
 
 
 def pack_config(values: Mapping[str, Any], source: str) -> PackConfig:
-    """Validate a study that is to be packed, before anything runs."""
+    """Validate a study that is to be packed, before anything runs.
+
+    Raises ConfigError for a bad field, and RunError for one that a packed testbed cannot have.
+    """
     cfg = from_mapping(PackConfig, values, source)
     check_study(cfg, source)
     for name in ("testbed", "positions"):
@@ -79,7 +83,7 @@ def pack_config(values: Mapping[str, Any], source: str) -> PackConfig:
         raise RunError(f"{source}: hook_names: a testbed has one hook point; give one, or none for the best probe's")
     for listed in (cfg.saes, cfg.random_saes):
         try:
-            sae_names([to_mapping(each) for each in expand(listed, model_settings(cfg).d_model)])
+            sae_names([to_mapping(sae) for sae in expand(listed, model_settings(cfg).d_model)])
         except RunError as error:
             raise RunError(f"{source}: {error}") from None
     return cfg
@@ -102,9 +106,10 @@ def pack_run(cfg: PackConfig, *, out: str | Path | None = None, workers: int = 1
             write_excerpt(corpus, run / f"corpus/{CORPUS_FILE}", cfg.n_games)
         corpus = Corpus.open(run / "corpus")
         model = _model(run, model_folder, corpus, device)
-        found = fit_probes(model, corpus, probed)
-        listed = {"name": cfg.name, "corpus": "corpus", "model": "model", **_probes(run, found)}
-        hook_name = next(iter(cfg.hook_names), None) or _best_hook_point(model, corpus, found["probes"][0], cfg.n_games)
+        probes = fit_probes(model, corpus, probed)
+        listed = {"name": cfg.name, "corpus": "corpus", "model": "model", **_probes(run, probes)}
+        first = probes["probes"][0]
+        hook_name = next(iter(cfg.hook_names), None) or _best_hook_point(model, corpus, first, cfg.n_games)
         testbed = Testbed(model, corpus, hook_name, n_games=cfg.n_games)
         own = {key: testbed.identity[key] for key in ("hook_name", "properties", "n_games", "positions")}
         write_json(run / CARD_FILE, {**own, "model": "model", "corpus": "corpus"})
@@ -124,10 +129,10 @@ def pack_run(cfg: PackConfig, *, out: str | Path | None = None, workers: int = 1
 
 
 def _best_hook_point(model: GameModel, corpus: Corpus, probe: str, n_games: int) -> str:
-    """Where a probe reads validation games best: after which block, or where else if it was fitted nowhere there."""
-    found = probe_numbers(model, corpus, probe, corpus.games("validation")[:n_games])
-    after = [name for name in found if name.endswith("hook_resid_post")]
-    return max(after or found, key=lambda name: found[name][""].value)
+    """Where a probe reads validation games best: after a block, or anywhere if it was fitted after none."""
+    accuracies = probe_numbers(model, corpus, probe, corpus.games("validation")[:n_games])
+    after_blocks = [name for name in accuracies if name.endswith("hook_resid_post")]
+    return max(after_blocks or accuracies, key=lambda name: accuracies[name][""].value)
 
 
 def halve(source: Path, target: Path) -> None:
@@ -156,15 +161,15 @@ def _model(run: Run, folder: Path, corpus: Corpus, device: str) -> GameModel:
     model = GameModel.load(here, device)
     if not (here / LEGALITY_FILE).exists():
         random = read_json(folder / LEGALITY_FILE)["random_weights"]
-        seen = {split: measure_legality(model, corpus, split, 1000) for split in ("validation", "test")}
-        write_json(here / LEGALITY_FILE, {**seen, "random_weights": random})
+        by_split = {split: measure_legality(model, corpus, split, 1000) for split in ("validation", "test")}
+        write_json(here / LEGALITY_FILE, {**by_split, "random_weights": random})
     return model
 
 
-def _probes(run: Run, found: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
-    """Copy the study's probes, and of the random-weights GPT's what they found."""
-    names = [_probe_name(probe_results(folder)) for folder in found["probes"]]
-    for name, trained, random in zip(names, found["probes"], found["random_probes"], strict=True):
+def _probes(run: Run, fitted: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
+    """Copy the study's probes, and the results of those of the random-weights GPT."""
+    names = [_probe_name(probe_results(folder)) for folder in fitted["probes"]]
+    for name, trained, random in zip(names, fitted["probes"], fitted["random_probes"], strict=True):
         _probe(run, Path(trained), name)
         (run / f"{PROBES}/{name}-random").mkdir(parents=True, exist_ok=True)
         shutil.copy(Path(random) / RESULTS_FILE, run / f"{PROBES}/{name}-random/{RESULTS_FILE}")
@@ -185,13 +190,12 @@ def _probe(run: Run, folder: Path, name: str) -> None:
 
 def _scored_probes(run: Run, probes: ProbeConfig, device: str) -> None:
     """Fit and copy what is missing of the probes that SAEs are scored beside: those of every supported property."""
-    shipped = load_testbed(run.folder, device)
-    for _, folder in fit_missing_probes(shipped, probes):
+    for _, folder in fit_missing_probes(load_testbed(run.folder, device), probes):
         _probe(run, folder, _probe_name(probe_results(folder)))
 
 
 def _sae(run: Run, folder: Path, name: str) -> Path:
-    """Copy an SAE with the curve of its training."""
+    """Copy an SAE with its training curve."""
     here = run / f"{SAES}/{name}"
     halve(folder / sae_files.WEIGHTS_FILE, here / sae_files.WEIGHTS_FILE)
     shutil.copy(folder / sae_files.CONFIG_FILE, here / sae_files.CONFIG_FILE)
@@ -201,19 +205,19 @@ def _sae(run: Run, folder: Path, name: str) -> Path:
 
 
 def sae_names(configs: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Short names of some SAEs by how they were trained: `topk-16`; where two would share one, width and seed follow.
+    """Short names of SAEs by how they were trained: `topk-16`; where two would share one, width and seed are added.
 
     Raises RunError when even these do not tell two apart.
     """
-    short = [_short_name(each) for each in configs]
+    short = [_short_name(sae) for sae in configs]
     counts = Counter(short)
     names = [
-        name if counts[name] == 1 else f"{name}-{each['n_latents']}-seed-{each['seed']}"
-        for name, each in zip(short, configs, strict=True)
+        name if counts[name] == 1 else f"{name}-{sae['n_latents']}-seed-{sae['seed']}"
+        for name, sae in zip(short, configs, strict=True)
     ]
     twice = [name for name, count in Counter(names).items() if count > 1]
     if twice:
-        raise RunError(f"two SAEs would be called {twice[0]}; pack SAEs of different sparsity, width or seed")
+        raise RunError(f"two SAEs would be called {twice[0]}; pack SAEs that differ in sparsity, width or seed")
     return names
 
 
@@ -226,10 +230,11 @@ def _scores(run: Run, scored: Mapping[str, Any]) -> dict[str, Any]:
 
     def copied(folder: str | Path, name: str) -> str:
         scores = read_json(Path(folder) / SCORES_FILE)
-        if scores["subject"]["kind"] == "random_gpt_sae":
+        kind, is_sae = scores["subject"]["kind"], "sae" in scores["subject"]
+        if is_sae and kind != SAE_KIND:  # a twin does not ship, so that its folder's name says nothing here
             scores["subject"]["name"] = name
         write_bytes(run / f"{SCORES}/{name}/{SCORES_FILE}", canonical_json(scores).encode())
-        if scores["subject"]["kind"] == "sae":
+        if kind == SAE_KIND:
             shutil.copy(Path(folder) / LATENTS_FILE, run / f"{SCORES}/{name}/{LATENTS_FILE}")
         return f"{SCORES}/{name}"
 
@@ -257,14 +262,14 @@ def _ceiling_name(folder: str) -> str:
 
 
 def _card(run: Run, cfg: PackConfig, model_folder: Path, seconds: Mapping[str, float], device: str) -> dict[str, Any]:
-    """What the card says: every number with its interval, and what rounding the GPT's weights cost."""
+    """What the card says: every number with its interval, and the main ones with the GPT's weights not rounded."""
     testbed = load_testbed(run.folder, device)
     exact = Testbed(GameModel.load(model_folder, device), testbed.corpus, testbed.hook_name, n_games=testbed.n_games)
     first = run / read_json(run / SWEEP_FILE)["probes"][0]
     unrounded = {"legality": legality_number(exact).value}
     games_B = testbed.corpus.games("test")[: testbed.n_games]
     by_hook_point = probe_numbers(exact.model, exact.corpus, first, games_B)
-    unrounded |= {f"probe/{first.name}/{name}": found[""].value for name, found in by_hook_point.items()}
+    unrounded |= {f"probe/{first.name}/{name}": accuracies[""].value for name, accuracies in by_hook_point.items()}
     return {
         "name": cfg.name,
         "game": testbed.corpus.game.spec,
@@ -278,9 +283,10 @@ def _card(run: Run, cfg: PackConfig, model_folder: Path, seconds: Mapping[str, f
 
 
 def _seconds(folder: Path) -> float:
-    """How long a run trained, or its share of those beside it: all steps at the rate of its last session."""
+    """Seconds that a run trained: all its steps as fast as in its last session, shared with those trained beside it."""
     lines = (folder / "timings.jsonl").read_text().splitlines() if (folder / "timings.jsonl").exists() else []
-    for each in reversed([json.loads(line) for line in lines]):
-        if each["what"] == "train":
-            return each["seconds"] * each.get("n_steps", 1) / each.get("steps", 1) / (1 + each.get("beside", 0))
+    for timing in reversed([json.loads(line) for line in lines]):
+        if timing["what"] == "train":
+            n_runs = 1 + timing.get("beside", 0)
+            return timing["seconds"] * timing.get("n_steps", 1) / timing.get("steps", 1) / n_runs
     return 0.0

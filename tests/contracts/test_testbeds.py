@@ -97,7 +97,7 @@ def test_it_opens_with_probes_and_two_saes_of_each_architecture(name):
 def test_its_scores_are_of_today_and_stand_beside_every_floor_and_ceiling(name):
     study = read_study(SHIPPED[name])
     rows = rows_of([study])
-    listed = [path for bed in study.beds for path in bed.score_folders]
+    listed = [path for testbed in study.testbeds for path in testbed.score_folders]
     assert len(set(listed)) == len(listed)
     assert {path.parent for path in SHIPPED[name].glob("scores/**/scores.json")} == set(listed)
     assert {row["kind"] for row in rows} == {"sae", "random_gpt_sae", "sparse_probe", "probe", "neurons", "residual"}

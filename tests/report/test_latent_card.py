@@ -5,11 +5,12 @@ import pytest
 import torch
 
 from boardgame_sae.files import RunError
+from boardgame_sae.games import load_game
 from boardgame_sae.metrics.counting.latent_columns import Latents
 from boardgame_sae.metrics.results import LATENTS_FILE
 from boardgame_sae.metrics.subject import Subject
-from boardgame_sae.report.figures.sae_figures import best_sae
-from boardgame_sae.report.latent_card import best_latents, last_squares, latent_cards, read_latents
+from boardgame_sae.report.best import best_sae
+from boardgame_sae.report.latent_card import best_latents, latent_cards, mean_boards, mean_pictures, read_latents
 from boardgame_sae.saes.load import load_sae
 from boardgame_sae.testbeds.testbed import load_testbed
 
@@ -17,11 +18,11 @@ from boardgame_sae.testbeds.testbed import load_testbed
 @pytest.fixture(scope="module")
 def made(study):
     """The testbed, the best SAE, its table of latents and its cards."""
-    bed = study.beds[0]
-    testbed, scores = load_testbed(bed.folder, "cpu"), best_sae(bed)
+    listed = study.testbeds[0]
+    testbed, scores = load_testbed(listed.folder, "cpu"), best_sae(listed)
     assert scores is not None
-    sae = load_sae(next(folder for folder in bed.saes if folder.name == scores.subject["sae"]["sae_folder"]))
-    table = read_latents(bed.score_folders[bed.scored.index(scores)])
+    sae = load_sae(next(folder for folder in listed.saes if folder.name == scores.subject["sae"]["sae_folder"]))
+    table = read_latents(listed.score_folders[listed.scored.index(scores)])
     return testbed, sae, table, latent_cards(testbed, sae, table, 5)
 
 
@@ -84,7 +85,7 @@ def test_boards_are_those_of_the_replayed_games(made):
         assert len(positions) == board["ply"] + 1
         assert game.cells(positions[-1]) == board["cells"]
         assert bool(game.mover(positions[-1])) == board["first_to_move"]
-        assert [game.squares[s] for s in board["last"]] == [board["text"].split()[-1]]
+        assert board["picture"] == game.picture(positions[-1])
 
 
 def test_boards_are_where_the_latent_is_most_active(made):
@@ -104,19 +105,28 @@ def test_mean_boards_are_shares_where_on_less_shares_overall(made):
     with torch.no_grad():
         train_NF = sae.encode(testbed.activations("train")).numpy()
         test_NF = sae.encode(testbed.activations("test")).numpy()
-    classes = testbed.corpus.game.property(testbed.columns[0].name).classes
+    game = testbed.corpus.game
+    classes = game.property(testbed.columns[0].name).classes
     for card in cards:
         latent = card["latent"]
         on_N = test_NF[:, latent] > np.float32(card["threshold"]) * train_NF[:, latent].max()
         assert card["on"] == pytest.approx(on_N.mean(), abs=1e-4)
         difference_P = labels_NP[on_N].mean(0) - labels_NP.mean(0)
-        for each in card["mean"]:
-            expected = difference_P[classes.index(each["class"]) :: len(classes)]
-            assert np.allclose(each["difference"], expected, atol=6e-5)
+        boards = mean_boards(testbed, np.flatnonzero(on_N))
+        for name, difference_S in boards:
+            assert np.allclose(difference_S, difference_P[classes.index(name) :: len(classes)])
+        assert card["mean"] == mean_pictures(game, boards)
+        assert [mean["class"] for mean in card["mean"]] == [name for name, _ in boards]
+        assert len(boards) == 2
 
 
-def test_last_squares_of_a_placing_a_capture_and_a_pass():
-    assert last_squares(".bw..", ".bbb.") == [3], "the disc placed, not the one turned"
-    assert last_squares("R..p", "...R") == [3], "the piece that took"
-    assert last_squares("K..R", ".RK.") == [1, 2], "both pieces of a castling"
-    assert last_squares("bw", "bw") == []
+def test_mean_boards_are_heat_of_one_scale_on_empty_boards_with_their_percentage_points():
+    game, large, small = load_game("othello4"), np.zeros(16), np.zeros(16)
+    large[[0, 3, 15]] = 0.25, -0.125, 0.004
+    small[7] = 0.03
+    pictures = [mean["picture"] for mean in mean_pictures(game, [("mine", large), ("yours", small)])]
+    marks = [{0: "+25", 3: "\N{MINUS SIGN}12"}, {7: "+3"}]
+    for picture, difference_S, points in zip(pictures, (large, small), marks, strict=True):
+        assert picture == game.picture(None, heat=difference_S.reshape(4, 4), marks=points, scale=0.25)
+    (mean,) = mean_pictures(game, [("mine", large / 1000)])
+    assert mean["picture"] == game.picture(None, heat=large.reshape(4, 4) / 1000, scale=0.02)

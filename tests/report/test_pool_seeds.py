@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
+from boardgame_sae.metrics.counting.game_counts import GameCounts
 
 from boardgame_sae.files import read_json
-from boardgame_sae.metrics.counting.game_counts import GameCounts
 from boardgame_sae.metrics.intervals.pool_seeds import pool, pool_scores, siblings
 from boardgame_sae.metrics.results import Scores, ScoreValue
 from boardgame_sae.report.rows import rows_of
@@ -120,7 +120,7 @@ def test_siblings_have_one_kind_and_one_config_but_for_the_seed():
 
 
 def test_a_study_has_its_seeds_in_a_row_of_their_own(study):
-    (bed,) = study.beds
+    (testbed,) = study.testbeds
     rows = rows_of([study])
     seeds = [row for row in rows if row["pooled_as"]]
     (row,) = [row for row in rows if row["n_seeds"] == 2]
@@ -132,6 +132,6 @@ def test_a_study_has_its_seeds_in_a_row_of_their_own(study):
     for name in numbers:
         assert row[name] == pytest.approx(np.mean([each[name] for each in seeds]), abs=1e-9), name
     assert row["coverage_low"] < row["coverage"] < row["coverage_high"]
-    folders = [folder for folder in bed.score_folders if read_json(folder / "scores.json")["subject"]["name"] in
+    folders = [folder for folder in testbed.score_folders if read_json(folder / "scores.json")["subject"]["name"] in
                {each["name"] for each in seeds}]  # fmt: skip
     assert pool(folders)["coverage"].interval == (row["coverage_low"], row["coverage_high"])

@@ -9,8 +9,7 @@ import pytest
 
 from boardgame_sae.files import RunError, read_json
 from boardgame_sae.pipeline.study_folder import find_run, read_studies
-from boardgame_sae.report.markdown import HEADS, markdown
-from boardgame_sae.report.rows import collect, column_titles, recipe, write_table
+from boardgame_sae.report.rows import collect, write_table
 
 
 def test_a_row_for_every_scored_subject(sweep, study):
@@ -20,13 +19,13 @@ def test_a_row_for_every_scored_subject(sweep, study):
     assert [row["l0"] for row in rows if row["kind"] == "sparse_probe"] == sorted(
         {round(row["l0"]) for row in rows if row["kind"] == "sae"}
     )
-    assert {row["hook_name"] for row in rows} == {study.beds[0].hook_name}
+    assert {row["hook_name"] for row in rows} == {study.testbeds[0].hook_name}
     assert {tuple(row) for row in rows} == {tuple(rows[0])}, "every row has every column"
 
 
 def test_every_number_is_that_of_the_json(sweep, study):
     rows = collect([sweep])
-    folders = study.beds[0].score_folders
+    folders = study.testbeds[0].score_folders
     assert [row["n_seeds"] for row in rows[len(folders) :]] == [2]
     for folder, row in zip(folders, rows[: len(folders)], strict=True):
         found = json.loads((folder / "scores.json").read_text())
@@ -48,7 +47,7 @@ def assert_score(row, name, value):
     """A row has all that scores.json says of a score."""
     by_property, groups = value["details"].get("by_property", {}), value["details"].get("groups", {})
     others = {prop: about for prop, about in by_property.items() if prop != row["headline"]}
-    for column, about in {"": value, **{f".{each}": found for each, found in (groups | others).items()}}.items():
+    for column, about in {"": value, **{f".{part}": numbers for part, numbers in (groups | others).items()}}.items():
         assert row[f"{name}{column}"] == about["value"], column
         if about["interval"]:
             assert [row[f"{name}{column}_low"], row[f"{name}{column}_high"]] == about["interval"], column
@@ -68,62 +67,6 @@ def test_the_same_rows_give_the_same_bytes(sweep, tmp_path):
     rows = collect([sweep])
     first = [path.read_bytes() for path in write_table(rows, tmp_path / "a")]
     assert first == [path.read_bytes() for path in write_table(collect([sweep]), tmp_path / "b")]
-    assert markdown(rows) == markdown(collect([sweep]))
-
-
-def test_markdown_has_a_line_a_row_and_its_numbers(sweep):
-    rows = collect([sweep])
-    lines = [[cell.strip() for cell in line.split("|")[1:-1]] for line in markdown(rows).splitlines()]
-    assert lines[0] == list(HEADS)
-    assert len(lines) == len(rows) + 3
-    assert {len(line) for line in lines} == {len(HEADS)}
-    known = {(line[0], line[1]): dict(zip(lines[0], line, strict=True)) for line in lines[2:]}
-    for row in (row for row in rows if row["kind"] == "sae"):
-        line = known[recipe(row), "SAE"]
-        for name, score in (("coverage", "coverage"), ("reconstruction", "board_reconstruction")):
-            interval = f"[{row[f'{score}_low']:.3f}, {row[f'{score}_high']:.3f}]"
-            assert line[f"{name} [95% interval]"] == f"{row[score]:.3f} {interval}"
-            assert line[f"{name}, high"] == f"{row[f'{score}.high']:.3f}"
-        assert row["coverage.high"] == pytest.approx((row["coverage.legal_move"] + row["coverage.flipped"]) / 2)
-        recovery = f"{row['direction_recovery']:.3f} ({row['direction_recovery_random']:.3f})"
-        assert line["direction recovery (chance)"] == recovery
-    chance = known["always on (chance)", ""]
-    assert chance["coverage [95% interval]"] == f"{rows[0]['coverage_always_on']:.3f}"
-    assert chance["coverage, high"] == f"{rows[0]['coverage.high_always_on']:.3f}"
-
-
-def test_markdown_goes_from_saes_to_chance_and_seeds_stand_below_their_row(sweep):
-    lines = [[cell.strip() for cell in line.split("|")[1:4]] for line in markdown(collect([sweep])).splitlines()[2:]]
-    kinds = [kind for _, kind, _ in lines]
-    probes = ["linear probe of the same sparsity"] * 3
-    floors = ["MLP neurons", "residual channels", ""]
-    assert kinds == [*["SAE"] * 5, "SAE of a random-weights GPT", *probes, "linear probe", *floors]
-    for kind in ("SAE", probes[0]):
-        l0s = [float(l0) for _, each, l0 in lines if each == kind]
-        assert l0s == sorted(l0s)
-    names = [name for name, *_ in lines]
-    place = names.index("topk, 32 latents, k = 6, 2 seeds")
-    assert names[place + 1 : place + 3] == ["topk, 32 latents, k = 6, seed 0", "topk, 32 latents, k = 6, seed 1"]
-    assert names[-1] == "always on (chance)"
-
-
-def test_titles_of_columns(sweep):
-    titles = column_titles(collect([sweep]))
-    expected = {
-        "coverage": "Coverage",
-        "coverage_above_chance": "Coverage: above chance",
-        "coverage.high": "Coverage, high level",
-        "coverage.high_above_chance": "Coverage, high level: above chance",
-        "coverage.legal_move": "Coverage, legal move",
-        "coverage.legal_move_always_on": "Coverage, legal move: of a latent that is always on",
-        "direction_recovery_means": "Direction recovery: by mean differences",
-        "core": "Loss recovered",
-        "core_explained_variance": "Explained variance",
-        "core_l2_ratio": "Core: l2 ratio",
-    }
-    assert {column: titles[column] for column in expected} == expected
-    assert "name" not in titles
-    assert "l0" not in titles
 
 
 def test_what_an_older_study_lacks_is_named(sweep, tmp_path):
@@ -135,7 +78,7 @@ def test_what_an_older_study_lacks_is_named(sweep, tmp_path):
     found = json.loads(scored)
     del found["scores"]["coverage"]["details"]["groups"]
     of_sae.write_text(json.dumps(found))
-    with pytest.raises(RunError, match=r"scores\.json: has no 'coverage: groups'; .*score it again"):
+    with pytest.raises(RunError, match=r"scores\.json: has no 'coverage: groups'; .*score the SAE again"):
         collect([listing.parent])
     of_sae.write_text(scored)
     for counts in (root / "scores").glob("topk*/coverage.counts.safetensors"):

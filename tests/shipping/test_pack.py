@@ -13,7 +13,7 @@ import boardgame_sae as bgs
 from boardgame_sae.cli import main
 from boardgame_sae.config import ConfigError, to_mapping
 from boardgame_sae.files import RunError, file_hash, read_json
-from boardgame_sae.metrics.baselines.readouts import Channels
+from boardgame_sae.metrics.baselines.activations import Channels
 from boardgame_sae.metrics.results import Scores
 from boardgame_sae.model.game_model import GameModel
 from boardgame_sae.model.legality import legality
@@ -77,7 +77,7 @@ def test_a_packed_testbed_opens_by_its_folder_and_by_its_name(shipped):
     assert not list(shipped.glob("*labels*"))
 
 
-def test_it_travels(packed, tmp_path):
+def test_it_is_self_contained(packed, tmp_path):
     """Everything it says of places is relative: a copy elsewhere is the same testbed, with the original gone."""
     there = Path(shutil.copytree(packed, tmp_path / "elsewhere"))
     assert load_testbed(there).hash == load_testbed(packed).hash
@@ -256,11 +256,11 @@ def test_the_report_reads_it_as_a_sweep(packed, tmp_path):
 def test_a_sweep_on_it_reuses_its_gpt_games_and_probes(shipped, tmp_path):
     values = {"name": "more", "testbed": "mini", "training": STUDY["training"], "saes": STUDY["saes"][:1]}
     cfg = sweep_config(values, "more.yaml")
-    found = read_json(sweep_run(cfg, out=tmp_path / "sweep", device="cpu") / "sweep.json")
-    assert Path(found["model"]) == shipped / "model" and Path(found["corpus"]) == shipped / "corpus"
-    assert found["probes"] == [str(shipped / "probes/board-ply")]
-    (bed,) = found["testbeds"]
-    assert Path(bed["testbed"]) == shipped and len(bed["scores"]) == 2
+    listed = read_json(sweep_run(cfg, out=tmp_path / "sweep", device="cpu") / "sweep.json")
+    assert Path(listed["model"]) == shipped / "model" and Path(listed["corpus"]) == shipped / "corpus"
+    assert listed["probes"] == [str(shipped / "probes/board-ply")]
+    (testbed,) = listed["testbeds"]
+    assert Path(testbed["testbed"]) == shipped and len(testbed["scores"]) == 2
     page = report_run([tmp_path / "sweep"], out=tmp_path / "report", device="cpu") / "index.html"
     assert page.stat().st_size > 1_000_000
 
@@ -384,5 +384,5 @@ def test_the_card_speaks_of_characters_where_tokens_are_characters(copied):
     (copied / "model/cfg.json").write_text(json.dumps({**model, "tokenization": "char", "corpus": corpus}))
     write_card(copied, "card.json")
     text = (copied / "README.md").read_text()
-    assert "The move it writes greedily is legal at" in text and "one a character" in text
+    assert "The move it writes greedily is legal at" in text and "one per character" in text
     assert "drawn at temperature 1" in text and "1,200, cut after 9 plies, seed 0" in text

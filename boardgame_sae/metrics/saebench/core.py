@@ -13,7 +13,7 @@ from torch import Tensor
 from boardgame_sae.metrics.latent_source import LatentSource
 from boardgame_sae.metrics.results import ScoreValue
 from boardgame_sae.metrics.saebench.splice import Batch, Losses, clean_run
-from boardgame_sae.metrics.score import NoConfig, score
+from boardgame_sae.metrics.score import Display, NoConfig, score
 from boardgame_sae.metrics.subject import ROWS_AT_ONCE, Subject
 
 DENSITY_EDGES = np.linspace(-6, 0, 25)
@@ -29,6 +29,13 @@ DENSITY_EDGES = np.linspace(-6, 0, 25)
     order=3,
     low=-math.inf,
     needs=("decode",),
+    display=Display(
+        titles={"explained_variance": "Explained variance", "frac_alive": "Share of latents alive"},
+        columns=("_explained_variance", "_frac_alive"),
+        figure="loss_vs_l0",
+        panels={"": "Loss recovered", "_explained_variance": "Explained variance"},
+        unit="share",
+    ),
 )
 def core_score(subject: Subject, cfg: NoConfig) -> ScoreValue:  # noqa: ARG001 (it has nothing to set)
     """CE and KL recovered, explained variance, L0 and the other core numbers; the headline is ce_loss_score."""

@@ -7,7 +7,7 @@ from boardgame_sae.metrics.counting.game_sums import GameSums
 from boardgame_sae.metrics.intervals.property_means import PropertyMeans
 from boardgame_sae.metrics.intervals.statistic import finite
 from boardgame_sae.metrics.results import ScoreValue
-from boardgame_sae.metrics.score import score
+from boardgame_sae.metrics.score import Chance, Display, score
 from boardgame_sae.metrics.subject import Subject
 from boardgame_sae.metrics.supervised.by_property import (
     PAPER,
@@ -38,6 +38,19 @@ ABOVE_CHANCE = means_statistic(PropertyMeans.mean_above_chance)
     config=SupervisedConfig,
     quick=QUICK,
     statistic=COVERAGE,
+    display=Display(
+        main=True,
+        parts={
+            "above_chance": "above chance",
+            "always_on": "always on (chance)",
+            "in_sample": "in sample",
+            "reference": "as the published code computes it",
+        },
+        columns=("_above_chance", ".high"),
+        chance=Chance("always_on"),
+        figure="coverage_vs_l0",
+        unit="F1 on test",
+    ),
 )
 def coverage_score(subject: Subject, cfg: SupervisedConfig) -> ScoreValue:
     """Coverage of each property."""

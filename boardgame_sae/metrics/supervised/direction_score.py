@@ -7,7 +7,7 @@ import torch
 
 from boardgame_sae.metrics.directions import direction_recovery
 from boardgame_sae.metrics.results import ScoreValue
-from boardgame_sae.metrics.score import NoConfig, score
+from boardgame_sae.metrics.score import Chance, Display, NoConfig, score
 from boardgame_sae.metrics.subject import Subject
 from boardgame_sae.metrics.supervised.by_property import rounded, together
 from boardgame_sae.testbeds.testbed import Testbed
@@ -22,6 +22,18 @@ from boardgame_sae.testbeds.testbed import Testbed
     order=2,
     low=-1.0,
     needs=("W_dec", "probes"),
+    display=Display(
+        parts={
+            "random": "random directions (chance)",
+            "means": "by mean differences",
+            "means_random": "random directions, by mean differences (chance)",
+            "encoder": "by encoder columns",
+        },
+        chance=Chance("random", shared=False),
+        figure="direction_recovery",
+        panels={"": "Directions that probes read", "_means": "Differences of means"},
+        unit="mean matched cosine",
+    ),
 )
 def direction_score(subject: Subject, cfg: NoConfig) -> ScoreValue:  # noqa: ARG001 (it has nothing to set)
     """Direction recovery of each property's classes that have examples enough.

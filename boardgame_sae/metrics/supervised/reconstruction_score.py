@@ -6,7 +6,7 @@ from boardgame_sae.metrics.counting.f1 import f1
 from boardgame_sae.metrics.counting.game_sums import GameSums
 from boardgame_sae.metrics.intervals.property_means import PropertyMeans
 from boardgame_sae.metrics.results import ScoreValue
-from boardgame_sae.metrics.score import score
+from boardgame_sae.metrics.score import Display, score
 from boardgame_sae.metrics.subject import Subject
 from boardgame_sae.metrics.supervised.by_property import (
     PAPER,
@@ -36,6 +36,13 @@ RECONSTRUCTION = means_statistic(PropertyMeans.pooled_f1)
     config=SupervisedConfig,
     quick=QUICK,
     statistic=RECONSTRUCTION,
+    display=Display(
+        main=True,
+        parts={"reference": "as the published code computes it"},
+        columns=(".high",),
+        figure="coverage_vs_l0",
+        unit="F1 on test",
+    ),
 )
 def reconstruction_score(subject: Subject, cfg: SupervisedConfig) -> ScoreValue:
     """Board reconstruction from the classes of each property."""

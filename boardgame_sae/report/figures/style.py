@@ -1,10 +1,12 @@
-"""What all figures share: colours, markers, axes, and how hook points and squares are called.
+"""What all figures share: colours, axes, training curves, and what hook points and squares are called.
 
-An architecture has one colour and one marker in all figures (first Okabe and Ito's colours, which colour-blind readers
-tell apart); random-GPT SAEs are grey, baselines are horizontal lines.
+An architecture has one colour and one marker in all figures, which it declares (see `saes.registry.look`), and so has
+each kind of baseline (see `metrics.baselines.registry.Look`).
 """
 
+import json
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from matplotlib.axes import Axes
@@ -12,14 +14,13 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from boardgame_sae.activations.hook_points import layer_of
+from boardgame_sae.files import RunError
 from boardgame_sae.games import Game
-from boardgame_sae.saes.registry import architectures
 
-COLOURS = (
-    *("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9"),
-    *("#7A4FBF", "#8C6D1F", "#44AA99", "#882255", "#332288", "#F781BF"),
-)
-MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
+BLUE, ORANGE, SKY = "#0072B2", "#E69F00", "#56B4E9"
+"""Of what is no architecture: Okabe and Ito's, which colour-blind readers tell apart."""
+LINES = ("-", "--", ":", "-.")
+"""Matplotlib's line styles, for series of one colour."""
 GREY, INK = "#8a8a8a", "#222222"
 STYLE: dict[Any, Any] = {
     "font.family": "DejaVu Sans",
@@ -31,16 +32,20 @@ STYLE: dict[Any, Any] = {
     "legend.frameon": False,
     "savefig.dpi": 120,
 }
+CURVE_FILE = "metrics.jsonl"
 Curve = Sequence[Mapping[str, float]]
 """The lines of a metrics.jsonl."""
 
 
-def look(architecture: str) -> tuple[str, str]:
-    """The colour and the marker of an architecture, the same in every figure and on the page."""
-    known = architectures()
-    place = known.index(architecture) if architecture in known else len(known)
-    turns, place = divmod(place, len(COLOURS))
-    return COLOURS[place], MARKERS[(place + 5 * turns) % len(MARKERS)]  # a colour's second time, with another marker
+def read_curve(run_folder: Path) -> list[dict[str, float]]:
+    """What a run logged while it trained; nothing when it logged nothing. Raises RunError when the file is damaged."""
+    path = run_folder / CURVE_FILE
+    if not path.exists():
+        return []
+    try:
+        return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    except ValueError as error:
+        raise RunError(f"{path}: damaged ({error}); remove its folder and run the stage again") from error
 
 
 def plain_log(axis: Any, values: Sequence[float], set_limits: Any) -> None:
@@ -56,20 +61,21 @@ def plain_log(axis: Any, values: Sequence[float], set_limits: Any) -> None:
 
 def legend_below(figure: Figure, axes: Sequence[Axes], columns: int = 4) -> None:
     """One legend under the figure, each label once."""
-    known: dict[str, Any] = {}
-    for each in axes:
-        for handle, text in zip(*each.get_legend_handles_labels(), strict=True):
-            known.setdefault(text, handle)
-    if known:
-        fitting = int(16 * figure.get_figwidth() / (8 + max(map(len, known))))  # letters an inch; the line is worth 8
-        columns = max(1, min(columns, len(known), fitting))
-        figure.legend(known.values(), known.keys(), loc="outside lower center", ncols=columns, fontsize=8)
+    handles: dict[str, Any] = {}
+    for panel in axes:
+        for handle, text in zip(*panel.get_legend_handles_labels(), strict=True):
+            handles.setdefault(text, handle)
+    if handles:
+        letters = 16 * figure.get_figwidth()
+        fitting = int(letters / (8 + max(map(len, handles))))  # a line and its gap are as wide as 8 letters
+        columns = max(1, min(columns, len(handles), fitting))
+        figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=columns, fontsize=8)
 
 
 def points(curve: Curve, name: str) -> tuple[list[float], list[float]]:
     """Steps and values of one logged number."""
-    known = [line for line in curve if name in line]
-    return [line["step"] for line in known], [line[name] for line in known]
+    logged = [line for line in curve if name in line]
+    return [line["step"] for line in logged], [line[name] for line in logged]
 
 
 def depth(hook_name: str) -> tuple[int, int, str]:

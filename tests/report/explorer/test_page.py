@@ -1,16 +1,16 @@
 """The page: one file that loads nothing, whose data cannot break out, and that is the same twice."""
 
+import html
 import json
 import re
-from dataclasses import replace
 
 import pytest
 from plotly.offline import get_plotlyjs
 
 from boardgame_sae.files import RunError, read_json
 from boardgame_sae.metrics.score import scores
-from boardgame_sae.report.explorer.page import axes, embedded, report_run
-from boardgame_sae.report.explorer.summary import summary
+from boardgame_sae.report.explorer.page import embedded, report_run
+from boardgame_sae.report.figures.registry import figures
 from boardgame_sae.report.rows import collect
 from boardgame_sae.runs import damaged_files
 
@@ -45,7 +45,7 @@ def test_the_page_loads_nothing(page):
     own = page.replace(get_plotlyjs(), "")
     assert len(own) < len(page)
     assert not re.search(r"""(src|href|action)\s*=\s*["']?\s*(https?:)?//""", own)
-    assert not re.search(r"@import|url\(|fetch\(|XMLHttpRequest|import\(|<link(?![^>]*data:)", own)
+    assert not re.search(r"@import|url\((?!#)|fetch\(|XMLHttpRequest|import\(|<link(?![^>]*data:)", own)
     assert "{{" not in own.split('<script type="application/json"')[0]
 
 
@@ -55,12 +55,25 @@ def test_the_data_parses_and_is_the_table(page, sweep):
     assert [{key: row[key] for key in rows[0]} for row in data["rows"]] == rows
     assert data["columns"] == list(rows[0])
     names = {row["name"] for row in rows if row["kind"] == "sae"}
-    assert {each["name"] for each in data["cards"]} <= names
+    assert {of_sae["name"] for of_sae in data["cards"]} <= names
     assert data["cards"]
     seeds = {row["name"] for row in rows if row["kind"] == "sae" and row["pooled_as"]}
-    assert sum(each["name"] in seeds for each in data["cards"]) <= 1, "one card an SAE, whatever its seeds"
-    for each in data["cards"]:
-        assert all(len(board["cells"]) == 16 for card in each["cards"] for board in card["boards"])
+    assert sum(of_sae["name"] in seeds for of_sae in data["cards"]) <= 1, "one card per SAE, whatever its seeds"
+
+
+def test_boards_are_the_games_own_pictures(page, study):
+    data = data_of(page)
+    cards = [card for of_sae in data["cards"] for card in of_sae["cards"]]
+    boards = [board for card in cards for board in card["boards"]]
+    assert len(boards) > 100
+    for board in boards:
+        picture = "".join(data["picture_parts"][part] for part in board["picture"])
+        assert picture == study.game.picture(study.game.replay(board["text"])[-1])
+    means = [
+        "".join(data["picture_parts"][part] for part in mean["picture"]) for card in cards for mean in card["mean"]
+    ]
+    assert all(picture.startswith("<svg") and picture.endswith("</svg>") for picture in means)
+    assert len(data["picture_parts"]) == len(set(data["picture_parts"])), "each part is kept once"
 
 
 def test_a_name_cannot_break_out_of_the_data():
@@ -77,63 +90,25 @@ def test_figures_are_inside_with_a_text_for_those_who_cannot_see_them(page):
     assert all('src="data:image/png;base64,' in image and 'alt="' in image for image in images)
 
 
-def test_the_summary_has_the_headline_numbers(page, study):
-    legality = read_json(study.model / "legality.json")
-    best = max(row["coverage"] for row in collect([study.folder]) if row["kind"] == "sae" and row["n_seeds"] == 1)
-    summary = page.split('id="summary"')[1].split("</section>")[0]
-    assert f"{legality['test']['legal_rate']:.2%}" in summary
-    assert f"{best:.3f}" in summary
-    assert "always on" in summary
-    assert "Of 4 SAEs" in summary
-    assert "ceiling of the same sparsity" in summary
-    low, high = legality["test"]["interval"]
-    assert f"[{low:.2%}, {high:.2%}]" in summary
+def test_every_figure_stands_in_its_section_or_folded_away(page, study):
+    own = page.replace(get_plotlyjs(), "")
+    sections = {"gpt": "learning", "saes": "explore"}
+    for figure in figures():
+        if not list(figure.drawn(study)):
+            continue
+        section = own.split(f'id="{sections.get(figure.section, figure.section)}"')[1].split("</section>")[0]
+        folded = own.split("<summary>More figures")[1].split("</details>")[0]
+        alt = f'alt="{figure.title} of {study.label}"'
+        assert alt in (folded if figure.folded else section), figure.name
+        assert own.count(alt) == 1
+    assert "This study has no such figure" not in own
 
 
-def test_several_hook_points_are_folded_away_under_their_best_scores(sweep, study):
-    rows = collect([sweep])
-    (bed,) = study.beds
-    assert "<details>" not in summary(study, rows)
-    other = "blocks.0.hook_resid_post"
-    assert other != bed.hook_name
-    worse = [{**row, "hook_name": other, "coverage": row["coverage"] / 2} for row in rows]
-    both = summary(replace(study, beds=(replace(bed, hook_name=other), bed)), [*worse, *rows])
-    assert both.count("Its most probable move") == 1
-    best = max(row["coverage"] for row in rows if row["kind"] == "sae" and row["n_seeds"] == 1)
-    titles = re.findall(r"<details><summary>(.*?)</summary>", both)
-    assert [f"best coverage {value:.3f}" in title for value, title in zip((best / 2, best), titles, strict=True)] == [
-        True,
-        True,
-    ]
-
-
-def test_legality_and_every_probe_stand_in_tables(page, study):
-    legality = read_json(study.model / "legality.json")
-    learning = page.split('id="learning"')[1].split("</section>")[0]
-    assert '<th scope="col">legal</th><th scope="col">illegal</th>' in learning
-    for moves in legality["test"]["kinds"].values():
-        assert f"<td>{moves['legal']:.2%}</td><td>{moves['illegal']:.2%}</td>" in learning
-    probes = page.split('id="probes"')[1].split("</section>")[0]
-    found = read_json(study.probes[0] / "probes.json")["hook_points"]
-    assert f"<td>{max(each['accuracy'] for each in found.values()):.2%}</td>" in probes
-    assert "board, at each ply" in probes
-
-
-def test_boards_say_how_they_lie(page):
-    for each in data_of(page)["cards"]:
-        assert (each["columns"], each["rows"]) == (list("abcd"), list("1234"))
-        assert (each["first_row_on_top"], each["glyphs"]) == (True, {})
-
-
-def test_the_axes_are_the_registered_scores_and_what_stands_beside_them(sweep):
-    found = {axis["key"]: axis for axis in axes(collect([sweep]))}
-    assert next(iter(found)) == "l0"
-    for name, each in scores().items():
-        assert (found[name]["title"], found[name]["meaning"]) == (each.title, each.meaning)
-    assert found["coverage.legal_move"]["group"] == "beside them"
-    assert found["coverage.high"]["title"] == "Coverage, high level"
-    assert found["direction_recovery_means"]["title"] == "Direction recovery: by mean differences"
-    assert not [key for key in found if key.endswith(("_low", "_high"))]
+def test_every_score_is_explained(page):
+    reading = html.unescape(page.split('id="reading"')[1].split("</section>")[0])
+    for score in scores().values():
+        assert f"<dt>{score.title}</dt><dd>{score.meaning}. Higher is better. <small>{score.source}</small>" in reading
+    assert "<dt>Ceilings: linear probe of the same sparsity, linear probe</dt>" in reading
 
 
 def test_a_missing_or_unfinished_sweep_is_named(tmp_path):

@@ -1,0 +1,200 @@
+"""Scores against L0: an SAE's accuracy and its price. Which figure a score's panels stand in, the score declares.
+
+A score that names none of the figures here has its panels in the last one, of all other scores.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import zip_longest
+from typing import Any, NamedTuple
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from boardgame_sae.metrics.score import Score, scores
+from boardgame_sae.pipeline.study_folder import Study, StudyTestbed
+from boardgame_sae.report.figures.registry import ReportFigure, register
+from boardgame_sae.report.figures.style import GREY, INK, LINES, legend_below, plain_log
+from boardgame_sae.report.rows import rows_at
+from boardgame_sae.report.titles import Row, baseline_of, chance_level, has_column, is_sae, part_title
+from boardgame_sae.saes.registry import look
+
+CHANCE_LINE: Any = (0, (6, 2, 1, 2, 1, 2))
+N_COLUMNS = 2
+"""Panels side by side."""
+NAMES = set[str]()
+"""The figures of this module."""
+OTHERS = "other_scores_vs_l0"
+"""The one of scores that name none of them."""
+
+
+@dataclass(frozen=True)
+class Frame:
+    """How a figure of scores against L0 is drawn."""
+
+    height: float = 4.9
+    """Of a row of panels, in inches."""
+    baselines: bool = True
+    """Whether baselines are shown beside the SAEs."""
+    ideal: float | None = None
+    """A value that would be perfect, drawn as a line."""
+    share_y: bool = False
+    """Whether all panels have one scale."""
+    from_zero: bool = True
+    """Whether the scale begins at zero at the latest."""
+
+
+class Panel(NamedTuple):
+    """A number of a score, by the name of its column, and its title."""
+
+    score: Score
+    column: str
+    title: str
+
+
+def against_l0(rows: Sequence[Row], panels: Sequence[Panel], frame: Frame) -> Figure:
+    """Numbers of scores against L0, with 95% intervals, beside every baseline and the level of chance.
+
+    rows: those of one testbed.
+    """
+    n_rows = -(-len(panels) // N_COLUMNS)
+    figure = Figure(figsize=(10.5, frame.height * n_rows), layout="constrained")
+    grid = figure.subplots(n_rows, N_COLUMNS, squeeze=False, sharey=frame.share_y).flatten().tolist()
+    shown = [row for row in rows if frame.baselines or is_sae(row)]
+    for axes, panel in zip_longest(grid, panels):
+        if panel is None:
+            axes.set_axis_off()
+            continue
+        _saes(axes, shown, panel.column)
+        _baselines(axes, shown, panel.column)
+        _chance(axes, shown, panel)
+        if frame.ideal is not None:
+            axes.axhline(frame.ideal, color=INK, linestyle=":", linewidth=1)
+        inner = frame.share_y and axes is not grid[0]
+        axes.set(ylabel="" if inner else panel.score.display.unit, title=panel.title)
+    for axes in grid[: len(panels)] if frame.from_zero else ():  # once all are drawn: their scale may be shared
+        axes.set_ylim(bottom=min(0.0, axes.get_ylim()[0]))
+    legend_below(figure, grid[: len(panels)])
+    return figure
+
+
+def panels_of(figure: str, rows: Sequence[Row]) -> list[Panel]:
+    """The panels that scores have in a figure, of what the rows hold; in OTHERS those that no other figure has."""
+    mine = [score for score in scores().values() if _figure_of(score) == figure]
+    titles = [(score, score.display.panels or {"": score.title}) for score in mine]
+    panels = [Panel(score, score.name + ending, title) for score, own in titles for ending, title in own.items()]
+    return [panel for panel in panels if has_column(rows, panel.column)]
+
+
+def _figure_of(score: Score) -> str:
+    return score.display.figure if score.display.figure in NAMES else OTHERS
+
+
+def _saes(axes: Axes, rows: Sequence[Row], column: str) -> None:
+    """A number of every SAE on a log axis of L0: a series per architecture and width, twins in their kind's colour."""
+    measured = [row for row in rows if row["architecture"] is not None and row["pooled_as"] is None]
+    measured = [row for row in measured if row["l0"] and row.get(column) is not None]
+    series: dict[tuple[str, int], list[Row]] = {}
+    for row in sorted(measured, key=lambda row: (row["architecture"], row["n_latents"], row["l0"])):
+        if is_sae(row):
+            series.setdefault((row["architecture"], row["n_latents"]), []).append(row)
+    widths = sorted({n_latents for _, n_latents in series})
+    for (architecture, n_latents), line in series.items():
+        colour, marker = look(architecture)
+        text = architecture if len(widths) == 1 else f"{architecture}, {n_latents} latents"
+        style = LINES[widths.index(n_latents) % len(LINES)]
+        axes.errorbar(*_with_bars(line, column), color=colour, marker=marker, linestyle=style, capsize=2, label=text)
+    for row in measured:
+        if (baseline := baseline_of(row)) is not None:
+            marker, colour = look(row["architecture"])[1], baseline.look.colour
+            bars = _with_bars([row], column)
+            axes.errorbar(*bars, color=colour, marker=marker, linestyle="", label=baseline.label)
+    axes.set(xscale="log", xlabel="L0: latents on per token")
+    plain_log(axes.xaxis, [row["l0"] for row in measured], axes.set_xlim)
+
+
+def _with_bars(rows: Sequence[Row], column: str) -> tuple[list[float], list[float], np.ndarray | None]:
+    """L0, value and the lengths of the error bars below and above; None where a score has no interval."""
+    values = [row[column] for row in rows]
+    bars = None
+    if all(row.get(f"{column}_low") is not None for row in rows):
+        below = [value - row[f"{column}_low"] for row, value in zip(rows, values, strict=True)]
+        above = [row[f"{column}_high"] - value for row, value in zip(rows, values, strict=True)]
+        bars = np.maximum(np.array([below, above]), 0)
+    return [row["l0"] for row in rows], values, bars
+
+
+def _baselines(axes: Axes, rows: Sequence[Row], column: str) -> None:
+    """What is no SAE: a line over L0 where L0 means something, or else across the panel."""
+    by_kind: dict[str, list[Row]] = {}
+    for row in rows:
+        if row["architecture"] is None and row.get(column) is not None:
+            by_kind.setdefault(row["kind"], []).append(row)
+    for same in by_kind.values():
+        baseline = baseline_of(same[0])
+        colour, line = (INK, "-") if baseline is None else (baseline.look.colour, baseline.look.line)
+        over_l0 = sorted((row["l0"], row[column]) for row in same if row["l0"] is not None)
+        if over_l0 and baseline is not None:
+            style = {"marker": baseline.look.marker, "markersize": 3, "linewidth": 1, "linestyle": line}
+            axes.plot(*zip(*over_l0, strict=True), color=colour, label=baseline.title, **style)
+        for row in same:
+            if row["l0"] is None:
+                axes.axhline(row[column], color=colour, linestyle=line, linewidth=1.2, label=row["name"])
+
+
+def _chance(axes: Axes, rows: Sequence[Row], panel: Panel) -> None:
+    """The level of chance: a line across the panel where all subjects share it, or else each SAE's own."""
+    chance = panel.score.display.chance
+    if chance is None:
+        return
+    if level := chance_level(rows, panel.column):
+        title, value = level
+        axes.axhline(value, color=INK, linestyle=CHANCE_LINE, linewidth=1.2, label=title)
+    own = [row for row in rows if row["architecture"] is not None and row["pooled_as"] is None]
+    column = f"{panel.column}_{chance.part}"
+    levels = sorted((row["l0"], row[column]) for row in own if row.get(column) is not None)
+    if levels and not chance.shared:
+        style = {"color": GREY, "linestyle": ":", "linewidth": 1.2, "marker": "_", "markersize": 8}
+        axes.plot(*zip(*levels, strict=True), **style, label=part_title(panel.score, chance.part))
+
+
+def _register(name: str, frame: Frame, *, caption: str, order: int, on_card: bool = False) -> None:
+    def of_testbed(study: Study, testbed: StudyTestbed) -> Figure | None:
+        rows = rows_at(study, testbed)
+        panels = panels_of(name, rows)
+        return against_l0(rows, panels, frame) if panels else None
+
+    NAMES.add(name)
+    register(ReportFigure(name=name, caption=caption, order=order, on_card=on_card, of_testbed=of_testbed))
+
+
+_register(
+    "coverage_vs_l0",
+    Frame(),
+    caption="Coverage and board reconstruction against L0. Bars are 95% intervals over games, and over seeds too where "
+    "a point stands for SAEs of several seeds. The linear probe of the same sparsity keeps only as many outputs as an "
+    "SAE of that L0 has latents on.",
+    order=80,
+    on_card=True,
+)
+_register(
+    "direction_recovery",
+    Frame(height=4.6, share_y=True),
+    caption="How well decoder rows match what linear probes read (left), and the difference that a class makes to the "
+    "mean activation (right): cosines, matched one to one. The grey line is what as many random directions reach by "
+    "chance.",
+    order=90,
+)
+_register(
+    "loss_vs_l0",
+    Frame(height=4.2, baselines=False, ideal=1.0, from_zero=False),
+    caption="Loss recovered and explained variance against L0.",
+    order=100,
+)
+_register(
+    OTHERS,
+    Frame(from_zero=False),
+    caption="All other scores against L0, with 95% intervals where a score has them.",
+    order=110,
+)

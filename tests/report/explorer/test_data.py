@@ -1,0 +1,77 @@
+"""What the page's scripts are given."""
+
+import pytest
+
+from boardgame_sae.metrics.baselines.registry import baselines
+from boardgame_sae.metrics.score import scores
+from boardgame_sae.report.explorer.data import PictureParts, axes, kinds, page_data, table_columns
+from boardgame_sae.report.rows import collect
+from boardgame_sae.saes.registry import look
+
+
+@pytest.fixture(scope="module")
+def rows(sweep):
+    return collect([sweep])
+
+
+def test_the_axes_are_the_registered_scores_and_what_stands_beside_them(rows):
+    known = {axis["key"]: axis for axis in axes(rows)}
+    assert next(iter(known)) == "l0"
+    for name, score in scores().items():
+        assert (known[name]["title"], known[name]["meaning"]) == (score.title, score.meaning)
+    assert known["coverage.legal_move"]["group"] == "beside them"
+    assert known["coverage.high"]["title"] == "Coverage, high level"
+    assert known["direction_recovery_means"]["title"] == "Direction recovery: by mean differences"
+    assert not [key for key in known if key.endswith(("_low", "_high"))]
+
+
+def test_an_axis_has_a_level_of_chance_where_all_subjects_share_it(rows):
+    levels = {axis["key"]: axis["chance"] for axis in axes(rows) if axis["chance"]}
+    assert levels["coverage"] == {"key": "coverage_always_on", "title": "always on (chance)"}
+    assert levels["coverage.high"]["key"] == "coverage.high_always_on"
+    assert all(key.startswith("coverage") for key in levels)
+
+
+def test_the_table_has_words_then_l0_then_the_short_columns(rows):
+    columns = table_columns(rows)
+    assert [column["key"] for column in columns if column["words"]] == ["recipe", "kind_title"]
+    assert [column["title"] for column in columns][2:5] == ["L0", "Coverage", "Coverage: above chance"]
+    both = table_columns([*rows, {**rows[0], "hook_name": "blocks.0.hook_resid_post"}])
+    assert [column["key"] for column in both if column["words"]] == ["recipe", "sweep", "hook_name", "kind_title"]
+
+
+def test_every_kind_of_baseline_has_its_own_look(rows):
+    looks = kinds(rows)
+    assert list(looks) == list(baselines())
+    assert {kind: style["colour"] for kind, style in looks.items()} == {
+        kind: baseline.look.colour for kind, baseline in baselines().items()
+    }
+    assert [kind for kind, style in looks.items() if style["joined"]] == ["sparse_probe"]
+    assert (looks["neurons"]["dash"], looks["residual"]["dash"], looks["probe"]["symbol"]) == ("dash", "dot", "star")
+
+
+def test_architectures_have_the_colours_of_the_figures(rows):
+    data = page_data(rows, [])
+    assert {name: style["colour"] for name, style in data["architectures"].items()} == {
+        name: look(name)[0] for name in ("relu", "topk")
+    }
+    assert data["main"] == ["coverage", "board_reconstruction"]
+
+
+def test_a_study_without_scores_has_data_too():
+    data = page_data([], [])
+    assert data["main"] == [] == data["rows"]
+    assert [axis["key"] for axis in data["axes"]] == ["l0"]
+
+
+def test_pictures_are_kept_tag_by_tag_and_come_back_whole():
+    one = '<svg a="1"><g id="x">\n<text>a &gt; b</text></g></svg>'
+    other = one.replace("a &gt; b", "c")
+    parts = PictureParts()
+    numbers = [parts.numbers(one), parts.numbers(other)]
+    texts = parts.texts()
+    assert ["".join(texts[number] for number in picture) for picture in numbers] == [one, other]
+    assert len(texts) == len(set(numbers[0])) + 1, "only what differs is kept twice"
+    card = {"latent": 3, "mean": [{"class": "x", "picture": one}], "boards": [{"ply": 1, "picture": other}]}
+    replaced = {"mean": [{"class": "x", "picture": numbers[0]}], "boards": [{"ply": 1, "picture": numbers[1]}]}
+    assert parts.replaced(card) == {"latent": 3, **replaced}
