@@ -384,5 +384,5 @@ def test_the_card_speaks_of_characters_where_tokens_are_characters(copied):
     (copied / "model/cfg.json").write_text(json.dumps({**model, "tokenization": "char", "corpus": corpus}))
     write_card(copied, "card.json")
     text = (copied / "README.md").read_text()
-    assert "The move it writes greedily is legal at" in text and "one a character" in text
+    assert "The move it writes greedily is legal at" in text and "one per character" in text
     assert "drawn at temperature 1" in text and "1,200, cut after 9 plies, seed 0" in text

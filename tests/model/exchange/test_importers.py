@@ -12,8 +12,8 @@ from safetensors.torch import save_file
 
 from boardgame_sae.files import RunError
 from boardgame_sae.games import load_game
+from boardgame_sae.model.exchange import importers as foreign
 from boardgame_sae.model.exchange.exporters import hooked_weights
-from boardgame_sae.model.exchange.exporters import importers as foreign
 from boardgame_sae.model.exchange.importers import from_nanogpt, from_transformer_lens
 from boardgame_sae.model.game_model import GameModel
 from boardgame_sae.model.gpt import ACTIVATIONS, GPT, GPTConfig
