@@ -29,7 +29,7 @@ from boardgame_sae.transcripts.corpus import Corpus
 from boardgame_sae.transcripts.generate import GenerateConfig, generate_run
 
 TESTS = Path(__file__).parents[2] / "tests"
-sys.path[:0] = [str(TESTS / "games"), str(Path(__file__).parent)]
+sys.path[:0] = [str(TESTS / "games/chess"), str(Path(__file__).parent)]
 from bench_games import seconds_of  # noqa: E402 - beside this file, and found by the path above
 from slow_chess import SLOW  # noqa: E402
 

@@ -48,7 +48,7 @@ def positions_per_second() -> float:
 
 def slow_games_per_second() -> tuple[float, float]:
     """Random games a second of the plain Python engine of the tests, and its positions a second."""
-    sys.path.insert(0, str(Path(__file__).parents[2] / "tests" / "games"))
+    sys.path.insert(0, str(Path(__file__).parents[2] / "tests/games/othello"))
     slow = importlib.import_module("slow_othello").SlowOthello("othello", "implicit")
     choose, n_positions = random.Random(0).choice, 0
 
