@@ -46,7 +46,7 @@ def _runs_in_a_temporary_folder(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def tiny_corpus(tmp_path_factory) -> Corpus:
-    """600 random othello4 games, one token a move; about a fifth each to validate and to test."""
+    """600 random othello4 games, one token per move; about a fifth each to validate and to test."""
     return generate(**TINY_GAMES, out=tmp_path_factory.mktemp("corpus") / "move")
 
 

@@ -151,8 +151,8 @@ def test_fields_come_from_a_file_and_a_flag_wins_over_it(run, tmp_path):
 @pytest.mark.parametrize(
     ("argv", "said"),
     [
-        (["--game", "othelo"], "did you mean othello"),
-        (["--players", "radnom"], "unknown name 'radnom'"),
+        (["--game", "othelo"], "unknown game 'othelo'; did you mean 'othello'"),
+        (["--players", "radnom"], "unknown player 'radnom'"),
         (["--n-games", "0"], "n_games must be at least 1"),
         (["--n-games", "many"], "n-games"),
         (["--n-gmaes", "3"], "n-gmaes"),

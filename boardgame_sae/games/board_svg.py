@@ -1,4 +1,4 @@
-"""A board of discs drawn as SVG: one string, no library, no reference to anything outside it."""
+"""A board of discs, or of letters, drawn as SVG: one string, no library, no reference to anything outside it."""
 
 import html
 import string
@@ -9,6 +9,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+EMPTY = "."
+"""How `Game.cells` writes an empty square."""
 INK, RED, WARM, COLD = "#222", "#d33", "#ff8c1a", "#2f6bff"
 BLACK_AND_WHITE: Mapping[str, tuple[str, str]] = MappingProxyType({"b": ("#111", "#000"), "w": ("#fff", "#777")})
 
@@ -21,7 +23,7 @@ class DiscStyle(NamedTuple):
     line: str = "#1f5a38"
     """Colour of the lines between squares."""
     discs: Mapping[str, tuple[str, str]] = BLACK_AND_WHITE
-    """Fill and rim by the character of `Game.cells`."""
+    """Fill and rim by the character of `Game.cells`; another character is written as it is."""
     dark: str = "b"
     """The characters whose discs are so dark that texts on them are white."""
 
@@ -57,6 +59,7 @@ def draw_discs(
         *(_text(x + 0.5, -0.25, string.ascii_lowercase[x], INK, 0.35) for x in range(board.n_columns)),
         *(_text(-0.25, board.y(row) + 0.5, str(row + 1), INK, 0.35) for row in range(board.n_rows)),
         *(board.disc(s, *style.discs[cell]) for s, cell in enumerate(cells) if cell in style.discs),
+        *(board.mark(s, cell, INK) for s, cell in enumerate(cells) if cell not in (EMPTY, *style.discs)),
         *(board.circle(s, 0.12, f'fill="none" stroke="{INK}" stroke-width="0.03" stroke-opacity="0.6"') for s in rings),
         *(board.heat(s, value) for s, value in enumerate(scaled(heat, board.shape, scale)) if value),
         *(

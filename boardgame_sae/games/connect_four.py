@@ -1,8 +1,8 @@
 """Connect Four, 7 columns by 6 rows: a whole game in one file.
 
-A move is a column, its code 1..7, written `a`..`g`. Row 1 is the lowest, and drawn so. A set of squares is 64 bits, bit
-`7 * column + row`: a column's seventh bit stays empty, so that no line runs from one column into the next. The rules
-take arrays of such sets: many games are played together, each ply of all of them at once.
+A move is a column, its code 1..7 (0 is no move), written `a`..`g`. Row 1 is the lowest. A set of squares is 64 bits,
+bit `7 * column + row`: a column's seventh bit stays empty, so that no line runs from one column into the next. The
+rules take arrays of such sets: many games are played together, each ply of all of them at once.
 """
 
 from collections.abc import Mapping, Sequence

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from boardgame_sae.config import ConfigError, spec_of
-from boardgame_sae.games.board_svg import DiscStyle, draw_discs
+from boardgame_sae.games.board_svg import EMPTY, DiscStyle, draw_discs
 from boardgame_sae.games.property import BoardProperty, properties_of, property_of
 from boardgame_sae.games.random_bits import SplitMix64
 from boardgame_sae.games.record import PLAYER_COLUMNS, Boards, Column, IllegalMove, MoveRecord
@@ -74,9 +74,6 @@ class Game(ABC):
     """How the board is drawn, unless the game has a picture of its own."""
     first_row_on_top: bool = True
     """Whether boards are drawn with the first row on top; else it is at the bottom."""
-    glyphs: Mapping[str, str] = {}
-    """The sign that a page draws for each character of `cells`, upper case those of the player who begins; none: discs,
-    `b` black and `w` white."""
 
     @abstractmethod
     def start(self) -> Any:
@@ -163,7 +160,7 @@ class Game(ABC):
         `last_square`; -1 marks none. size: width in pixels.
         Raises ValueError when `heat` does not have the board's shape.
         """
-        cells, rings, played = "." * len(self.squares), (), -1
+        cells, rings, played = EMPTY * len(self.squares), (), -1
         if position is not None:
             cells, rings, played = self.cells(position), self.rings(position), self.last_square(position)
         shown: dict[str, Any] = {"marks": marks, "heat": heat, "scale": scale, "size": size}

@@ -168,7 +168,7 @@ class Corpus:
         """What made its tokens. Raises ConfigError, naming the file, when nothing of that name is registered."""
         return find_tokenizer(self.tokenization, f"{self.path}: ")
 
-    @cached_property
+    @property
     def is_random_play(self) -> bool:
         """Whether every legal move was equally likely to be played."""
         players = self.config.get("players", ())

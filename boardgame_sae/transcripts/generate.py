@@ -106,8 +106,8 @@ def skill_columns(both: Sequence[Player], temperatures_B2: np.ndarray) -> dict[s
 def generate_run(cfg: GenerateConfig, *, out: str | Path | None = None, workers: int = 1) -> Path:
     """Play a corpus into a run folder and return the folder; a finished one is reused, a killed one resumed.
 
-    Raises ConfigError for an unknown player or opening, ValueError for an unknown game, RunError when an engine fails
-    again and again.
+    Raises ConfigError for an unknown game, player, opening or tokenization, RunError when an engine fails again and
+    again.
     """
     game = load_game(cfg.game)
     cfg = dataclasses.replace(

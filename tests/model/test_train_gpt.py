@@ -449,5 +449,5 @@ def test_expected_targets_learn_and_are_refused_where_moves_were_not_equally_lik
     rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     losses = [row["train_loss"] for row in rows if "train_loss" in row]
     assert losses[-1] < losses[0]
-    with pytest.raises(ConfigError, match="one token a move"):
+    with pytest.raises(ConfigError, match="one token per move"):
         train_gpt_run(tiny_corpus_char, cfg, out=tmp_path / "refused", device="cpu")

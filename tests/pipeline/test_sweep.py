@@ -61,7 +61,7 @@ def test_a_grid_is_the_product_of_each_entrys_lists_one_entry_after_the_other():
         ({"corpus": {"game": "othello4", "n_games": "800"}}, "field 'corpus.n_games' is '800'"),
         ({"corpus": {"game": "othelo4"}}, "othelo4"),
         ({"training": {"lr": "fast"}}, "field 'training.lr' is 'fast'"),
-        ({"positions": "dot"}, "othello4 has no positions 'dot'; with one token a move: ply"),
+        ({"positions": "dot"}, "othello4 has no positions 'dot'; with one token per move: ply"),
         ({"probes": [{}, {"positions": "dot"}]}, "othello4 has no positions 'dot'"),
         ({"probes": {"property": "board"}}, "field 'probes' is .*: input should be a valid array"),
         ({"probes": [{"min_ply": -1}]}, "min_ply must not be negative"),

@@ -72,7 +72,6 @@ class ChessGame(Game):
     book_paths = ("/usr/share/games/gnuchess/book.bin", "/usr/local/share/gnuchess/book.bin")
     book_advice = "apt-get install gnuchess-book"
     first_row_on_top = False
-    glyphs: Mapping[str, str] = MappingProxyType(dict(zip("KQRBNPkqrbnp", 2 * "♚♛♜♝♞♟", strict=True)))
     board_property = "piece"
     scored_properties = (
         "piece_moved",
