@@ -30,23 +30,23 @@ class Copy:
             {**os.environ, "PYTHONPATH": str(root), "BOARDGAME_SAE_RUNS": str(root / "runs")},
         )
 
-    def run(self, *words: object) -> str:
-        """What a command prints; fails when it does."""
+    def run(self, *words: object, expect: int = 0) -> str:
+        """What a command prints; fails unless it ends with the expected code."""
         command = [sys.executable, *map(str, words)]
         done = subprocess.run(
             command, cwd=self.root, env=self.environment, capture_output=True, text=True, check=False
         )  # fmt: skip
-        assert done.returncode == 0, done.stdout + done.stderr
-        return done.stdout
+        assert done.returncode == expect, done.stdout + done.stderr
+        return done.stdout + done.stderr * bool(expect)
 
     def contracts(self, suite: str, name: str) -> str:
         """Run one contract suite on the newcomer."""
         options = ("-c", ROOT / "pyproject.toml", "-p", "no:cacheprovider", "-p", "no:xdist", "-k", name)
         return self.run("-m", "pytest", ROOT / "tests/contracts" / suite, *options)
 
-    def cli(self, *words: object) -> str:
+    def cli(self, *words: object, expect: int = 0) -> str:
         """Run a verb."""
-        return self.run("-m", "boardgame_sae.cli", *words)
+        return self.run("-m", "boardgame_sae.cli", *words, expect=expect)
 
     def study(self, **fields: object) -> Path:
         """Run a small study; returns its folder."""
@@ -70,6 +70,28 @@ STUDY = {
 def rows_of(table: Path) -> list[dict[str, str]]:
     with open(table, newline="") as file:
         return list(csv.DictReader(file))
+
+
+@pytest.fixture(scope="module")
+def with_game(tmp_path_factory) -> Copy:
+    return Copy(tmp_path_factory.mktemp("game"), NEWCOMERS / "tic_tac_toe.py", "games/tic_tac_toe.py")
+
+
+def test_a_new_game_passes_the_contract(with_game):
+    assert "passed" in with_game.contracts("test_games.py", "tic_tac_toe")
+
+
+def test_a_new_game_goes_the_whole_road_to_the_page(with_game):
+    corpus = {"game": "tic_tac_toe", "n_games": 400, "validation_fraction": 0.25, "test_fraction": 0.25}
+    study, report = with_game.study(corpus=corpus), with_game.root / "report"
+    with_game.cli("report", study, "--out", report)
+    rows = rows_of(report / "table.csv")
+    assert {row["headline"] for row in rows} == {"board"}
+    assert all(0 < float(row["coverage"]) < 1 and 0 <= float(row["coverage.legal_move"]) < 1 for row in rows)
+    assert (report / "figures/f1_by_square.png").stat().st_size > 10_000
+    assert "learned tic_tac_toe from" in (report / "index.html").read_text()
+    shown = with_game.cli("generate", "--game", "tic_tac_to", "--n-games", "10", expect=2)
+    assert "did you mean 'tic_tac_toe'?" in shown
 
 
 @pytest.fixture(scope="module")
