@@ -52,7 +52,7 @@ def probe(argv: Sequence[str]) -> Path:
 
     source, cfg, output, device = parse("probe", argv, TestbedInput, ProbeConfig, Output, Device)
     testbed = load_testbed(source.testbed, device.device)
-    cfg = dataclasses.replace(cfg, positions=cfg.positions or testbed.place)
+    cfg = dataclasses.replace(cfg, positions=cfg.positions or testbed.read_at)
     folder = probe_run(testbed.model, testbed.corpus, cfg, out=output.out)
     say(f"{'hook point':32}{'accuracy':>10}{'F1':>8}")
     for name, result in probe_results(folder)["hook_points"].items():

@@ -62,7 +62,7 @@ class BoardProperty:
     game: HasBoard = field(repr=False)
     function: Callable[[Any, Any], np.ndarray] = field(repr=False)
     prefix: str = ""
-    """A word put before the class names in `labels`, where they do not speak for themselves."""
+    """A word put before the classes in `class_names`, where they do not speak for themselves."""
     needs: str = ""
     """The column that the corpus must have for it; where its value is unknown, no class is true."""
     source: str = ""
@@ -81,7 +81,7 @@ class BoardProperty:
         return math.prod(self.shape)
 
     @property
-    def labels(self) -> list[str]:
+    def class_names(self) -> list[str]:
         """A name for each flattened entry, row-major: `d3 mine`, `d3 legal_move`, `d3 line NE 2`."""
         endings = [f"{self.prefix} {name}".strip() for name in self.classes] or [self.name]
         if self.shape[:2] != self.game.shape:

@@ -27,11 +27,11 @@ from boardgame_sae.saes.registry import sae_config
 from boardgame_sae.saes.sae import SAEConfig
 from boardgame_sae.saes.training.on_testbed import train_on_testbed
 from boardgame_sae.saes.training.train import TrainSAEConfig
-from boardgame_sae.testbeds.shipped import CARD_FILE, find_testbed
+from boardgame_sae.testbeds.shipped import MANIFEST_FILE, find_testbed
 from boardgame_sae.testbeds.testbed import Testbed, load_testbed, testbed_run
 from boardgame_sae.transcripts.corpus import Corpus
 from boardgame_sae.transcripts.generate import GenerateConfig, generate_run
-from boardgame_sae.transcripts.labels import place_name
+from boardgame_sae.transcripts.labels import resolve_read_at
 from boardgame_sae.transcripts.tokenization import tokenizer_of
 
 FEW = 12
@@ -121,7 +121,7 @@ def sweep_run(cfg: SweepConfig, *, out: str | Path | None = None, workers: int =
 
 def _parts(folder: Path) -> dict[str, Any]:
     """Where corpus and GPT of a testbed are, and its probes where it was packed with some."""
-    card = read_json(folder / CARD_FILE)
+    card = read_json(folder / MANIFEST_FILE)
     found: dict[str, Any] = {part: str(folder / card[part]) for part in ("corpus", "model")}
     if (folder / SWEEP_FILE).exists():
         listed = read_json(folder / SWEEP_FILE)
@@ -143,8 +143,8 @@ def probe_configs(cfg: SweepConfig, corpus: Corpus) -> list[ProbeConfig]:
     for each in cfg.probes:
         prop = game.property(each.property or game.board_property)
         check_known(prop, corpus)
-        place = place_name(game, corpus.tokenizer, each.positions or cfg.positions)
-        probed.append(replace(each, property=prop.name, positions=place))
+        read_at = resolve_read_at(game, corpus.tokenizer, each.positions or cfg.positions)
+        probed.append(replace(each, property=prop.name, positions=read_at))
     return probed
 
 
@@ -158,7 +158,7 @@ def _testbed_folder(cfg: SweepConfig, folders: Mapping[str, Any], hook_name: str
     choice: dict[str, Any] = {"n_games": cfg.n_games, "positions": cfg.positions}
     if cfg.testbed is not None:
         folder = find_testbed(cfg.testbed)
-        card = read_json(folder / CARD_FILE)
+        card = read_json(folder / MANIFEST_FILE)
         if hook_name in (None, card["hook_name"]):
             return folder
         choice = {key: card[key] for key in ("n_games", "positions", "properties")}
@@ -183,7 +183,7 @@ def score_all(
     )
     return {
         "testbed": str(folder),
-        "hook_name": read_json(folder / CARD_FILE)["hook_name"],
+        "hook_name": read_json(folder / MANIFEST_FILE)["hook_name"],
         "saes": [str(path) for path in saes],
         "random_saes": [str(path) for path in random_saes],
         "scores": [str(path) for path in (*scored.saes, *scored.twins)],
@@ -223,12 +223,12 @@ def check_study(cfg: SweepConfig, source: str) -> None:
         if own:
             raise ConfigError(f"{source}: a study of the testbed '{cfg.testbed}' cannot have its own {sorted(own)[0]}")
         folder = find_testbed(cfg.testbed)
-        card = read_json(folder / read_json(folder / CARD_FILE)["model"] / game_model.CARD_FILE)
+        card = read_json(folder / read_json(folder / MANIFEST_FILE)["model"] / game_model.CARD_FILE)
         game, tokenization, d_model = load_game(card["game"]), card["tokenization"], card["gpt"]["d_model"]
     for each in cfg.probes:
         game.property(each.property or game.board_property)
-    for place in (cfg.positions, *(each.positions for each in cfg.probes)):
-        place_name(game, tokenizer_of(game, tokenization), place)
+    for read_at in (cfg.positions, *(each.positions for each in cfg.probes)):
+        resolve_read_at(game, tokenizer_of(game, tokenization), read_at)
     expand(cfg.saes, d_model, f"{source}: saes")
     expand(cfg.random_saes, d_model, f"{source}: random_saes")
 

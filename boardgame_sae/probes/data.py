@@ -13,7 +13,7 @@ from boardgame_sae.activations.hook_points import read
 from boardgame_sae.games import BoardProperty, Boards
 from boardgame_sae.model.game_model import GameModel
 from boardgame_sae.transcripts.corpus import Corpus
-from boardgame_sae.transcripts.labels import Positions, place_name, positions
+from boardgame_sae.transcripts.labels import Positions, positions, resolve_read_at
 
 KEPT_BYTES = 2**30
 """Activations that stay in memory for probes that ask for them again; beyond that they are read anew."""
@@ -70,7 +70,7 @@ def _grouped(labels: np.ndarray, group: int) -> np.ndarray:
     return labels.reshape(len(labels), math.prod(labels.shape[1:]) // group, group)
 
 
-class _Found(NamedTuple):
+class _Read(NamedTuple):
     """What a model makes of every position of some games."""
 
     where: Positions
@@ -86,20 +86,20 @@ class _Found(NamedTuple):
         )
 
 
-class Reading:
+class BoardReader:
     """Boards, and activations at some hook points, at every position of games.
 
     What was read stays in memory, up to a limit, for the next probe that asks for the same games.
     """
 
     def __init__(
-        self, model: GameModel, corpus: Corpus, names: Sequence[str], place: str | None = None, kept_bytes: int = 0
+        self, model: GameModel, corpus: Corpus, names: Sequence[str], read_at: str | None = None, kept_bytes: int = 0
     ) -> None:
         self.model, self.corpus, self.names = model, corpus, tuple(names)
-        self.place = place_name(corpus.game, corpus.tokenizer, place)
-        self._room, self._kept = kept_bytes, dict[bytes, _Found]()
+        self.read_at = resolve_read_at(corpus.game, corpus.tokenizer, read_at)
+        self._room, self._kept = kept_bytes, dict[bytes, _Read]()
 
-    def __call__(self, games_B: np.ndarray) -> _Found:
+    def __call__(self, games_B: np.ndarray) -> _Read:
         key = games_B.tobytes()
         if key in self._kept:
             return self._kept[key]
@@ -110,24 +110,24 @@ class Reading:
 
     def boards(self, games_B: np.ndarray) -> tuple[Positions, Boards]:
         """The positions of some games, and their boards."""
-        where = positions(self.corpus, games_B, self.place, self.model.gpt.cfg.n_ctx)
+        where = positions(self.corpus, games_B, self.read_at, self.model.gpt.cfg.n_ctx)
         boards = self.corpus.boards(games_B)
         return where, boards[boards.rows(where.game_N, where.ply_N)]
 
     @torch.no_grad()
-    def _read(self, games_B: np.ndarray) -> _Found:
+    def _read(self, games_B: np.ndarray) -> _Read:
         gpt = self.model.gpt
         where, boards = self.boards(games_B)
         tokens_BL = torch.from_numpy(self.corpus.rows(games_B, gpt.cfg.n_ctx)[0][:, :-1]).to(gpt.device)
         found = read(gpt, tokens_BL, self.names)
         game_N, token_N = (torch.from_numpy(part).to(gpt.device) for part in (where.game_N, where.token_N))
-        return _Found(where, boards, [found[name][game_N, token_N].float() for name in self.names])
+        return _Read(where, boards, [found[name][game_N, token_N].float() for name in self.names])
 
 
 class ProbeData:
     """Activations at all probed hook points, and the true classes, at the probed positions of some games."""
 
-    def __init__(self, reading: Reading, prop: BoardProperty, min_ply: int = 0) -> None:
+    def __init__(self, reading: BoardReader, prop: BoardProperty, min_ply: int = 0) -> None:
         self.reading, self.corpus, self.prop, self.min_ply = reading, reading.corpus, prop, min_ply
         self.targets = Targets.of(prop, self.labels(reading.boards(self.corpus.games("train")[:256])[1]))
 

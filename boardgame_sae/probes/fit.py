@@ -24,7 +24,7 @@ from boardgame_sae.activations.hook_points import hook_width
 from boardgame_sae.config import config, to_mapping
 from boardgame_sae.files import RunError, read_json, write_json, writing
 from boardgame_sae.model.game_model import GameModel
-from boardgame_sae.probes.data import KEPT_BYTES, ProbeData, Reading, Targets, check_known
+from boardgame_sae.probes.data import KEPT_BYTES, BoardReader, ProbeData, Targets, check_known
 from boardgame_sae.runs import Run, pack_state, progress, unpack_state
 from boardgame_sae.transcripts.corpus import Corpus
 
@@ -170,7 +170,7 @@ def probe_run(
     *,
     name: str | None = None,
     out: str | Path | None = None,
-    reading: Reading | None = None,
+    reading: BoardReader | None = None,
 ) -> Path:
     """Fit and test all probes of a model into a run folder and return it; reused when done, resumed when killed.
 
@@ -183,8 +183,8 @@ def probe_run(
     names = cfg.hook_names or ("blocks.0.hook_resid_pre", *residual_stream(model))
     for hook_name in names:
         hook_width(model.gpt, hook_name)
-    reading = reading or Reading(model, corpus, names, cfg.positions, KEPT_BYTES if cfg.epochs > 1 else 0)
-    cfg = replace(cfg, property=prop.name, positions=reading.place)
+    reading = reading or BoardReader(model, corpus, names, cfg.positions, KEPT_BYTES if cfg.epochs > 1 else 0)
+    cfg = replace(cfg, property=prop.name, positions=reading.read_at)
     inputs = {"model": model.hash, "corpus": corpus.hash_for([prop.name])}
     with Run("probes", name or prop.name, to_mapping(cfg), inputs, out) as run:
         if run.done:
@@ -276,7 +276,7 @@ def _test(data: ProbeData, probes: list[Probe], games_B: np.ndarray) -> list[dic
         raise data.nothing_left("test")
     found = [_summary(table_SCC) for table_SCC in counts]
     if data.prop.shape == (data.targets.group,) and data.targets.group > 1:
-        names = [*(["none"] if data.targets.none else []), *data.prop.labels]
+        names = [*(["none"] if data.targets.none else []), *data.prop.class_names]
         for each, table_SCC, beats_CC in zip(found, counts, beats, strict=True):
             each["extremes"] = _extremes(beats_CC, table_SCC[0].sum(1), names, int(data.targets.none))
     return found

@@ -16,11 +16,11 @@ from boardgame_sae.metrics.score import main_scores
 from boardgame_sae.model.game_model import GameModel
 from boardgame_sae.model.train import measure_legality
 from boardgame_sae.pipeline.study_folder import SWEEP_FILE
-from boardgame_sae.probes.data import ProbeData, Reading
+from boardgame_sae.probes.data import BoardReader, ProbeData
 from boardgame_sae.probes.fit import PROBES_FILE, load_probe, probe_results
 from boardgame_sae.resampling import bootstrap_interval
 from boardgame_sae.runs import progress
-from boardgame_sae.testbeds.shipped import CARD_FILE, PROBES, shipped_saes, shipped_testbeds
+from boardgame_sae.testbeds.shipped import MANIFEST_FILE, PROBES, shipped_saes, shipped_testbeds
 from boardgame_sae.testbeds.testbed import GAMES_AT_ONCE, Testbed, load_testbed
 from boardgame_sae.transcripts.corpus import Corpus
 
@@ -91,7 +91,7 @@ def probe_numbers(
     about = probe_results(folder)
     names = tuple(about["hook_points"])
     probes = [load_probe(folder, name) for name in names]
-    reading = Reading(model, corpus, names, about["positions"])
+    reading = BoardReader(model, corpus, names, about["positions"])
     data = ProbeData(reading, corpus.game.property(about["property"]), about["min_ply"])
     answers: list[dict[int, np.ndarray]] = [{} for _ in names]
     for start in range(0, len(games_B), GAMES_AT_ONCE):
@@ -145,7 +145,7 @@ def shipped_table() -> str:
     lines = []
     for name, (folder, saes) in testbeds.items():
         card = read_json(folder / NUMBERS_FILE)["numbers"] if (folder / NUMBERS_FILE).exists() else {}
-        hook_name = read_json(folder / CARD_FILE)["hook_name"]
+        hook_name = read_json(folder / MANIFEST_FILE)["hook_name"]
         probe = Path(read_json(folder / SWEEP_FILE)["probes"][0]).name if card else ""
         accuracy = card.get(f"probe/{probe}/{hook_name}")
         best = [f"legal {card['legality'][0]:.1%}"] if "legality" in card else []

@@ -51,7 +51,7 @@ from boardgame_sae.saes.load import load_sae
 from boardgame_sae.shipping.card_numbers import NUMBERS_FILE, legality_number, numbers, probe_numbers
 from boardgame_sae.shipping.card_page import write_card
 from boardgame_sae.testbeds.probing import fit_missing_probes
-from boardgame_sae.testbeds.shipped import CARD_FILE, PROBES, SAES, SCORES
+from boardgame_sae.testbeds.shipped import MANIFEST_FILE, PROBES, SAES, SCORES
 from boardgame_sae.testbeds.testbed import Testbed, load_testbed
 from boardgame_sae.transcripts.corpus import CORPUS_FILE, Corpus
 from boardgame_sae.transcripts.excerpt import held_out_games, write_excerpt
@@ -112,7 +112,7 @@ def pack_run(cfg: PackConfig, *, out: str | Path | None = None, workers: int = 1
         hook_name = next(iter(cfg.hook_names), None) or _best_hook_point(model, corpus, first, cfg.n_games)
         testbed = Testbed(model, corpus, hook_name, n_games=cfg.n_games)
         own = {key: testbed.identity[key] for key in ("hook_name", "properties", "n_games", "positions")}
-        write_json(run / CARD_FILE, {**own, "model": "model", "corpus": "corpus"})
+        write_json(run / MANIFEST_FILE, {**own, "model": "model", "corpus": "corpus"})
         _scored_probes(run, probed[0], device)
         testbed = load_testbed(run.folder, device)
         trained = train_grid(testbed, cfg.saes, cfg.training, device)

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from boardgame_sae.probes.data import KEPT_BYTES, Reading
+from boardgame_sae.probes.data import KEPT_BYTES, BoardReader
 from boardgame_sae.probes.fit import ProbeConfig, probe_run
 from boardgame_sae.testbeds.testbed import Testbed
 
@@ -14,8 +14,8 @@ def fit_missing_probes(testbed: Testbed, probes: ProbeConfig) -> Iterator[tuple[
 
     probes: how, but for the property, the hook points and the positions, which are the testbed's.
     """
-    here = replace(probes, hook_names=(testbed.hook_name,), positions=testbed.place, min_ply=0)
-    reading = Reading(testbed.model, testbed.corpus, here.hook_names, testbed.place, KEPT_BYTES)
+    here = replace(probes, hook_names=(testbed.hook_name,), positions=testbed.read_at, min_ply=0)
+    reading = BoardReader(testbed.model, testbed.corpus, here.hook_names, testbed.read_at, KEPT_BYTES)
     for columns in testbed.columns:
         if columns.name not in testbed.probes and testbed.supported_P[columns.start : columns.stop].any():
             cfg = replace(here, property=columns.name)

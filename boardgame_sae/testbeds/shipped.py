@@ -6,7 +6,7 @@ from pathlib import Path
 from boardgame_sae.files import RunError
 from boardgame_sae.runs import is_done
 
-CARD_FILE = "testbed.json"
+MANIFEST_FILE = "testbed.json"
 """What makes a folder a testbed."""
 SAES, SCORES, PROBES = "saes", "scores", "probes"
 """Folders inside a shipped testbed."""
@@ -23,7 +23,7 @@ def shipped_testbeds() -> dict[str, Path]:
     own = os.environ.get("BOARDGAME_SAE_TESTBEDS")
     found: dict[str, Path] = {}
     for place in ([Path(own)] if own else []) + list(_PLACES):
-        for card in sorted(place.glob(f"*/{CARD_FILE}")):
+        for card in sorted(place.glob(f"*/{MANIFEST_FILE}")):
             if is_done(card.parent):
                 found.setdefault(card.parent.name, card.parent)
     return found
@@ -37,7 +37,7 @@ def shipped_saes(testbed: Path) -> dict[str, Path]:
 def find_testbed(name: str | Path) -> Path:
     """The folder of a testbed: itself, or that of a shipped one's name. Raises RunError with those there are."""
     known = shipped_testbeds()
-    if str(name) in known and not (Path(name) / CARD_FILE).exists():
+    if str(name) in known and not (Path(name) / MANIFEST_FILE).exists():
         return known[str(name)]
     if Path(name).exists():
         return Path(name)

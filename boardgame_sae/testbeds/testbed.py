@@ -18,15 +18,15 @@ from boardgame_sae.files import RunError, read_json, write_json
 from boardgame_sae.model.game_model import GameModel
 from boardgame_sae.probes.fit import PROBES_FILE, Probe, load_probe, probe_results
 from boardgame_sae.runs import Run
-from boardgame_sae.testbeds.shipped import CARD_FILE, PROBES, find_testbed
+from boardgame_sae.testbeds.shipped import MANIFEST_FILE, PROBES, find_testbed
 from boardgame_sae.transcripts.corpus import SPLITS, Corpus
 from boardgame_sae.transcripts.labels import (
     PackedLabels,
     Positions,
     open_labels,
-    place_name,
     positions,
     property_labels,
+    resolve_read_at,
     write_labels,
 )
 
@@ -48,8 +48,8 @@ class PropertyColumns:
     level: str
     start: int
     stop: int
-    labels: tuple[str, ...]
-    """A text for each column: `d3 mine`."""
+    class_names: tuple[str, ...]
+    """What each column is true of: `d3 mine`."""
     square_P: np.ndarray
     """The square each column is about; -1 where it is about the whole position."""
     partial: bool = False
@@ -112,7 +112,7 @@ class Testbed:
         self.properties = tuple(properties) or corpus.game.scored_properties
         for name in self.properties:
             corpus.game.property(name)
-        self.place = place_name(corpus.game, corpus.tokenizer, positions)
+        self.read_at = resolve_read_at(corpus.game, corpus.tokenizer, positions)
         self.probes: dict[str, Probe] = {}
         """Linear probes of this hook point by property, where there are any."""
         self._labels = labels if labels is not None else {}
@@ -136,7 +136,7 @@ class Testbed:
             "hook_name": self.hook_name,
             "properties": list(self.properties),
             "n_games": self.n_games,
-            "positions": self.place,
+            "positions": self.read_at,
         }
 
     @property
@@ -154,8 +154,8 @@ class Testbed:
             on_board = prop.shape[:2] == self.corpus.game.shape
             square_P = np.arange(prop.size) * n_squares // prop.size if on_board else np.full(prop.size, -1)
             stop = start + prop.size
-            labels = tuple(prop.labels)
-            found.append(PropertyColumns(name, prop.level, start, stop, labels, square_P, bool(prop.needs)))
+            class_names = tuple(prop.class_names)
+            found.append(PropertyColumns(name, prop.level, start, stop, class_names, square_P, bool(prop.needs)))
             start = stop
         return tuple(found)
 
@@ -163,7 +163,7 @@ class Testbed:
         """The scored positions of a split."""
         if split not in self._where:
             games_B = self.corpus.games(split)[: self.n_games]
-            self._where[split] = positions(self.corpus, games_B, self.place, self.model.gpt.cfg.n_ctx)
+            self._where[split] = positions(self.corpus, games_B, self.read_at, self.model.gpt.cfg.n_ctx)
         return self._where[split]
 
     def spans(self, split: str) -> list[Span]:
@@ -175,7 +175,7 @@ class Testbed:
         if not len(where):
             raise ValueError(
                 f"{self.corpus.path}: none of the {len(where.games_B)} {split} games has a scored position "
-                f"(`{self.place}`); give a corpus with more games, or another place"
+                f"(`{self.read_at}`); give a corpus with more games, or another place"
             )
         firsts = range(0, len(where.games_B), GAMES_AT_ONCE)
         starts = [*np.searchsorted(where.game_N, firsts).tolist(), len(where)]
@@ -260,7 +260,7 @@ class Testbed:
             hook_name,
             properties=self.properties,
             n_games=self.n_games,
-            positions=self.place,
+            positions=self.read_at,
             labels=self._labels,
         )
         other._where = self._where
@@ -282,18 +282,18 @@ class Testbed:
         `probes/` are in `probes`.
         """
         folder = Path(folder)
-        card = read_json(folder / CARD_FILE)
-        if not {"model", "corpus", "hook_name", "properties", "n_games", "positions"} <= card.keys():
-            raise RunError(f"{folder / CARD_FILE}: not a testbed's card; `boardgame-sae testbed` makes one")
-        model = GameModel.load(folder / card["model"], device)
+        manifest = read_json(folder / MANIFEST_FILE)
+        if not {"model", "corpus", "hook_name", "properties", "n_games", "positions"} <= manifest.keys():
+            raise RunError(f"{folder / MANIFEST_FILE}: not a testbed's manifest; `boardgame-sae testbed` makes one")
+        model = GameModel.load(folder / manifest["model"], device)
         files = {split: folder / LABELS_FILE.format(split) for split in SPLITS}
         testbed = cls(
             model,
-            Corpus.open(folder / card["corpus"]),
-            card["hook_name"],
-            properties=card["properties"],
-            n_games=card["n_games"],
-            positions=card["positions"],
+            Corpus.open(folder / manifest["corpus"]),
+            manifest["hook_name"],
+            properties=manifest["properties"],
+            n_games=manifest["n_games"],
+            positions=manifest["positions"],
             labels={split: open_labels(path) for split, path in files.items() if path.exists()},
         )
         for path in sorted((folder / PROBES).glob(f"*/{PROBES_FILE}")):
@@ -303,7 +303,7 @@ class Testbed:
     def _take_probe(self, folder: Path) -> None:
         """Take a probe that reads this hook point where boards are read here, all positions of it."""
         about = probe_results(folder)
-        fits = about["positions"] == self.place and not about["min_ply"] and about["property"] in self.properties
+        fits = about["positions"] == self.read_at and not about["min_ply"] and about["property"] in self.properties
         if fits and self.hook_name in about["hook_points"]:
             self.probes[about["property"]] = load_probe(folder, self.hook_name)
 
@@ -320,7 +320,7 @@ def testbed_run(
     out: str | Path | None = None,
     device: str = "auto",
 ) -> Path:
-    """Make a testbed's folder: its card, and the labels of every scored position. Reused when done."""
+    """Make a testbed's folder: its manifest, and the labels of every scored position. Reused when done."""
     model, corpus = GameModel.load(model_folder, device), Corpus.open(corpus_folder)
     testbed = Testbed(model, corpus, hook_name, properties=properties, n_games=n_games, positions=positions)
     config = {key: value for key, value in testbed.identity.items() if key not in ("model", "corpus")}
@@ -330,12 +330,12 @@ def testbed_run(
             for split in SPLITS:
                 testbed.labels(split)
                 write_labels(run / LABELS_FILE.format(split), testbed._labels[split])
-            card = {
+            manifest = {
                 **config,
                 "model": os.path.relpath(model_folder, run.folder),
                 "corpus": os.path.relpath(corpus_folder, run.folder),
             }
-            write_json(run / CARD_FILE, card)
+            write_json(run / MANIFEST_FILE, manifest)
             run.finish(n_supported=int(testbed.supported_P.sum()), n_columns=len(testbed.supported_P))
         return run.folder
 

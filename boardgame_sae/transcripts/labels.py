@@ -72,35 +72,35 @@ class PackedLabels:
         return np.unpackbits(packed, axis=1, count=size).view(np.bool_).reshape(-1, *self.shape[1:])
 
 
-def place_name(game: Game, tokenizer: Tokenizer, place: str | None = None) -> str:
-    """The name of the place where boards are read: the one asked for, or the game's default.
+def resolve_read_at(game: Game, tokenizer: Tokenizer, read_at: str | None = None) -> str:
+    """Where boards are read: the one asked for, or the game's default.
 
     Raises ValueError, with those there are, for a place that the game's tokens do not show.
     """
     known = ("ply", "token", *tokenizer.places(game))
-    if place is None:
+    if read_at is None:
         return tokenizer.default_place(game)
-    if place not in known:
+    if read_at not in known:
         advice = f"with one token per {tokenizer.unit}: {', '.join(known)}"
-        raise ValueError(f"{game.name} has no positions '{place}'; {advice}")
-    return place
+        raise ValueError(f"{game.name} has no positions '{read_at}'; {advice}")
+    return read_at
 
 
-def positions(corpus: Corpus, games_B: np.ndarray, place: str | None = None, n_ctx: int | None = None) -> Positions:
+def positions(corpus: Corpus, games_B: np.ndarray, read_at: str | None = None, n_ctx: int | None = None) -> Positions:
     """Every position of some games, as far as a GPT of that context (default: the corpus's) reads.
 
-    place: `ply`, the last token of each ply, `token`, every token, or one of the game's `places`, every token of its
+    read_at: `ply`, the last token of each ply, `token`, every token, or one of the game's `places`, every token of its
     character; by default the game's own. Raises ValueError, with those there are, for another.
     """
-    place = place_name(corpus.game, corpus.tokenizer, place)
+    read_at = resolve_read_at(corpus.game, corpus.tokenizer, read_at)
     tokens_BL, plies_BL = (part[:, :-1] for part in corpus.rows(games_B, n_ctx))
-    if place == "ply":
+    if read_at == "ply":
         before_BL = np.concatenate([np.zeros_like(plies_BL[:, :1]), plies_BL[:, :-1]], axis=1)
         here_BL = plies_BL > before_BL
-    elif place == "token":
+    elif read_at == "token":
         here_BL = plies_BL >= 0
     else:
-        mark = corpus.alphabet.index(corpus.tokenizer.places(corpus.game)[place])
+        mark = corpus.alphabet.index(corpus.tokenizer.places(corpus.game)[read_at])
         here_BL = (tokens_BL == mark) & (plies_BL >= 0)
     game_N, token_N = np.nonzero(here_BL)
     return Positions(np.asarray(games_B), game_N, token_N, plies_BL[game_N, token_N])

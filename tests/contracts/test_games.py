@@ -118,7 +118,7 @@ def test_properties_keep_their_word(game):
         assert labels.shape == (len(boards), *each.shape)
         assert labels.any() or each.needs, f"{each.name} is never true"
         assert not labels.all(), f"{each.name} is always true"
-        assert each.size == np.prod(each.shape, dtype=int) == len(each.labels) == len(set(each.labels))
+        assert each.size == np.prod(each.shape, dtype=int) == len(each.class_names) == len(set(each.class_names))
         assert each.meaning.endswith(".")
         assert each.title
         assert game.property(each.name) == each

@@ -246,8 +246,8 @@ def test_properties_are_those_of_the_slow_rules(played):
 
 
 def test_class_names_say_what_they_are_about():
-    assert GAME.property("board").labels[:4] == ["a1 mine", "a1 yours", "a1 empty", "b1 mine"]
-    assert GAME.property("wins_next").labels == [f"win {letter}" for letter in "abcdefg"]
+    assert GAME.property("board").class_names[:4] == ["a1 mine", "a1 yours", "a1 empty", "b1 mine"]
+    assert GAME.property("wins_next").class_names == [f"win {letter}" for letter in "abcdefg"]
     assert {prop.name for prop in GAME.properties()} == {*GAME.scored_properties, GAME.board_property}
 
 

@@ -18,7 +18,7 @@ from boardgame_sae.model.game_model import GameModel
 from boardgame_sae.model.gpt import GPT, GPTConfig
 from boardgame_sae.probes import data as probe_data
 from boardgame_sae.probes import fit as module
-from boardgame_sae.probes.data import Reading
+from boardgame_sae.probes.data import BoardReader
 from boardgame_sae.probes.fit import Probe, ProbeConfig, Targets, load_probe, probe_results, probe_run, whitening
 from boardgame_sae.transcripts.generate import generate
 
@@ -375,7 +375,7 @@ def test_extremes_are_the_lowest_and_the_highest_class_told_apart_by_their_logit
     corpus, _ = graded
     folder, about, found = skill_results(writer, corpus, tmp_path / "run")
     assert (about["group"], about["none"], about["positions"]) == (6, False, "dot")
-    reading = Reading(writer, corpus, SKILL.hook_names)
+    reading = BoardReader(writer, corpus, SKILL.hook_names)
     where, _, (acts_ND,) = reading(corpus.games("test"))
     skill_N = np.array(corpus.arrays["games/skill_first"])[where.games_B][where.game_N]  # at the dots White moves
     logits_NC = load_probe(folder, SKILL.hook_names[0]).logits(acts_ND)[:, 0].numpy()
@@ -401,7 +401,7 @@ def test_positions_of_unknown_skill_are_neither_fitted_nor_scored(writer, graded
     corpus, half = graded
     all_of_them = skill_results(writer, corpus, tmp_path / "all")[2]["n_positions"]
     games = half.games("test")
-    where = Reading(writer, half, SKILL.hook_names).boards(games)[0]
+    where = BoardReader(writer, half, SKILL.hook_names).boards(games)[0]
     known = int((np.array(half.arrays["games/skill_first"])[games][where.game_N] >= 0).sum())
     folder, about, found = skill_results(writer, half, tmp_path / "half")
     assert 0 < found["n_positions"] == known < all_of_them == len(where)
@@ -411,7 +411,7 @@ def test_positions_of_unknown_skill_are_neither_fitted_nor_scored(writer, graded
 
 def test_min_ply_leaves_out_the_positions_before_it(writer, graded, tmp_path):
     corpus, _ = graded
-    where = Reading(writer, corpus, SKILL.hook_names).boards(corpus.games("test"))[0]
+    where = BoardReader(writer, corpus, SKILL.hook_names).boards(corpus.games("test"))[0]
     for min_ply in (0, 6):
         _, about, found = skill_results(writer, corpus, tmp_path / str(min_ply), min_ply=min_ply)
         assert about["min_ply"] == min_ply
@@ -433,7 +433,7 @@ def test_skill_that_nobody_knows_is_an_error_that_says_how_to_get_it(writer, gra
 
 def test_probes_that_share_a_reading_are_those_that_do_not(writer, graded, tmp_path):
     corpus, _ = graded
-    reading = Reading(writer, corpus, SKILL.hook_names, kept_bytes=2**24)
+    reading = BoardReader(writer, corpus, SKILL.hook_names, kept_bytes=2**24)
     for name in ("skill", "piece"):
         cfg = replace(SKILL, property=name)
         shared = probe_run(writer, corpus, cfg, out=tmp_path / f"{name}-shared", reading=reading)

@@ -48,7 +48,7 @@ def test_the_numbers_of_a_card_are_those_of_its_boards(made):
         train_NF, test_NF = (sae.encode(testbed.activations(split)).numpy() for split in ("train", "test"))
     for card in cards:
         columns = next(columns for columns in testbed.columns if columns.name == card["property"])
-        true_N = labels_NP[:, columns.start + columns.labels.index(card["label"])]
+        true_N = labels_NP[:, columns.start + columns.class_names.index(card["label"])]
         on_N = test_NF[:, card["latent"]] > np.float32(card["threshold"]) * train_NF[:, card["latent"]].max()
         hits, base = (on_N & true_N).sum(), true_N.mean()
         expected = {"precision": hits / on_N.sum(), "recall": hits / true_N.sum(), "base": base, "on": on_N.mean()}

@@ -83,10 +83,10 @@ def test_columns_name_every_label_its_property_level_and_square(bed):
     assert [columns.level for columns in bed.columns] == ["low", "high", "high"]
     assert [(columns.start, columns.stop) for columns in bed.columns] == [(0, 32), (32, 48), (48, 64)]
     for columns in bed.columns:
-        assert len(columns.labels) == len(columns.square_P) == columns.stop - columns.start
-        for label, square in zip(columns.labels, columns.square_P, strict=True):
+        assert len(columns.class_names) == len(columns.square_P) == columns.stop - columns.start
+        for label, square in zip(columns.class_names, columns.square_P, strict=True):
             assert label.split()[0] == game.squares[square]
-    assert bed.columns[0].labels[:3] == ("a1 mine", "a1 yours", "b1 mine")
+    assert bed.columns[0].class_names[:3] == ("a1 mine", "a1 yours", "b1 mine")
 
 
 def test_supported_columns_are_true_and_false_often_enough_in_every_split(bed):

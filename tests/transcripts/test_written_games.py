@@ -20,7 +20,7 @@ from boardgame_sae.testbeds import testbed as module
 from boardgame_sae.testbeds.testbed import Testbed, load_testbed
 from boardgame_sae.transcripts.corpus import Corpus, write_corpus
 from boardgame_sae.transcripts.generate import GenerateConfig, generate_run
-from boardgame_sae.transcripts.labels import place_name, positions, property_labels
+from boardgame_sae.transcripts.labels import positions, property_labels, resolve_read_at
 from boardgame_sae.transcripts.tokenization import MoveTokens
 
 CFG = TrainGPTConfig(n_layers=2, d_model=8, n_heads=2)
@@ -136,8 +136,8 @@ def test_an_unknown_place_is_refused_with_those_there_are(corpus):
     with pytest.raises(ValueError, match="no positions 'comma'; with one token per character: ply, token, dot"):
         positions(corpus, np.arange(2), "comma")
     with pytest.raises(ValueError, match="no positions 'dot'; with one token per move: ply, token"):
-        place_name(corpus.game, MoveTokens(), "dot")
-    assert place_name(corpus.game, MoveTokens()) == "ply"
+        resolve_read_at(corpus.game, MoveTokens(), "dot")
+    assert resolve_read_at(corpus.game, MoveTokens()) == "ply"
 
 
 # Contexts
@@ -189,7 +189,7 @@ def test_a_testbed_remembers_where_it_reads_boards(corpus, tmp_path):
     for place in (None, "dot", "ply"):
         made = {"positions": place, "out": tmp_path / str(place), "device": "cpu"}
         beds[place] = load_testbed(module.testbed_run(tmp_path / "model", corpus.path, n_games=20, **made), "cpu")
-    assert {place: bed.place for place, bed in beds.items()} == {None: "dot", "dot": "dot", "ply": "ply"}
+    assert {place: bed.read_at for place, bed in beds.items()} == {None: "dot", "dot": "dot", "ply": "ply"}
     assert beds[None].hash == beds["dot"].hash != beds["ply"].hash
     assert beds["ply"].random_twin().at("blocks.0.hook_resid_post").place == "ply"
     with pytest.raises(ValueError, match="no positions 'comma'"):

@@ -89,14 +89,14 @@ def classes_of(result: PropertyResult) -> dict[str, Any]:
     """Which classes are scored, and which are left out for want of examples."""
     columns = result.columns
     left_out = sorted(set(range(columns.stop - columns.start)) - set(result.chosen_C.tolist()))
-    return {**chosen_classes(columns, result.chosen_C), "unsupported": [columns.labels[c] for c in left_out]}
+    return {**chosen_classes(columns, result.chosen_C), "unsupported": [columns.class_names[c] for c in left_out]}
 
 
 def chosen_classes(columns: PropertyColumns, chosen_C: np.ndarray) -> dict[str, Any]:
     """Names and squares of the scored classes of a property, and its level."""
     return {
         "level": columns.level,
-        "columns": [columns.labels[c] for c in chosen_C],
+        "columns": [columns.class_names[c] for c in chosen_C],
         "square": columns.square_P[chosen_C].tolist(),
     }
 
@@ -106,7 +106,7 @@ def by_square(result: PropertyResult, values_C: np.ndarray, combine: Callable[[n
     square_C = result.columns.square_P[result.chosen_C]
     numbers = {}
     for square in sorted(set(square_C[square_C >= 0].tolist())):
-        name = result.columns.labels[result.chosen_C[square_C == square][0]].split()[0]
+        name = result.columns.class_names[result.chosen_C[square_C == square][0]].split()[0]
         numbers[name] = round(float(combine(values_C[square_C == square])), 6)
     return numbers
 

@@ -108,7 +108,7 @@ def _latents_table(subject: Subject) -> dict[str, np.ndarray]:
     best, columns = subject.once(latent_classes), subject.testbed.columns
     names, labels = np.array(["", *[""] * columns[-1].stop], object), np.array([""] * (columns[-1].stop + 1), object)
     for own in columns:
-        names[own.start : own.stop], labels[own.start : own.stop] = own.name, list(own.labels)
+        names[own.start : own.stop], labels[own.start : own.stop] = own.name, list(own.class_names)
     (true_F, predicted_F), positives_F = best.counts, best.positives_F
     f1_F = f1(true_F, predicted_F, positives_F)
     always_F = always_on_f1(positives_F / best.n_positions_F)

@@ -58,7 +58,7 @@ def direction_score(subject: Subject, cfg: NoConfig) -> ScoreValue:  # noqa: ARG
         if source.W_enc is not None:
             parts["encoder"] = direction_recovery(source.W_enc.T, probe_CD, alive_F=alive_F, n_random=1).value
         details = {
-            "columns": [columns.labels[c] for c in chosen_C],
+            "columns": [columns.class_names[c] for c in chosen_C],
             "cosine": rounded(read.cosine_P),
             "latent": read.latent_P.tolist(),
             "nearest": rounded(read.nearest_P),

@@ -250,7 +250,7 @@ def test_labels_of_a_text_have_a_row_a_ply_and_the_shape_of_their_property():
         assert found[each.name].dtype == bool and found[each.name].shape == (5, *each.shape), each.name
         assert each.shape[:2] == (8, 8) or len(each.shape) <= 1
     assert found["last_move"][1].reshape(-1).nonzero()[0].tolist() == [chess.E4]
-    assert GAME.property("piece").labels[:2] == ["a1 your king", "a1 your queen"]
+    assert GAME.property("piece").class_names[:2] == ["a1 your king", "a1 your queen"]
     with pytest.raises(ValueError, match="did you mean"):
         GAME.labels(";1.e4", ["thread"])
 

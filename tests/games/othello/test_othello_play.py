@@ -227,11 +227,11 @@ def test_property_names_and_levels():
     game = load_game("othello")
     assert [p.name for p in game.properties("low")] == ["board", "mine_yours"]
     assert {p.name for p in game.properties("high")} == {"legal_move", "flipped", "line"}
-    assert game.property("board").labels[19 * 3] == "d3 mine"
-    assert game.property("legal_move").labels[19] == "d3 legal_move"
+    assert game.property("board").class_names[19 * 3] == "d3 mine"
+    assert game.property("legal_move").class_names[19] == "d3 legal_move"
     line = game.property("line")
     assert line.shape == (8, 8, 8, 6)
-    assert line.labels[np.ravel_multi_index((2, 3, 1, 1), line.shape)] == "d3 line NE 2"
+    assert line.class_names[np.ravel_multi_index((2, 3, 1, 1), line.shape)] == "d3 line NE 2"
     with pytest.raises(ValueError, match="legal_move"):
         game.property("legal_moves")
     with pytest.raises(ValueError, match="low, high"):
@@ -241,7 +241,7 @@ def test_property_names_and_levels():
 def test_a_line_by_hand():
     """After d3 white is to move: from c3, e3 and c5 one black disc lies before a white one."""
     game = load_game("othello")
-    names = np.array(game.property("line").labels)
+    names = np.array(game.property("line").class_names)
     labels = game.labels("d3", ["line"])["line"]
     assert set(names[labels[1].reshape(-1)]) == {"c3 line SE 1", "e3 line S 1", "c5 line E 1"}
     assert set(names[labels[0].reshape(-1)]) == {"d3 line S 1", "c4 line E 1", "f5 line W 1", "e6 line N 1"}

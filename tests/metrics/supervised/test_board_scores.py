@@ -124,9 +124,9 @@ def test_averaged_and_left_out_classes_are_listed_with_their_squares(bed, subjec
         for columns in bed.columns:
             details = score(subject, FULL).details["by_property"][columns.name]["details"]
             chosen = [p - columns.start for p in supported(bed, columns.start, columns.stop)]
-            assert details["columns"] == [columns.labels[p] for p in chosen]
+            assert details["columns"] == [columns.class_names[p] for p in chosen]
             assert details["square"] == [columns.square_P[p] for p in chosen]
-            assert details["unsupported"] == [label for label in columns.labels if label not in details["columns"]]
+            assert details["unsupported"] == [label for label in columns.class_names if label not in details["columns"]]
             assert len(details["f1"]) == len(chosen)
             assert details["level"] == columns.level
 

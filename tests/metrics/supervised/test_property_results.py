@@ -85,7 +85,7 @@ class ByHand:
         self.columns = next(each for each in bed.columns if each.name == name)
         own = slice(self.columns.start, self.columns.stop)
         self.chosen = np.flatnonzero(supported(bed)[own])
-        self.labels = [self.columns.labels[c] for c in self.chosen]
+        self.labels = [self.columns.class_names[c] for c in self.chosen]
         self.all, self.sets, self.games = {}, {}, {}
         for split in SPLITS:
             labels_NP = bed.labels(split)[:, own]
@@ -169,7 +169,7 @@ def by_hand(bed, given):
 def test_coverage_of_a_property_equals_loops(found, by_hand, name):
     ours, hand = found["coverage"].details["by_property"][name], by_hand[name]
     f1 = [row[6] for row in hand.rows]
-    assert 0.2 < np.mean(f1) < 1 and len(hand.chosen) < len(hand.columns.labels) + (name == "mine_yours")
+    assert 0.2 < np.mean(f1) < 1 and len(hand.chosen) < len(hand.columns.class_names) + (name == "mine_yours")
     assert ours["value"] == pytest.approx(np.mean(f1), abs=1e-12)
     assert ours["parts"]["in_sample"] == pytest.approx(np.mean([row[0] for row in hand.rows]), abs=1e-12)
     assert ours["parts"]["always_on"] == pytest.approx(np.mean([row[7] for row in hand.rows]), abs=1e-12)
@@ -463,7 +463,7 @@ def test_planted_latents_score_exactly_one_where_nothing_follows_from_anything(c
         assert value["parts"]["above_chance"] == value["parts"]["in_sample"] == 1
     for value in found["board_reconstruction"].details["by_property"].values():
         assert value["parts"]["precision"] == value["parts"]["recall"] == value["parts"]["reference"] == 1
-    labels = [label for each in coins.columns for label in each.labels]
+    labels = [label for each in coins.columns for label in each.class_names]
     assert found.latents["label"].tolist() == labels
     for column in ("precision", "recall", "f1", "train_f1", "above_chance"):
         assert set(found.latents[column]) == {1}
