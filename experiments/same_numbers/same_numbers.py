@@ -8,6 +8,7 @@ and the report's table must be equal; this checkout may add numbers. Prints what
 does.
 """
 
+import csv
 import hashlib
 import json
 import math
@@ -56,7 +57,8 @@ def artifacts(sweep: Path) -> dict[str, Any]:
             made |= {f"scores {place}: {path}": value for path, value in flat({**scores, "subject": about})}
             made[f"latents {place}"] = table(Path(folder) / "latents.parquet")
     made |= {name: sha256(Path(folder) / file) for name, (folder, file) in files.items()}
-    made["report"] = (sweep.parents[1] / "report/table.csv").read_text()
+    with open(sweep.parents[1] / "report/table.csv", newline="") as file:
+        made |= {f"report {path}": value for path, value in flat(list(csv.DictReader(file)))}
     return made
 
 
