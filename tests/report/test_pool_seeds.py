@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
-from boardgame_sae.metrics.counting.game_counts import GameCounts
 
 from boardgame_sae.files import read_json
+from boardgame_sae.metrics.counting.game_sums import CLASSIFIER, GameSums
 from boardgame_sae.metrics.intervals.pool_seeds import pool, pool_scores, siblings
 from boardgame_sae.metrics.results import Scores, ScoreValue
 from boardgame_sae.report.rows import rows_of
@@ -47,18 +47,23 @@ def brute_sums(said_NP, true_NP):
 def brute_pool(name, said_SNP, true_NP, game_N):
     """Value and interval of each number: a mean over seeds, and the intervals of loops over every resample's sums."""
     each_S = [brute_numbers(name, brute_sums(said_NP, true_NP)) for said_NP in said_SNP]
-    counts = [GameCounts.of(said_NP, true_NP, game_N) for said_NP in said_SNP]
-    found = pooled(counts, lambda sums: np.array([list(brute_numbers(name, each).values()) for each in sums.tolist()]))
+    counts = [GameSums.of_classifiers(said_NP, true_NP, game_N) for said_NP in said_SNP]
+
+    def statistic(sums):
+        by_resample = np.stack([sums[part] for part in CLASSIFIER], axis=-1)
+        return np.array([list(brute_numbers(name, counts_PX).values()) for counts_PX in by_resample.tolist()])
+
+    found = pooled(counts, statistic)
     numbers = zip(each_S[0], found, strict=True)
     return {number: (sum(e[number] for e in each_S) / len(each_S), estimate.interval) for number, estimate in numbers}
 
 
 def scored(name, seed, said_NP, true_NP, game_N, **config):
     """Scores as an evaluation leaves them."""
-    counts = GameCounts.of(said_NP, true_NP, game_N)
+    counts = GameSums.of_classifiers(said_NP, true_NP, game_N)
     if name == "coverage":  # one column of positions a property at the end
         all_N1 = np.ones((len(game_N), 1), bool)
-        counts = GameCounts.concatenate([counts, *[GameCounts.of(all_N1, all_N1, game_N)] * 3])
+        counts = GameSums.concatenate([counts, *[GameSums.of_classifiers(all_N1, all_N1, game_N)] * 3])
     numbers = brute_numbers(name, brute_sums(said_NP, true_NP))
     by_property = {
         prop: {"value": numbers[prop], "interval": (0.0, 1.0), "parts": {"in_sample": seed / 4}, "details": {"f1": []}}
@@ -73,7 +78,7 @@ def scored(name, seed, said_NP, true_NP, game_N, **config):
     core = ScoreValue(0.5 + seed / 10, None, {"l0": 4.0 + seed, "mse": 1.0}, {"density_histogram": {}})
     sae = {"architecture": "topk", "k": 4, "seed": seed, "sae_folder": f"sae-{seed}", **config}
     subject = {"name": f"sae-{seed}", "kind": "sae", "sae": sae, "l0": 4.0 + seed}
-    value = ScoreValue(numbers["board"], (0.0, 1.0), {"in_sample": seed / 4, **numbers}, details, counts)
+    value = ScoreValue(numbers["board"], (0.0, 1.0), {"in_sample": seed / 4, **numbers}, details, sums=counts)
     return Scores(subject, {name: value, "core": core}, {})
 
 

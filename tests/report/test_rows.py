@@ -81,9 +81,9 @@ def test_what_an_older_study_lacks_is_named(sweep, tmp_path):
     with pytest.raises(RunError, match=r"scores\.json: has no 'coverage: groups'; .*score the SAE again"):
         collect([listing.parent])
     of_sae.write_text(scored)
-    for counts in (root / "scores").glob("topk*/coverage.counts.safetensors"):
+    for counts in (root / "scores").glob("topk*/coverage.sums.safetensors"):
         counts.unlink()
-    with pytest.raises(RunError, match=r"coverage\.counts\.safetensors: no such file"):
+    with pytest.raises(RunError, match=r"coverage\.sums\.safetensors: no such file"):
         collect([listing.parent])
     del listed["testbeds"][0]["ceilings"]
     listing.write_text(json.dumps(listed))

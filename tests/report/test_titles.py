@@ -1,8 +1,10 @@
 """Columns, recipes and settings are called what the scores and architectures declare."""
 
+from dataclasses import replace
+
 from boardgame_sae.config import to_mapping
 from boardgame_sae.metrics import score as score_module
-from boardgame_sae.metrics.score import Chance, Display, Score, scores
+from boardgame_sae.metrics.score import Chance, Display, scores
 from boardgame_sae.report.rows import collect
 from boardgame_sae.report.titles import chance_level, column_titles, score_of, setting, short_columns
 from boardgame_sae.saes.registry import make_sae
@@ -36,9 +38,12 @@ def test_a_column_is_of_the_score_with_the_longest_fitting_name():
 
 
 def test_a_new_score_has_titles_columns_and_chance_as_it_declares_them_or_by_default(monkeypatch):
-    shared = ("What it means", 0.0, 1.0, "higher", "nowhere", ("all",), (), lambda _: None)
     display = Display(parts={"guess": "by guessing"}, columns=("_guess",), chance=Chance("guess"))
-    new = {"told": Score("told", "Told", *shared, display), "plain": Score("plain", "Plain", *shared)}
+    known = scores()["core"]
+    new = {
+        "told": replace(known, name="told", title="Told", order=98, display=display),
+        "plain": replace(known, name="plain", title="Plain", order=99, display=Display()),
+    }
     monkeypatch.setattr(score_module._SCORES, "_known", {**score_module._SCORES.all(), **new})
     columns = ("plain", "plain_low", "plain_high", "plain_extra", "told", "told_guess", "told.fork", "told.fork_guess")
     rows = [dict.fromkeys(columns, 0.5), {**dict.fromkeys(columns, 0.5), "told_guess": None}]

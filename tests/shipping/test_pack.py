@@ -1,6 +1,7 @@
 import json
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,9 @@ import boardgame_sae as bgs
 from boardgame_sae.cli import main
 from boardgame_sae.config import ConfigError, to_mapping
 from boardgame_sae.files import RunError, file_hash, read_json
+from boardgame_sae.metrics.baselines import registry as baseline_registry
 from boardgame_sae.metrics.baselines.activations import Channels
+from boardgame_sae.metrics.baselines.registry import find_baseline
 from boardgame_sae.metrics.results import Scores
 from boardgame_sae.model.game_model import GameModel
 from boardgame_sae.model.legality import legality
@@ -230,15 +233,16 @@ def test_ls_shows_testbeds_and_saes_with_their_numbers(shipped, capsys):
 
 
 def test_a_shipped_sae_is_scored_by_name_beside_the_floors_that_ship(shipped, capsys, monkeypatch):
-    monkeypatch.setattr("boardgame_sae.pipeline.score.random_gpt_twin", lambda *_, **__: pytest.fail("trains a twin"))
-    monkeypatch.setattr("boardgame_sae.pipeline.score.probe_run", lambda *_, **__: pytest.fail("fits a probe"))
+    twin = replace(find_baseline("random_gpt_sae"), of_sae=lambda *_: pytest.fail("trains a twin"))
+    monkeypatch.setitem(baseline_registry._BASELINES._known, "random_gpt_sae", twin)
+    monkeypatch.setattr("boardgame_sae.testbeds.probing.probe_run", lambda *_, **__: pytest.fail("fits a probe"))
     assert main(["score", "mini/topk-4", "--testbed", "mini", "--suite", "quick", "--device", "cpu"]) == 0
     *_, table, last = capsys.readouterr().out.split("\n\n")
     numbers = read_json(shipped / "card.json")["numbers"]
     value, low, high = numbers["topk-4/coverage"]
     heads, *lines = last.splitlines()[:-1]
     named = [re.split("  +", line)[0] for line in lines]
-    assert named[:2] == ["topk-4", "linear probe, 4 on"] and "4 a property" in lines[1]
+    assert named[:2] == ["topk-4", "linear probe, 4 on"] and "4 per property" in lines[1]
     floors = {"linear probe", "MLP neurons", "residual channels", "random-gpt-topk-4", "always on (chance)"}
     assert set(named[2:]) == floors and len(named) == 7
     assert f"{value:.4f} [{low:.4f}, {high:.4f}]" in lines[0] and "L0" in heads and "coverage" in heads

@@ -11,7 +11,7 @@ from toy_game import Toy
 from boardgame_sae.activations.store import harvest
 from boardgame_sae.files import read_json
 from boardgame_sae.games import load_game, registry
-from boardgame_sae.metrics.saebench.core import Reference
+from boardgame_sae.metrics.saebench.splice import CleanRun
 from boardgame_sae.model.game_model import GameModel
 from boardgame_sae.model.gpt import GPT
 from boardgame_sae.model.train import TrainGPTConfig, gpt_config, model_card
@@ -159,7 +159,7 @@ def test_a_model_reads_as_much_as_its_own_context_holds(corpus, n_ctx):
         full = positions(corpus, games_B, place, 100)
         assert np.array_equal(where.token_N, full.token_N[full.token_N < n_ctx])
         assert len(bed.activations("test")) == len(bed.labels("test")) == len(where)
-    reference = Reference(bed, 10**6)
+    reference = CleanRun(bed, 10**6)
     assert reference.n_tokens == corpus.n_read(corpus.games("test"), n_ctx).sum()
 
 
@@ -176,7 +176,7 @@ def test_token_0_is_read_and_predicted_like_any_other(corpus):
     for each in texts(corpus, games_B):
         row = torch.tensor([[corpus.alphabet.index(letter) for letter in each]])
         losses += torch.nn.functional.cross_entropy(model.gpt(row[:, :-1])[0], row[0, 1:], reduction="none").tolist()
-    assert abs(Reference(Testbed(model, corpus), 10**6).clean[0] - np.mean(losses)) < 1e-5
+    assert abs(CleanRun(Testbed(model, corpus), 10**6).clean[0] - np.mean(losses)) < 1e-5
 
 
 # Testbeds
@@ -191,7 +191,7 @@ def test_a_testbed_remembers_where_it_reads_boards(corpus, tmp_path):
         beds[place] = load_testbed(module.testbed_run(tmp_path / "model", corpus.path, n_games=20, **made), "cpu")
     assert {place: bed.read_at for place, bed in beds.items()} == {None: "dot", "dot": "dot", "ply": "ply"}
     assert beds[None].hash == beds["dot"].hash != beds["ply"].hash
-    assert beds["ply"].random_twin().at("blocks.0.hook_resid_post").place == "ply"
+    assert beds["ply"].random_twin().at("blocks.0.hook_resid_post").read_at == "ply"
     with pytest.raises(ValueError, match="no positions 'comma'"):
         Testbed(model, corpus, positions="comma")
 

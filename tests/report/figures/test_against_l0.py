@@ -1,12 +1,14 @@
 """Scores against L0: each SAE, baseline and level of chance where its numbers say."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from matplotlib.colors import to_hex
 
 from boardgame_sae.metrics import score as score_module
 from boardgame_sae.metrics.baselines.registry import find_baseline
-from boardgame_sae.metrics.score import Display, Score
+from boardgame_sae.metrics.score import Display
 from boardgame_sae.report.figures.against_l0 import OTHERS, Frame, against_l0, panels_of
 from boardgame_sae.report.rows import rows_of
 from boardgame_sae.saes.registry import look
@@ -83,11 +85,12 @@ def test_loss_is_shown_of_saes_on_the_trained_gpt_only(rows):
 
 def test_a_score_that_says_nothing_of_figures_has_a_panel_among_the_others(rows, monkeypatch):
     assert panels_of(OTHERS, rows) == []
-    shared = ("What it means", 0.0, 1.0, "higher", "nowhere", ("all",), (), lambda _: None)
-    plain = Score("plain", "Plain accuracy", *shared)
-    elsewhere = Score("elsewhere", "Elsewhere", *shared, Display(figure="of_tomorrow", panels={"_part": "A part"}))
-    known = {**score_module._SCORES.all(), "plain": plain, "elsewhere": elsewhere}
-    monkeypatch.setattr(score_module._SCORES, "_known", known)
+    known = score_module.scores()["core"]
+    plain = replace(known, name="plain", title="Plain accuracy", order=98, display=Display())
+    display = Display(figure="of_tomorrow", panels={"_part": "A part"})
+    elsewhere = replace(known, name="elsewhere", title="Elsewhere", order=99, display=display)
+    registered = {**score_module._SCORES.all(), "plain": plain, "elsewhere": elsewhere}
+    monkeypatch.setattr(score_module._SCORES, "_known", registered)
     more = [{**row, "plain": 0.25, "plain_low": 0.125, "plain_high": 0.5, "elsewhere_part": 0.75} for row in rows]
     panels = drawn(more, OTHERS)
     assert list(panels) == ["Plain accuracy", "A part"]
