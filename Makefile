@@ -1,8 +1,8 @@
 # Two commands do everything: `make demo` and `make test`. Each sets up a virtual environment first.
-#   PYTHON=python3.12    the interpreter that makes it
-#   TORCH=torch==2.13.0  the build of torch, installed first and by pip; TORCH="torch==2.13.0+cu130" keeps a CUDA one
+#   PYTHON=python3.12    the interpreter to create it with
+#   TORCH=torch==2.13.0  the build of torch, installed first, by pip; TORCH="torch==2.13.0+cu130" keeps a CUDA build
 #   SIZE=tiny            tiny, small or paper
-#   TESTBEDS=...         where testbed-NAME puts the testbed; those that ship are in data/testbeds
+#   TESTBEDS=...         folder that testbed-NAME writes into; the testbeds that ship are in data/testbeds
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -12,17 +12,17 @@ SIZE ?= tiny
 WORKERS ?= 2
 TESTBEDS ?= data/runs/testbeds
 BIN := $(VENV)/bin
-NO_STOCKFISH = echo "No Stockfish, so the built-in engine plays. To have it: sudo apt-get install stockfish, brew install stockfish, or stockfishchess.org; it must be in PATH."
+NO_STOCKFISH = echo "No Stockfish, so the built-in engine plays. To install it: sudo apt-get install stockfish, brew install stockfish, or stockfishchess.org; it must be on the PATH."
 STUDY := experiments/demo/study.yaml
 
 .DEFAULT_GOAL := help
 TESTBED_TARGETS := testbed-othello6-tiny testbed-othello-small testbed-chess-small
 .PHONY: $(TESTBED_TARGETS) help install demo demo-chess first-look test lint format types layers unit slow peers stockfish bench bench-saes bench-metrics train-othello-gpt train-chess-gpt clean
 
-help: ## Show what can be made
+help: ## List the targets
 	@grep -hE '^[a-zA-Z_$$()-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^.*testbed-%:/testbed-NAME:/; s/:.*## /\t/' | expand -t 22
 
-install: $(VENV)/.installed ## Make the virtual environment and install everything into it
+install: $(VENV)/.installed ## Create the virtual environment and install everything into it
 
 $(VENV)/.installed: pyproject.toml requirements.lock
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11")'
@@ -37,7 +37,7 @@ demo: install ## Play, train, probe, decompose, score and report, on 6x6 Othello
 	$(BIN)/boardgame-sae sweep $(STUDY) --workers $(WORKERS) --out data/runs/demo
 	$(BIN)/boardgame-sae report data/runs/demo --out data/runs/demo-report
 
-demo-chess: install ## The same road on chess, in minutes; needs no chess engine
+demo-chess: install ## The same pipeline on chess, in minutes; needs no chess engine
 	$(BIN)/boardgame-sae sweep experiments/demo_chess/study.yaml --workers $(WORKERS) --out data/runs/demo-chess
 	$(BIN)/boardgame-sae report data/runs/demo-chess --out data/runs/demo-chess-report
 
@@ -47,13 +47,13 @@ train-othello-gpt: install ## Train an Othello GPT: SIZE=tiny (6x6, minutes), sm
 train-chess-gpt: install stockfish ## Train a chess GPT: SIZE=tiny (minutes), small (hours), paper (a GPU)
 	$(BIN)/boardgame-sae sweep experiments/chess_gpt/$(SIZE).yaml --workers $(WORKERS)
 
-$(TESTBED_TARGETS): testbed-%: install ## Make a shipped testbed anew: GPT, games, probes, SAEs, scores, card (hours)
+$(TESTBED_TARGETS): testbed-%: install ## Rebuild a shipped testbed from scratch: GPT, games, probes, SAEs, scores, card (hours)
 	$(BIN)/boardgame-sae pack experiments/testbeds/$*.yaml --workers $(WORKERS) --out $(TESTBEDS)/$*
 
 testbed-chess-small: stockfish
 
-stockfish: ## Install Stockfish by apt where it is missing and may be; else say how (nothing needs it)
-	@if PATH="$$PATH:/usr/games" command -v stockfish > /dev/null; then echo "Stockfish is here."; \
+stockfish: ## Install Stockfish with apt if it is missing and that is possible; else say how (it is optional)
+	@if PATH="$$PATH:/usr/games" command -v stockfish > /dev/null; then echo "Stockfish is installed."; \
 	elif command -v apt-get > /dev/null && [ "$$(id -u)" = 0 ]; then apt-get install --yes stockfish || $(NO_STOCKFISH); \
 	else $(NO_STOCKFISH); fi
 
@@ -63,14 +63,14 @@ lint: install ## Check style
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
-format: install ## Mend style
+format: install ## Fix style
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
 types: install ## Check types
 	$(BIN)/pyright
 
-layers: install ## Check that each layer imports only those below it
+layers: install ## Check that each layer imports only the layers below it
 	$(BIN)/lint-imports
 
 unit: install ## Run the tests
@@ -79,10 +79,10 @@ unit: install ## Run the tests
 slow: install ## Run the long checks: chess against python-chess on 50,000 positions, tournaments with an engine
 	$(BIN)/python -m pytest -m "slow or engine"
 
-peers: $(PEERS)/.installed ## Check against SAELens and dictionary_learning, in an environment of their own (2.4 GB)
+peers: $(PEERS)/.installed ## Check against SAELens and dictionary_learning, in a separate environment (2.4 GB)
 	$(PEERS)/bin/python -m pytest -m "" tests/interop
 
-# They need TransformerLens 3, the lock has 4. The torchvision that they bring is of another torch, and breaks imports.
+# They need TransformerLens 3, the lock has 4. The torchvision they install is built for another torch and breaks imports.
 $(PEERS)/.installed: pyproject.toml
 	$(PYTHON) -m venv $(PEERS)
 	$(PEERS)/bin/python -m pip install --quiet $(TORCH)
@@ -91,7 +91,7 @@ $(PEERS)/.installed: pyproject.toml
 	$(PEERS)/bin/python -m pip uninstall --quiet --yes torchvision
 	touch $@
 
-first-look: install ## Score every architecture at many sparsities, and along the layers, on othello-small (hours)
+first-look: install ## Score every architecture at many sparsities, and layer by layer, on othello-small (hours)
 	$(BIN)/boardgame-sae sweep experiments/first-look/study.yaml --out data/runs/first-look
 	$(BIN)/boardgame-sae sweep experiments/first-look/layers.yaml --out data/runs/first-look-layers
 	$(BIN)/boardgame-sae report data/runs/first-look data/runs/first-look-layers --out data/runs/first-look-report
@@ -104,8 +104,8 @@ bench: demo stockfish ## Measure speed, side by side with peers
 bench-saes: $(PEERS)/.installed ## Measure training steps of SAEs, side by side with SAELens and dictionary_learning
 	$(PEERS)/bin/python experiments/benchmarks/bench_saes.py
 
-bench-metrics: install ## Measure the supervised scores: all of one SAE, memory, and beside the published way of counting
+bench-metrics: install ## Measure time and memory of the supervised scores, side by side with the published way of counting
 	$(BIN)/python experiments/benchmarks/bench_metrics.py
 
-clean: ## Remove the virtual environment (runs stay)
+clean: ## Remove the virtual environment (runs are kept)
 	rm -rf $(VENV)

@@ -1,6 +1,6 @@
-"""How fast chess is here, beside python-chess and beside Stockfish left alone. One core, unless a row says two.
+"""How fast chess is here, beside python-chess and beside Stockfish by itself. One core, unless a row says two.
 
-Run `python experiments/benchmarks/bench_chess.py`. Rates are the best of a few repeats, after a warm-up that compiles.
+Run `python experiments/benchmarks/bench_chess.py`. A rate is the best of a few repeats, after a warm-up that compiles.
 """
 
 import io
@@ -40,14 +40,14 @@ COPIES = 40
 
 
 def random_games_with_text() -> tuple[float, float]:
-    """Positions a second of random games written as transcripts: ours, and python-chess's."""
+    """Positions per second of random games written as transcripts: ours, and python-chess's."""
     game, seeds_B = load_game("chess"), np.arange(N_GAMES, dtype=np.uint64)
     game.texts(game.play_games(seeds_B[:1]))
     n_positions = len(game.play_games(seeds_B).moves_M)
     ours = n_positions / seconds_of(lambda: game.characters(game.play_games(seeds_B)))
     choose, board, words = random.Random(0).choice, chess.Board(), []
-    begun = time.perf_counter()
-    while time.perf_counter() - begun < 2:
+    start = time.perf_counter()
+    while time.perf_counter() - start < 2:
         moves = list(board.legal_moves)
         if not moves or board.ply() > 350:
             board = chess.Board()
@@ -55,15 +55,15 @@ def random_games_with_text() -> tuple[float, float]:
         move = choose(moves)
         words.append(board.san(move))
         board.push(move)
-    return ours, len(words) / (time.perf_counter() - begun)
+    return ours, len(words) / (time.perf_counter() - start)
 
 
 def labels(level: str) -> tuple[float, float]:
-    """Positions a second with every property of a level: ours, in batches, and the same definitions on python-chess."""
+    """Positions per second with every property of a level: ours in batches, and the definitions on python-chess."""
     keep_freed_memory()
     game = load_game("chess")
     record = game.play_games(np.arange(N_LABELLED // 300, dtype=np.uint64))
-    boards, names = game.boards(record), [each.name for each in game.properties(level) if each.name in SLOW]
+    boards, names = game.boards(record), [prop.name for prop in game.properties(level) if prop.name in SLOW]
 
     def all_batches(boards: Boards) -> None:
         for start in range(0, len(boards), BATCH):
@@ -78,9 +78,9 @@ def labels(level: str) -> tuple[float, float]:
 
 
 def engine_games() -> tuple[float, float] | None:
-    """Games a second of a softmax over Stockfish's scores, and of Stockfish fed the same searches without waiting.
+    """Games per second of a softmax over Stockfish's scores, and of Stockfish fed the same searches without waiting.
 
-    Alone, it writes its answers to a pipe whose end throws them away.
+    By itself, Stockfish writes its answers to a pipe that discards them. None where it is not installed.
     """
     try:
         engine = find_engine("stockfish")
@@ -91,18 +91,18 @@ def engine_games() -> tuple[float, float] | None:
     play_games(game, [player, player], seeds_B[:1], opening=opening)
     ours, alone = [], []
     for _ in range(REPEATS):
-        begun = time.perf_counter()
+        start = time.perf_counter()
         record = play_games(game, [player, player], seeds_B, opening=opening).record
-        ours.append(ENGINE_GAMES / (time.perf_counter() - begun))
+        ours.append(ENGINE_GAMES / (time.perf_counter() - start))
         script = _script(game, [moves.tolist() for moves in record])
-        begun = time.perf_counter()
+        start = time.perf_counter()
         _feed(engine, script)
-        alone.append(ENGINE_GAMES / (time.perf_counter() - begun))
+        alone.append(ENGINE_GAMES / (time.perf_counter() - start))
     return max(ours), max(alone)
 
 
 def _script(game: Any, games: list[list[int]]) -> bytes:
-    """What an engine is told in the course of some games, the answers not waited for."""
+    """The commands an engine is sent in the course of some games; its answers are not waited for."""
     lines = ["setoption name Threads value 1", "setoption name Hash value 1", "setoption name MultiPV value 256"]
     for moves in games:
         lines += ["ucinewgame", "isready"]
@@ -113,32 +113,32 @@ def _script(game: Any, games: list[list[int]]) -> bytes:
 
 
 def engine_games_on_two_cores() -> tuple[float, float] | None:
-    """Games a second of Stockfish's softmax play into a corpus with two workers, and of two Stockfishes alone."""
+    """Games per second of Stockfish's softmax play into a corpus with two workers, and of two Stockfishes."""
     try:
         engine = find_engine("stockfish")
     except ConfigError:
         return None
     cfg = GenerateConfig(game="chess", players=(ENGINE,), opening="random:plies=6", n_games=384)
     with tempfile.TemporaryDirectory() as folder:
-        begun = time.perf_counter()
+        start = time.perf_counter()
         run = generate_run(cfg, out=Path(folder) / "corpus", workers=2)
-        ours = cfg.n_games / (time.perf_counter() - begun)
+        ours = cfg.n_games / (time.perf_counter() - start)
         corpus = Corpus.open(run)
         games = [moves.tolist() for moves in corpus.record(np.arange(ENGINE_GAMES))]
     scripts = [_script(corpus.game, games[first::2]) for first in (0, 1)]
-    begun = time.perf_counter()
+    start = time.perf_counter()
     with ThreadPoolExecutor(2) as pool:
         list(pool.map(lambda script: _feed(engine, script), scripts))
-    return ours, ENGINE_GAMES / (time.perf_counter() - begun)
+    return ours, ENGINE_GAMES / (time.perf_counter() - start)
 
 
 def _feed(engine: Path, script: bytes) -> None:
-    """Run an engine on a script, its answers thrown away."""
+    """Run an engine on a script and discard its answers."""
     subprocess.run(f"{shlex.quote(str(engine))} | cat > /dev/null", input=script, shell=True, check=True)
 
 
 def pgn_games() -> tuple[float, float]:
-    """Games a second of PGN import, one process, from file to corpus; and of python-chess's reader."""
+    """Games per second of PGN import, one process, from file to corpus; and of python-chess's reader."""
     from boardgame_sae.transcripts.pgn.importer import ImportPGNConfig, import_pgn_run
 
     text = (TESTS / "data" / "lichess_100.pgn").read_text()
@@ -147,9 +147,9 @@ def pgn_games() -> tuple[float, float]:
         few.write_text(text)
         many.write_text((text + "\n\n") * COPIES)
         import_pgn_run(ImportPGNConfig(sources=(str(few),)), out=Path(folder) / "few")
-        begun = time.perf_counter()
+        start = time.perf_counter()
         import_pgn_run(ImportPGNConfig(sources=(str(many),)), out=Path(folder) / "many")
-        ours = 100 * COPIES / (time.perf_counter() - begun)
+        ours = 100 * COPIES / (time.perf_counter() - start)
     stream = io.StringIO(text)
 
     def read_all() -> None:
@@ -164,7 +164,7 @@ def rows() -> list[dict[str, Any]]:
     """One row for each comparison."""
     games, low, high, pgn = random_games_with_text(), labels("low"), labels("high"), pgn_games()
     engine, both = engine_games() or (None, None), engine_games_on_two_cores() or (None, None)
-    made = [
+    measured = [
         ("random chess with SAN text", *games, "positions/s", "python-chess", 150_000),
         ("all low-level chess labels", *low, "positions/s", "the same on python-chess", 1_000_000),
         ("all high-level chess labels", *high, "positions/s", "the same on python-chess", 100_000),
@@ -179,7 +179,7 @@ def rows() -> list[dict[str, Any]]:
         ),
     ]
     keys = ("what", "ours", "peer_value", "unit", "peer", "target")
-    return [dict(zip(keys, row, strict=True)) for row in made]
+    return [dict(zip(keys, row, strict=True)) for row in measured]
 
 
 def main() -> None:

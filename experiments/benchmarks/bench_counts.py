@@ -1,7 +1,7 @@
 """Counting on one core: `count_latents` beside a dense matrix product per threshold, at the size of a chess split.
 
-20,000 positions, 4,096 latents of which 50 are on at a position, 192 properties, 10 thresholds. The integers of both
-must be equal. Run: python experiments/benchmarks/bench_counts.py
+20,000 positions, 4,096 latents of which 50 are on per position, 192 properties, 10 thresholds. Both must give equal
+integers. Run: python experiments/benchmarks/bench_counts.py
 """
 
 import time
@@ -22,7 +22,7 @@ THRESHOLDS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 
 
 def example() -> tuple[torch.Tensor, torch.Tensor]:
-    """Random latents (N, F) float32 with L0 on at each position, and one-hot thirds of P properties (N, P) bool."""
+    """Random latents (N, F) float32, L0 of them on at each position, and one-hot thirds of P properties (N, P) bool."""
     rng = np.random.default_rng(0)
     latents_NF = np.zeros((N_POSITIONS, N_LATENTS), np.float32)
     on_NK = np.argpartition(rng.random((N_POSITIONS, N_LATENTS), np.float32), L0, axis=1)[:, :L0]
@@ -69,8 +69,8 @@ def rows() -> list[dict[str, Any]]:
     finally:
         numba.set_num_threads(threads[0])
         torch.set_num_threads(threads[1])
-    for each in (counts, counts_sparse):
-        _check_equal(each, on_TFP, n_on_TF)
+    for ours_counted in (counts, counts_sparse):
+        _check_equal(ours_counted, on_TFP, n_on_TF)
     size = f"{N_POSITIONS} positions, {N_LATENTS} latents, L0 {L0}, {N_PROPERTIES} properties, 1 thread"
     peer_name = "dense torch.einsum, 1 thread"
     return [

@@ -1,4 +1,4 @@
-"""How long the demo's own work took, from the timings its runs keep (`make bench` makes the demo first)."""
+"""How long the demo's own work took, from the timings its runs keep (`make bench` runs the demo first)."""
 
 import json
 from pathlib import Path
@@ -8,7 +8,7 @@ DEMO = Path("data/runs/demo")
 
 
 def rows() -> list[dict[str, Any]]:
-    """The demo's seconds, all stages together and the GPT's training alone."""
+    """Seconds of the demo: all stages together, and the GPT's training alone."""
     study = json.loads((DEMO / "sweep.json").read_text())
     whole = _seconds(DEMO, "sweep")
     training = _seconds(Path(study["model"]), "train")

@@ -23,14 +23,14 @@ def seconds_of(act: Callable[[], Any], repeats: int = REPEATS) -> float:
     """The shortest of a few timings."""
     times = []
     for _ in range(repeats):
-        begun = time.perf_counter()
+        start = time.perf_counter()
         act()
-        times.append(time.perf_counter() - begun)
+        times.append(time.perf_counter() - start)
     return min(times)
 
 
 def games_per_second() -> float:
-    """Random 8x8 games a second."""
+    """Random 8x8 games per second."""
     game = load_game("othello")
     seeds_B = np.arange(N_GAMES, dtype=np.uint64)
     game.play_games(seeds_B[:1])
@@ -38,7 +38,7 @@ def games_per_second() -> float:
 
 
 def positions_per_second() -> float:
-    """Positions a second that are replayed and labelled (mine, yours, empty; legal; flipped) as booleans."""
+    """Positions per second that are replayed and labelled (mine, yours, empty; legal; flipped) as booleans."""
     game = load_game("othello")
     record = game.play_games(np.arange(N_LABELLED, dtype=np.uint64))
     game.property_labels(game.boards(record[:1]), NAMES)
@@ -65,7 +65,7 @@ def slow_games_per_second() -> tuple[float, float]:
 
 
 def rust_reversi_games_per_second() -> float | None:
-    """Random games a second of rust-reversi with its own random mover; None where it is not installed."""
+    """Random games per second of rust-reversi with its own random mover; None where it is not installed."""
     try:
         board_class = importlib.import_module("rust_reversi").Board
     except ImportError:
@@ -86,13 +86,13 @@ def rust_reversi_games_per_second() -> float | None:
 def rows() -> list[dict[str, Any]]:
     """One row for each comparison; `peer_value` is None where the peer is not installed."""
     games, labels, (slow_games, slow_positions) = games_per_second(), positions_per_second(), slow_games_per_second()
-    made = [
+    measured = [
         ("random Othello games", games, "games/s", "plain Python engine", slow_games, 150_000),
         ("random Othello games", games, "games/s", "rust-reversi", rust_reversi_games_per_second(), 150_000),
         ("positions replayed and labelled", labels, "positions/s", "plain Python engine", slow_positions, 2_000_000),
     ]
     keys = ("what", "ours", "unit", "peer", "peer_value", "target")
-    return [dict(zip(keys, row, strict=True)) for row in made]
+    return [dict(zip(keys, row, strict=True)) for row in measured]
 
 
 def main() -> None:

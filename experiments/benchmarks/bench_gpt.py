@@ -1,8 +1,8 @@
 """How much of the machine's own matrix rate GPT training reaches, at the presets' shapes.
 
 One training step (forward, backward, clipping, Muon, AdamW) is timed in turn with its matrix products alone, each at
-its own shape: of every linear layer (forward, input gradient, weight gradient), of attention, and of Muon's Newton-
-Schulz steps. The share is products / step; the linear layers' products alone are shown beside it.
+its own shape: those of every linear layer (forward, input gradient, weight gradient), of attention, and of Muon's
+Newton-Schulz steps. The share is products / step; the linear layers' products alone are shown beside it.
 
 Run `python experiments/benchmarks/bench_gpt.py`.
 """
@@ -33,31 +33,31 @@ def _pair(*shape: int) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def _linear_products(gpt: GPT, n_tokens: int) -> Pairs:
-    """Of the linear layers: forward, input gradient, weight gradient."""
-    found = []
+    """Those of the linear layers: forward, input gradient, weight gradient."""
+    products = []
     for n_out, n_in in (module.weight.shape for module in gpt.modules() if isinstance(module, torch.nn.Linear)):
-        found += [_pair(n_tokens, n_in, n_out), _pair(n_tokens, n_out, n_in), _pair(n_out, n_tokens, n_in)]
-    return found
+        products += [_pair(n_tokens, n_in, n_out), _pair(n_tokens, n_out, n_in), _pair(n_out, n_tokens, n_in)]
+    return products
 
 
 def _other_products(gpt: GPT, batch_size: int) -> Pairs:
-    """Of attention (two forward, four backward) and of Muon (see `orthogonalise`: five steps)."""
-    cfg, found = gpt.cfg, []
+    """Those of attention (two forward, four backward) and of Muon (see `orthogonalise`: five steps)."""
+    cfg, products = gpt.cfg, []
     heads, length, width = batch_size * cfg.n_heads, cfg.n_ctx, cfg.d_model // cfg.n_heads
     for _ in range(cfg.n_layers):
-        found += 3 * [_pair(heads, length, width, length)] + 3 * [_pair(heads, length, length, width)]
+        products += 3 * [_pair(heads, length, width, length)] + 3 * [_pair(heads, length, length, width)]
     shapes = Counter(tuple(sorted(weight.shape)) for weight in gpt.blocks.parameters() if weight.ndim == 2)
     for (rows, columns), count in shapes.items():
-        found += [_pair(count, rows, columns, rows), _pair(count, rows, rows, columns)]
-        found += (5 + 4 + 2 * 4) * [_pair(count, rows, rows, rows)]
-    return found
+        products += [_pair(count, rows, columns, rows), _pair(count, rows, rows, columns)]
+        products += (5 + 4 + 2 * 4) * [_pair(count, rows, rows, rows)]
+    return products
 
 
 def _time(pairs: Pairs) -> float:
-    begun = time.perf_counter()
+    start = time.perf_counter()
     for a, b in pairs:
         a @ b
-    return time.perf_counter() - begun
+    return time.perf_counter() - start
 
 
 def _step(gpt: GPT, optimizers: list[torch.optim.Optimizer], tokens_BL: torch.Tensor) -> None:
@@ -69,7 +69,7 @@ def _step(gpt: GPT, optimizers: list[torch.optim.Optimizer], tokens_BL: torch.Te
 
 
 def share_of_sgemm(name: str) -> tuple[float, float, float]:
-    """Products / step time, linear products / step time (medians, taken in turn), and tokens a second."""
+    """Products / step time, linear products / step time (medians, taken in turn), and tokens per second."""
     keep_freed_memory()
     cfg, (d_vocab, n_ctx) = PRESETS[name], SHAPES[name]
     shape = GPTConfig(
@@ -81,9 +81,9 @@ def share_of_sgemm(name: str) -> tuple[float, float, float]:
     linear, others = _linear_products(gpt, cfg.batch_size * n_ctx), _other_products(gpt, cfg.batch_size)
     times = []
     for repeat in range(REPEATS[name] + 2):
-        begun = time.perf_counter()
+        start = time.perf_counter()
         _step(gpt, optimizers, tokens_BL)
-        whole = time.perf_counter() - begun
+        whole = time.perf_counter() - start
         row = (whole, _time(linear), _time(others))
         if repeat >= 2:
             times.append(row)
@@ -93,11 +93,11 @@ def share_of_sgemm(name: str) -> tuple[float, float, float]:
 
 
 def rows() -> list[dict[str, Any]]:
-    """One row a preset."""
-    found = []
+    """One row per preset."""
+    measured = []
     for name in SHAPES:
         share, linear_share, rate = share_of_sgemm(name)
-        found.append(
+        measured.append(
             {
                 "what": f"GPT training, preset {name}, {rate:,.0f} tokens/s: share of sgemm rate",
                 "ours": share,
@@ -107,7 +107,7 @@ def rows() -> list[dict[str, Any]]:
                 "target": ">= 0.60",
             }
         )
-    return found
+    return measured
 
 
 if __name__ == "__main__":

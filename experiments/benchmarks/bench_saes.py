@@ -1,12 +1,12 @@
 """A whole training step of each SAE beside dictionary_learning's and SAELens's: same weights, data, settings, process.
 
-Needs an environment that holds both peers: `make bench-saes` (.venv-peers). A full run writes saes.md beside this file.
+Needs an environment with both peers: `make bench-saes` (.venv-peers). A full run writes saes.md beside this file.
     --quick          d 512, 4,096 latents, one thread, few repetitions
     --only A[,B]     some of the cases (architectures, `eight`, `memory`)
-    --threads 1,2    with how many threads
+    --threads 1,2    numbers of threads
 
-A repetition is one step of each contestant in turn and one bare encoder product, so that all meet the same state of the
-machine; ratios are of medians (and, beside them, of minima). Before anything is timed, losses are compared where the
+A repetition is one step of each contestant in turn and one bare encoder product, so that all find the machine in the
+same state; ratios are of medians (and, beside them, of minima). Before anything is timed, losses are compared where the
 definitions agree. The floor of a step is its arithmetic, 2 B d F for the encoder and 8 B k d for the active latents, at
 the rate of that encoder product.
 """
@@ -35,7 +35,7 @@ from boardgame_sae.saes.training.train import adam, training_step
 
 BATCH, L0, LR, COEFFICIENT = 2048, 64, 1e-7, 0.02
 N_STEPS, STEP = 100_000, 60_000
-"""Every step is this one of so many: warm-ups over, dictionary_learning's thresholds kept, p-annealing under way."""
+"""Every step is number STEP of N_STEPS: warm-ups over, dictionary_learning's thresholds kept, p-annealing under way."""
 TARGET_SIZE = (512, 4096)
 SIZES = (TARGET_SIZE, (512, 1024), (128, 4096), (128, 1024))
 TOPK = ("topk", "batch_topk", "matryoshka_batch_topk")
@@ -51,7 +51,7 @@ class Case(NamedTuple):
     n_latents: int
     k: int
     dead: bool = False
-    """Whether a tenth of the latents is dead, so that AuxK runs."""
+    """Whether a tenth of the latents are dead, so that AuxK runs."""
 
     @property
     def target(self) -> tuple[float, float] | None:
@@ -64,7 +64,7 @@ class Case(NamedTuple):
 
     @property
     def name(self) -> str:
-        """For the table."""
+        """What the table calls it."""
         return f"{self.architecture}{', 10% dead' if self.dead else ''}"
 
 
@@ -77,16 +77,16 @@ class Contestant(NamedTuple):
 
 
 class Row(NamedTuple):
-    """What was measured of a case: seconds by contestant."""
+    """The measurements of a case: seconds by contestant."""
 
     case: Case
     threads: int
     medians: dict[str, float]
     minima: dict[str, float]
     mode: str
-    """SAELens's fastest."""
+    """SAELens's fastest mode."""
     rate: float
-    """Floating point operations a second of the encoder product."""
+    """Floating-point operations per second of the encoder product."""
     l0: float
     repeats: int
 
@@ -112,15 +112,15 @@ class Row(NamedTuple):
 
 def cases(sizes: Sequence[tuple[int, int]], only: Sequence[str]) -> list[Case]:
     """All cases at some sizes."""
-    made = []
+    listed = []
     for size in sizes:
-        made += [Case(each, *size, k, dead) for dead in (False, True) for each in TOPK for k in (32, 64)]
-        made += [Case(each, *size, L0) for each in PENALISED]
-    return [case for case in made if not only or case.architecture in only]
+        listed += [Case(name, *size, k, dead) for dead in (False, True) for name in TOPK for k in (32, 64)]
+        listed += [Case(name, *size, L0) for name in PENALISED]
+    return [case for case in listed if not only or case.architecture in only]
 
 
 def directions(d: int, n_latents: int) -> Tensor:
-    """(F, D) the directions that every SAE of this size begins with."""
+    """(F, D): the initial directions of every SAE of this size."""
     return make_sae("topk", d_model=d, n_latents=n_latents, k=1).W_dec.detach()
 
 
@@ -139,7 +139,7 @@ def planted(directions_FD: Tensor, n_features: int = 24) -> Tensor:
 
 @torch.no_grad()
 def sae_of(case: Case, x_BD: Tensor) -> SAE:
-    """Our SAE in the middle of training: of those with a penalty L0 latents are on; dead ones read weakly."""
+    """Our SAE in the middle of training: with a penalty, L0 latents are on; dead latents have small encoder columns."""
     fields: dict[str, Any] = {"k": case.k} if case.architecture in TOPK else {"sparsity_coefficient": COEFFICIENT}
     if case.architecture == "jumprelu":
         fields = {"sparsity_coefficient": 1.0, "target_l0": float(L0)}
@@ -177,7 +177,7 @@ def dead_latents(case: Case) -> Tensor:
 
 @torch.no_grad()
 def copy_weights(sae: SAE, peer: torch.nn.Module) -> None:
-    """Give a peer's SAE our weights, in its own layout."""
+    """Copy our weights into a peer's SAE, in its layout."""
     ours = dict(sae.named_parameters())
     ours |= {"encoder.weight": sae.W_enc.T, "encoder.bias": sae.b_enc, "decoder.weight": sae.W_dec.T}
     ours |= {"bias": sae.b_dec, "decoder_bias": sae.b_dec, "gate_bias": sae.b_enc, "b_gate": sae.b_enc}
@@ -203,7 +203,7 @@ def dictionary_learnings(case: Case, sae: SAE, x_BD: Tensor) -> Contestant:
         "lr": LR, "warmup_steps": 0, "decay_start": None, "device": "cpu",
     }  # fmt: skip
     penalty = {**common, "l1_penalty": COEFFICIENT, "sparsity_warmup_steps": None}
-    made: dict[str, Callable[[], Any]] = {
+    trainers: dict[str, Callable[[], Any]] = {
         "topk": lambda: top_k.TopKTrainer(**common, k=case.k),
         "batch_topk": lambda: batch_top_k.BatchTopKTrainer(**common, k=case.k),
         "matryoshka_batch_topk": lambda: matryoshka_batch_top_k.MatryoshkaBatchTopKTrainer(
@@ -220,7 +220,7 @@ def dictionary_learnings(case: Case, sae: SAE, x_BD: Tensor) -> Contestant:
             **common, sparsity_warmup_steps=None, bandwidth=cfg.bandwidth, target_l0=cfg.target_l0
         ),
     }  # fmt: skip
-    trainer = made[case.architecture]()
+    trainer = trainers[case.architecture]()
     copy_weights(sae, trainer.ae)
     if case.architecture == "p_anneal":
         trainer.p, trainer.next_p = sae.p, sae.next_p  # pyright: ignore[reportAttributeAccessIssue]
@@ -240,7 +240,7 @@ SAELENS_FAMILIES = {
 
 
 def saelens_fields(case: Case, sae: SAE) -> dict[str, dict[str, Any]]:
-    """SAELens's config for a case, in each of its ways to do the same work that may be the fastest."""
+    """SAELens's config for a case, in each of its modes that does the same work and may be the fastest."""
     cfg = sae.cfg
     fields: dict[str, Any] = {"d_in": case.d, "d_sae": case.n_latents, "apply_b_dec_to_input": cfg.subtract_b_dec}
     if case.architecture == "jumprelu":
@@ -282,7 +282,7 @@ def saelens(case: Case, sae: SAE, x_BD: Tensor, mode: str, fields: dict[str, Any
         theirs, own = peer.training_forward_pass(given), sae.loss(x_BD, STEP)
         if case.architecture in ("relu", "relu_april", "gated"):
             return float(theirs.loss.detach()), float(own.total.detach())
-        # its AuxK and JumpReLU penalty are others; of prefixes it takes the sum
+        # its AuxK and JumpReLU penalty are defined differently; it sums over prefixes, we average
         errors = [float(value.detach()) for name, value in theirs.losses.items() if "mse_loss" in name]
         return sum(errors) / len(errors), float(own.reconstruction.detach())
 
@@ -294,7 +294,7 @@ def saelens(case: Case, sae: SAE, x_BD: Tensor, mode: str, fields: dict[str, Any
 
 
 def check_same_work(case: Case, peers: Sequence[Contestant]) -> None:
-    """Raise AssertionError where a peer's loss is not ours."""
+    """Raises AssertionError where a peer's loss differs from ours."""
     for peer in peers:
         theirs, own = peer.losses()
         if not abs(theirs - own) <= 1e-4 * abs(own):
@@ -303,43 +303,43 @@ def check_same_work(case: Case, peers: Sequence[Contestant]) -> None:
 
 def seconds_of_one(act: Callable[[], Any]) -> float:
     """Seconds of one call."""
-    begun = time.perf_counter()
+    start = time.perf_counter()
     act()
-    return time.perf_counter() - begun
+    return time.perf_counter() - start
 
 
 def measure(case: Case, threads: int, seconds: float, repeats: tuple[int, int]) -> Row:
-    """Measure a case for about so long, between a least and a greatest number of repetitions."""
+    """Measure a case for about `seconds`, with a minimum and a maximum number of repetitions."""
     gc.collect()
     x_BD = planted(directions(case.d, case.n_latents))
     sae = sae_of(case, x_BD)
     mine, peers = ours(sae, x_BD), [dictionary_learnings(case, sae, x_BD)]
     has_it = case.architecture in SAELENS_FAMILIES
-    modes = [saelens(case, sae, x_BD, *each) for each in saelens_fields(case, sae).items()] if has_it else []
+    modes = [saelens(case, sae, x_BD, *mode) for mode in saelens_fields(case, sae).items()] if has_it else []
     check_same_work(case, [*peers, *modes])
     if len(modes) > 1:
-        for each in modes:
-            each.step()
-        modes = [min(modes, key=lambda each: seconds_of_one(each.step))]
+        for contestant in modes:
+            contestant.step()
+        modes = [min(modes, key=lambda contestant: seconds_of_one(contestant.step))]
     mode = modes[0].name if modes else "-"
-    peers += [each._replace(name=SAELENS) for each in modes]
+    peers += [contestant._replace(name=SAELENS) for contestant in modes]
     columns_DF, pre_BF = sae.W_enc.detach().contiguous(), torch.empty(BATCH, case.n_latents)
     product = Contestant("product", lambda: torch.mm(x_BD, columns_DF, out=pre_BF), lambda: (0.0, 0.0))
     contestants = [mine, *peers, product]
-    for each in (mine, *contestants):
-        each.step()
-    times: dict[str, list[float]] = {each.name: [] for each in contestants}
-    begun = time.perf_counter()
-    while (n := len(times["ours"])) < repeats[0] or (n < repeats[1] and time.perf_counter() - begun < seconds):
-        for each in contestants:
-            times[each.name].append(seconds_of_one(each.step))
+    for contestant in (mine, *contestants):
+        contestant.step()
+    times: dict[str, list[float]] = {contestant.name: [] for contestant in contestants}
+    start = time.perf_counter()
+    while (n := len(times["ours"])) < repeats[0] or (n < repeats[1] and time.perf_counter() - start < seconds):
+        for contestant in contestants:
+            times[contestant.name].append(seconds_of_one(contestant.step))
     loss = sae.loss(x_BD, STEP)
     l0 = loss.active.l0(loss.z)
     if l0 > 100 or (case.dead and not torch.equal(sae.dead_F(sae.cfg.dead_after).nonzero()[:, 0], dead_latents(case))):
-        raise AssertionError(f"{case}: the regime was left (L0 {l0:.1f})")
-    medians = {name: statistics.median(each) for name, each in times.items()}
+        raise AssertionError(f"{case}: sparsity or dead latents changed while measuring (L0 {l0:.1f})")
+    medians = {name: statistics.median(steps) for name, steps in times.items()}
     rate = 2 * BATCH * case.d * case.n_latents / medians["product"]
-    minima = {name: min(each) for name, each in times.items()}
+    minima = {name: min(steps) for name, steps in times.items()}
     return Row(case, threads, medians, minima, mode, rate, l0, len(times["ours"]))
 
 
@@ -355,15 +355,15 @@ def shown(row: Row) -> str:
     case = row.case
 
     def times(peer: str) -> str:
-        ratio, least = row.times(peer), row.times(peer, "minima")
-        return "-" if ratio is None else f"{ratio:.2f} ({least:.2f})"
+        ratio, of_minima = row.times(peer), row.times(peer, "minima")
+        return "-" if ratio is None else f"{ratio:.2f} ({of_minima:.2f})"
 
     def milliseconds(name: str) -> str:
         return f"{1e3 * row.medians[name]:.1f}" if name in row.medians else "-"
 
     seconds = [milliseconds(name) for name in ("ours", DICTIONARY_LEARNING, SAELENS)]
     ratios = [times(DICTIONARY_LEARNING), times(SAELENS), f"{row.floor / row.medians['ours']:.2f}"]
-    target = "" if case.target is None else ", ".join(f">= {each:g}" for each in case.target)
+    target = "" if case.target is None else ", ".join(f">= {times_faster:g}" for times_faster in case.target)
     judged = {None: "", True: "met", False: "MISSED"}[row.met]
     size = [f"{case.d}, {case.n_latents:,}", f"{row.l0:.0f}", str(row.threads)]
     return "| " + " | ".join([case.name, *size, *seconds, row.mode, *ratios, target, judged]) + " |"
@@ -371,7 +371,7 @@ def shown(row: Row) -> str:
 
 def eight_cases(d: int, n_latents: int) -> list[Case]:
     """Eight SAEs of eight architectures."""
-    return [Case(each, d, n_latents, L0) for each in (*TOPK, *PENALISED)]
+    return [Case(name, d, n_latents, L0) for name in (*TOPK, *PENALISED)]
 
 
 def eight_together(d: int, n_latents: int, repeats: int) -> tuple[float, float]:
@@ -391,7 +391,7 @@ def eight_together(d: int, n_latents: int, repeats: int) -> tuple[float, float]:
 
 
 def memory_of(some: Sequence[Case]) -> dict[str, int]:
-    """Bytes by which this process grows at most while SAEs train together, and what of it is theirs to keep."""
+    """Bytes by which this process grows at most while SAEs train together, and how many of them they keep."""
     tiny = torch.randn(64, 32)
     for case in eight_cases(32, 64):  # loads the compiled loops
         sae = make_sae(case.architecture, d_model=32, n_latents=64)
@@ -399,7 +399,7 @@ def memory_of(some: Sequence[Case]) -> dict[str, int]:
     x_BD = planted(directions(some[0].d, some[0].n_latents))
     gc.collect()
     keep_freed_memory()
-    Path("/proc/self/clear_refs").write_text("5")  # the high-water mark begins anew
+    Path("/proc/self/clear_refs").write_text("5")  # resets the high-water mark
     before = _status("VmHWM")
     x_BD = x_BD.clone()
     saes = [sae_of(case, x_BD) for case in some]
@@ -416,7 +416,7 @@ def _status(field: str) -> int:
 
 
 def memory_report(d: int, n_latents: int) -> None:
-    """Print as JSON `memory_of` eight SAEs together, then of each alone, each in a process that did nothing else."""
+    """Print as JSON `memory_of` eight SAEs together, then of each alone, each in a process that does nothing else."""
     torch.set_num_threads(1)
     some = eight_cases(d, n_latents)
     for group in (some, *([case] for case in some)):
@@ -429,17 +429,17 @@ def memory_report(d: int, n_latents: int) -> None:
 
 
 def memory_lines(d: int, n_latents: int) -> list[str]:
-    """What eight SAEs take, in words."""
+    """The memory that eight SAEs take, in words."""
     command = [sys.executable, __file__, "--memory", f"{d},{n_latents}"]
     printed = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     together, *alone = [json.loads(line) for line in printed.splitlines()]
-    working = max(each["growth"] - each["kept"] - each["batch"] for each in alone)
+    working = max(single["growth"] - single["kept"] - single["batch"] for single in alone)
     expected = together["kept"] + together["batch"] + working
     mib = {name: f"{size / 2**20:,.1f} MiB" for name, size in {**together, "working": working}.items()}
     return [
         f"Memory of eight, d {d}, {n_latents:,} latents: the process grows by {mib['growth']} at most; parameters and "
         f"moments are {mib['kept']}, a batch {mib['batch']}, the working memory (gradients, pre-activations) of the "
-        f"greatest single step {mib['working']}: {together['growth'] / expected:.2f} of their sum."
+        f"largest single step {mib['working']}: {together['growth'] / expected:.2f} of their sum."
     ]
 
 
@@ -462,7 +462,7 @@ def options() -> argparse.Namespace:
 
 
 def main() -> None:
-    """Measure, print, and write the page where everything was measured."""
+    """Measure and print; write the page where everything was measured."""
     asked = options()
     warnings.filterwarnings("ignore", message="Sparse invariant checks")
     keep_freed_memory()
@@ -510,8 +510,8 @@ def say_eight(size: tuple[int, int], threads: Sequence[int], quick: bool, say: C
         say(
             "",
             f"Eight SAEs of eight architectures on one batch, d {size[0]}, {size[1]:,} latents, threads {n_threads}: "
-            f"{1e3 * together:.0f} ms a step together, {1e3 * alone:.0f} ms as eight single runs: "
-            f"{together / alone:.2f} times as much (target: not more, but for noise).",
+            f"{1e3 * together:.0f} ms per step together, {1e3 * alone:.0f} ms as eight single runs: "
+            f"{together / alone:.2f} times as much (target: no more, except for noise).",
         )
 
 
@@ -523,10 +523,10 @@ def write(lines: Sequence[str]) -> None:
     machine = f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}; {peers}"
     about = (
         f"Whole training steps of {BATCH:,} activations, float32, made by `make bench-saes`. All three have the same "
-        "weights, data and settings, and take one step each in turn. Milliseconds are medians, ratios those of medians "
-        "(in brackets: of minima); SAELens in its fastest mode. Share of floor: the time that the arithmetic of "
+        "weights, data and settings, and take one step each in turn. Milliseconds are medians, ratios are of medians "
+        "(in brackets: of minima); SAELens is in its fastest mode. Share of floor: the time that the arithmetic of "
         "encoder and active latents would take at the rate of a bare encoder product, over that of our step. With a "
-        f"penalty about {L0} latents are on."
+        f"penalty, about {L0} latents are on."
     )
     page = "\n".join(["# SAE training steps", "", about, "", *lines, "", machine, ""])
     Path(__file__).with_name("saes.md").write_text(page)

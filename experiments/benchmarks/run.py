@@ -1,6 +1,6 @@
-"""Every benchmark in one table, written to experiments/benchmarks/table.md too. Run `make bench`.
+"""All benchmarks in one table, printed and written to experiments/benchmarks/table.md. Run `make bench`.
 
-Peers run side by side in the same process. Absolute numbers drift with what else the machine does: read the ratios.
+Peers run side by side in the same process. Absolute numbers depend on what else the machine is doing: read the ratios.
 """
 
 import os
@@ -36,7 +36,7 @@ def _shown(value: Any) -> str:
 
 
 def main() -> None:
-    """Run all benches and print the table."""
+    """Run all benchmarks, print the table and write it."""
     lines = ["| what | ours | unit | target | peer | peer's |", "| --- | ---: | --- | --- | --- | ---: |"]
     print("\n".join(lines))
     for name, rows in BENCHES.items():

@@ -1,4 +1,4 @@
-"""What of the report is kept here: `results.py REPORT_FOLDER OUT_FOLDER`.
+"""Copy what is kept here of a report: `results.py REPORT_FOLDER OUT_FOLDER`.
 
 table.md, table.csv     every score
 figures/*.png           what the README shows
@@ -22,7 +22,7 @@ from boardgame_sae.report.markdown import table
 
 Row = dict[str, str]
 SCORES = {"coverage": "coverage", "reconstruction": "board_reconstruction"}
-"""What the published file calls a score, and the column of it."""
+"""The published file's name of a score, and the column of ours."""
 TITLES = {"random_gpt_sae": "SAE of a random-weights GPT", "neurons": "MLP neurons", "probe": "linear probe"}
 
 
@@ -34,15 +34,15 @@ def best(rows: Sequence[Row], column: str) -> str:
     return f"{float(row[column]):.3f}" + (f" @ {float(row['l0']):.0f}" if row["l0"] else "")
 
 
-def published(found: Any) -> str:
-    """A published value, and its L0 where it has one."""
-    if found is None:
+def published(value: Any) -> str:
+    """A published value, with its L0 where it has one; nothing where none was published."""
+    if value is None:
         return ""
-    return f"{found[0]:.3f} @ {found[1]}" if isinstance(found, list) else f"{found:.3f}"
+    return f"{value[0]:.3f} @ {value[1]}" if isinstance(value, list) else f"{value:.3f}"
 
 
 def by_architecture(rows: Sequence[Row], known: dict[str, Any]) -> str:
-    """A table of the best SAE of each architecture, and of the floors, in the rows of one hook point."""
+    """A table of the best SAE of each architecture, and of the baselines, in the rows of one hook point."""
     lines = []
     saes = [row for row in rows if row["kind"] == "sae"]
     kinds = [(name, [row for row in saes if row["architecture"] == name]) for name in sorted(architectures(saes))]
@@ -50,20 +50,20 @@ def by_architecture(rows: Sequence[Row], known: dict[str, Any]) -> str:
     for name, own in kinds:
         theirs = known["architectures"].get(name) or known.get(name) or {}
         cells = [TITLES.get(name, f"`{name}`")]
-        for said, column in SCORES.items():
-            cells += [best(own, column), best(own, f"{column}_reference"), published(theirs.get(said))]
+        for score, column in SCORES.items():
+            cells += [best(own, column), best(own, f"{column}_reference"), published(theirs.get(score))]
         lines.append(cells)
-    heads = ["", *(f"{said}{how}" for said in SCORES for how in ("", " as published code computes it", ", published"))]
-    return table(heads, lines)
+    ways = ("", " as the published code computes it", ", published")
+    return table(["", *(f"{score}{way}" for score in SCORES for way in ways)], lines)
 
 
 def architectures(rows: Sequence[Row]) -> set[str]:
-    """The architectures among some rows."""
+    """The architectures that occur in some rows."""
     return {row["architecture"] for row in rows}
 
 
 def by_layer(rows: Sequence[Row], known: dict[str, Any]) -> str:
-    """A table of the best SAE of p-annealing and of the neurons by layer, as published code computes both."""
+    """A table of the best p-annealing SAE and of the neurons by layer, as the published code computes both."""
     names = sorted({row["hook_name"] for row in rows if row["hook_name"].endswith("resid_post")}, key=depth)
     lines = []
     for name in names:
@@ -74,16 +74,12 @@ def by_layer(rows: Sequence[Row], known: dict[str, Any]) -> str:
             "neurons": [row for row in here if row["kind"] == "neurons"],
         }
         cells = [hook_title(name)]
-        for kind, some in own.items():
-            for said, column in SCORES.items():
-                cells += [
-                    best(some, f"{column}_reference"),
-                    f"{known['layers'][kind][said][layer]:.3f}",
-                ]
+        for kind, of_kind in own.items():
+            for score, column in SCORES.items():
+                cells += [best(of_kind, f"{column}_reference"), f"{known['layers'][kind][score][layer]:.3f}"]
         lines.append(cells)
-    heads = [
-        f"{kind}: {said}{how}" for kind in ("p_anneal", "neurons") for said in SCORES for how in ("", ", published")
-    ]
+    ways = ("", ", published")
+    heads = [f"{kind}: {score}{way}" for kind in ("p_anneal", "neurons") for score in SCORES for way in ways]
     return table(["", *heads], lines)
 
 
@@ -95,7 +91,7 @@ FIGURES = {
 
 
 def main() -> None:
-    """Copy tables and figures, and write the tables beside the published values."""
+    """Copy tables and figures, and write the tables that stand beside the published values."""
     report, out = map(Path, sys.argv[1:3])
     known = read_yaml(Path(__file__).parent / "published.yaml")
     with open(report / "table.csv", newline="") as file:
@@ -105,7 +101,7 @@ def main() -> None:
         f"Best value over all SAEs of an architecture, and its L0. Published: {known['source']}, layer 5 of a GPT of "
         "width 512.\n\n"
         + by_architecture(study, known)
-        + "\nBy layer, as published code computes it:\n\n"
+        + "\nBy layer, as the published code computes it:\n\n"
         + by_layer([row for row in rows if row["sweep"] == "first-look-layers"], known)
     )
     write_bytes(out / "beside_published.md", text.encode())

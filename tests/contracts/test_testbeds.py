@@ -12,7 +12,7 @@ import torch
 from boardgame_sae import runs
 from boardgame_sae.config import canonical_json, content_hash, read_yaml, to_mapping
 from boardgame_sae.files import read_json
-from boardgame_sae.metrics.latent_source import as_encoder
+from boardgame_sae.metrics.latent_source import as_latent_source
 from boardgame_sae.model.legality import legality
 from boardgame_sae.model.train import recipe
 from boardgame_sae.pipeline.study_folder import read_study
@@ -85,7 +85,7 @@ def test_it_opens_with_probes_and_two_saes_of_each_architecture(name):
     for sae_name, path in shipped_saes(folder).items():
         sae = load_sae(path)
         trained.append(sae.trained_as["architecture"])
-        as_encoder(sae, testbed, sae_name)
+        as_latent_source(sae, testbed, sae_name)
         assert sae.metadata["testbed"] == testbed.hash
         norms = sae.W_dec.norm(dim=1)
         torch.testing.assert_close(norms, torch.ones_like(norms), atol=2e-3, rtol=0)
