@@ -178,9 +178,9 @@ def _check_ready(source: Any, name: str) -> None:
         )
     if _stated(source, ("topk_threshold",)) is not None or _stated(source, ("calibrated",)) is False:
         raise ValueError(
-            f"{name} is in training: it turns on the largest latents of a whole batch, so that those of one "
-            "position depend on the others; give its inference form, with a threshold (`calibrate`, or load what save_inference_model "
-            "wrote)"
+            f"{name} is in training: it turns on the largest latents of a whole batch, so that those of one position "
+            "depend on the others; give its inference form, with a threshold (`calibrate`, or load what "
+            "save_inference_model wrote)"
         )
 
 

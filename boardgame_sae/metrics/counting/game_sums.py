@@ -87,14 +87,14 @@ class GameSums:
 
     @staticmethod
     def concatenate(several: "Sequence[GameSums]") -> "GameSums":
-        """Columns of several sums of the same games, side by side. Raises ValueError when there are none, or B differs."""
+        """The columns of several sums, side by side. Raises ValueError when there are none or B differs."""
         if len({sums.n_games for sums in several}) != 1:
             raise ValueError(f"columns of {[sums.n_games for sums in several]} games cannot stand side by side")
         return _joined(several, hstack)
 
     @staticmethod
     def stack(several: "Sequence[GameSums]") -> "GameSums":
-        """Games of several sums, one after another. Raises ValueError when there are none, or P differs."""
+        """The games of several sums, one after another. Raises ValueError when there are none or P differs."""
         if len({sums.n_columns for sums in several}) != 1:
             raise ValueError(f"games of {[sums.n_columns for sums in several]} columns cannot stand in one list")
         return _joined(several, vstack)

@@ -1,8 +1,9 @@
 """Which is better, and is it more than luck? Differences of scores on the same games, with their intervals.
 
-Two SAEs scored on the same games share the games' luck: where the games are easy, both do well. So one resample of the
-games serves both, and the interval of the difference is narrower than two intervals side by side suggest. SAEs that differ
-in nothing but their seed stand for one recipe: give them together, and the interval covers the luck of training too.
+Two SAEs scored on the same games share the games' luck: where the games are easy, both do well. So the games are
+resampled once for both, and the interval of the difference is narrower than two intervals side by side suggest. SAEs
+that differ only in their seed stand for one recipe: give them together, and the interval covers the luck of training
+too.
 """
 
 from collections.abc import Mapping, Sequence

@@ -1,7 +1,7 @@
 """SAEs that differ in nothing but their seed, as one: means over seeds, with intervals that hold for other seeds too.
 
 A pooled SAE has `Scores` like any other, so that tables and figures need not know: its subject lists the `seeds` and
-the names of its `members`. Only scores with sums over games have an interval: the mean of several intervals is not an interval.
+the names of its `members`. Only scores with sums over games have intervals: a mean of intervals is not one.
 """
 
 from collections.abc import Sequence
