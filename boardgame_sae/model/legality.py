@@ -37,7 +37,7 @@ class Legality:
     legal_mass: float
     """Mean total probability of the legal moves (for characters: the share of sampled moves that are legal)."""
     kinds: dict[str, dict[str, float]]
-    """Shares of moves that are legal, ambiguous, illegal and unparsable, among `greedy` moves and among `sampled` ones."""
+    """Shares of legal, ambiguous, illegal and unparsable moves, among `greedy` moves and among `sampled` ones."""
     loss: float
     """Mean cross-entropy of the tokens that were played, in nats."""
     loss_floor: float | None
@@ -94,7 +94,7 @@ def legality(
 
     n_games: how many (default 1,000, or all if there are fewer). positions_a_game: maximum number of positions per game
     at which a move is measured, evenly spread (default all); the loss counts every token. seed: of the positions, the
-    sampled moves and the resamples behind the interval. A game's results depend neither on batch_size nor on the others.
+    sampled moves and the resamples behind the interval. A game's results depend on neither batch_size nor the others.
     Raises ValueError when the model and the corpus do not share an alphabet, or there is nothing to measure.
     """
     if model.alphabet != corpus.alphabet:

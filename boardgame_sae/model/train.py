@@ -367,7 +367,7 @@ def _validation_metrics(training: Training) -> dict[str, float]:
 
 
 def measure_legality(model: GameModel, corpus: Corpus, split: str, max_games: int) -> dict[str, Any]:
-    """Legality on at most max_games games, as plain data; moves that take several tokens are written at some plies only."""
+    """Legality on at most max_games games, as plain data; moves of several tokens are written at some plies only."""
     n_games = min(max_games, len(corpus.games(split)))
     n_plies = None if corpus.tokenizer.is_whole_move else MEASURED_PLIES
     return to_mapping(legality(model, corpus, split=split, n_games=n_games, positions_a_game=n_plies))

@@ -135,7 +135,9 @@ def score_baselines(
     scores_in(suite)
     testbed = load_testbed(testbed_folder, device)
     fitted = _fit_probes(testbed, probes)
-    of_testbed = {kind: own.of_testbed for kind, own in baselines().items() if own.of_testbed is not None}
+    of_testbed = {
+        kind: baseline.of_testbed for kind, baseline in baselines().items() if baseline.of_testbed is not None
+    }
     with Run("scores", "baselines", {"format": FORMAT}, {"testbed": testbed.hash, **fitted}) as run:
         for kind, make in of_testbed.items():
             _score(run, run / kind, suite, kind, lambda make=make: make(testbed), finish=False)
@@ -163,7 +165,9 @@ def score_ceilings(
     testbed = load_testbed(testbed_folder, device)
     fitted = _fit_probes(testbed, probes)
     l0s = [max(1.0, Scores.from_json(Path(folder) / SCORES_FILE).subject["l0"]) for folder in score_folders]
-    of_sparsity = {kind: own.of_sparsity for kind, own in baselines().items() if own.of_sparsity is not None}
+    of_sparsity = {
+        kind: baseline.of_sparsity for kind, baseline in baselines().items() if baseline.of_sparsity is not None
+    }
     folders = []
     for k in sorted({round(l0 if exact else 2 ** (round(2 * math.log2(l0)) / 2)) for l0 in l0s}):
         for kind, make in of_sparsity.items():
@@ -202,7 +206,7 @@ def packed_scores(testbed_folder: Path) -> list[Path]:
 
 
 def _score(run: Run, folder: Path, suite: str, kind: str, make: Callable[[], Made], *, finish: bool = True) -> None:
-    """Compute the scores of a suite that a folder of a run lacks. make: gives the subject, if any score is to be computed."""
+    """Compute the scores of a suite that a folder of a run lacks. make: gives the subject, if one has to be scored."""
     known = Scores.load(folder) if (folder / SCORES_FILE).exists() else None
     if known is not None and not missing(known, suite) and (run.done or not finish):
         return
@@ -230,7 +234,7 @@ def _score(run: Run, folder: Path, suite: str, kind: str, make: Callable[[], Mad
 
 
 def _save(scores: Scores, folder: Path) -> None:
-    """Write the files that this module describes; `Scores.save` comes last, so that its files are there only if all are."""
+    """Write the files that this module describes; `Scores.save` comes last, so its files are there only if all are."""
     if "core" in scores:
         write_json(folder / CORE_FILE, saebench_core(scores))
     scores.save(folder)

@@ -55,8 +55,8 @@ class SweepConfig:
     model: dict[str, Any] = field(default_factory=dict)
     """Fields of TrainGPTConfig to set differently from the preset."""
     probes: tuple[ProbeConfig, ...] = (ProbeConfig(),)
-    """Probes of the trained GPT and of its random-weights twin; the first is the headline, and its settings are those of
-    the probes that SAEs are compared with."""
+    """Probes of the trained GPT and of its random-weights twin; the first is the headline, and the probes that
+    SAEs are compared with are fitted with its settings."""
     hook_names: tuple[str, ...] = ()
     """Hook points to train SAEs at (default: the testbed's, or else the residual stream two thirds up)."""
     n_games: int = 1000
@@ -141,7 +141,7 @@ def fit_probes(model: GameModel, corpus: Corpus, probed: Sequence[ProbeConfig]) 
 
 
 def probe_configs(cfg: SweepConfig, corpus: Corpus) -> list[ProbeConfig]:
-    """The study's probes, with property and positions filled in. Raises ValueError when the corpus lacks what one needs."""
+    """The study's probes, with defaults filled in. Raises ValueError when the corpus lacks what one needs."""
     game, probed = corpus.game, []
     for probe_cfg in cfg.probes:
         prop = game.property(probe_cfg.property or game.board_property)
@@ -180,7 +180,7 @@ def _on_testbed(cfg: SweepConfig, folder: Path, device: str) -> dict[str, Any]:
 def score_all(
     folder: Path, saes: Sequence[Path], random_saes: Sequence[Path], *, suite: str, probes: ProbeConfig, device: str
 ) -> dict[str, Any]:
-    """Score SAEs on a testbed beside every ceiling and floor; returns the paths of all runs, a testbed's part of a study."""
+    """Score SAEs on a testbed beside every ceiling and floor; returns the paths of all runs, as a study lists them."""
     scored = score_with_baselines(
         saes, folder, twins=random_saes, suite=suite, probes=probes, device=device, exact=len(saes) <= FEW
     )
