@@ -1,7 +1,7 @@
 """Confidence intervals by resampling games: positions of one game depend on each other, games do not.
 
 A number that is a function of sums over games is resampled without touching positions again: each resample is a vector
-of how often every game is drawn, times the sums of each game. SAEs trained with several seeds vary too, and are too few
+of how often every game is drawn, times the sums of each game. SAEs trained with several seeds vary too, but are too few
 to be resampled: their share of the variance is added by Student's t.
 """
 
@@ -13,15 +13,15 @@ import numpy as np
 from scipy.special import stdtrit
 
 Statistic: TypeAlias = Callable[[Mapping[str, np.ndarray]], np.ndarray]
-"""From sums over games by name, each (R resamples, P columns) float64, to (R,) numbers, or to (R, K), K at once."""
+"""From sums over games by name, each (R resamples, P columns) float64, to (R,) numbers, or to (R, K) for K numbers."""
 
 N_RESAMPLES, SEED, LEVEL = 1000, 0, 0.95
-"""Resamples, the seed of their draw, and the share of them inside an interval, unless told otherwise."""
+"""Defaults: number of resamples, seed of their draw, share of them inside an interval."""
 _CHUNK_BYTES = 2**26
 
 
 class PerGame(Protocol):
-    """Sums of several numbers for each of some games, as a score keeps them."""
+    """Sums of several numbers for each of B games, as a score keeps them."""
 
     @property
     def n_games(self) -> int:
@@ -30,7 +30,7 @@ class PerGame(Protocol):
 
     @property
     def n_columns(self) -> int:
-        """P: how many numbers of each name a game has."""
+        """P: how many numbers per name a game has."""
         ...
 
     def totals(self) -> Mapping[str, np.ndarray]:
@@ -38,21 +38,21 @@ class PerGame(Protocol):
         ...
 
     def drawn(self, weights_RB: np.ndarray) -> Mapping[str, np.ndarray]:
-        """(R, P) by name: the sums over games drawn so many times each."""
+        """(R, P) by name: in each of R draws, the sums over games weighted by how often each is drawn."""
         ...
 
     def check_same_games(self, other: Any) -> None:
-        """Raises ValueError unless both are sums of the same kind over the same games."""
+        """Raise ValueError unless both are sums of the same kind over the same games."""
         ...
 
 
 class Estimate(NamedTuple):
-    """A number measured on games, and how far it may be off."""
+    """A number measured on games, and its interval."""
 
     value: float
-    """On all the games, each once; the mean over seeds where there are several."""
+    """The number on all games; the mean over seeds where there are several."""
     interval: tuple[float, float]
-    """Where the number is expected on other games of the same kind (and seeds), at the level asked for."""
+    """Where the number is expected on other games of the same kind (and other seeds), at the given level."""
 
 
 def bootstrap_interval(
@@ -68,7 +68,7 @@ def bootstrap_interval(
     statistic: maps sums (R resamples, ...) float64 to (R,).
     sums_BX: (B games, ...) numbers: each game's share of the sums.
     level: the share of resamples inside; (1 - level) / 2 of them lie beyond either end, by linear interpolation.
-    Resample r draws `numpy.random.default_rng(seed).integers(B, size=(R, B))[r]`, however it is computed. An undefined
+    Resample r draws games `numpy.random.default_rng(seed).integers(B, size=(R, B))[r]`. An undefined
     statistic (nan) in any resample makes both ends nan.
     Raises ValueError when there is no game, no resample, level is not between 0 and 1, or the statistic returns
     another shape.
@@ -92,7 +92,7 @@ def resampled(sums: PerGame, statistic: Statistic, *, n_resamples: int = N_RESAM
     """A statistic on resamples of the B games with replacement: (R, K) float64, K = 1 where it gives one number.
 
     Resample r draws the games that resample r of `bootstrap_interval` draws. Beside the sums it takes about three times
-    64 MiB, or one resample where that is more.
+    64 MiB of memory, or one resample where that is more.
     Raises ValueError when there is no game or no resample, or the statistic returns another shape.
     """
     return _resampled([sums], statistic, n_resamples, seed)[0]
@@ -121,16 +121,16 @@ def pooled(
 ) -> list[Estimate]:
     """The mean of a statistic over S training seeds scored on the same games; games and seeds both vary.
 
-    Games are resampled, the same draw for every seed. Resampling the seeds too would be too narrow: drawn anew from
-    themselves, S of them spread by a factor sqrt((S - 1) / S) too little, and knowing that spread from 3 alone calls
-    for Student's t, 4.3 standard errors either way, where the bootstrap takes at most 2. So the seeds' share is t's:
+    Games are resampled, the same draw for every seed. Resampling the seeds too would give too narrow an interval:
+    resamples of S seeds spread by a factor sqrt((S - 1) / S) too little, and a spread estimated from only 3 calls for
+    Student's t, 4.3 standard errors either way, where the bootstrap takes at most 2. So the seeds' share comes from t:
 
         value_r = mean over seeds on resample r + t_r sd / sqrt(S)
 
     with t_r the R equally likely quantiles of Student's t with S - 1 degrees of freedom in random order, and sd^2 the
-    variance over seeds on all games, less what resampled games do to one seed and not to another, not below 0: that is
-    in the resamples already, and counted twice it made 95% intervals hold up to 98%. With one seed only games vary:
-    the interval says nothing about training again.
+    variance over seeds on all games, minus the part that resampled games cause in one seed and not in another, at
+    least 0: that part is in the resamples already, and counted twice it made 95% intervals cover up to 98%. With one
+    seed only games vary: the interval does not cover training again.
     Raises ValueError as `estimates` does, and when there is no seed or they were not scored on the same games.
     Source: Efron and Tibshirani 1993, section 13.3, for the games; Welch 1947, Biometrika 34, for the seeds.
     """
@@ -146,12 +146,12 @@ def difference(
     seed: int = SEED,
     level: float = LEVEL,
 ) -> list[Estimate]:
-    """How much larger a statistic is for a than for b, each a number of training seeds, all scored on the same games.
+    """How much larger a statistic is for a than for b, each of one or more training seeds, all scored on the same games.
 
     Games are resampled as in `pooled`, the same draw for both sides, so that what makes a game hard for both cancels.
-    Both sides' seeds vary by themselves: one t of standard error sqrt(sd_a^2 / S_a + sd_b^2 / S_b) with the degrees of
-    freedom of Welch and Satterthwaite (two t's of their own, added, made 95% intervals hold 99%). Of a side of one
-    seed only games vary.
+    The seeds of the two sides vary independently: one t with standard error sqrt(sd_a^2 / S_a + sd_b^2 / S_b) and the
+    degrees of freedom of Welch and Satterthwaite (two separate t's, added, made 95% intervals cover 99%). For a side
+    with one seed only games vary.
     Raises ValueError as `estimates` does, and when a side is empty or the two were not scored on the same games.
     Source: Efron and Tibshirani 1993, section 13.3, for the games; Welch 1947, Biometrika 34, for the seeds.
     """
@@ -167,14 +167,14 @@ def _estimates(
     level: float,
 ) -> list[Estimate]:
     """The sum over sides of sign times mean over seeds, with its interval."""
-    everyone = [sums for side in sides for sums in side]
+    all_sums = [sums for side in sides for sums in side]
     if not all(sides):
         raise ValueError("there is no seed to score")
-    _check(everyone[0].n_games, n_resamples, level)
-    for sums in everyone[1:]:
-        everyone[0].check_same_games(sums)
-    on_all_SK = np.concatenate([_values(statistic, _once(sums), 1) for sums in everyone])
-    resampled_SRK = _resampled(everyone, statistic, n_resamples, seed)
+    _check(all_sums[0].n_games, n_resamples, level)
+    for sums in all_sums[1:]:
+        all_sums[0].check_same_games(sums)
+    on_all_SK = np.concatenate([_values(statistic, _once(sums), 1) for sums in all_sums])
+    resampled_SRK = _resampled(all_sums, statistic, n_resamples, seed)
     ends = np.cumsum([0, *map(len, sides)])
     parts = [_side(on_all_SK[i:j], resampled_SRK[i:j]) for i, j in itertools.pairwise(ends)]
     value_K = np.sum([sign * part.value_K for sign, part in zip(signs, parts, strict=True)], axis=0)
@@ -190,14 +190,14 @@ def _estimates(
 
 
 class _Side(NamedTuple):
-    """What S seeds say about K statistics."""
+    """K statistics of S seeds."""
 
     value_K: np.ndarray
     """Mean over seeds on all games."""
     games_RK: np.ndarray
     """Mean over seeds on resampled games."""
     variance_K: np.ndarray
-    """Of the mean over seeds, from what sets seeds apart on any games; 0 with one seed."""
+    """Variance of the mean over seeds, without what resampled games cause; 0 with one seed."""
     freedom: int
     """S - 1."""
 
@@ -207,7 +207,7 @@ def _side(on_all_SK: np.ndarray, resampled_SRK: np.ndarray) -> _Side:
     value_K = on_all_SK.mean(0)
     if n_seeds == 1:
         return _Side(value_K, games_RK, np.zeros_like(value_K), 0)
-    own_K = (resampled_SRK - games_RK).var(1).sum(0) / (n_seeds - 1)  # what games do to one seed and not to another
+    own_K = (resampled_SRK - games_RK).var(1).sum(0) / (n_seeds - 1)  # what games cause in one seed and not in another
     variance_K = np.maximum(0, on_all_SK.var(0, ddof=1) - own_K) / n_seeds
     return _Side(value_K, games_RK, variance_K, n_seeds - 1)
 
@@ -219,19 +219,19 @@ def _check(n_games: int, n_resamples: int, level: float = 0.5) -> None:
         raise ValueError(f"n_resamples={n_resamples} must be positive and level={level} between 0 and 1")
 
 
-def _resampled(everyone: Sequence[PerGame], statistic: Statistic, n_resamples: int, seed: int) -> np.ndarray:
+def _resampled(all_sums: Sequence[PerGame], statistic: Statistic, n_resamples: int, seed: int) -> np.ndarray:
     """A statistic of S sums over the same number of games on the same resamples: (S, R, K)."""
-    n_games, n_columns = everyone[0].n_games, max(sums.n_columns for sums in everyone)
+    n_games, n_columns = all_sums[0].n_games, max(sums.n_columns for sums in all_sums)
     _check(n_games, n_resamples)
     chunk = max(1, _CHUNK_BYTES // (8 * 3 * (n_games + n_columns)))
     parts: list[list[np.ndarray]] = []
     for weights_RB in _draws(n_games, n_resamples, seed, chunk):
-        parts.append([_values(statistic, sums.drawn(weights_RB), len(weights_RB)) for sums in everyone])
+        parts.append([_values(statistic, sums.drawn(weights_RB), len(weights_RB)) for sums in all_sums])
     return np.stack([np.concatenate(values) for values in zip(*parts, strict=True)])
 
 
 def _once(sums: PerGame) -> dict[str, np.ndarray]:
-    """The sums over all games, each once, as one resample."""
+    """The sums over all games, as a single resample."""
     return {name: total_P[None].astype(np.float64) for name, total_P in sums.totals().items()}
 
 
@@ -254,6 +254,6 @@ def _draws(n_games: int, n_resamples: int, seed: int, chunk: int) -> Iterator[np
 
 
 def _percentiles(values_RK: np.ndarray, level: float) -> list[tuple[float, float]]:
-    """The ends between which a share `level` of each column lies, as much beyond either, by linear interpolation."""
+    """The interval that holds the central share `level` of each column, by linear interpolation."""
     low_K, high_K = np.quantile(values_RK, [(1 - level) / 2, (1 + level) / 2], axis=0)
     return list(zip(low_K.tolist(), high_K.tolist(), strict=True))

@@ -61,7 +61,7 @@ def hook_width(gpt: GPT, name: str) -> int:
         known = (
             ", ".join(near) if near else f"blocks.0.hook_resid_post .. blocks.{gpt.cfg.n_layers - 1}.hook_resid_post"
         )
-        raise HookError(f"no hook point '{name}' in this GPT of {gpt.cfg.n_layers} layers; near it: {known}")
+        raise HookError(f"no hook point '{name}' in this GPT of {gpt.cfg.n_layers} layers; the closest are {known}")
     if name.endswith(("hook_attn_scores", "hook_pattern")):
         raise HookError(f"hook point '{name}' holds pairs of tokens, not a vector per token; choose another")
     return int(torch.Size(shapes[name][2:]).numel())
@@ -76,7 +76,7 @@ def layer_of(name: str) -> int:
 
 
 def read(gpt: GPT, tokens_BL: Tensor, names: Sequence[str]) -> dict[str, Tensor]:
-    """The activations (B, L, width) at some hook points. Runs no block beyond the last one asked for.
+    """The activations (B, L, width) at some hook points; no block beyond the last one needed is run.
 
     Raises HookError for a bad hook point, ValueError when the input is longer than the GPT's context.
     """
@@ -89,9 +89,9 @@ def read(gpt: GPT, tokens_BL: Tensor, names: Sequence[str]) -> dict[str, Tensor]
 
         return record
 
-    inside = [int(match[1]) for match in (re.match(r"blocks\.(\d+)\.", name) for name in names) if match]
-    deep = any(name.startswith("ln_final") for name in names)
-    stop = None if deep else max(inside, default=-1) + 1
+    block_numbers = [int(match[1]) for match in (re.match(r"blocks\.(\d+)\.", name) for name in names) if match]
+    past_the_blocks = any(name.startswith("ln_final") for name in names)
+    stop = None if past_the_blocks else max(block_numbers, default=-1) + 1
     gpt(tokens_BL, {name: keep(name) for name in names}, stop_at_layer=stop)
     return acts
 

@@ -1,10 +1,10 @@
-"""Harvest activations to disk once; stream them shuffled, as often as wanted.
+"""Harvest activations to disk once; stream them shuffled, any number of times.
 
     acts.h5    attributes: format, version, hook_name, model, corpus, split
         acts   (N, width) float16 or float32: every token that the GPT reads, game after game
 
-The file has its full size from the start and is filled in place, so that a full disk shows at once and a kill loses
-only the games since progress was last written.
+The file has its full size from the start and is filled in place, so that a full disk is an error at once and a killed
+run loses only the games since progress was last written.
 """
 
 import json
@@ -32,7 +32,7 @@ FORMAT, VERSION = "boardgame_sae activations", 1
 GAMES_PER_BATCH = 512
 """Games that the GPT reads together."""
 BLOCK_ROWS, BUFFER_BLOCKS = 4096, 64
-"""Activations that are read from disk together, and how many such blocks are shuffled together in memory."""
+"""Rows in a block that is read from disk at once, and blocks that are shuffled together in memory."""
 
 
 def games_for(corpus: Corpus, split: str, n_activations: int, n_ctx: int | None = None) -> np.ndarray:
@@ -57,7 +57,7 @@ def harvest_run(
 ) -> Path:
     """Write the activations at a hook point into a run folder and return it; reused when done, resumed when killed.
 
-    n_activations: minimum number; whole games are read, and fewer only if the split has no more.
+    n_activations: minimum number; whole games are read, and fewer activations only if the split has no more.
     Raises HookError for a bad hook point, RunError for a full disk or activations that float16 cannot hold.
     """
     width = hook_width(model.gpt, hook_name)
@@ -92,7 +92,7 @@ def _allocate(path: Path, shape: tuple[int, int], dtype: str, attributes: dict[s
             h5py.h5d.create(file.id, b"acts", kind, space, creation)
             file.attrs.update(attributes)
         with open(temporary, "r+b") as file:
-            if not hasattr(os, "posix_fallocate"):  # macOS: a full disk then shows while filling
+            if not hasattr(os, "posix_fallocate"):  # macOS: a full disk is noticed only while filling
                 return
             os.posix_fallocate(file.fileno(), 0, os.fstat(file.fileno()).st_size)
 
@@ -153,7 +153,7 @@ class ActivationStore:
 
     @classmethod
     def open(cls, folder: str | Path) -> "ActivationStore":
-        """Open the run folder of a harvest (or its file). Raises RunError when it is missing, damaged or foreign."""
+        """Open the run folder of a harvest (or its file). Raises RunError when it is missing or damaged."""
         path = Path(folder)
         path = path / ACTS_FILE if path.is_dir() else path
         return cls(path, *_map(path, "r"))
@@ -173,7 +173,7 @@ class ActivationStore:
 
     @cached_property
     def mean_norm(self) -> float:
-        """Root of the mean squared norm of an activation, over the first 65,536."""
+        """Root mean square of the activations' norms, over the first 65,536."""
         sample = self.acts_ND[: 1 << 16].astype(np.float64)
         return float(np.sqrt((sample**2).sum(1).mean()))
 
@@ -183,7 +183,7 @@ class ActivationStore:
 
 
 class ActivationStream:
-    """Shuffled batches of a store. A batch depends on the seed and its number alone, so a resume just asks for it.
+    """Shuffled batches of a store. A batch depends only on the seed and its number, so a resumed run just asks for it.
 
     Each pass shuffles blocks of rows across the file and the rows of some blocks together in memory, so that a store
     larger than memory streams at the disk's own speed.
@@ -213,7 +213,7 @@ class ActivationStream:
         pass_, batch = divmod(step, self.batches_per_pass)
         buffer, batch = divmod(batch, self.batches_per_buffer)
         if self._loaded is None or self._loaded[0] != (pass_, buffer):
-            self._loaded = None  # before the next is read, so that memory holds one
+            self._loaded = None  # freed before the next is read, so that memory holds only one
             self._loaded = ((pass_, buffer), self._load(pass_, buffer))
         rows = self._loaded[1][batch * self.batch_size : (batch + 1) * self.batch_size]
         return torch.from_numpy(rows)

@@ -1,9 +1,9 @@
-"""Activations without end: fresh games are played, read by the GPT and thrown away; nothing lies on disk.
+"""An endless stream of activations: fresh games are played, read by the GPT and discarded; nothing is stored on disk.
 
-    block b of a stream    enough games, numbered (b, 0), (b, 1), ... a part at a time, for `rows_per_block` activations
-                           shuffled together in memory, cut into batches; what is left over is dropped
+    block b of a stream    `rows_per_block` activations of games that are played in parts (b, 0), (b, 1), ...; they are
+                           shuffled together in memory and cut into batches; what is left over is dropped
 
-Batch number `step` depends on the model, the hook point, the seeds and its number alone, so a killed training just asks
+Batch number `step` depends only on the model, the hook point, the seeds and its number, so a resumed training just asks
 for its next batch; any number of SAEs share one pass.
 """
 
@@ -26,11 +26,11 @@ from boardgame_sae.transcripts.fresh import FreshGames
 GAMES_PER_PART = 512
 """Games that are played together."""
 BLOCK_BYTES = 2**27
-"""Activations that are shuffled together, in memory twice for a moment."""
+"""Size of the activations that are shuffled together; memory holds them twice while they are."""
 N_FOR_SCALE = 2**16
-"""Activations whose mean norm is taken, when the training divides by it."""
+"""Activations over which the mean norm is measured, for trainings that divide by it."""
 SCALE_BLOCK = 0
-"""The block they come from; blocks of training are numbered by hashes."""
+"""The number of the block they come from; training numbers its blocks by hashes."""
 
 
 @dataclass(frozen=True)
@@ -56,17 +56,17 @@ class FreshActivations:
 
     @cached_property
     def width(self) -> int:
-        """Numbers per activation."""
+        """Length of an activation vector."""
         return hook_width(self.model.gpt, self.hook_name)
 
     @property
     def path(self) -> Path:
-        """The corpus whose like is played, for messages."""
+        """Path of the corpus whose kind of games is played, for messages."""
         return self.corpus.path
 
     @cached_property
     def rows_per_block(self) -> int:
-        """Activations of a block."""
+        """Activations per block."""
         return BLOCK_BYTES // (4 * self.width)
 
     @cached_property
@@ -77,7 +77,7 @@ class FreshActivations:
 
     @cached_property
     def mean_norm(self) -> float:
-        """Root of the mean squared norm of an activation, over N_FOR_SCALE of games that no block holds."""
+        """Root mean square of the norms of N_FOR_SCALE activations, from games outside every training block."""
         sample_ND = self._rows(SCALE_BLOCK, min(N_FOR_SCALE, self.rows_per_block)).astype(np.float64)
         return float(np.sqrt((sample_ND**2).sum(1).mean()))
 
@@ -100,10 +100,13 @@ class FreshActivations:
 
 
 class FreshStream:
-    """Shuffled batches of fresh activations; a batch depends on its number alone."""
+    """Shuffled batches of fresh activations; a batch depends only on its number."""
 
     def __init__(self, source: FreshActivations, batch_size: int, seed: int) -> None:
-        """seed: of the order within blocks, and of which blocks: two seeds never share a game."""
+        """seed: of the order within blocks and of the choice of blocks: two seeds never share a game.
+
+        Raises ValueError for a batch larger than a block.
+        """
         if batch_size > source.rows_per_block:
             raise ValueError(
                 f"a batch of {batch_size} activations is larger than a block of {source.rows_per_block}; take fewer"
@@ -114,19 +117,19 @@ class FreshStream:
 
     @property
     def width(self) -> int:
-        """Numbers per activation."""
+        """Length of an activation vector."""
         return self.source.width
 
     @property
     def batches_per_pass(self) -> None:
-        """There is no end."""
+        """None: the stream has no end."""
         return
 
     def batch(self, step: int) -> Tensor:
         """Batch number `step`, from 0: float32 (batch_size, width)."""
         number, place = divmod(step, self.batches_per_block)
         if self._loaded is None or self._loaded[0] != number:
-            self._loaded = None  # before the next is read, so that memory holds one
+            self._loaded = None  # freed before the next is read, so that memory holds only one
             rows_ND = self.source.block(seed_for(self.seed, "block", number))
             order = np.random.default_rng(seed_for(self.seed, "rows", number)).permutation(len(rows_ND))
             self._loaded = number, torch.from_numpy(rows_ND[order])
@@ -134,4 +137,4 @@ class FreshStream:
 
 
 ActivationSource: TypeAlias = ActivationStore | FreshActivations
-"""What SAEs train on: activations from disk, or of games played for the purpose."""
+"""What SAEs train on: activations from disk, or of fresh games."""

@@ -1,4 +1,4 @@
-"""How often each latent, on at each threshold, meets each property: the table under all supervised scores.
+"""How often each property is true where each latent is on, at each threshold: the table behind all supervised scores.
 
 Latent f is on at threshold t where its activation exceeds, strictly, t times m_f, its largest activation. One pass
 serves every threshold: each latent's active positions are walked once, a position's label row is added to the bin of
@@ -18,16 +18,16 @@ from boardgame_sae.metrics.counting.latent_columns import LabelsLike, Latents, L
 from boardgame_sae.metrics.counting.sample import Sample
 
 THRESHOLDS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
-"""The published grid, as shares of each latent's largest activation. At 1.0 only a larger one than seen is on."""
+"""The published grid, as shares of each latent's largest activation m_f. At 1.0 only an activation above m_f is on."""
 BLOCK_BYTES = 2**28
-"""The largest table of counts to hold at once, unless told otherwise."""
+"""Default size of the largest table of counts to hold at once."""
 
 ThresholdsLike: TypeAlias = Sequence[float] | np.ndarray | torch.Tensor
 """Ascending numbers from 0 up."""
 
 
 class Counts(NamedTuple):
-    """Of N positions, how many hold what. False positives are n_on - on, false negatives positives - on."""
+    """Numbers of positions, out of N. False positives are n_on - on, false negatives positives - on."""
 
     on_TFP: torch.Tensor
     """(T, F, P) int32: positions where the latent is on and the property true (the true positives)."""
@@ -105,30 +105,30 @@ def task_blocks(task: CountTask, max_bytes: int = BLOCK_BYTES) -> Iterator[tuple
 def count_task(
     sample: Sample, *, max_activation_F: LabelsLike | None = None, thresholds: ThresholdsLike = THRESHOLDS
 ) -> CountTask:
-    """Check the rest of the input of `count_latents`, and settle m_f."""
+    """Check the rest of the input of `count_latents` and determine m_f. Raises ValueError as `count_latents` does."""
     thresholds_T = as_thresholds(thresholds)
     max_F = sample.max_F() if max_activation_F is None else as_max_activation(max_activation_F, sample.parts[0].latents)
     return CountTask(sample, max_F, thresholds_T, activation_edges(thresholds_T, max_F))
 
 
 def count_task_like(train: CountTask, sample: Sample) -> CountTask:
-    """Another set of positions with the thresholds and m_f of train: nothing about them decides what is on.
+    """Another set of positions with the thresholds and m_f of train, so that nothing is chosen on that set.
 
     Raises ValueError when it has another number of latents or properties than train, or as `count_task` does.
     """
-    for what, here, there in (
+    for axis, n_train, n_other in (
         ("latents", train.sample.n_latents, sample.n_latents),
         ("properties", train.sample.n_properties, sample.n_properties),
     ):
-        if here != there:
-            raise ValueError(f"train has {here} {what}, another set {there}")
+        if n_train != n_other:
+            raise ValueError(f"train has {n_train} {axis}, another set {n_other}")
     task = count_task(sample, max_activation_F=train.max_activation_F, thresholds=train.thresholds_T)
     task.edges_TF[~np.isfinite(train.edges_TF)] = np.inf
     return task
 
 
 def as_thresholds(thresholds: ThresholdsLike) -> np.ndarray:
-    """Thresholds as (T,) float64. Raises ValueError unless there is one, none is negative and they ascend strictly."""
+    """Thresholds as (T,) float64. Raises ValueError unless there are 1 to 255, ascending from 0 or above."""
     thresholds_T = to_numpy(thresholds).astype(np.float64)
     if thresholds_T.ndim != 1 or not thresholds_T.size or len(thresholds_T) > np.iinfo(np.uint8).max:
         raise ValueError(f"thresholds are a list of 1 to 255 numbers, not of shape {thresholds_T.shape}")
@@ -177,7 +177,7 @@ def _count_columns(task: CountTask, first: int, last: int) -> Counts:
 
 @njit(cache=True, nogil=True)
 def _bin_activations(indptr_F1: Any, values_Z: Any, edges_FT: Any, bins_Z: Any) -> None:
-    """The number of edges below each value: edges ascend, so it passes the first so many. Without a branch."""
+    """Count the edges below each value, without a branch: as edges ascend, those are the first ones."""
     for f in range(len(indptr_F1) - 1):
         for z in range(indptr_F1[f], indptr_F1[f + 1]):
             passed = np.int32(0)
@@ -187,7 +187,7 @@ def _bin_activations(indptr_F1: Any, values_Z: Any, edges_FT: Any, bins_Z: Any) 
 
 
 _FULL = 255
-"""Rows of ones that a byte can count."""
+"""The largest count that a byte can hold."""
 
 
 @njit(parallel=True, cache=True, nogil=True)
@@ -211,7 +211,7 @@ def _add_bins(indptr_F1: Any, rows_Z: Any, bins_Z: Any, words_NW: Any, on_TFP: A
 
 @njit(cache=True, nogil=True)
 def _move(words_W: Any, n_T: Any, top: int, on_P: Any, n_on_T: Any) -> None:
-    """Add the bytes of words to whole numbers, and begin anew."""
+    """Add the bytes of words to the counts of their properties, and set them to zero again."""
     bytes_P = words_W.view(np.uint8)
     for p in range(len(on_P)):
         on_P[p] += bytes_P[p]
@@ -222,7 +222,7 @@ def _move(words_W: Any, n_T: Any, top: int, on_P: Any, n_on_T: Any) -> None:
 
 @njit(parallel=True, cache=True, nogil=True)
 def _cumulate(on_TFP: Any, n_on_TF: Any) -> None:
-    """What passes a threshold passes those below it."""
+    """Add to each threshold the counts of those above it: what passes them passes it too."""
     for f in prange(on_TFP.shape[1]):
         for t in range(on_TFP.shape[0] - 2, -1, -1):
             n_on_TF[t, f] += n_on_TF[t + 1, f]

@@ -1,4 +1,4 @@
-"""Coverage: how well the best single latent, thresholded, tells each property.
+"""Coverage: how well the best single latent, thresholded, predicts each property.
 
 `coverage` picks and reports on the same positions, as the paper does; `held_out_coverage` picks on train and reports
 on test, and is the headline; what the published code computes is in `reference`.
@@ -84,8 +84,8 @@ def coverage(
     max_activation_F: (F,) m_f; by default each latent's maximum over these (valid) positions. A latent is on where
         it exceeds, strictly, threshold times m_f.
     valid_N: (N,) bool: use only these positions.
-    F1 = 2 TP / (on + positives), 0 where the latent is never on. Of equal ones the smallest threshold is taken, then
-    the smallest latent.
+    F1 = 2 TP / (on + positives), 0 where the latent is never on. Of equal F1 the smallest threshold is taken,
+    then the smallest latent.
     Raises ValueError when the two disagree in length, a property is never true, or as `count_latents` does.
     Source: Karvonen et al. 2024 (arXiv 2408.00113), section 3.2.
     """
@@ -102,7 +102,7 @@ def held_out_coverage(
     max_activation_F: LabelsLike | None = None,
     thresholds: ThresholdsLike = THRESHOLDS,
 ) -> HeldOutCoverage:
-    """Coverage without looking: each property's latent and threshold are chosen on train, its F1 is that on test.
+    """Held-out coverage: each property's latent and threshold are chosen on train, its F1 is measured on test.
 
     Arguments are those of `coverage`, for two sets of positions of the same F latents and P properties. m_f is each
     latent's maximum on train unless it is given.
@@ -114,8 +114,8 @@ def held_out_coverage(
     test = count_task_like(train, Sample.of(test_latents_NF, test_labels_NP)).sample
     _check_ever_true(test.positives_P)
     chosen = _coverage(train)
-    test_NP, on_NP = test.labels_NP, predictions(chosen, test.parts[0].latents).numpy()
-    true_positive_P = (on_NP & test_NP).sum(axis=0)
+    labels_NP, on_NP = test.labels_NP, predictions(chosen, test.parts[0].latents).numpy()
+    true_positive_P = (on_NP & labels_NP).sum(axis=0)
     on_P, positives_P = on_NP.sum(axis=0), test.positives_P
     f1_P = f1(true_positive_P, on_P, positives_P)
     prevalence_P = positives_P / test.n_positions
@@ -151,7 +151,7 @@ def predictions(coverage: Coverage | HeldOutCoverage, latents_NF: LatentsLike) -
 
 
 def on_above(latents: Latents, latent_P: np.ndarray, edge_P: np.ndarray) -> np.ndarray:
-    """(N, P) bool: where latent_P[p] exceeds edge_P[p]."""
+    """(N, P) bool: whether latent latent_P[p] exceeds edge_P[p] at each position."""
     on_PN = np.zeros((len(latent_P), latents.n_positions), np.bool_)
     for p, f in enumerate(latent_P):
         entries = slice(latents.indptr_F1[f], latents.indptr_F1[f + 1])
@@ -171,13 +171,13 @@ class BestLatents:
         self.best_TP, self.latent_TP = np.full(shape, -1.0), np.zeros(shape, np.int64)
 
     def add(self, first: int, counts: Counts) -> None:
-        """Take in the latents from `first` on."""
+        """Add a block of counts, whose first latent is `first`."""
         on_TFP, n_on_TF = counts.on_TFP.numpy(), counts.n_on_TF.numpy()
         with threads_for(on_TFP.size):
             _keep_best(on_TFP, n_on_TF, counts.positives_P.numpy(), first, self.best_TP, self.latent_TP)
 
     def chosen(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """For each property the best F1, its latent and its threshold; of equal ones the smallest threshold, latent."""
+        """For each property the best F1, its latent and its threshold; of equal F1 the smallest threshold, latent."""
         t_P, p_P = self.best_TP.argmax(axis=0), np.arange(self.best_TP.shape[1])
         return self.best_TP[t_P, p_P], self.latent_TP[t_P, p_P], self.thresholds_T[t_P]
 
@@ -185,10 +185,10 @@ class BestLatents:
 def _check_ever_true(positives_P: np.ndarray) -> None:
     if not len(positives_P):
         raise ValueError("there is no property to cover")
-    never = np.flatnonzero(positives_P == 0)
-    if len(never):
-        more = f" (nor are {len(never) - 1} others)" if len(never) > 1 else ""
-        raise ValueError(f"the property in column {never[0]} is never true{more}; leave out unsupported ones")
+    never_true = np.flatnonzero(positives_P == 0)
+    if len(never_true):
+        more = f" (nor are {len(never_true) - 1} others)" if len(never_true) > 1 else ""
+        raise ValueError(f"the property in column {never_true[0]} is never true{more}; leave out unsupported ones")
 
 
 def _coverage(task: CountTask) -> Coverage:

@@ -1,7 +1,7 @@
 """Direction recovery: whether an SAE's decoder has a row that points along each direction that is known to matter.
 
-Every direction is given one decoder row of its own, so that one good row cannot stand for many directions. Cosines in
-a narrow space are large by chance alone, hence the same number for random rows beside it.
+Every direction is given one decoder row of its own, so that one good row cannot count for many directions. Cosines in
+a space of few dimensions are large by chance alone, so the same number is reported for random rows.
 """
 
 from typing import NamedTuple
@@ -43,17 +43,17 @@ def direction_recovery(
     decoder_FD: (F latents, D width), of any scale. A row of zeros has cosine 0 with everything.
     directions_PD: (P directions, D width), of any scale.
     alive_F: (F,) bool: only these rows may be matched (default: all).
-    n_random: decoders of random rows, isotropic in D, whose matching says what is reached by chance; the ends of their
-        interval are order statistics, so few draws make it too narrow (20 hold a fresh draw in about 87% of cases).
-    seed: of those.
-    As many pairs are made as there are rows and directions for, whatever their sign: a latent only ever adds its row,
-    never subtracts it, so a row that points the opposite way counts as negative.
-    Time on two cores: 4096 rows of width 512 and 192 directions take 0.1 s and 0.1 s a draw, 8192 and 768 take 0.8 s
-    and 0.3 to 0.5 s a draw (in single precision), up to 0.8 s a draw where the directions are nearly equal.
-    Raises ValueError for another rank, widths that differ, nothing to match, what is not finite, a direction of zeros,
-    and fewer than one draw.
+    n_random: decoders of random rows, isotropic in D, which give the chance level; the ends of their interval are
+        order statistics, so few draws make it too narrow (with 20, a further draw lies inside in about 87% of cases).
+    seed: of the random rows.
+    min(F, P) pairs are made, whatever the sign of their cosines: a latent only ever adds its row, never subtracts it,
+    so a row that points the opposite way counts as negative.
+    Time on two cores: 4096 rows of width 512 and 192 directions take 0.1 s and 0.1 s per draw, 8192 and 768 take
+    0.8 s and 0.3 to 0.5 s per draw (in single precision), up to 0.8 s per draw where directions are nearly equal.
+    Raises ValueError for another rank, widths that differ, nothing to match, values that are not finite, a direction of
+    zeros, and fewer than one draw.
     Source: the "mean matched cosine" of METRICS.md, after the mean max cosine similarity of Sharkey et al. 2022 and
-    Cunningham et al. 2023 (arXiv 2309.08600), there without the matching being one to one.
+    Cunningham et al. 2023 (arXiv 2309.08600), where the matching is not one to one.
     """
     decoder_FD, directions_PD = _as_rows(decoder_FD, "decoder rows"), _as_rows(directions_PD, "directions")
     if decoder_FD.shape[1] != directions_PD.shape[1]:
@@ -84,8 +84,8 @@ def direction_recovery(
 def match(weight_PF: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The pairs (p, f) of the one-to-one matching of min(P, F) pairs that has the largest sum of weights.
 
-    Columns that cannot be needed are left out first: many rows that contend for the same few columns make the
-    Hungarian method examine every column again and again (20 times as slow at 768 x 8192), and then few are left.
+    Columns that cannot be needed are left out first: where many rows compete for the same few columns, the
+    Hungarian method examines every column again and again (20 times as slow at 768 x 8192), and few are needed.
     """
     n_rows, n_columns = weight_PF.shape
     if n_columns <= n_rows:
@@ -117,7 +117,7 @@ def _random_values(unit_PD: np.ndarray, n_rows: int, n_draws: int, seed: int) ->
 def _as_rows(x: LabelsLike, what: str) -> np.ndarray:
     rows = to_numpy(x).astype(np.float64)
     if rows.ndim != 2:
-        raise ValueError(f"{what} are a table of rank 2 (one a row), not of shape {rows.shape}")
+        raise ValueError(f"{what} are a table of rank 2 (one per row), not of shape {rows.shape}")
     if not rows.size:
         raise ValueError(f"there are no {what}: their shape is {rows.shape}")
     bad = np.flatnonzero(~np.isfinite(rows).all(axis=1))
@@ -141,6 +141,6 @@ def _alive(alive_F: LabelsLike | None, n_latents: int) -> np.ndarray:
 def _unit(rows_ND: np.ndarray) -> np.ndarray:
     """Rows of length 1; zeros stay zeros."""
     largest_N1 = np.abs(rows_ND).max(axis=1, keepdims=True)
-    rows_ND = rows_ND / np.where(largest_N1 > 0, largest_N1, 1)  # first, lest squares of huge or tiny rows be lost
+    rows_ND = rows_ND / np.where(largest_N1 > 0, largest_N1, 1)  # so that squares neither overflow nor vanish
     norm_N1 = np.linalg.norm(rows_ND, axis=1, keepdims=True)
     return rows_ND / np.where(norm_N1 > 0, norm_N1, 1)

@@ -34,13 +34,13 @@ def evaluate(
         `latent_source.as_latent_source`.
     suite: quick, supervised, saebench, causal or all.
     name, kind, facts: what tables call it, what it is, and plain data to keep with its scores.
-    max_bytes: what its latents and the counts of them may take in memory, whatever the number of positions, latents
-        and properties. Latents beyond half of it lie in temporary files; counts beyond a quarter are made for a few
-        latents at a time. Not counted: the model, the activations and labels that the testbed keeps
+    max_bytes: memory that its latents and their counts may take, whatever the number of positions, latents and
+        properties. Latents beyond half of it lie in temporary files; counts beyond a quarter are made for a few latents
+        at a time. Not counted: the model, the activations and labels that the testbed keeps
         (`testbed.KEPT_BYTES`), and one batch of activations and latents.
-    known: scores of the same SAE on the same testbed, of which those that still hold are not computed again; those of
-        other suites stay beside the new ones.
-    after_each: called with all scores there are, each time that one more is computed.
+    known: scores of the same SAE on the same testbed; those that are still valid are not computed again, and those of
+        other suites are kept beside the new ones.
+    after_each: called with all scores so far, each time one more is computed.
     What cannot be scored is left out; `subject["skipped"]` says why.
     Raises ValueError for another suite, and where widths, hook points or shapes do not fit.
     """
@@ -67,7 +67,7 @@ def evaluate(
 
 
 def still_valid(known: Scores | None) -> dict[str, ScoreValue]:
-    """Those of some scores that are registered today with the version they were computed by."""
+    """Those of some scores whose registered version is still the one they were computed by."""
     registered = scores()
     return {
         name: value
@@ -77,7 +77,7 @@ def still_valid(known: Scores | None) -> dict[str, ScoreValue]:
 
 
 def missing(known: Scores | None, suite: str) -> list[str]:
-    """Names of the scores of a suite that some scores lack, or have by another version or a lesser config.
+    """Names of the scores of a suite that `known` lacks, or holds by another version or a smaller config.
 
     Raises ValueError for an unknown suite.
     """
@@ -95,7 +95,7 @@ def in_order(values: dict[str, ScoreValue]) -> dict[str, ScoreValue]:
 
 
 def _lacking(score: Score, subject: Subject) -> str | None:
-    """What a subject lacks of what a score needs, in words."""
+    """The first need of a score that a subject does not meet, in words; None if it meets all."""
     return next((NEEDS[need].lacking for need in score.needs if not NEEDS[need].has(subject)), None)
 
 

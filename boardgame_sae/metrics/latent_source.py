@@ -1,9 +1,9 @@
-"""Bring your own: whatever turns a testbed's activations into latents, brought under one form.
+"""Bring your own: whatever turns a testbed's activations into latents, behind one interface.
 
-    given                                             used of it
+    given                                             what is used
     an SAE or transcoder of any library, any object   `encode`; `decode`, `W_dec`, `cfg` and the like where it has them
     a basis: neurons, channels, probes                `encode`
-    latents computed elsewhere                        the array (positions, n_latents), or one a split
+    latents computed elsewhere                        the array (positions, n_latents), or one per split
     a path                                            the SAE saved there
 
 Objects are told apart by what they have, not by where they come from, and no other library has to be installed.
@@ -31,12 +31,12 @@ _D_IN = ("cfg.d_in", "d_in", "activation_dim")
 _D_OUT = ("cfg.d_out", "d_out")
 _LINEAR = {"W_enc": ("encoder.weight",), "W_dec": ("decoder.weight",)}
 _BY_RUN = ("expected_average_only_in", "covariance_whitening")
-"""Normalizations whose numbers are known to the training run only, until they are folded into the weights."""
+"""Normalizations whose numbers only the training run knows, until they are folded into the weights."""
 
 
 @dataclass(frozen=True, eq=False)
 class LatentSource:
-    """Whatever turns a testbed's activations into latents, brought under one form."""
+    """Whatever turns a testbed's activations into latents, behind one interface."""
 
     name: str
     """What tables call it: its class's name, or as given."""
@@ -44,15 +44,14 @@ class LatentSource:
     """(N, d_in) -> (N, n_latents), anything `as_latents` takes. Activations are moved and cast to its weights' device
     and dtype; tensors come back float32."""
     decode: Callable[[Tensor], Tensor] | None
-    """(N, n_latents) -> (N, d_in), float32, only where it gives back the activations it read; None for transcoders,
-    bases, arrays. It belongs to the latest `encode`, whose means and norms some keep to undo them; it may be repeated.
-    """
+    """(N, n_latents) -> (N, d_in), float32, only where it reconstructs the activations it read; None for transcoders,
+    bases, arrays. It belongs to the latest `encode`, whose means and norms some keep to undo; it may be repeated."""
     W_dec: Tensor | None
     """(n_latents, d_out), float32: decoder rows as they are, of any norm, where it has them."""
     W_enc: Tensor | None
     """(d_in, n_latents), float32: encoder columns, where it has them."""
     d_in: int | None
-    """Numbers a position it reads; None where it does not say."""
+    """Width of the activations it reads; None where it does not say."""
     hook_name: str | None
     """The hook point it says it reads."""
     reads_labels: bool
@@ -60,7 +59,7 @@ class LatentSource:
     given: Any
     """The object itself."""
     encode_sparse: Callable[[Tensor], Any] | None = None
-    """`encode` of those that can do it without making what is zero."""
+    """`encode` that never stores zeros, where it has one."""
     table: "GivenLatents | None" = None
     """The latents themselves, where they were given."""
 
@@ -74,7 +73,7 @@ class LatentSource:
         """Latents at the scored positions start, ..., stop - 1 of a split.
 
         acts_ND: (stop - start, d_in), their activations; not looked at where latents were given.
-        Raises ValueError for rows that are not there, and when `encode` gives anything but finite latents of these.
+        Raises ValueError for positions that are not there, and when `encode` gives anything but finite latents of them.
         """
         if self.table is not None:
             return self.table.rows(split, start, stop)
@@ -82,35 +81,35 @@ class LatentSource:
             n = 0 if acts_ND is None else len(acts_ND)
             raise ValueError(f"{self.name} reads the activations of {stop - start} positions, but {n} were given")
         given, advice = f"the encode of {self.name} gave", "latents only, one row for each it reads"
-        found = _matrix((self.encode_sparse or self.encode)(acts_ND), len(acts_ND), given, advice)
-        if self.W_dec is not None and len(self.W_dec) != found.n_latents:
+        latents = _matrix((self.encode_sparse or self.encode)(acts_ND), len(acts_ND), given, advice)
+        if self.W_dec is not None and len(self.W_dec) != latents.n_latents:
             raise ValueError(
-                f"the encode of {self.name} gave {found.n_latents} latents, but its W_dec has shape "
+                f"the encode of {self.name} gave {latents.n_latents} latents, but its W_dec has shape "
                 f"{tuple(self.W_dec.shape)}; W_dec is (n_latents, d_out), so transpose one that is not"
             )
-        return found
+        return latents
 
 
 class GivenLatents:
     """Latents that were given instead of computed: those of each split's scored positions."""
 
     def __init__(self, splits: Mapping[str, Latents]) -> None:
-        """splits: latents of every split, as many in each."""
+        """splits: latents of every split, the same number of latents in each."""
         self.splits = dict(splits)
 
     def rows(self, split: str, start: int, stop: int) -> Latents:
-        """Latents at positions start, ..., stop - 1 of a split. Raises ValueError where there are none such."""
+        """Latents at positions start, ..., stop - 1 of a split. Raises ValueError for positions that are not there."""
         if split not in self.splits:
             raise ValueError(f"unknown split '{split}'; the splits are {', '.join(self.splits)}")
-        found = self.splits[split]
-        if not 0 <= start <= stop <= found.n_positions:
-            raise ValueError(f"positions {start}..{stop} are not within the {found.n_positions} of {split}")
-        if (start, stop) == (0, found.n_positions):
-            return found
-        return _rows(found, start, stop)
+        latents = self.splits[split]
+        if not 0 <= start <= stop <= latents.n_positions:
+            raise ValueError(f"positions {start}..{stop} are not within the {latents.n_positions} of {split}")
+        if (start, stop) == (0, latents.n_positions):
+            return latents
+        return _rows(latents, start, stop)
 
     def encode(self, x_ND: Tensor) -> Any:
-        """Never: there is nothing to compute with. Raises ValueError."""
+        """Always raises ValueError: there is nothing to compute latents with."""
         raise ValueError(
             f"latents given as an array are known at the scored positions only, not for other activations "
             f"{tuple(x_ND.shape)}; give the object that computed them"
@@ -118,14 +117,14 @@ class GivenLatents:
 
 
 def as_latent_source(thing: Any, testbed: Testbed, name: str | None = None) -> LatentSource:
-    """Bring whatever gives latents of a testbed's activations under one form.
+    """Wrap whatever gives latents of a testbed's activations as a `LatentSource`.
 
     thing: an SAE or transcoder (ours, SAELens, dictionary_learning), any object with `encode`, a `LatentSource`, or the
         path of a saved SAE. A torch module is moved to the testbed's device and put in evaluation mode, and stays so.
         Or latents: a numpy array, torch tensor (dense or sparse), scipy matrix or `Latents` of every scored position
         of train, then validation, then test, each in the order of `testbed.positions(split)`; or a mapping of these
-        three names to one each.
-    name: what tables call it (default its class's name).
+        three names to one array each.
+    name: what tables call it (default: its class's name).
     Raises ValueError for an object without `encode`, one of another width or hook point than the testbed's, one that
     is not ready for inference, and latents that are not finite or not one row for each position. Raises RunError for
     a path without an SAE.
@@ -149,7 +148,7 @@ def as_latent_source(thing: Any, testbed: Testbed, name: str | None = None) -> L
 
 def _from_object(source: Any, testbed: Testbed, name: str) -> LatentSource:
     _check_ready(source, name)
-    hook_name, stated = _told(source, _HOOK_NAME), _told(source, _D_IN)
+    hook_name, stated = _stated(source, _HOOK_NAME), _stated(source, _D_IN)
     _check_hook_name(hook_name, testbed, name)
     if isinstance(source, nn.Module):
         source = source.to(testbed.model.gpt.device).eval()
@@ -170,18 +169,18 @@ def _from_object(source: Any, testbed: Testbed, name: str) -> LatentSource:
 
 
 def _check_ready(source: Any, name: str) -> None:
-    """Raises ValueError for what would give other latents here than when it is used."""
-    normalization = _told(source, ("cfg.normalize_activations",))
+    """Raise ValueError for an SAE that would give other latents here than at inference."""
+    normalization = _stated(source, ("cfg.normalize_activations",))
     if normalization in _BY_RUN:
         raise ValueError(
             f"{name} expects activations normalized by numbers it does not hold (cfg.normalize_activations is "
             f"'{normalization}'); fold them into its weights first, as fold_activation_norm_scaling_factor does"
         )
-    if _told(source, ("topk_threshold",)) is not None or _told(source, ("calibrated",)) is False:
+    if _stated(source, ("topk_threshold",)) is not None or _stated(source, ("calibrated",)) is False:
         raise ValueError(
-            f"{name} is in training: it turns on the largest latents of a whole batch, so that a position's depend on "
-            "the others'; give its inference form, with a threshold (`calibrate`, or load what save_inference_model "
-            "wrote)"
+            f"{name} is in training: it turns on the largest latents of a whole batch, so that those of one position "
+            "depend on the others; give its inference form, with a threshold (`calibrate`, or load what "
+            "save_inference_model wrote)"
         )
 
 
@@ -197,8 +196,8 @@ def _check_hook_name(hook_name: str | None, testbed: Testbed, name: str) -> None
 
 
 def _reconstructs(source: Any, W_dec: Tensor | None, testbed: Testbed) -> bool:
-    """Whether its decode gives back what its encode read. Only what writes elsewhere states a width it writes."""
-    hook_name_out, d_out = _told(source, _HOOK_NAME_OUT), _told(source, _D_OUT)
+    """Whether its decode reconstructs what its encode read: only those that write elsewhere state an output width."""
+    hook_name_out, d_out = _stated(source, _HOOK_NAME_OUT), _stated(source, _D_OUT)
     if not callable(getattr(source, "decode", None)) or (W_dec is not None and W_dec.shape[1] != testbed.width):
         return False
     if hook_name_out is None and d_out is None:
@@ -211,7 +210,7 @@ def _calls(
 ) -> tuple[Callable[[Tensor], Any], Callable[[Tensor], Tensor]]:
     """Its encode and decode for tensors on any device and of any dtype, heads side by side."""
     device, dtype = testbed.model.gpt.device, _dtype(source)
-    heads = testbed.model.gpt.cfg.n_heads if _told(source, ("hook_z_reshaping_mode",)) else None
+    heads = testbed.model.gpt.cfg.n_heads if _stated(source, ("hook_z_reshaping_mode",)) else None
 
     def cast(x: Any) -> Any:
         return x.to(device, dtype if x.is_floating_point() else None) if isinstance(x, Tensor) else x
@@ -222,7 +221,9 @@ def _calls(
     def decode(z: Tensor) -> Tensor:
         before = dict(getattr(source, "__dict__", {}))
         x_hat = _as_float32(torch.as_tensor(source.decode(cast(z))))
-        for key in before.keys() - getattr(source, "__dict__", {}).keys():  # a normalizing SAE forgets what it undid
+        for key in (
+            before.keys() - getattr(source, "__dict__", {}).keys()
+        ):  # a normalizing SAE deletes the norms it has undone
             setattr(source, key, before[key])
         return x_hat.flatten(-2) if heads else x_hat
 
@@ -234,31 +235,31 @@ def _as_float32(x: Any) -> Any:
 
 
 def _dtype(source: Any) -> torch.dtype | None:
-    """Number format of its weights; None where it has none."""
-    weights = [_told(source, ("W_enc", "encoder.weight", "W_dec"))]
+    """The dtype of its weights; None where it has none."""
+    weights = [_stated(source, ("W_enc", "encoder.weight", "W_dec"))]
     if isinstance(source, nn.Module):
         weights += [*source.parameters(), *source.buffers()]
-    return next((each.dtype for each in weights if isinstance(each, Tensor) and each.is_floating_point()), None)
+    return next((weight.dtype for weight in weights if isinstance(weight, Tensor) and weight.is_floating_point()), None)
 
 
 def _weight(source: Any, name: str, testbed: Testbed) -> Tensor | None:
-    """A matrix it holds by this name, or as the weight of a linear layer, (out, in), transposed."""
-    own, linear = getattr(source, name, None), _told(source, _LINEAR[name])
-    for found, transposed in ((own, False), (linear, True)):
-        if isinstance(found, np.ndarray | Tensor) and found.ndim == 2:
-            tensor = torch.as_tensor(found).detach().to(testbed.model.gpt.device).float()
+    """A matrix it holds by this name, or the transposed weight (out, in) of a linear layer."""
+    own, linear = getattr(source, name, None), _stated(source, _LINEAR[name])
+    for matrix, transposed in ((own, False), (linear, True)):
+        if isinstance(matrix, np.ndarray | Tensor) and matrix.ndim == 2:
+            tensor = torch.as_tensor(matrix).detach().to(testbed.model.gpt.device).float()
             return tensor.T if transposed else tensor
     return None
 
 
-def _told(source: Any, paths: tuple[str, ...]) -> Any:
-    """The first of some dotted attributes or keys that is there and not None."""
+def _stated(source: Any, paths: tuple[str, ...]) -> Any:
+    """The first of some dotted paths of attributes or keys that leads to something other than None; else None."""
     for path in paths:
-        found = source
+        value = source
         for key in path.split("."):
-            found = found.get(key) if isinstance(found, Mapping) else getattr(found, key, None)
-        if found is not None:
-            return found
+            value = value.get(key) if isinstance(value, Mapping) else getattr(value, key, None)
+        if value is not None:
+            return value
     return None
 
 
@@ -267,7 +268,7 @@ def _is_array(thing: Any) -> bool:
 
 
 def _matrix(given: Any, n_rows: int, giver: str, advice: str) -> Latents:
-    """Latents that were given, if they are a finite matrix of so many rows."""
+    """Latents that were given. Raises ValueError unless they are a finite matrix of n_rows rows."""
     shape = tuple(given.shape) if _is_array(given) else None
     if shape is None or len(shape) != 2 or shape[0] != n_rows:
         what = f"a {type(given).__name__}" if shape is None else f"an array of shape {shape}"
@@ -278,10 +279,10 @@ def _matrix(given: Any, n_rows: int, giver: str, advice: str) -> Latents:
         raise ValueError(f"{giver} what cannot be scored: {error}") from error
 
 
-def _rows(found: Latents, start: int, stop: int) -> Latents:
-    here_N = np.zeros(found.n_positions, bool)
-    here_N[start:stop] = True
-    return found.select_rows(here_N)
+def _rows(latents: Latents, start: int, stop: int) -> Latents:
+    wanted_N = np.zeros(latents.n_positions, bool)
+    wanted_N[start:stop] = True
+    return latents.select_rows(wanted_N)
 
 
 def _table(given: Any, testbed: Testbed, name: str) -> GivenLatents:
@@ -289,9 +290,11 @@ def _table(given: Any, testbed: Testbed, name: str) -> GivenLatents:
     by_split = ", ".join(f"{number} for {split}" for split, number in n.items())
     advice = f"one row for each row of testbed.activations(split): {by_split}, {sum(n.values())} in all, in this order"
     if not isinstance(given, Mapping):
-        found = _matrix(given, sum(n.values()), f"{name}:", advice)
+        all_latents = _matrix(given, sum(n.values()), f"{name}:", advice)
         stops = np.cumsum(list(n.values())).tolist()
-        return GivenLatents({split: _rows(found, stop - n[split], stop) for split, stop in zip(n, stops, strict=True)})
+        return GivenLatents(
+            {split: _rows(all_latents, stop - n[split], stop) for split, stop in zip(n, stops, strict=True)}
+        )
     if set(given) != set(SPLITS):
         raise ValueError(
             f"{name}: a mapping of {', '.join(map(repr, given)) or 'nothing'} was given, but one of exactly "

@@ -1,7 +1,8 @@
 """Board reconstruction: rebuild the whole board from latents that are precise about parts of it.
 
 On train, a latent at a threshold becomes a classifier of every property that is nearly always true when it is on. A
-board is then the union of what its on-classifiers say. Each (latent, threshold) holds its properties as packed bits,
+board is then the union of what the classifiers that are on predict. Each (latent, threshold) holds its properties as
+packed bits,
 so a position's board is the OR of a few words. What the published code computes is in `reference`.
 """
 
@@ -28,7 +29,7 @@ from boardgame_sae.metrics.counts import (
 )
 
 MIN_PRECISION, MIN_COUNT = 0.95, 10
-"""A latent is a classifier of a property when it is at least so precise on train, and right so often."""
+"""A latent is a classifier of a property when it has at least this precision and this many true positives on train."""
 
 
 class Reconstruction(NamedTuple):
@@ -41,7 +42,7 @@ class Reconstruction(NamedTuple):
     recall: float
     """Recall on test at `threshold` (0 where nothing is true)."""
     threshold: float
-    """The threshold of best F1 on `chosen_on`, the smallest of equal ones."""
+    """The threshold of best F1 on `chosen_on`, the smallest of several."""
     f1_T: torch.Tensor
     """(T,) float64: F1 on test at every threshold."""
     classifiers_TFP: torch.Tensor
@@ -49,7 +50,7 @@ class Reconstruction(NamedTuple):
     n_classifiers_T: torch.Tensor
     """(T,) int64: (latent, property) pairs at each threshold."""
     validation_f1_T: torch.Tensor
-    """(T,) float64: F1 at every threshold on the set that chose, named by `chosen_on`."""
+    """(T,) float64: F1 at every threshold on the set that it is chosen on, `chosen_on`."""
     chosen_on: str
     """"validation", or "train" where no validation set was given."""
     thresholds_T: torch.Tensor
@@ -71,7 +72,7 @@ def board_reconstruction(
     min_precision: float = MIN_PRECISION,
     min_count: int = MIN_COUNT,
 ) -> Reconstruction:
-    """Micro F1 on test of boards rebuilt as the union of what their on-classifiers say.
+    """Micro F1 on test of boards rebuilt as the union of what the classifiers that are on predict.
 
     train_*, test_*, validation_*: latents (positions, F), dense or sparse, and labels (positions, P), bool or 0 and 1.
     max_activation_F: (F,) m_f; by default each latent's maximum on train.
@@ -92,14 +93,14 @@ def board_reconstruction(
     classifiers_TFP = classifiers(train, min_precision, min_count).sparse()
     words_FTW = classifier_words(classifiers_TFP)
     choosing_f1_T = _total_f1(choosing, words_FTW)
-    true_positive_T, predicted_T = agreement(test, words_FTW).sum(axis=2)
+    true_positives_T, predicted_positives_T = agreement(test, words_FTW).sum(axis=2)
     positives = test.sample.positives_P.sum()
-    f1_T = f1(true_positive_T, predicted_T, positives)
+    f1_T = f1(true_positives_T, predicted_positives_T, positives)
     best = int(choosing_f1_T.argmax())  # the first of equal ones
     return Reconstruction(
         value=float(f1_T[best]),
-        precision=float(true_positive_T[best] / max(1, predicted_T[best])),
-        recall=float(true_positive_T[best] / max(1, positives)),
+        precision=float(true_positives_T[best] / max(1, predicted_positives_T[best])),
+        recall=float(true_positives_T[best] / max(1, positives)),
         threshold=float(train.thresholds_T[best]),
         f1_T=torch.from_numpy(f1_T),
         classifiers_TFP=classifiers_TFP,
@@ -114,21 +115,21 @@ def board_reconstruction(
 def predict_boards(
     reconstruction: Reconstruction, latents_NF: LatentsLike, threshold: float | None = None
 ) -> torch.Tensor:
-    """(N, P) bool: the properties that the classifiers on at each position say are true.
+    """(N, P) bool: the properties that the classifiers that are on at each position predict.
 
     latents_NF: (N positions, F latents), dense or sparse.
-    threshold: one of `reconstruction.thresholds_T`; by default the chosen one.
+    threshold: one of `reconstruction.thresholds_T`; by default the one that was chosen.
     Raises ValueError on another threshold or another number of latents.
     """
     threshold = reconstruction.threshold if threshold is None else threshold
-    at = np.flatnonzero(reconstruction.thresholds_T.numpy() == threshold)
-    if not len(at):
+    t_1 = np.flatnonzero(reconstruction.thresholds_T.numpy() == threshold)
+    if not len(t_1):
         raise ValueError(f"{threshold} is not one of the thresholds {reconstruction.thresholds_T.tolist()}")
     latents = as_latents(latents_NF)
     max_F = as_max_activation(reconstruction.max_activation_F, latents)
     words_FTW = classifier_words(reconstruction.classifiers_TFP)
     bins_Z = activation_bins(latents, activation_edges(np.array([threshold]), max_F))
-    words_NW = united(latents, bins_Z, words_FTW[:, at])
+    words_NW = united(latents, bins_Z, words_FTW[:, t_1])
     return torch.from_numpy(unpack(words_NW, reconstruction.classifiers_TFP.shape[2]))
 
 
@@ -138,19 +139,21 @@ class Classifiers:
     def __init__(
         self, task: CountTask, min_precision: float, min_count: int, wanted_P: np.ndarray | None = None
     ) -> None:
-        """wanted_P: bool (P,): the properties that may be said (default all)."""
-        self.least, self.n_properties = (min_precision, min_count), task.sample.n_properties
+        """wanted_P: bool (P,): the properties that may be predicted (default all)."""
+        self.min_precision, self.min_count = min_precision, min_count
+        self.n_properties = task.sample.n_properties
         self.wanted_P = np.ones(self.n_properties, np.bool_) if wanted_P is None else wanted_P
         shape = (task.sample.n_latents, len(task.thresholds_T), (self.n_properties + 63) // 64)
         self.words_FTW = np.zeros(shape, np.uint64)
         """Bit p % 64 of word p // 64 is set where latent f at threshold t is a classifier of property p."""
 
     def add(self, first: int, counts: Counts) -> None:
-        """Take in the latents from `first` on."""
+        """Add a block of counts, whose first latent is `first`."""
         on_TFP, n_on_TF = counts.on_TFP.numpy(), counts.n_on_TF.numpy()
-        least_TF = np.where(n_on_TF > 0, np.maximum(self.least[0] * n_on_TF.astype(np.float64), self.least[1]), np.inf)
+        needed_TF = np.maximum(self.min_precision * n_on_TF.astype(np.float64), self.min_count)
+        needed_TF[n_on_TF == 0] = np.inf
         with threads_for(on_TFP.size):
-            _set_bits(on_TFP, least_TF, self.wanted_P, self.words_FTW[first : first + on_TFP.shape[1]])
+            _set_bits(on_TFP, needed_TF, self.wanted_P, self.words_FTW[first : first + on_TFP.shape[1]])
 
     def sparse(self) -> torch.Tensor:
         """(T, F, P) sparse COO bool, coalesced."""
@@ -165,15 +168,15 @@ class Classifiers:
 
 
 def classifiers(task: CountTask, min_precision: float, min_count: int) -> Classifiers:
-    """The classifiers that train's counts make: precise and frequent enough."""
-    found = Classifiers(task, min_precision, min_count)
+    """The classifiers that the counts on train give: precise and frequent enough."""
+    gathered = Classifiers(task, min_precision, min_count)
     for first, counts in task_blocks(task):
-        found.add(first, counts)
-    return found
+        gathered.add(first, counts)
+    return gathered
 
 
 def classifier_words(classifiers_TFP: torch.Tensor) -> np.ndarray:
-    """(F, T, W) uint64: the words of `Classifiers`, of its sparse table."""
+    """(F, T, W) uint64: the words of `Classifiers`, from its sparse table."""
     n_thresholds, n_latents, n_properties = classifiers_TFP.shape
     words_FTW = np.zeros((n_latents, n_thresholds, (n_properties + 63) // 64), np.uint64)
     t_Z, f_Z, p_Z = classifiers_TFP.indices().numpy()
@@ -196,51 +199,51 @@ def unpack(words_NW: np.ndarray, n_properties: int) -> np.ndarray:
 
 
 def agreement(task: CountTask, words_FTW: np.ndarray) -> np.ndarray:
-    """(2, T, P) int64: at how many positions each property is said rightly, and said, at each threshold."""
+    """(2, T, P) int64: true positives, and predicted positives, of each property at each threshold."""
     n_properties = task.sample.n_properties
     counts_2TP = np.zeros((2, words_FTW.shape[1], n_properties), np.int64)
-    silent_F = ~words_FTW.any(axis=(1, 2))
+    useless_F = ~words_FTW.any(axis=(1, 2))
     for part in task.sample.parts:
         bins_Z = activation_bins(part.latents, task.edges_TF)
-        bins_Z[np.repeat(silent_F, np.diff(part.latents.indptr_F1))] = 0
+        bins_Z[np.repeat(useless_F, np.diff(part.latents.indptr_F1))] = 0
         indptr_N1, latent_Z, order_Z = part.latents.by_rows()
-        truth_NW = pack(part.read_labels())
-        starts_K1 = np.linspace(0, len(truth_NW), min(16, 1 + len(truth_NW) // 256) + 1).astype(np.int64)
+        labels_NW = pack(part.read_labels())
+        starts_K1 = np.linspace(0, len(labels_NW), min(16, 1 + len(labels_NW) // 256) + 1).astype(np.int64)
         with threads_for(len(bins_Z) * words_FTW[0].size if len(words_FTW) else 0):
-            counts_K2TP = _agree(indptr_N1, latent_Z, bins_Z[order_Z], words_FTW, truth_NW, starts_K1)
+            counts_K2TP = _agree(indptr_N1, latent_Z, bins_Z[order_Z], words_FTW, labels_NW, starts_K1)
         counts_2TP += counts_K2TP.sum(axis=0)[:, :, :n_properties]
     return counts_2TP
 
 
 def united(latents: Latents, bins_Z: np.ndarray, words_FTW: np.ndarray) -> np.ndarray:
-    """(N, W) uint64: the union of what every latent says at the highest threshold it passes.
+    """(N, W) uint64: the union of what every latent predicts at the highest threshold it passes.
 
-    bins_Z: how many thresholds each entry passes. With one threshold: the boards there.
+    bins_Z: how many thresholds each entry passes. With a single threshold, that is the boards at it.
     """
     indptr_N1, latent_Z, order_Z = latents.by_rows()
-    said_NW = np.zeros((latents.n_positions, words_FTW.shape[2]), np.uint64)
-    _unite(indptr_N1, latent_Z, bins_Z[order_Z], np.ascontiguousarray(words_FTW), said_NW)
-    return said_NW
+    board_NW = np.zeros((latents.n_positions, words_FTW.shape[2]), np.uint64)
+    _unite(indptr_N1, latent_Z, bins_Z[order_Z], np.ascontiguousarray(words_FTW), board_NW)
+    return board_NW
 
 
 def _total_f1(task: CountTask, words_FTW: np.ndarray) -> np.ndarray:
-    true_positive_T, predicted_T = agreement(task, words_FTW).sum(axis=2)
-    return f1(true_positive_T, predicted_T, task.sample.positives_P.sum())
+    true_positives_T, predicted_positives_T = agreement(task, words_FTW).sum(axis=2)
+    return f1(true_positives_T, predicted_positives_T, task.sample.positives_P.sum())
 
 
 @njit(parallel=True, cache=True, nogil=True)
-def _set_bits(on_TFP: Any, least_TF: Any, wanted_P: Any, words_FTW: Any) -> None:
+def _set_bits(on_TFP: Any, needed_TF: Any, wanted_P: Any, words_FTW: Any) -> None:
     for f in prange(on_TFP.shape[1]):
         for t in range(on_TFP.shape[0]):
-            if least_TF[t, f] < np.inf:
+            if needed_TF[t, f] < np.inf:
                 for p in range(on_TFP.shape[2]):
-                    if wanted_P[p] and on_TFP[t, f, p] >= least_TF[t, f]:
+                    if wanted_P[p] and on_TFP[t, f, p] >= needed_TF[t, f]:
                         words_FTW[f, t, p // 64] |= np.uint64(1) << np.uint64(p % 64)
 
 
 @njit(parallel=True, cache=True, nogil=True)
-def _agree(indptr_N1: Any, latent_Z: Any, bins_Z: Any, words_FTW: Any, truth_NW: Any, starts_K1: Any) -> Any:
-    """(K, 2, T, 64 W): how often each chunk of positions says each property rightly, and says it, at each threshold."""
+def _agree(indptr_N1: Any, latent_Z: Any, bins_Z: Any, words_FTW: Any, labels_NW: Any, starts_K1: Any) -> Any:
+    """(K, 2, T, 64 W): true and predicted positives of each property at each threshold, in K chunks of positions."""
     n_thresholds, n_words = words_FTW.shape[1], words_FTW.shape[2]
     counts_K2TP = np.zeros((len(starts_K1) - 1, 2, n_thresholds, 64 * n_words), np.int32)
     for k in prange(len(starts_K1) - 1):
@@ -253,23 +256,23 @@ def _agree(indptr_N1: Any, latent_Z: Any, bins_Z: Any, words_FTW: Any, truth_NW:
                         board_TW[t, w] |= words_FTW[latent_Z[z], t, w]
             for t in range(n_thresholds):
                 for w in range(n_words):
-                    _add_bits(board_TW[t, w] & truth_NW[n, w], counts_K2TP[k, 0, t, 64 * w : 64 * w + 64])
+                    _add_bits(board_TW[t, w] & labels_NW[n, w], counts_K2TP[k, 0, t, 64 * w : 64 * w + 64])
                     _add_bits(board_TW[t, w], counts_K2TP[k, 1, t, 64 * w : 64 * w + 64])
     return counts_K2TP
 
 
 @njit(cache=True, nogil=True)
 def _add_bits(word: Any, counts: Any) -> None:
-    """Count up where a bit is set."""
+    """Add one to the count of every bit that is set."""
     while word != np.uint64(0):
         lowest = word & (~word + np.uint64(1))
-        counts[_place(lowest)] += 1
+        counts[_bit_index(lowest)] += 1
         word ^= lowest
 
 
 @njit(cache=True, nogil=True)
-def _place(bit: Any) -> Any:
-    """The place of a word's only bit."""
+def _bit_index(bit: Any) -> Any:
+    """The index of a word's only bit."""
     return _popcount(bit - np.uint64(1))
 
 
@@ -283,10 +286,10 @@ def _popcount(x: Any) -> Any:
 
 
 @njit(cache=True, nogil=True)
-def _unite(indptr_N1: Any, latent_Z: Any, bins_Z: Any, words_FTW: Any, said_NW: Any) -> None:
-    """OR the words of each position's latents, each at the highest threshold it passes."""
+def _unite(indptr_N1: Any, latent_Z: Any, bins_Z: Any, words_FTW: Any, board_NW: Any) -> None:
+    """OR the words of each position's latents, taken at the highest threshold that each passes."""
     for n in range(len(indptr_N1) - 1):
         for z in range(indptr_N1[n], indptr_N1[n + 1]):
             if bins_Z[z] > 0:
-                for w in range(said_NW.shape[1]):
-                    said_NW[n, w] |= words_FTW[latent_Z[z], bins_Z[z] - 1, w]
+                for w in range(board_NW.shape[1]):
+                    board_NW[n, w] |= words_FTW[latent_Z[z], bins_Z[z] - 1, w]

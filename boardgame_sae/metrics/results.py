@@ -1,11 +1,11 @@
-"""What scores found about one subject, in memory and in a folder.
+"""The scores of one subject, in memory and in a folder.
 
-    scores.json                 every score: value, interval, parts, details, and the config and version it was made by
-    <score>.sums.safetensors    what its intervals were resampled from: sums of every test game
-    latents.parquet             a row for each latent, with the columns of every score that has any
+    scores.json                 every score: value, interval, parts, details, and the config and version that gave it
+    <score>.sums.safetensors    what its intervals were resampled from: sums over every test game
+    latents.parquet             a row per latent, with the columns of every score that has any
 
-What tables know of a score's `details`: `by_property` and `groups` hold numbers of properties and of groups of them,
-each with its `value`, `interval` and `parts`; `headline` is the property that the score's own value is about.
+What tables read from a score's `details`: `by_property` and `groups` hold the numbers of properties and of groups of
+properties, each with its `value`, `interval` and `parts`; `headline` is the property that the score's own value is for.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -22,29 +22,29 @@ Interval = tuple[float, float]
 
 
 class ScoreValue(NamedTuple):
-    """What a score found."""
+    """The result of one score."""
 
     value: float
     """The headline number."""
     interval: Interval | None
-    """95% confidence interval of it, by bootstrap over games; None where there is none."""
+    """Its 95% confidence interval, by bootstrap over games; None where there is none."""
     parts: dict[str, Any]
     """Numbers that stand beside it, by name."""
     details: dict[str, Any]
     """Longer data: by property, by group, by square."""
     intervals: dict[str, Interval] = {}  # noqa: RUF012 (never changed)
-    """95% intervals of parts, by name, of those that have one."""
+    """95% intervals of the parts that have one, by name."""
     config: dict[str, Any] = {}  # noqa: RUF012
     """The score's config, as plain data."""
     version: int = 1
     """The score's version."""
     sums: GameSums | None = None
-    """What intervals are resampled from, those of differences too; kept beside the scores, not among them."""
+    """What intervals, those of differences too, are resampled from; saved in a file of its own."""
     latents: dict[str, np.ndarray] | None = None
-    """Columns of a table with a row for each latent, where the score has any; kept beside the scores."""
+    """Columns of a table with a row per latent, where the score has any; saved in a file of its own."""
 
     def plain(self) -> dict[str, Any]:
-        """What is written as JSON."""
+        """The part that is written as JSON."""
         return {name: value for name, value in self._asdict().items() if name not in ("sums", "latents")}
 
 
@@ -58,9 +58,9 @@ class Scores(Mapping[str, ScoreValue]):
         seconds: Mapping[str, float] | None = None,
         latents: Mapping[str, np.ndarray] | None = None,
     ) -> None:
-        """subject: plain data about what was scored. seconds: how long each score took, of those just computed.
+        """subject: plain data about what was scored. seconds: how long each of the scores just computed took.
 
-        latents: columns of the table of latents that scores from a folder had; those of the values come over them.
+        latents: columns of the table of latents that came from a folder; columns of the values replace them.
         """
         self.subject, self.values_by_name, self.seconds = dict(subject), dict(values), dict(seconds or {})
         self._saved_latents = dict(latents or {})
@@ -76,7 +76,7 @@ class Scores(Mapping[str, ScoreValue]):
 
     @property
     def latents(self) -> dict[str, np.ndarray] | None:
-        """The table with a row for each latent, of all scores that have columns of it; None where none has."""
+        """The table with a row per latent, joined from all scores that have columns for it; None where none has."""
         tables = [self._saved_latents, *(value.latents or {} for value in self.values())]
         return {name: column for table in tables for name, column in table.items()} or None
 
@@ -86,7 +86,7 @@ class Scores(Mapping[str, ScoreValue]):
         write_json(Path(path), {"subject": self.subject, "scores": plain})
 
     def save(self, folder: str | Path) -> None:
-        """Write a folder as this module says; scores.json last, so that what it names is there."""
+        """Write the files that this module describes; scores.json last, so that what it names is there."""
         for name, value in self.items():
             if value.sums is not None:
                 value.sums.save(Path(folder) / SUMS_FILE.format(name))
@@ -96,7 +96,7 @@ class Scores(Mapping[str, ScoreValue]):
 
     @classmethod
     def load(cls, folder: str | Path) -> "Scores":
-        """Read what `save` wrote. Raises RunError naming a file that is damaged."""
+        """Read what `save` wrote. Raises RunError naming a file that is missing or damaged."""
         scores, latents = cls.from_json(Path(folder) / SCORES_FILE), Path(folder) / LATENTS_FILE
         values = dict(scores)
         for name, value in scores.items():
@@ -113,17 +113,17 @@ class Scores(Mapping[str, ScoreValue]):
             values = {name: _value(plain) for name, plain in data["scores"].items()}
             return cls(data["subject"], values)
         except (KeyError, TypeError, AttributeError) as error:
-            raise RunError(f"{path}: no scores of this program ({error}); score the SAE again") from error
+            raise RunError(f"{path}: not a file of scores ({error}); score the SAE again") from error
 
     def table(self) -> str:
-        """The numbers as text, one a line, with their intervals."""
+        """The numbers as text, one per line, with their intervals."""
         lines = []
         for name, score in self.items():
             lines.append(f"{name:36}{score.value:12.4f}{brackets(score.interval)}")
-            inside = {**score.details.get("by_property", {}), **score.details.get("groups", {})}
+            groups = {**score.details.get("by_property", {}), **score.details.get("groups", {})}
             for part, value in score.parts.items():
                 if isinstance(value, float):
-                    interval = score.intervals.get(part) or inside.get(part, {}).get("interval")
+                    interval = score.intervals.get(part) or groups.get(part, {}).get("interval")
                     lines.append(f"  {part:34}{value:12.4f}{brackets(interval)}")
         return "\n".join(lines)
 

@@ -1,8 +1,8 @@
 """Scores: numbers about an SAE, each with a name, a meaning, a range and a source; and their registry.
 
-A score is a function of a `Subject` (an SAE, or a baseline, on a testbed) and of the score's own config. Register one
-in any module below `metrics/` and it is computed in every suite it names, cached by its config and version, compared
-and pooled with intervals, and shown in every table and on the report's axes.
+A score is a function of a `Subject` (an SAE, or a baseline, on a testbed) and of the score's own config. Register
+it in any module below `metrics/` and it is computed in every suite it names, cached by its config and version,
+compared and pooled with intervals, and shown in every table and on the report's axes.
 """
 
 from collections.abc import Callable, Mapping
@@ -29,7 +29,7 @@ class Need(NamedTuple):
 
     has: Callable[[Subject], bool]
     lacking: str
-    """What to say of a subject that has it not."""
+    """The reason given for a subject that lacks it."""
 
 
 NEEDS: dict[str, Need] = {
@@ -47,10 +47,10 @@ NEEDS: dict[str, Need] = {
 
 
 class Chance(NamedTuple):
-    """What a score would be by luck alone."""
+    """The chance level of a score."""
 
     part: str
-    """The part that holds it. Of another number beside the score, `x`, it is `x_<part>`."""
+    """The part that holds it. For another number beside the score, `x`, it is `x_<part>`."""
     shared: bool = True
     """Whether it is the same for every subject of a testbed: then it is a line of tables and figures by itself, else it
     stands beside each subject's value."""
@@ -58,28 +58,28 @@ class Chance(NamedTuple):
 
 @dataclass(frozen=True)
 class Display:
-    """How tables, figures and the page show a score. A score that says nothing of it is shown everywhere all the same.
+    """How tables, figures and the page show a score. A score without one is still shown everywhere.
 
-    An ending is what follows the score's name in the name of a table's column: `_above_chance` of a part, `.high` of
-    a group, `.fork` of a property, nothing of the value itself.
+    An ending is what follows the score's name in the name of a table's column: `_above_chance` for a part, `.high` for
+    a group, `.fork` for a property, nothing for the value itself.
     """
 
     main: bool = False
-    """Whether summaries and testbeds' cards give it. The first main score ranks SAEs: it says which is the best."""
+    """Whether summaries and testbeds' cards give it. The first main score ranks SAEs."""
     parts: Mapping[str, str] = field(default_factory=dict)
     """Titles of numbers beside the value, after the score's own: `Coverage: above chance`. Default: their names."""
     titles: Mapping[str, str] = field(default_factory=dict)
-    """Titles of those that are known by one of their own: `Explained variance`."""
+    """Titles of numbers that are known by a title of their own: `Explained variance`."""
     columns: tuple[str, ...] = ()
-    """Endings of what stands beside the value in short tables."""
+    """Endings of the numbers beside the value in short tables."""
     chance: Chance | None = None
-    """What the score would be by luck, if any of its parts says so."""
+    """Its chance level, if one of its parts is that."""
     figure: str = ""
-    """The figure of scores against L0 that it belongs to; by default that of all other scores."""
+    """The figure of scores against L0 that it is drawn in; by default the one for all other scores."""
     panels: Mapping[str, str] = field(default_factory=dict)
-    """Its panels there: a title for each ending. Default: one, of the value, under the score's title."""
+    """Its panels there: a title for each ending. Default: one panel, for the value, with the score's title."""
     unit: str = ""
-    """What its numbers are, as the figure's axis says it: `F1 on test`."""
+    """The label of the figure's axis: `F1 on test`."""
 
 
 @dataclass(frozen=True)
@@ -96,17 +96,17 @@ class Score:
     suites: tuple[str, ...]
     """The last is the one it belongs to; `quick` is an excerpt of others."""
     needs: tuple[str, ...]
-    """What a subject must have to be scored, of NEEDS."""
+    """What a subject must have to be scored: names in NEEDS."""
     config: type
     """A config class; its defaults are the full score."""
     quick: Mapping[str, Any]
     """Fields of the config that differ in the suite `quick`."""
     version: int
-    """Raised whenever the score comes to mean something else, so that older results are computed again."""
+    """Increased whenever the score's meaning changes, so that older results are computed again."""
     order: int
-    """Its place in tables: lower comes first, equal ones by name."""
+    """Its place in tables: lower comes first, then by name."""
     statistic: Statistic | None
-    """How its numbers are made of sums over games; None of a score without intervals."""
+    """How its numbers are computed from sums over games; None for a score without intervals."""
     function: Callable[[Subject, Any], ScoreValue]
     display: Display
 
@@ -150,7 +150,7 @@ def score(
     """Register a function of a subject and a config as a score; the arguments are `Score`'s fields.
 
     Raises ValueError when there already is a score of that name, for an unknown suite or need, and when the config
-    cannot be made: it has a field without a default, or `quick` sets one that it has not.
+    cannot be made: it has a field without a default, or `quick` sets one that it lacks.
     """
     unknown = [*(set(suites) - set(SUITES)), *(set(needs) - set(NEEDS))]
     if unknown or not suites:
@@ -176,9 +176,9 @@ def scores_in(suite: str) -> dict[str, Score]:
     """The scores of a suite by name. Raises ValueError for an unknown suite, and for one that no score belongs to."""
     if suite not in SUITES:
         raise ValueError(f"unknown suite '{suite}'; the suites are {', '.join(SUITES)}")
-    chosen = {name: each for name, each in scores().items() if suite in ("all", *each.suites)}
+    chosen = {name: score for name, score in scores().items() if suite in ("all", *score.suites)}
     if not chosen:
-        filled = [name for name in SUITES if any(name in ("all", *each.suites) for each in scores().values())]
+        filled = [name for name in SUITES if any(name in ("all", *score.suites) for score in scores().values())]
         raise ValueError(f"no score belongs to the suite '{suite}' yet; suites with scores are {', '.join(filled)}")
     return chosen
 

@@ -14,9 +14,9 @@ from boardgame_sae.metrics.latent_source import LatentSource, as_latent_source
 from boardgame_sae.testbeds.testbed import Span, Testbed
 
 ROWS_AT_ONCE = 1024
-"""Positions that are encoded at once: their dense latents are small enough for memory to be used again."""
+"""Positions that are encoded at once: their dense latents are small enough that the allocator reuses memory."""
 MAX_BYTES = 2**31
-"""Memory for one subject's latents and counts, unless told otherwise."""
+"""Default memory, in bytes, for one subject's latents and counts."""
 T = TypeVar("T")
 
 
@@ -27,7 +27,7 @@ class Subject:
     name: str
     """What tables call it."""
     kind: str
-    """`sae`, or the kind of baseline it is (`metrics.baselines`)."""
+    """`sae`, or the kind of baseline (`metrics.baselines`)."""
     given: Any
     """What is scored: anything that `as_latent_source` takes."""
     testbed: Testbed
@@ -35,7 +35,7 @@ class Subject:
     facts: dict[str, Any] = field(default_factory=dict)
     """Plain data to keep with its scores: config, folder."""
     max_bytes: int = MAX_BYTES
-    """Bytes that its latents and the counts of them may take in memory; see `evaluate`."""
+    """Memory, in bytes, that its latents and their counts may take; see `evaluate`."""
 
     def __post_init__(self) -> None:
         self.source: LatentSource = as_latent_source(self.given, self.testbed, self.name)
@@ -44,7 +44,7 @@ class Subject:
         self._computed: dict[Callable[[Any], Any], Any] = {}
 
     def once(self, function: Callable[["Subject"], T]) -> T:
-        """What a function gives of this subject, computed once: what several scores share."""
+        """A function's result for this subject, computed once and shared by several scores."""
         if function not in self._computed:
             self._computed[function] = function(self)
         return self._computed[function]
@@ -52,7 +52,7 @@ class Subject:
     def latents(self, split: str) -> list[Latents]:
         """Its latents at a split's scored positions, for each of the testbed's spans; computed once.
 
-        Beyond half of `max_bytes` they lie in temporary files.
+        Those beyond half of `max_bytes` lie in temporary files.
         """
         if split not in self._latents:
             parts = []
@@ -74,13 +74,13 @@ class Subject:
     def reference_max_F(self) -> np.ndarray:
         """m_f as published: each latent's largest activation at any token of half of the train games.
 
-        Of latents that were given, as nothing is known of other tokens, at the scored positions of these games.
+        For given latents, which are known at scored positions only, it is the largest at those of these games.
         """
         everywhere, scored = self.testbed.everywhere, self.testbed.positions("train").game_N
         n_scored = int(np.searchsorted(scored, everywhere.n_games))
         if self.source.is_given or n_scored == len(everywhere.positions("train")):
-            stop_of = zip(self.testbed.spans("train"), self.latents("train"), strict=True)
-            known = [latents.select_rows(np.arange(span.start, span.stop) < n_scored) for span, latents in stop_of]
+            parts = zip(self.testbed.spans("train"), self.latents("train"), strict=True)
+            known = [latents.select_rows(np.arange(span.start, span.stop) < n_scored) for span, latents in parts]
             return np.max([part.max_F() for part in known], axis=0)
         return np.max([self._encode(everywhere, "train", span).max_F() for span in everywhere.spans("train")], axis=0)
 
@@ -89,8 +89,8 @@ class Subject:
             return self.source.read(split, span.start, span.stop)
         acts_ND, parts = testbed.read(split, span.start, span.stop), []
         for first in range(0, len(acts_ND), ROWS_AT_ONCE):
-            some_ND = acts_ND[first : first + ROWS_AT_ONCE]
-            parts.append(self.source.read(split, first, first + len(some_ND), some_ND))
+            slab_ND = acts_ND[first : first + ROWS_AT_ONCE]
+            parts.append(self.source.read(split, first, first + len(slab_ND), slab_ND))
         return Latents.concatenate(parts)
 
     def _file(self, split: str, number: int) -> Path:

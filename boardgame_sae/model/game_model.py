@@ -22,7 +22,7 @@ WEIGHTS_FILE, CARD_FILE = "model.safetensors", "cfg.json"
 
 
 def pick_device(device: str = "auto") -> torch.device:
-    """The device of a name; `auto` is CUDA where there is one, else Apple's MPS, else the CPU.
+    """The device with a name; `auto` is CUDA where there is one, else Apple's MPS, else the CPU.
 
     Raises ConfigError for a name that torch does not know.
     """
@@ -41,7 +41,7 @@ class GameModel:
     """A GPT that reads games."""
 
     gpt: GPT
-    """A plain torch module; its intermediates can be hooked by name."""
+    """A plain torch module; its intermediate values can be hooked by name."""
     card: dict[str, Any]
     """Plain data: game, tokenization, alphabet, gpt (its config), training, seed, hash."""
 
@@ -62,12 +62,12 @@ class GameModel:
 
     @cached_property
     def tokenizer(self) -> Tokenizer:
-        """What makes the tokens it reads. Raises ConfigError when nothing of that name is registered."""
+        """What makes the tokens it reads. Raises ConfigError when no tokenization of that name is registered."""
         return find_tokenizer(self.tokenization)
 
     @property
     def hash(self) -> str:
-        """Hash of what the model was made from."""
+        """Hash of everything the model was made from."""
         return self.card["hash"]
 
     def save(self, folder: str | Path) -> None:

@@ -1,7 +1,7 @@
 """The whole GPT in one file: learned positions, pre-norm blocks, causal attention, and hooks by name.
 
 Every intermediate has TransformerLens's name (`blocks.3.hook_resid_post`, `blocks.0.attn.hook_q`, ...). Pass
-`hooks={name: function}` to `forward` to read a place (the function returns None) or replace it (it returns a tensor).
+`hooks={name: function}` to `forward` to read a value (the function returns None) or replace it (it returns a tensor).
 """
 
 import math
@@ -50,7 +50,7 @@ class GPTConfig:
 
 
 class Hooks:
-    """The functions to call at named places; most places have none."""
+    """The functions to call at named hook points; most hook points have none."""
 
     def __init__(self, functions: Mapping[str, Hook] | None, prefix: str = "") -> None:
         self.functions, self.prefix = functions or {}, prefix
@@ -63,7 +63,7 @@ class Hooks:
         return value if replaced is None else replaced
 
     def want(self, *names: str) -> bool:
-        """Whether any of these places is hooked: what is costly is computed only where somebody asks for it."""
+        """Whether any of these is hooked: costly values are computed only when they are."""
         return any(self.prefix + name in self.functions for name in names)
 
     def below(self, prefix: str) -> "Hooks":
@@ -153,7 +153,7 @@ class GPT(nn.Module):
     """A GPT over a small alphabet."""
 
     def __init__(self, cfg: GPTConfig, seed: int = 0) -> None:
-        """Random weights from `seed`, as GPT-2's: standard deviation 0.02, of residual outputs / sqrt(2 layers)."""
+        """Random weights from `seed` as in GPT-2: standard deviation 0.02, over sqrt(2 n_layers) for `WRITERS`."""
         super().__init__()
         self.cfg = cfg
         self.embed = nn.Embedding(cfg.d_vocab, cfg.d_model)
@@ -197,7 +197,7 @@ class GPT(nn.Module):
 
     @torch.no_grad()
     def silence_blocks(self) -> None:
-        """Set the weights by which blocks write to the residual stream to zero: training starts better from there."""
+        """Set the weights in `WRITERS` to zero: training starts better from there."""
         for name, weight in self.named_parameters():
             if name.endswith(WRITERS):
                 weight.zero_()

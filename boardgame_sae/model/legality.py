@@ -1,7 +1,7 @@
-"""How often a model's moves are legal, and its loss beside the floor that perfect play of the rules would reach.
+"""How often a model's moves are legal, and its loss beside the lowest loss that knowing the rules allows.
 
-After each ply that was played, a model of moves is asked for its next token. A model of characters is asked to write
-its next move there, once greedily and once by drawing, and the game judges what it wrote.
+After each ply that was played, a model with one token per move predicts the next token. A model with one token per
+character writes its next move there, once greedily and once by sampling, and the game judges what it wrote.
 """
 
 import itertools
@@ -21,60 +21,60 @@ from boardgame_sae.resampling import bootstrap_interval
 from boardgame_sae.transcripts.corpus import Corpus
 
 LEGALITY_FILE = "legality.json"
-"""What a GPT's own training found of its legality; a GPT from elsewhere has none."""
+"""The legality that was measured after a GPT's training; a GPT from elsewhere has no such file."""
 KINDS = ("legal", "ambiguous", "illegal", "unparsable")
-"""What `Game.judge` says of a written move."""
+"""The verdicts of `Game.judge` on a written move."""
 
 
 @config
 class Legality:
-    """What `legality` measured."""
+    """The legality and loss of a model on held-out games."""
 
     legal_rate: float
-    """Share of positions at which the most probable move (of characters: the one written greedily) is legal."""
+    """Share of positions at which the most probable move (for characters: the one written greedily) is legal."""
     interval: tuple[float, float]
     """95% interval of legal_rate, by resampling games."""
     legal_mass: float
-    """Mean probability of the legal moves (of characters: the share of drawn moves that are legal)."""
+    """Mean total probability of the legal moves (for characters: the share of sampled moves that are legal)."""
     kinds: dict[str, dict[str, float]]
-    """What share of moves is legal, ambiguous, illegal or unparsable: of `greedy` moves and of `sampled` ones."""
+    """Shares of legal, ambiguous, illegal and unparsable moves, among `greedy` moves and among `sampled` ones."""
     loss: float
     """Mean cross-entropy of the tokens that were played, in nats."""
     loss_floor: float | None
-    """The same for a player who knows the rules and draws uniformly, where all players did; else none is known."""
+    """That of a player who draws uniformly from the legal moves, where all players did; else None."""
     legal_rate_ply: tuple[float | None, ...]
-    """legal_rate by the ply that is predicted, from the second (the first, where text comes before it)."""
+    """legal_rate by the ply that is predicted, from the second (from the first, where text comes before it)."""
     legal_rate_phase: dict[str, float]
     """legal_rate by the phase of the game."""
     n_positions: int
-    """Positions measured."""
+    """Number of positions measured."""
     n_games: int
-    """Games they come from."""
+    """Number of games they come from."""
     split: str
     """The split those games are in."""
 
 
 @dataclass
-class _Found:
-    """What was seen of some games: at N positions, and of M predicted tokens."""
+class _Measurements:
+    """Measurements on some games: at N positions, and of M predicted tokens."""
 
     game_N: list[int] = field(default_factory=list)
     ply_N: list[int] = field(default_factory=list)
-    """The ply that is predicted, the first being 1."""
+    """The ply that is predicted, counted from 1."""
     phase_N: list[str] = field(default_factory=list)
     greedy_N: list[str] = field(default_factory=list)
-    """What the most probable move is."""
+    """The verdict, of KINDS, on the most probable move."""
     sampled_NC: list[Tensor] = field(default_factory=list)
-    """The probability of each of KINDS, or 1 for that of the move that was drawn; in parts."""
+    """The probability of each verdict of KINDS, or 1 for that on the sampled move; in parts."""
     losses_M: list[Tensor] = field(default_factory=list)
-    """In parts."""
+    """The cross-entropy of each token, in nats; in parts."""
     floor: float = 0.0
-    """The sum over all M tokens."""
+    """The lowest loss that knowing the rules allows, summed over all M tokens, in nats."""
     plies: set[int] = field(default_factory=set)
-    """The plies that could have been asked for."""
+    """The plies at which a move could be measured."""
 
     def add(self, game: int, plies_before: Sequence[int], phases: Sequence[str]) -> None:
-        """Positions of a game that are asked for, each by how many plies came before it."""
+        """Add positions of a game, each given by the number of plies before it."""
         self.game_N += [game] * len(plies_before)
         self.ply_N += [ply + 1 for ply in plies_before]
         self.phase_N += phases
@@ -92,73 +92,73 @@ def legality(
 ) -> Legality:
     """Measure a model's legality and loss on held-out games.
 
-    n_games: how many (default 1,000, or all if there are fewer). positions_a_game: ask for a move at so many positions
-    of a game at most, evenly spread (default all); the loss counts every token. seed: of the positions, of the moves
-    that are drawn, and of the resamples behind the interval. Neither the batch size nor other games change a game's.
-    Raises ValueError when the model and the corpus do not share an alphabet, or nothing is there to measure.
+    n_games: how many (default 1,000, or all if there are fewer). positions_a_game: maximum number of positions per game
+    at which a move is measured, evenly spread (default all); the loss counts every token. seed: of the positions, the
+    sampled moves and the resamples behind the interval. A game's results depend on neither batch_size nor the others.
+    Raises ValueError when the model and the corpus do not share an alphabet, or there is nothing to measure.
     """
     if model.alphabet != corpus.alphabet:
         raise ValueError(f"{corpus.path}: its alphabet is not the model's; give a corpus of the model's own game")
     games_B = corpus.games(split, n_games)[: 1000 if n_games is None else None]
     if len(games_B) == 0:
         raise ValueError(f"{corpus.path}: no {split} games; generate more, or with a larger {split}_fraction")
-    ask, size = _ask_for_moves, batch_size
+    measure, size = _measure_predicted_moves, batch_size
     if not corpus.tokenizer.is_whole_move:
-        n_plies = min(int(corpus.record(games_B).lengths.max()), positions_a_game or corpus.game.max_plies)
-        room = games_per_pass(model.gpt, model.gpt.cfg.n_ctx, n_plies, corpus.game.max_written)
-        ask, size = _ask_for_text, min(room, batch_size)
-    found = _Found()
+        max_positions = min(int(corpus.record(games_B).lengths.max()), positions_a_game or corpus.game.max_plies)
+        games_that_fit = games_per_pass(model.gpt, model.gpt.cfg.n_ctx, max_positions, corpus.game.max_written)
+        measure, size = _measure_written_moves, min(games_that_fit, batch_size)
+    measured = _Measurements()
     for start in range(0, len(games_B), size):
-        ask(model, corpus, games_B[start : start + size], _Draws(seed, positions_a_game), found)
-    if not found.ply_N:
+        measure(model, corpus, games_B[start : start + size], _Draws(seed, positions_a_game), measured)
+    if not measured.ply_N:
         raise ValueError(f"{corpus.path}: none of {len(games_B)} {split} games has a move that this model can predict")
-    return _summary(found, corpus, seed, len(games_B), split)
+    return _summary(measured, corpus, seed, len(games_B), split)
 
 
-def _summary(found: _Found, corpus: Corpus, seed: int, n_games: int, split: str) -> Legality:
-    hit_N = torch.tensor([kind == "legal" for kind in found.greedy_N])
-    ply_N, phase_N = np.asarray(found.ply_N), np.asarray(found.phase_N)
+def _summary(measured: _Measurements, corpus: Corpus, seed: int, n_games: int, split: str) -> Legality:
+    legal_N = torch.tensor([kind == "legal" for kind in measured.greedy_N])
+    ply_N, phase_N = np.asarray(measured.ply_N), np.asarray(measured.phase_N)
     kinds = ("legal", "illegal") if corpus.tokenizer.is_whole_move else KINDS
-    sampled = dict(zip(KINDS, torch.cat(found.sampled_NC).double().mean(0).tolist(), strict=True))
-    losses_M = torch.cat(found.losses_M).double()
-    by_ply = [hit_N[ply_N == ply] for ply in sorted(found.plies)]
+    sampled = dict(zip(KINDS, torch.cat(measured.sampled_NC).double().mean(0).tolist(), strict=True))
+    losses_M = torch.cat(measured.losses_M).double()
+    legal_by_ply = [legal_N[ply_N == ply] for ply in sorted(measured.plies)]
     return Legality(
-        legal_rate=_rate(hit_N),
-        interval=_interval(hit_N.numpy(), np.asarray(found.game_N), seed),
+        legal_rate=_legal_rate(legal_N),
+        interval=_interval(legal_N.numpy(), np.asarray(measured.game_N), seed),
         legal_mass=sampled["legal"],
         kinds={
-            "greedy": {kind: found.greedy_N.count(kind) / len(hit_N) for kind in kinds},
+            "greedy": {kind: measured.greedy_N.count(kind) / len(legal_N) for kind in kinds},
             "sampled": {kind: sampled[kind] for kind in kinds},
         },
         loss=float(losses_M.mean()),
-        loss_floor=found.floor / len(losses_M) if corpus.is_random_play else None,
-        legal_rate_ply=tuple(round(_rate(hits), 6) if len(hits) else None for hits in by_ply),
-        legal_rate_phase={phase: _rate(hit_N[phase_N == phase]) for phase in dict.fromkeys(found.phase_N)},
-        n_positions=len(hit_N),
+        loss_floor=measured.floor / len(losses_M) if corpus.is_random_play else None,
+        legal_rate_ply=tuple(round(_legal_rate(legal), 6) if len(legal) else None for legal in legal_by_ply),
+        legal_rate_phase={phase: _legal_rate(legal_N[phase_N == phase]) for phase in dict.fromkeys(measured.phase_N)},
+        n_positions=len(legal_N),
         n_games=n_games,
         split=split,
     )
 
 
-def _rate(hit_N: Tensor) -> float:
-    return float(hit_N.float().mean())
+def _legal_rate(legal_N: Tensor) -> float:
+    return float(legal_N.float().mean())
 
 
-def _interval(hit_N: np.ndarray, game_N: np.ndarray, seed: int) -> tuple[float, float]:
-    """95% percentile interval of the rate, under resampling of the games with replacement."""
+def _interval(legal_N: np.ndarray, game_N: np.ndarray, seed: int) -> tuple[float, float]:
+    """95% percentile interval of the legal rate, under resampling of the games with replacement."""
     index_N = np.unique(game_N, return_inverse=True)[1]
-    sums_B2 = np.stack([np.bincount(index_N, weights=hit_N), np.bincount(index_N)], axis=1)
+    sums_B2 = np.stack([np.bincount(index_N, weights=legal_N), np.bincount(index_N)], axis=1)
     return bootstrap_interval(lambda sums: sums[:, 0] / sums[:, 1], sums_B2, seed=seed_for(seed, "resamples"))
 
 
 class _Draws(NamedTuple):
-    """What a seed decides about each game, whatever the other games are."""
+    """The random choices for each game, which depend only on the seed and the game."""
 
     seed: int
     positions_a_game: int | None
 
     def spread(self, game: int, n_positions: int) -> list[int]:
-        """Which of a game's positions are asked for: evenly spread, from a drawn beginning."""
+        """Which of a game's positions are measured: evenly spread, from a random start."""
         limit = self.positions_a_game
         if limit is None or n_positions <= limit:
             return list(range(n_positions))
@@ -166,7 +166,7 @@ class _Draws(NamedTuple):
         return [int((i + offset) * n_positions / limit) for i in range(limit)]
 
     def uniform(self, game: int, n_positions: int, n_tokens: int) -> np.ndarray:
-        """The numbers that draw the moves of a game: float64 (n_positions, n_tokens)."""
+        """The uniform numbers that sample the moves of a game: float64 (n_positions, n_tokens)."""
         return np.random.default_rng(seed_for(self.seed, "moves", game)).random((n_positions, n_tokens))
 
 
@@ -177,65 +177,70 @@ def _token_losses(logits_BLV: Tensor, tokens_BL: np.ndarray, plies_BL: np.ndarra
 
 
 @torch.no_grad()
-def _ask_for_moves(model: GameModel, corpus: Corpus, games_B: np.ndarray, draws: _Draws, found: _Found) -> None:
-    """One token a move: legal is what the rules allow, and its probability is known."""
+def _measure_predicted_moves(
+    model: GameModel, corpus: Corpus, games_B: np.ndarray, draws: _Draws, measured: _Measurements
+) -> None:
+    """Measure a model with one token per move, whose probability of every legal move is known."""
     tokens_BL, plies_BL = corpus.rows(games_B, model.gpt.cfg.n_ctx)
     logits_BLV = model.gpt(torch.from_numpy(tokens_BL[:, :-1]).to(model.gpt.device)).float().cpu()
     legal_BLV, floor_BL = continuations(corpus, games_B, tokens_BL, plies_BL)
     counted_BL = plies_BL[:, 1:] >= 0
-    found.losses_M.append(_token_losses(logits_BLV, tokens_BL, plies_BL))
-    found.floor += float(floor_BL[counted_BL].sum())
-    found.plies.update((plies_BL[:, :-1][counted_BL] + 1).tolist())
-    asked_BL = np.zeros_like(counted_BL)
+    measured.losses_M.append(_token_losses(logits_BLV, tokens_BL, plies_BL))
+    measured.floor += float(floor_BL[counted_BL].sum())
+    measured.plies.update((plies_BL[:, :-1][counted_BL] + 1).tolist())
+    chosen_BL = np.zeros_like(counted_BL)
     for row, (game, moves_M) in enumerate(zip(games_B.tolist(), corpus.record(games_B), strict=True)):
         chosen = draws.spread(game, int(counted_BL[row].sum()))
-        asked_BL[row, chosen] = True
+        chosen_BL[row, chosen] = True
         plies = plies_BL[row, chosen].tolist()
         positions = list(itertools.islice(corpus.game.positions(moves_M.tolist()), max(plies, default=0) + 1))
-        found.add(game, plies, [corpus.game.phase(positions[ply]) for ply in plies])
-    asked, legal_BLV = torch.from_numpy(asked_BL), torch.from_numpy(legal_BLV)
-    hit_N = legal_BLV.gather(-1, logits_BLV.argmax(-1, keepdim=True))[..., 0][asked]
-    found.greedy_N += ["legal" if hit else "illegal" for hit in hit_N.tolist()]
-    mass_N = (logits_BLV.softmax(-1) * legal_BLV).sum(-1)[asked]
-    found.sampled_NC.append(torch.stack([mass_N, 0 * mass_N, 1 - mass_N, 0 * mass_N], 1))
+        measured.add(game, plies, [corpus.game.phase(positions[ply]) for ply in plies])
+    chosen, legal_BLV = torch.from_numpy(chosen_BL), torch.from_numpy(legal_BLV)
+    legal_N = legal_BLV.gather(-1, logits_BLV.argmax(-1, keepdim=True))[..., 0][chosen]
+    measured.greedy_N += ["legal" if legal else "illegal" for legal in legal_N.tolist()]
+    mass_N = (logits_BLV.softmax(-1) * legal_BLV).sum(-1)[chosen]
+    measured.sampled_NC.append(torch.stack([mass_N, 0 * mass_N, 1 - mass_N, 0 * mass_N], 1))
 
 
 @torch.no_grad()
-def _ask_for_text(model: GameModel, corpus: Corpus, games_B: np.ndarray, draws: _Draws, found: _Found) -> None:
-    """One token a character: the model writes moves, and the game judges them on the true position."""
+def _measure_written_moves(
+    model: GameModel, corpus: Corpus, games_B: np.ndarray, draws: _Draws, measured: _Measurements
+) -> None:
+    """Measure a model with one token per character: it writes moves, and the game judges them on the true position."""
     game, n_ctx, device = corpus.game, model.gpt.cfg.n_ctx, model.gpt.device
     tokens_BL, plies_BL = corpus.rows(games_B, n_ctx)
     whole_B = corpus.n_read(games_B, n_ctx + 2) < n_ctx + 2
     row_N, start_N, positions, uniform_NT = [], [], [], []
-    for row, (number, moves_M) in enumerate(zip(games_B.tolist(), corpus.record(games_B), strict=True)):
+    for row, (game_number, moves_M) in enumerate(zip(games_B.tolist(), corpus.record(games_B), strict=True)):
         prompts = _prompts(corpus, tokens_BL[row], plies_BL[row])[: len(moves_M)]
         before = list(itertools.islice(game.positions(moves_M.tolist()), len(prompts)))
         if corpus.is_random_play:
             n_whole = len(moves_M) if whole_B[row] else int(plies_BL[row].max())
             counts = [len(game.legal_moves(before[ply])) for ply in range(n_whole) if prompts[ply] > 0]
-            found.floor += float(np.log(counts).sum())
+            measured.floor += float(np.log(counts).sum())
         possible = [ply for ply, end in enumerate(prompts) if 0 < end <= n_ctx + 1 - game.max_written]
-        chosen = [possible[i] for i in draws.spread(number, len(possible))]
-        found.plies.update(ply + 1 for ply in possible)
-        found.add(number, chosen, [game.phase(before[ply]) for ply in chosen])
+        chosen = [possible[i] for i in draws.spread(game_number, len(possible))]
+        measured.plies.update(ply + 1 for ply in possible)
+        measured.add(game_number, chosen, [game.phase(before[ply]) for ply in chosen])
         row_N += [row] * len(chosen)
         start_N += [prompts[ply] - 1 for ply in chosen]
         positions += [before[ply] for ply in chosen]
-        uniform_NT.append(draws.uniform(number, len(chosen), game.max_written))
+        uniform_NT.append(draws.uniform(game_number, len(chosen), game.max_written))
     cache = KeyValueCache.of(model.gpt, torch.from_numpy(tokens_BL[:, :-1]).to(device))
-    found.losses_M.append(_token_losses(cache.logits_BLV.float().cpu(), tokens_BL, plies_BL))
-    rows, starts = (torch.tensor(x, dtype=torch.int64, device=device) for x in (row_N, start_N))
+    measured.losses_M.append(_token_losses(cache.logits_BLV.float().cpu(), tokens_BL, plies_BL))
+    rows, starts = (torch.tensor(index_N, dtype=torch.int64, device=device) for index_N in (row_N, start_N))
     stop_ids = [i for i, character in enumerate(corpus.alphabet) if character and character in game.move_end]
     greedy_NT = cache.sample(rows, starts, game.max_written, stop_ids=stop_ids)
     draws_NT = torch.from_numpy(np.concatenate(uniform_NT))
     sampled_NT = cache.sample(rows, starts, game.max_written, temperature=1.0, stop_ids=stop_ids, uniform_NT=draws_NT)
     greedy_N, sampled_N = (_judged(corpus, positions, ids_NT, stop_ids) for ids_NT in (greedy_NT, sampled_NT))
-    found.greedy_N += greedy_N
-    found.sampled_NC.append(torch.tensor([[kind == each for each in KINDS] for kind in sampled_N]).view(-1, len(KINDS)))
+    measured.greedy_N += greedy_N
+    verdicts_NC = torch.tensor([[verdict == kind for kind in KINDS] for verdict in sampled_N])
+    measured.sampled_NC.append(verdicts_NC.view(-1, len(KINDS)))
 
 
 def _prompts(corpus: Corpus, tokens_L: np.ndarray, plies_L: np.ndarray) -> list[int]:
-    """How many tokens of a row come before each move that begins in it."""
+    """The number of tokens before each move that begins in a row."""
     present_L = plies_L[plies_L >= 0]
     text = "".join(corpus.alphabet[i] for i in tokens_L[: len(present_L)].tolist())
     begins = [0, *(np.flatnonzero(np.diff(present_L, prepend=0)) + 1).tolist()]
@@ -243,18 +248,18 @@ def _prompts(corpus: Corpus, tokens_L: np.ndarray, plies_L: np.ndarray) -> list[
 
 
 def _judged(corpus: Corpus, positions: Sequence[Any], ids_NT: Tensor, stop_ids: Sequence[int]) -> list[str]:
-    """What kind of move each of the written ones is."""
-    silent = {STOPPED, *stop_ids}
-    texts = ["".join(corpus.alphabet[i] for i in ids if i not in silent) for ids in ids_NT.tolist()]
+    """The verdict, of KINDS, on each written move."""
+    unwritten = {STOPPED, *stop_ids}
+    texts = ["".join(corpus.alphabet[i] for i in ids if i not in unwritten) for ids in ids_NT.tolist()]
     return [corpus.game.judge(position, text) for position, text in zip(positions, texts, strict=True)]
 
 
 def continuations(
     corpus: Corpus, games_B: np.ndarray, tokens_BL: np.ndarray, plies_BL: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """After each move that a GPT reads, as one token: which tokens can come next in a legal game, and the loss's floor.
+    """After each move that a GPT reads as one token: which tokens can come next in a legal game, and the lowest loss.
 
-    Returns bool (B, L-1, V) and float64 (B, L-1) nats: how surprising any legal token is to a player who draws
+    Returns bool (B, L-1, V) and float64 (B, L-1) nats: the cross-entropy of the next token for a player who draws
     uniformly from the legal moves.
     """
     game, n_tokens = corpus.game, tokens_BL.shape[1] - 1

@@ -1,6 +1,6 @@
 """Muon that orthogonalises in the weights' own precision.
 
-torch.optim.Muon runs its Newton-Schulz iteration in bfloat16, which a CPU without bfloat16 units does many times
+torch.optim.Muon runs its Newton-Schulz iteration in bfloat16, which on a CPU without bfloat16 units is many times
 slower than float32. On such a device this subclass runs the same iteration in float32, matrices of one shape together.
 """
 
@@ -30,7 +30,7 @@ class Muon(torch.optim.Muon):
 
     def _step_group(self, group: dict[str, Any]) -> None:
         momentum, lr = group["momentum"], float(group["lr"])
-        together: dict[tuple[int, int], list[tuple[Tensor, Tensor]]] = defaultdict(list)
+        by_shape: dict[tuple[int, int], list[tuple[Tensor, Tensor]]] = defaultdict(list)
         for weight in group["params"]:
             if weight.grad is None:
                 continue
@@ -40,8 +40,8 @@ class Muon(torch.optim.Muon):
             average = state["momentum_buffer"].lerp_(weight.grad, 1 - momentum)
             update = weight.grad.lerp(average, momentum) if group["nesterov"] else average
             wide = update.T if update.shape[0] > update.shape[1] else update
-            together[wide.shape[0], wide.shape[1]].append((weight, wide))
-        for pairs in together.values():
+            by_shape[wide.shape[0], wide.shape[1]].append((weight, wide))
+        for pairs in by_shape.values():
             directions = orthogonalise(
                 torch.stack([wide for _, wide in pairs]), group["ns_coefficients"], group["ns_steps"], group["eps"]
             )

@@ -1,8 +1,8 @@
-"""Sampling from a GPT: many games are continued from many places, and each game is read once.
+"""Sampling from a GPT: many games are continued from many places each, and every game is read once.
 
 A *branch* is a place in a row from which the GPT continues. One pass over the row keeps every block's keys and values;
-after that a branch costs one step per token, in which it attends to the keys of its row up to its place, which it
-shares with the row's other branches, and to the keys of its own tokens.
+after that a branch costs one step per token, in which it attends to its row's keys up to its place, shared with the
+row's other branches, and to the keys of its own tokens.
 """
 
 import math
@@ -16,9 +16,9 @@ from torch import Tensor
 from boardgame_sae.model.gpt import GPT, Block, Hooks
 
 STOPPED = -1
-"""Stands for a token that a branch did not write because it had stopped."""
+"""In place of a token that a branch did not write because it had stopped."""
 MEMORY = 2**28
-"""Bytes that one pass may take, roughly; on a CPU more is slower."""
+"""Approximate bytes that one pass may take; on a CPU more is slower."""
 _NO_HOOKS = Hooks(None)
 
 
@@ -40,7 +40,7 @@ def sample_continuations(
     Branch n reads row `game_N[n]` up to and including token `start_N[n]`. It stops after it writes one of `stop_ids`,
     or when no position is left to read its last token at: it writes at most `n_ctx - start_N[n]` tokens.
     temperature: 0 takes the most probable token; else the logits are divided by it, and `generator` draws one uniform
-    number per branch and token, in order, before the first pass. memory: bytes that a pass may take, roughly.
+    number per branch and token, in order, before the first pass. memory: approximate bytes that a pass may take.
     Raises ValueError when a place is outside its row, a row is longer than the GPT's context, or n_new or the
     temperature is out of range.
     """
@@ -55,18 +55,23 @@ def sample_continuations(
     n_branches = int(branches.max()) if len(rows) else 0
     size = games_per_pass(gpt, tokens_BL.shape[1], n_branches, n_new, memory)
     for first in range(0, len(rows), size):
-        here = ((row_N >= first) & (row_N < first + size)).nonzero()[:, 0]
-        n_read = int(start_N[here].max()) + 1
+        in_pass = ((row_N >= first) & (row_N < first + size)).nonzero()[:, 0]
+        n_read = int(start_N[in_pass].max()) + 1
         cache = KeyValueCache.of(gpt, tokens_BL[rows[first : first + size], :n_read])
-        draws = None if uniform_NT is None else uniform_NT[here.cpu()]
-        written_NT[here] = cache.sample(
-            row_N[here] - first, start_N[here], n_new, temperature=temperature, stop_ids=stop_ids, uniform_NT=draws
+        draws = None if uniform_NT is None else uniform_NT[in_pass.cpu()]
+        written_NT[in_pass] = cache.sample(
+            row_N[in_pass] - first,
+            start_N[in_pass],
+            n_new,
+            temperature=temperature,
+            stop_ids=stop_ids,
+            uniform_NT=draws,
         )
     return written_NT
 
 
 def games_per_pass(gpt: GPT, n_tokens: int, n_branches: int, n_new: int, memory: int = MEMORY) -> int:
-    """How many rows, each with so many branches, one cache may hold to take about `memory` bytes."""
+    """How many rows of n_tokens, with n_branches each, one pass can take in about `memory` bytes; at least 1."""
     cfg = gpt.cfg
     per_token = 2 * cfg.n_layers * cfg.d_model + 10 * cfg.d_model + 2 * cfg.d_vocab
     per_branch = 3 * cfg.n_heads * n_tokens + 2 * (cfg.n_layers + 1) * n_new * cfg.d_model + 10 * cfg.d_model
@@ -111,7 +116,7 @@ class KeyValueCache:
         stop_ids: Collection[int] = (),
         uniform_NT: Tensor | None = None,
     ) -> Tensor:
-        """Continue the rows from some places, as `sample_continuations` says: int64 (N, n_new).
+        """Continue the rows from some places, as `sample_continuations` does: int64 (N, n_new).
 
         uniform_NT: numbers in [0, 1) that decide each token when the temperature is not 0, by the inverse of the
         cumulative distribution.
@@ -126,26 +131,26 @@ class KeyValueCache:
             token_N = choose(logits_NV, temperature, draw_N)
             written_NT[branch_N, step] = token_N
             place_N = start_N[branch_N] + 1 + step
-            goes_on_N = ~torch.isin(token_N, stops) & (place_N < self.gpt.cfg.n_ctx)
-            if step == n_new - 1 or not goes_on_N.any():
+            continues_N = ~torch.isin(token_N, stops) & (place_N < self.gpt.cfg.n_ctx)
+            if step == n_new - 1 or not continues_N.any():
                 break
-            branch_N = branch_N[goes_on_N]
-            own = [(keys[goes_on_N], values[goes_on_N]) for keys, values in own]
+            branch_N = branch_N[continues_N]
+            own = [(keys[continues_N], values[continues_N]) for keys, values in own]
             branches = _Branches.of(game_N[branch_N], start_N[branch_N], self.logits_BLV.shape)
-            logits_NV = self._step(token_N[goes_on_N], place_N[goes_on_N], branches, own)
+            logits_NV = self._step(token_N[continues_N], place_N[continues_N], branches, own)
         return written_NT
 
     def _step(
         self, token_N: Tensor, place_N: Tensor, branches: "_Branches", own: list[tuple[Tensor, Tensor]]
     ) -> Tensor:
         """The logits (N, V) after each branch has read one more token; its keys and values are added to `own`."""
-        gpt, fresh = self.gpt, not own
+        gpt, first_step = self.gpt, not own
         x_ND = gpt.embed(token_N) + gpt.pos_embed(place_N)
         for layer, block in enumerate(cast(list[Block], gpt.blocks)):
             attn, normalized_ND = block.attn, block.ln1(x_ND)
             heads = (len(token_N), attn.n_heads, -1)
             q_NHE, k_NHE, v_NHE = (part(normalized_ND).view(heads) for part in (attn.q, attn.k, attn.v))
-            if fresh:
+            if first_step:
                 own.append((k_NHE[:, None], v_NHE[:, None]))
             else:
                 own[layer] = (
@@ -162,12 +167,12 @@ class KeyValueCache:
 
 @dataclass(frozen=True, eq=False)
 class _Branches:
-    """N branches arranged by row, so that those of a row meet its keys in one product: (B, P slots)."""
+    """N branches arranged by row, (B, P slots), so that the branches of a row attend to its keys in one product."""
 
     game_N: Tensor
     slot_N: Tensor
     unread_BPL: Tensor
-    """bool: tokens of the row after the branch's place."""
+    """bool: whether a token of the row comes after the branch's place."""
 
     @classmethod
     def of(cls, game_N: Tensor, start_N: Tensor, shape: tuple[int, ...]) -> "_Branches":
@@ -204,7 +209,7 @@ class _Branches:
 
 
 def choose(logits_NV: Tensor, temperature: float, uniform_N: Tensor | None = None) -> Tensor:
-    """(N,) tokens: at temperature 0 the most probable, else the one in whose share of [0, 1) the number falls."""
+    """(N,) tokens: at temperature 0 the most probable, else the one whose interval of [0, 1) contains `uniform_N`."""
     if temperature == 0:
         return logits_NV.argmax(-1)
     assert uniform_N is not None

@@ -1,7 +1,7 @@
-"""The training loop: next-token prediction and nothing else, on 1..N devices, resumable to the same bytes.
+"""The training loop: next-token prediction and nothing else, on 1..N devices; a resumed run gives the same bytes.
 
 Muon updates the hidden matrices, AdamW everything else; the learning rate warms up, stays, then falls to zero. The
-batch of a step depends on the seed and the step alone, so weights, moments and step are all that a resume needs.
+batch of a step depends only on the seed and the step, so weights, moments and step are all that a resume needs.
 """
 
 import math
@@ -26,9 +26,9 @@ from boardgame_sae.runs import Run, pack_state, progress, unpack_state
 from boardgame_sae.transcripts.corpus import SPLITS, Corpus
 
 MEASURED_PLIES = 12
-"""Plies of a game at which a GPT writes a move, where a token is not a whole one, when its legality is measured."""
+"""Plies per game at which a GPT whose tokens are not whole moves writes one, when its legality is measured."""
 ABSENT = -100
-"""The target, to torch, of a prediction that does not count."""
+"""The target that tells torch to ignore a prediction."""
 
 
 @config
@@ -46,8 +46,8 @@ class TrainGPTConfig:
     n_ctx: int | None = None
     """Context length, in tokens (default: as many as the longest game needs)."""
     targets: Literal["sampled", "expected"] = "sampled"
-    """What is predicted: the move that was played, or the uniform distribution over the moves that random play could
-    have made there. The second is the exact expectation of the first, without its noise, but it uses the rules."""
+    """What is predicted: the move that was played, or the uniform distribution over the moves that random players could
+    have made there. The second is the expectation of the first, without its noise, but it uses the rules."""
     n_steps: int = 2800
     """Optimiser steps."""
     batch_size: int = 64
@@ -59,15 +59,15 @@ class TrainGPTConfig:
     weight_decay: float = 0.01
     """Decoupled weight decay of both."""
     warmup_fraction: float = 0.02
-    """Fraction of a cycle's steps, the first, over which the learning rate rises from zero."""
+    """Fraction of a cycle's steps, at its start, over which the learning rate rises from zero."""
     decay_fraction: float = 0.4
-    """Fraction of a cycle's steps, the last, over which the learning rate falls to zero."""
+    """Fraction of a cycle's steps, at its end, over which the learning rate falls to zero."""
     cycles: int = 1
     """Times that the learning rate rises and falls, each over an equal part of the steps and with new optimisers."""
     grad_clip: float = 1.0
     """Maximum norm of the gradient."""
     log_every: int = 50
-    """Steps between two lines of training loss."""
+    """Steps between two logged training losses."""
     eval_every: int = 500
     """Steps between two measurements of legality on validation games."""
     precision: Literal["32-true", "bf16-mixed"] = "32-true"
@@ -108,9 +108,9 @@ _preset = preset  # `train_gpt` has an argument of that name
 
 
 def lr_factor(step: int, cfg: TrainGPTConfig) -> float:
-    """Share of the peak learning rate at a step: in each cycle warm-up, stable, linear decay to zero.
+    """The learning rate at a step as a fraction of its peak: in each cycle warm-up, constant, linear decay to zero.
 
-    Source of several cycles, each from where the last decay ended: Wen et al. 2024 (arXiv 2410.05192), WSD-S.
+    Source of several cycles, each starting where the last decay ended: Wen et al. 2024 (arXiv 2410.05192), WSD-S.
     """
     n_steps = cfg.n_steps // cfg.cycles
     step %= n_steps
@@ -120,7 +120,7 @@ def lr_factor(step: int, cfg: TrainGPTConfig) -> float:
 
 
 def make_optimizers(gpt: GPT, cfg: TrainGPTConfig) -> list[torch.optim.Optimizer]:
-    """Muon for the matrices inside the blocks, AdamW for all else."""
+    """Muon for the matrices inside the blocks, AdamW for everything else."""
     hidden = [weight for weight in gpt.blocks.parameters() if weight.ndim == 2]
     inside = {id(weight) for weight in hidden}
     others = [weight for weight in gpt.parameters() if id(weight) not in inside]
@@ -135,8 +135,9 @@ def next_token_loss(
 ) -> Tensor:
     """Mean cross-entropy, in nats, of predicting each next token that is present.
 
-    present_BL: bool (B, L), where a row has a token; absent ones stand at its end.
-    expected_BLV: bool (B, L, V), tokens that were equally likely to come next; then their distribution is predicted.
+    present_BL: bool (B, L), where a row has a token; the absent ones are at its end.
+    expected_BLV: bool (B, L - 1, V), the tokens that were equally likely to come next; given them, the target is their
+    uniform distribution.
     """
     logits_BLV = gpt(tokens_BL[:, :-1])
     if expected_BLV is None:
@@ -206,9 +207,9 @@ class Training:
 
 
 def recipe(cfg: TrainGPTConfig) -> dict[str, Any]:
-    """A training as plain data, of which its run's hash is made; a single cycle is left out.
+    """A training as plain data, from which its run's hash is made; `cycles` is left out where it is 1.
 
-    So GPTs that were trained before there were cycles, such as those of shipped testbeds, keep their hashes.
+    So GPTs that were trained before `cycles` existed, such as those of shipped testbeds, keep their hashes.
     """
     plain = to_mapping(cfg)
     if cfg.cycles == 1:
@@ -253,8 +254,9 @@ def train_gpt_run(
 ) -> Path:
     """Train a GPT into a run folder and return the folder; a finished one is reused, a killed one resumed.
 
-    devices: how many of the device to train on (data parallel). checkpoint_seconds: time between two resume states.
-    Raises ValueError when a split of the corpus is empty, RunError when the loss is no longer a number.
+    devices: how many devices to train on (data parallel). checkpoint_seconds: time between two resume states.
+    Raises ValueError when a split of the corpus is empty, ConfigError when the corpus does not allow the targets,
+    RunError when the loss is no longer finite.
     """
     for split in SPLITS:
         corpus.games(split, 1)
@@ -277,7 +279,7 @@ def train_gpt_run(
 
 
 def check_expected(corpus: Corpus) -> None:
-    """Raises ConfigError unless every legal continuation of the corpus's games was equally likely."""
+    """Raise ConfigError unless every legal continuation of the corpus's games was equally likely."""
     if not corpus.tokenizer.is_whole_move or not corpus.is_random_play:
         raise ConfigError(
             f"{corpus.path}: targets 'expected' need random players and one token per move; use targets 'sampled'"
@@ -285,26 +287,27 @@ def check_expected(corpus: Corpus) -> None:
 
 
 def _finish(training: Training, run: Run) -> None:
-    """Save the model and how legal its play is, and mark the run done."""
+    """Save the model and its legality, and mark the run done."""
     corpus = training.corpus
     model = GameModel(training.gpt.eval(), model_card(corpus, training.cfg, run.hash))
     model.save(run.folder)
-    seen = {split: measure_legality(model, corpus, split, 1000) for split in ("validation", "test")}
+    trained = {split: measure_legality(model, corpus, split, 1000) for split in ("validation", "test")}
     random = measure_legality(model.random_twin(), corpus, "test", 1000 if corpus.tokenizer.is_whole_move else 100)
-    write_json(run / LEGALITY_FILE, {**seen, "random_weights": random})
-    run.finish(legal_rate=seen["test"]["legal_rate"], loss=seen["test"]["loss"])
+    write_json(run / LEGALITY_FILE, {**trained, "random_weights": random})
+    run.finish(legal_rate=trained["test"]["legal_rate"], loss=trained["test"]["loss"])
 
 
 def legality_text(folder: str | Path) -> str:
-    """What a finished GPT run found of its legality on test games, in a few lines."""
+    """The legality on test games that a finished GPT run has measured, in a few lines of text."""
     if not (Path(folder) / LEGALITY_FILE).exists():
-        return "legal: not measured, for this GPT was not trained here"
-    found = read_json(Path(folder) / LEGALITY_FILE)["test"]
-    low, high = found["interval"]
-    greedy, by_phase = found["kinds"]["greedy"], found["legal_rate_phase"]
+        return "legal: not measured, as this GPT was not trained here"
+    measured = read_json(Path(folder) / LEGALITY_FILE)["test"]
+    low, high = measured["interval"]
+    greedy, by_phase = measured["kinds"]["greedy"], measured["legal_rate_phase"]
     lines = [
-        f"legal: {found['legal_rate']:.1%} of its most probable moves ({low:.1%} to {high:.1%}), "
-        f"{found['legal_mass']:.1%} at temperature 1; {found['n_positions']} moves of {found['n_games']} test games",
+        f"legal: {measured['legal_rate']:.1%} of its most probable moves ({low:.1%} to {high:.1%}), "
+        f"{measured['legal_mass']:.1%} at temperature 1; "
+        f"{measured['n_positions']} moves of {measured['n_games']} test games",
         "most probable moves: " + ", ".join(f"{kind} {greedy[kind]:.2%}" for kind in KINDS if kind in greedy),
         "legal by phase: " + ", ".join(f"{phase} {by_phase[phase]:.1%}" for phase in PHASES if phase in by_phase),
     ]
@@ -340,7 +343,7 @@ def _train(training: Training, run: Run, checkpoint_seconds: float) -> None:
             run.log(step=training.step, train_loss=mean, rate=lr_factor(training.step - 1, cfg))
             bar.set_postfix(loss=f"{mean:.4f}", refresh=False)
         if training.step % cfg.eval_every == 0 or training.step == cfg.n_steps:
-            run.log(step=training.step, **_look(training))
+            run.log(step=training.step, **_validation_metrics(training))
         if time.perf_counter() - saved_at >= checkpoint_seconds:
             run.save_state(*training.state())
             saved_at = time.perf_counter()
@@ -351,26 +354,31 @@ def _train(training: Training, run: Run, checkpoint_seconds: float) -> None:
             run.log_time("train", time.perf_counter() - began, steps=cfg.n_steps - first, n_steps=cfg.n_steps)
 
 
-def _look(training: Training) -> dict[str, float]:
-    """Legality on a few validation games, for the learning curve."""
+def _validation_metrics(training: Training) -> dict[str, float]:
+    """Loss and legality on a few validation games, for the learning curve."""
     training.gpt.eval()
     model = GameModel(training.gpt, model_card(training.corpus, training.cfg, ""))
-    seen = measure_legality(model, training.corpus, "validation", 256)
+    measured = measure_legality(model, training.corpus, "validation", 256)
     training.gpt.train()
-    floor = {} if seen["loss_floor"] is None else {"loss_floor": seen["loss_floor"]}
-    return {"validation_loss": seen["loss"], **floor, **{name: seen[name] for name in ("legal_rate", "legal_mass")}}
+    names = (
+        ["legal_rate", "legal_mass"] if measured["loss_floor"] is None else ["loss_floor", "legal_rate", "legal_mass"]
+    )
+    return {"validation_loss": measured["loss"], **{name: measured[name] for name in names}}
 
 
-def measure_legality(model: GameModel, corpus: Corpus, split: str, most_games: int) -> dict[str, Any]:
-    """Legality on at most so many games, as plain data; of written moves, which are costly, at some plies a game."""
-    n_games = min(most_games, len(corpus.games(split)))
-    some = None if corpus.tokenizer.is_whole_move else MEASURED_PLIES
-    return to_mapping(legality(model, corpus, split=split, n_games=n_games, positions_a_game=some))
+def measure_legality(model: GameModel, corpus: Corpus, split: str, max_games: int) -> dict[str, Any]:
+    """Legality on at most max_games games, as plain data; moves of several tokens are written at some plies only."""
+    n_games = min(max_games, len(corpus.games(split)))
+    n_plies = None if corpus.tokenizer.is_whole_move else MEASURED_PLIES
+    return to_mapping(legality(model, corpus, split=split, n_games=n_games, positions_a_game=n_plies))
 
 
 def train_gpt(
     corpus: Corpus, preset: str = "tiny", *, out: str | Path | None = None, device: str = "auto", **changes: Any
 ) -> GameModel:
-    """Train a GPT on a corpus (or reuse, or resume, the run that does). `changes`: fields of TrainGPTConfig."""
+    """Train a GPT on a corpus (or reuse or resume the run that does). `changes`: fields of TrainGPTConfig.
+
+    Raises ConfigError for an unknown preset or field, and as `train_gpt_run` does.
+    """
     cfg = _preset(preset, **changes)
     return GameModel.load(train_gpt_run(corpus, cfg, out=out, device=device), device)

@@ -5,8 +5,8 @@ Each folder holds what `Scores.save` writes, and
     core_eval_results.json    the core evaluation in SAEBench's own fields
     timings.jsonl             how long each score took
 
-A folder belongs to a subject and a testbed, not to a suite: what it lacks of a suite, or holds by an older version of a
-score, is computed and added, and a run that was killed goes on after the last score that was finished.
+A folder belongs to a subject and a testbed, not to a suite: scores of a suite that it lacks, or holds by an older
+version, are computed and added, and a run that was killed resumes after the last score that was finished.
 """
 
 import math
@@ -30,7 +30,7 @@ from boardgame_sae.testbeds.testbed import Testbed, load_testbed
 
 CORE_FILE = "core_eval_results.json"
 FORMAT = 3
-"""Raised whenever a folder of scores comes to hold something else, so that older ones are not taken for it."""
+"""Increased whenever the content of a folder of scores changes, so that older folders are not reused."""
 
 
 @dataclass(frozen=True)
@@ -39,15 +39,15 @@ class ScoreFolders:
 
     saes: tuple[Path, ...]
     twins: tuple[Path, ...]
-    """Of the SAEs' twins."""
+    """Folders of the SAEs' twins."""
     ceilings: tuple[Path, ...]
-    """Of the baselines that are made for a sparsity."""
+    """Folders of the baselines that are made for a sparsity."""
     baselines: tuple[Path, ...]
-    """Of the others."""
+    """Folders of the other baselines."""
 
     @property
     def all(self) -> tuple[Path, ...]:
-        """The SAEs' first, then those beside them as tables show them."""
+        """The SAEs' folders first, then the others in the order of tables."""
         return (*self.saes, *self.twins, *self.ceilings, *self.baselines)
 
 
@@ -61,11 +61,11 @@ def score_with_baselines(
     device: str = "auto",
     exact: bool = True,
 ) -> ScoreFolders:
-    """Score SAEs on a testbed beside every baseline; what is done already is reused.
+    """Score SAEs and every baseline on a testbed; finished scores are reused.
 
-    twins: SAEs trained on a variant of the testbed, such as its random-weights GPT. None: those scores that a packed
+    twins: SAEs trained on a variant of the testbed, such as its random-weights GPT. None: the scores that a packed
     testbed ships serve as baselines; where it ships none, a twin of each SAE is trained.
-    probes: how the probes are fitted that the testbed lacks. exact: see `score_ceilings`.
+    probes: how probes that the testbed lacks are fitted. exact: see `score_ceilings`.
     Raises ValueError for an unknown suite or one without scores, RunError for an SAE or testbed that cannot be read.
     """
     scores_in(suite)  # raises before anything is trained
@@ -89,9 +89,10 @@ def score_saes(
     probes: ProbeConfig | None = None,
     device: str = "auto",
 ) -> list[Path]:
-    """Score SAEs, each into a run folder; scores that are there are reused.
+    """Score SAEs, each into a run folder; finished scores are reused.
 
-    probes: how the probes are fitted whose directions the decoders are compared with (see `score_baselines`).
+    probes: how probes that the testbed lacks, whose directions decoders are compared with, are fitted (see
+    `score_baselines`).
     A twin, such as an SAE of the random-weights GPT, is scored where it was trained, on the same games and truth.
     Raises ValueError for an unknown suite or one without scores, RunError for an SAE or testbed that cannot be read.
     """
@@ -125,18 +126,20 @@ def score_baselines(
     probes: ProbeConfig | None = None,
     device: str = "auto",
 ) -> Path:
-    """Score every baseline that is made of a testbed alone into one run folder, each in a folder of its kind.
+    """Score every baseline that needs only a testbed into one run folder, in a subfolder for each kind.
 
-    The probes, one for each property of the testbed that has a supported class, are fitted first (or reused), as
-    `probes` says (default: as `ProbeConfig` does), but for the property, hook points and positions.
+    The probes, one for each property of the testbed that has a supported class, are fitted first (or reused), with the
+    settings of `probes` (default: those of `ProbeConfig`) except for the property, hook points and positions.
     Raises ValueError for an unknown suite or one without scores, RunError for a testbed that cannot be read.
     """
     scores_in(suite)
     testbed = load_testbed(testbed_folder, device)
     fitted = _fit_probes(testbed, probes)
-    made_of_testbed = {kind: each.of_testbed for kind, each in baselines().items() if each.of_testbed is not None}
+    of_testbed = {
+        kind: baseline.of_testbed for kind, baseline in baselines().items() if baseline.of_testbed is not None
+    }
     with Run("scores", "baselines", {"format": FORMAT}, {"testbed": testbed.hash, **fitted}) as run:
-        for kind, make in made_of_testbed.items():
+        for kind, make in of_testbed.items():
             _score(run, run / kind, suite, kind, lambda make=make: make(testbed), finish=False)
         if not run.done:
             run.finish()
@@ -152,17 +155,19 @@ def score_ceilings(
     device: str = "auto",
     exact: bool = True,
 ) -> list[Path]:
-    """Score the baselines as sparse as some scored SAEs, each L0 (to the nearest whole number) into a run folder.
+    """Score baselines that are as sparse as some scored SAEs, one run folder for each L0, rounded to a whole number.
 
-    exact: else to the nearest power of the root of two (1, 2, 3, 4, 6, 8, 11, ...), so that many SAEs need few of them.
-    Where a finished packed testbed holds the scores already, their folder is given.
+    exact: False rounds L0 to the nearest power of the square root of two (1, 2, 3, 4, 6, 8, 11, ...), so that many SAEs
+    need few baselines. Where a finished packed testbed holds the scores already, their folder is returned.
     Raises ValueError for an unknown suite or one without scores, RunError for scores or a testbed that cannot be read.
     """
     scores_in(suite)
     testbed = load_testbed(testbed_folder, device)
     fitted = _fit_probes(testbed, probes)
     l0s = [max(1.0, Scores.from_json(Path(folder) / SCORES_FILE).subject["l0"]) for folder in score_folders]
-    of_sparsity = {kind: each.of_sparsity for kind, each in baselines().items() if each.of_sparsity is not None}
+    of_sparsity = {
+        kind: baseline.of_sparsity for kind, baseline in baselines().items() if baseline.of_sparsity is not None
+    }
     folders = []
     for k in sorted({round(l0 if exact else 2 ** (round(2 * math.log2(l0)) / 2)) for l0 in l0s}):
         for kind, make in of_sparsity.items():
@@ -178,7 +183,7 @@ def score_ceilings(
 
 
 def ceiling_name(kind: str, k: int) -> str:
-    """What the scores of a baseline of a sparsity are called: `probe-16`."""
+    """The name of the scores of a baseline made for a sparsity: `probe-16`."""
     return f"{kind.removeprefix('sparse_')}-{k}"
 
 
@@ -188,9 +193,9 @@ def baseline_folders(folder: Path) -> list[Path]:
 
 
 def packed_scores(testbed_folder: Path) -> list[Path]:
-    """Folders of the baselines that a finished packed testbed holds the scores of; none of other testbeds.
+    """Folders of the baseline scores that a finished packed testbed holds; none for other testbeds.
 
-    Those made for a sparsity are left out: which are wanted depends on what is scored.
+    Those made for a sparsity are left out: which of them are needed depends on what is scored.
     """
     if not is_done(testbed_folder):
         return []
@@ -201,7 +206,7 @@ def packed_scores(testbed_folder: Path) -> list[Path]:
 
 
 def _score(run: Run, folder: Path, suite: str, kind: str, make: Callable[[], Made], *, finish: bool = True) -> None:
-    """Compute what a folder of a run lacks of a suite. make: gives what is scored, if anything has to be."""
+    """Compute the scores of a suite that a folder of a run lacks. make: gives the subject, if one has to be scored."""
     known = Scores.load(folder) if (folder / SCORES_FILE).exists() else None
     if known is not None and not missing(known, suite) and (run.done or not finish):
         return
@@ -229,21 +234,21 @@ def _score(run: Run, folder: Path, suite: str, kind: str, make: Callable[[], Mad
 
 
 def _save(scores: Scores, folder: Path) -> None:
-    """Write a folder as this module says; what `Scores.save` writes comes last, so that all is there if that is."""
+    """Write the files that this module describes; `Scores.save` comes last, so its files are there only if all are."""
     if "core" in scores:
         write_json(folder / CORE_FILE, saebench_core(scores))
     scores.save(folder)
 
 
 def _fit_probes(testbed: Testbed, probes: ProbeConfig | None) -> dict[str, str]:
-    """Give a testbed the probes it lacks, fitted (or reused); returns the hashes of all it has."""
+    """Fit (or reuse) the probes that a testbed lacks and add them to it; returns the hashes of all its probes."""
     for name, folder in fit_missing_probes(testbed, probes or ProbeConfig()):
         testbed.probes[name] = load_probe(folder, testbed.hook_name)
     return {f"probe {name}": probe.hash for name, probe in sorted(testbed.probes.items())}
 
 
 def saebench_core(scores: Scores) -> dict[str, Any]:
-    """The core score with the fields of a SAEBench result file."""
+    """The core score in the fields of a SAEBench result file."""
     metrics = scores["core"].details["eval_result_metrics"]
     config = {"n_tokens": int(metrics["token_stats"]["total_tokens_eval_reconstruction"])}
     return {

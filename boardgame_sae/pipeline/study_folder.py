@@ -1,4 +1,4 @@
-"""What a finished study's folder lists, as typed objects."""
+"""The runs that a finished study's folder lists, as typed objects."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -20,7 +20,7 @@ SWEEP_FILE = "sweep.json"
 
 @dataclass(frozen=True)
 class StudyTestbed:
-    """One testbed of a study, and what was scored on it."""
+    """One testbed of a study, and everything that was scored on it."""
 
     hook_name: str
     folder: Path
@@ -34,12 +34,12 @@ class StudyTestbed:
 
     @cached_property
     def scored(self) -> tuple[Scores, ...]:
-        """The scores in each of `score_folders`. Raises RunError when they lack what scores have today."""
+        """The scores in each of `score_folders`. Raises RunError for scores that an older version wrote."""
         return tuple(map(_read_scores, self.score_folders))
 
     @cached_property
     def pooled(self) -> tuple[Scores, ...]:
-        """SAEs that differ only in their seed, pooled. Raises RunError when counts that are pooled are missing."""
+        """SAEs that differ only in their seed, pooled. Raises RunError when the sums to be pooled are missing."""
         return tuple(pool([self.score_folders[place] for place in family]) for family in siblings(self.scored))
 
 
@@ -49,7 +49,7 @@ class Study:
 
     name: str
     label: str
-    """The name; where two studies share it, their folders' names."""
+    """The name, or the folder's name where two studies share a name."""
     folder: Path
     corpus: Path
     model: Path
@@ -66,7 +66,7 @@ class Study:
 
     @cached_property
     def legality(self) -> dict[str, Any] | None:
-        """How often the GPT's moves are legal; None of a GPT from elsewhere, which has no such file."""
+        """How often the GPT's moves are legal; None for a GPT from elsewhere, which has no such file."""
         path = self.model / LEGALITY_FILE
         return read_json(path) if path.exists() else None
 
@@ -78,7 +78,7 @@ class Study:
 
 
 def read_study(folder: str | Path) -> Study:
-    """Open the folder of a finished sweep. Raises RunError naming what is not there."""
+    """Open the folder of a finished sweep. Raises RunError naming what is missing."""
     folder = Path(folder)
     listed = read_json(folder / SWEEP_FILE)
     try:
@@ -99,7 +99,7 @@ def read_study(folder: str | Path) -> Study:
 
 
 def read_studies(folders: Sequence[str | Path]) -> list[Study]:
-    """Open several sweeps, each once, with labels that differ. Raises RunError when there is none."""
+    """Open several sweeps, each once, with distinct labels. Raises RunError when none is given."""
     distinct = list({Path(folder).resolve(): folder for folder in folders}.values())
     if not distinct:
         raise RunError("no sweep to report on; give at least one sweep folder")
@@ -112,14 +112,14 @@ def read_studies(folders: Sequence[str | Path]) -> list[Study]:
 
 
 def find_run(written: str, sweep_folder: Path) -> Path:
-    """The folder that a sweep lists. Raises RunError naming it when it is nowhere."""
+    """The folder that a sweep lists. Raises RunError naming it when it cannot be found."""
     path, root = Path(written), sweep_folder.resolve().parent.parent
-    for place in (sweep_folder / path, path, root / path, root.joinpath(*path.parts[-2:])):
-        if place.is_dir():
-            return place
+    for candidate in (sweep_folder / path, path, root / path, root.joinpath(*path.parts[-2:])):
+        if candidate.is_dir():
+            return candidate
     raise RunError(
-        f"{written}: listed in {sweep_folder / SWEEP_FILE}, but neither there nor below {root}; run the sweep again, "
-        "it makes only what is missing"
+        f"{written}: listed in {sweep_folder / SWEEP_FILE}, but found neither there nor below {root}; run the sweep "
+        "again, which makes only what is missing"
     )
 
 

@@ -1,7 +1,7 @@
-"""The whole road from one YAML file: corpus, GPT, probes, testbeds, a grid of SAEs, and every score beside baselines.
+"""The whole pipeline from one YAML file: corpus, GPT, probes, testbeds, a grid of SAEs, and scores with baselines.
 
-Each stage is a run folder of its own, so that a killed sweep resumes where it stood, and a changed one reuses all that
-the change does not touch.
+Each stage is a run folder of its own, so that a killed sweep resumes where it stopped, and a changed one reuses every
+stage that the change does not affect.
 """
 
 import itertools
@@ -35,7 +35,7 @@ from boardgame_sae.transcripts.labels import resolve_read_at
 from boardgame_sae.transcripts.tokenization import tokenizer_of
 
 FEW = 12
-"""SAEs of which each has a ceiling of its very own L0; of more, several share one of nearly theirs."""
+"""Up to so many SAEs each get a sparse probe of their own L0; of more, those of nearly the same L0 share one."""
 
 
 @config
@@ -43,29 +43,30 @@ class SweepConfig:
     """One study: what is played, trained, probed, decomposed and scored."""
 
     name: str
-    """What the study is called."""
+    """Name of the study."""
     testbed: str | None = None
-    """A testbed to study, its folder or the name of one that ships: then nothing is played and no GPT trained, games
-    and places are the testbed's, and probes too where it has any. None: corpus and GPT are made as follows."""
+    """A testbed to study, its folder or the name of one that ships: then no games are generated and no GPT is trained;
+    games and positions are the testbed's, and so are probes where it has any. None: corpus and GPT are made from the
+    fields below."""
     corpus: GenerateConfig = GenerateConfig()
     """The games."""
     preset: str = "tiny"
     """The GPT's preset: tiny, small or paper."""
     model: dict[str, Any] = field(default_factory=dict)
-    """Fields of TrainGPTConfig that differ from the preset."""
+    """Fields of TrainGPTConfig to set differently from the preset."""
     probes: tuple[ProbeConfig, ...] = (ProbeConfig(),)
-    """Probes of the trained GPT and of its random-weights twin; the first is the headline, and says how the probes are
-    fitted that SAEs are scored beside."""
+    """Probes of the trained GPT and of its random-weights twin; the first is the headline, and the probes that
+    SAEs are compared with are fitted with its settings."""
     hook_names: tuple[str, ...] = ()
-    """Hook points to train SAEs at; none: the testbed's, or else two thirds up the residual stream."""
+    """Hook points to train SAEs at (default: the testbed's, or else the residual stream two thirds up)."""
     n_games: int = 1000
-    """Games a split to score on."""
+    """Games per split to score on."""
     positions: str | None = None
     """Where boards are read: `ply`, the end of each ply, or a place of the game's notation (default: the game's)."""
     training: TrainSAEConfig = TrainSAEConfig()
     """How the SAEs are trained."""
     saes: tuple[dict[str, Any], ...] = ()
-    """SAEs, each by its fields; a list as a value stands for one SAE for each of its entries."""
+    """SAEs, given by their fields; a list as the value of a field makes one SAE for each of its entries."""
     random_saes: tuple[dict[str, Any], ...] = ()
     """The same, for the random-weights GPT."""
     suite: str = "supervised"
@@ -74,23 +75,25 @@ class SweepConfig:
 
 def expand(entries: Sequence[Mapping[str, Any]], d_model: int, source: str = "saes") -> list[SAEConfig]:
     """Every SAE of a grid: the product of each entry's lists. Raises ConfigError naming source and entry."""
-    found = []
-    for place, entry in enumerate(entries):
+    configs = []
+    for index, entry in enumerate(entries):
         if "architecture" not in entry:
-            raise ConfigError(f"{source}.{place}: needs an architecture")
+            raise ConfigError(f"{source}.{index}: needs an architecture")
         axes = [
             [(name, value) for value in (values if isinstance(values, list) else [values])]
             for name, values in entry.items()
         ]
         try:
-            found += [sae_config(**{"d_model": d_model, **dict(chosen)}) for chosen in itertools.product(*axes)]
+            configs += [sae_config(**{"d_model": d_model, **dict(chosen)}) for chosen in itertools.product(*axes)]
         except ConfigError as error:
-            raise ConfigError(f"{source}.{place}: {error}") from None
-    return found
+            raise ConfigError(f"{source}.{index}: {error}") from None
+    return configs
 
 
 def sweep_run(cfg: SweepConfig, *, out: str | Path | None = None, workers: int = 1, device: str = "auto") -> Path:
-    """Run a study (or what is missing of it) and return the folder that lists all its runs."""
+    """Run a study, or what is missing of it, and return the folder that lists all its runs.
+
+    Raises as each stage does: ValueError, ConfigError, RunError, HookError."""
     began = time.perf_counter()
     if cfg.testbed is None:
         corpus_folder = generate_run(cfg.corpus, workers=workers)
@@ -120,31 +123,31 @@ def sweep_run(cfg: SweepConfig, *, out: str | Path | None = None, workers: int =
 
 
 def _parts(folder: Path) -> dict[str, Any]:
-    """Where corpus and GPT of a testbed are, and its probes where it was packed with some."""
-    card = read_json(folder / MANIFEST_FILE)
-    found: dict[str, Any] = {part: str(folder / card[part]) for part in ("corpus", "model")}
+    """Paths of a testbed's corpus and GPT, and of its probes where it was packed with some."""
+    manifest = read_json(folder / MANIFEST_FILE)
+    paths: dict[str, Any] = {part: str(folder / manifest[part]) for part in ("corpus", "model")}
     if (folder / SWEEP_FILE).exists():
         listed = read_json(folder / SWEEP_FILE)
-        found |= {part: [str(folder / path) for path in listed[part]] for part in ("probes", "random_probes")}
-    return found
+        paths |= {part: [str(folder / path) for path in listed[part]] for part in ("probes", "random_probes")}
+    return paths
 
 
 def fit_probes(model: GameModel, corpus: Corpus, probed: Sequence[ProbeConfig]) -> dict[str, list[str]]:
     """Probe runs on a GPT (`probes`) and on its random-weights twin (`random_probes`)."""
     return {
-        listed: [str(probe_run(made, corpus, each, name=f"{each.property}-{name}")) for each in probed]
-        for listed, made, name in (("probes", model, "trained"), ("random_probes", model.random_twin(), "random"))
+        key: [str(probe_run(gpt, corpus, probe_cfg, name=f"{probe_cfg.property}-{name}")) for probe_cfg in probed]
+        for key, gpt, name in (("probes", model, "trained"), ("random_probes", model.random_twin(), "random"))
     }
 
 
 def probe_configs(cfg: SweepConfig, corpus: Corpus) -> list[ProbeConfig]:
-    """The study's probes, with nothing left to default. Raises ValueError when the corpus lacks what one needs."""
+    """The study's probes, with defaults filled in. Raises ValueError when the corpus lacks what one needs."""
     game, probed = corpus.game, []
-    for each in cfg.probes:
-        prop = game.property(each.property or game.board_property)
+    for probe_cfg in cfg.probes:
+        prop = game.property(probe_cfg.property or game.board_property)
         check_known(prop, corpus)
-        read_at = resolve_read_at(game, corpus.tokenizer, each.positions or cfg.positions)
-        probed.append(replace(each, property=prop.name, positions=read_at))
+        read_at = resolve_read_at(game, corpus.tokenizer, probe_cfg.positions or cfg.positions)
+        probed.append(replace(probe_cfg, property=prop.name, positions=read_at))
     return probed
 
 
@@ -154,14 +157,14 @@ def model_settings(cfg: SweepConfig) -> Any:
 
 
 def _testbed_folder(cfg: SweepConfig, folders: Mapping[str, Any], hook_name: str | None, device: str) -> Path:
-    """The testbed of a hook point: the one that the study was given, or one made of the same parts."""
+    """The testbed at a hook point: the one that the study was given, or one made from the same parts."""
     choice: dict[str, Any] = {"n_games": cfg.n_games, "positions": cfg.positions}
     if cfg.testbed is not None:
         folder = find_testbed(cfg.testbed)
-        card = read_json(folder / MANIFEST_FILE)
-        if hook_name in (None, card["hook_name"]):
+        manifest = read_json(folder / MANIFEST_FILE)
+        if hook_name in (None, manifest["hook_name"]):
             return folder
-        choice = {key: card[key] for key in ("n_games", "positions", "properties")}
+        choice = {key: manifest[key] for key in ("n_games", "positions", "properties")}
     corpus, model = folders["corpus"], folders["model"]
     return testbed_run(model, corpus, hook_name=hook_name, **choice, name=cfg.name, device=device)
 
@@ -177,7 +180,7 @@ def _on_testbed(cfg: SweepConfig, folder: Path, device: str) -> dict[str, Any]:
 def score_all(
     folder: Path, saes: Sequence[Path], random_saes: Sequence[Path], *, suite: str, probes: ProbeConfig, device: str
 ) -> dict[str, Any]:
-    """Score SAEs on a testbed beside every ceiling and floor, and list where what is: a testbed's part of a study."""
+    """Score SAEs on a testbed beside every ceiling and floor; returns the paths of all runs, as a study lists them."""
     scored = score_with_baselines(
         saes, folder, twins=random_saes, suite=suite, probes=probes, device=device, exact=len(saes) <= FEW
     )
@@ -200,34 +203,34 @@ def train_grid(testbed: Testbed, entries: Sequence[Mapping[str, Any]], cfg: Trai
 
 
 def sweep_config(values: Mapping[str, Any], source: str) -> SweepConfig:
-    """Validate a study, its grids included, before anything runs."""
+    """Validate a study, its grids included, before anything runs. Raises ConfigError, and as `check_study` does."""
     cfg = from_mapping(SweepConfig, values, source)
     check_study(cfg, source)
     return cfg
 
 
 def check_study(cfg: SweepConfig, source: str) -> None:
-    """Raises ConfigError, or what the game says, for what a study's fields alone do not show to be wrong."""
+    """Raise ConfigError, or the game's own error, for faults that validating the fields one by one does not show."""
     try:
         scores_in(cfg.suite)
     except ValueError as error:
         raise ConfigError(f"{source}: {error}") from None
     if not cfg.probes:
-        raise ConfigError(f"{source}: probes: give one at least; SAEs are scored beside it")
+        raise ConfigError(f"{source}: probes: give at least one; SAEs are compared with it")
     if cfg.testbed is None:
         game, tokenization = load_game(cfg.corpus.game), cfg.corpus.tokenization
         d_model = model_settings(cfg).d_model
     else:
-        given = ("corpus", "preset", "model", "n_games", "positions")
-        own = {name for name in given if getattr(cfg, name) != _unset(name)}
-        if own:
-            raise ConfigError(f"{source}: a study of the testbed '{cfg.testbed}' cannot have its own {sorted(own)[0]}")
+        fixed = ("corpus", "model", "n_games", "positions", "preset")
+        changed = [name for name in fixed if getattr(cfg, name) != _unset(name)]
+        if changed:
+            raise ConfigError(f"{source}: a study of the testbed '{cfg.testbed}' cannot have its own {changed[0]}")
         folder = find_testbed(cfg.testbed)
         card = read_json(folder / read_json(folder / MANIFEST_FILE)["model"] / game_model.CARD_FILE)
         game, tokenization, d_model = load_game(card["game"]), card["tokenization"], card["gpt"]["d_model"]
-    for each in cfg.probes:
-        game.property(each.property or game.board_property)
-    for read_at in (cfg.positions, *(each.positions for each in cfg.probes)):
+    for probe_cfg in cfg.probes:
+        game.property(probe_cfg.property or game.board_property)
+    for read_at in (cfg.positions, *(probe_cfg.positions for probe_cfg in cfg.probes)):
         resolve_read_at(game, tokenizer_of(game, tokenization), read_at)
     expand(cfg.saes, d_model, f"{source}: saes")
     expand(cfg.random_saes, d_model, f"{source}: random_saes")

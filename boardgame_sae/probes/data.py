@@ -1,4 +1,4 @@
-"""What probes are fitted on: activations at the positions of games, and the true classes there."""
+"""The data that probes are fitted on: activations at the positions of games, and the true classes there."""
 
 import math
 from collections.abc import Sequence
@@ -16,27 +16,27 @@ from boardgame_sae.transcripts.corpus import Corpus
 from boardgame_sae.transcripts.labels import Positions, positions, resolve_read_at
 
 KEPT_BYTES = 2**30
-"""Activations that stay in memory for probes that ask for them again; beyond that they are read anew."""
+"""Bytes of activations that stay in memory for other probes of the same games; beyond that they are read again."""
 
 
 @dataclass(frozen=True)
 class Targets:
-    """How a property's labels become classes to tell apart.
+    """How a property's labels become the classes of probes.
 
-    Labels that exclude each other (mine, yours) are one group with one probe; others are each read by themselves,
-    true against false.
+    Labels that exclude each other (mine, yours) form one group with one probe; any other label has its own probe, with
+    the classes false and true.
     """
 
     group: int
-    """Labels in a group; 1 where each is by itself."""
+    """Labels in a group; 1 where every label has its own probe."""
     none: bool
-    """Whether a group may have no true label: that is then class 0."""
+    """Whether a group may have no true label, which is then class 0."""
 
     @classmethod
     def of(cls, prop: BoardProperty, labels: np.ndarray) -> "Targets":
-        """Decide from what the property declares and, as far as it does not, from some labels, bool (N, *shape).
+        """Decide from what the property declares and, where it declares nothing, from some labels, bool (N, *shape).
 
-        Of a property that needs something known of the games, positions where that is unknown are to be left out.
+        For a property that needs something known about the games, leave out positions where it is unknown.
         """
         group = len(prop.classes) or 1
         true_NS = _grouped(labels, group).sum(-1)
@@ -47,7 +47,7 @@ class Targets:
 
     @property
     def n_classes(self) -> int:
-        """Classes of a group."""
+        """Number of classes of a group."""
         return self.group + self.none
 
     def classes(self, labels: np.ndarray) -> Tensor:
@@ -71,7 +71,7 @@ def _grouped(labels: np.ndarray, group: int) -> np.ndarray:
 
 
 class _Read(NamedTuple):
-    """What a model makes of every position of some games."""
+    """Boards, and a model's activations, at every position of some games."""
 
     where: Positions
     boards: Boards
@@ -80,16 +80,15 @@ class _Read(NamedTuple):
 
     @property
     def n_bytes(self) -> int:
-        """Memory that it takes, roughly."""
-        return sum(acts_ND.nbytes for acts_ND in self.acts) + sum(
-            each.nbytes for each in vars(self.boards).values() if isinstance(each, np.ndarray)
-        )
+        """Approximate memory that it takes."""
+        arrays = [array for array in vars(self.boards).values() if isinstance(array, np.ndarray)]
+        return sum(array.nbytes for array in (*self.acts, *arrays))
 
 
 class BoardReader:
     """Boards, and activations at some hook points, at every position of games.
 
-    What was read stays in memory, up to a limit, for the next probe that asks for the same games.
+    It stays in memory, up to a limit, for the next probe of the same games.
     """
 
     def __init__(
@@ -97,16 +96,16 @@ class BoardReader:
     ) -> None:
         self.model, self.corpus, self.names = model, corpus, tuple(names)
         self.read_at = resolve_read_at(corpus.game, corpus.tokenizer, read_at)
-        self._room, self._kept = kept_bytes, dict[bytes, _Read]()
+        self._bytes_left, self._kept = kept_bytes, dict[bytes, _Read]()
 
     def __call__(self, games_B: np.ndarray) -> _Read:
         key = games_B.tobytes()
         if key in self._kept:
             return self._kept[key]
-        found = self._read(games_B)
-        if found.n_bytes <= self._room:
-            self._kept[key], self._room = found, self._room - found.n_bytes
-        return found
+        read_games = self._read(games_B)
+        if read_games.n_bytes <= self._bytes_left:
+            self._kept[key], self._bytes_left = read_games, self._bytes_left - read_games.n_bytes
+        return read_games
 
     def boards(self, games_B: np.ndarray) -> tuple[Positions, Boards]:
         """The positions of some games, and their boards."""
@@ -119,9 +118,9 @@ class BoardReader:
         gpt = self.model.gpt
         where, boards = self.boards(games_B)
         tokens_BL = torch.from_numpy(self.corpus.rows(games_B, gpt.cfg.n_ctx)[0][:, :-1]).to(gpt.device)
-        found = read(gpt, tokens_BL, self.names)
+        acts_by_name = read(gpt, tokens_BL, self.names)
         game_N, token_N = (torch.from_numpy(part).to(gpt.device) for part in (where.game_N, where.token_N))
-        return _Read(where, boards, [found[name][game_N, token_N].float() for name in self.names])
+        return _Read(where, boards, [acts_by_name[name][game_N, token_N].float() for name in self.names])
 
 
 class ProbeData:
@@ -140,7 +139,7 @@ class ProbeData:
         return self.with_places(games_B)[:2]
 
     def with_places(self, games_B: np.ndarray) -> tuple[list[Tensor], Tensor, np.ndarray, np.ndarray]:
-        """The same, then of which of the games (0..B-1) each position is, and after how many plies."""
+        """The same, and for each position its game (0..B-1) and the number of plies before it."""
         where, boards, acts = self.reading(games_B)
         labels = self.labels(boards)
         keep_N = where.ply_N >= self.min_ply
@@ -153,7 +152,7 @@ class ProbeData:
         return [acts_ND[kept_N] for acts_ND in acts], classes_NS, where.game_N[keep_N], where.ply_N[keep_N]
 
     def nothing_left(self, split: str) -> ValueError:
-        """What to raise when no position can be probed."""
+        """The error to raise when no position of a split can be probed."""
         fewer = f" with {self.min_ply} plies or more" if self.min_ply else ""
         known = f" whose '{self.prop.needs}' is known ({self.prop.source})" if self.prop.needs else ""
         return ValueError(
@@ -163,7 +162,7 @@ class ProbeData:
 
 
 def check_known(prop: BoardProperty, corpus: Corpus) -> None:
-    """Raises ValueError, saying how to get it, when a corpus lacks what a property needs to know of its games."""
+    """Raise ValueError, with a way to get it, when a corpus lacks what a property needs to know about its games."""
     if prop.needs and not corpus.knows(prop.needs):
         advice = f"; it comes from {prop.source}" if prop.source else ""
         raise ValueError(

@@ -1,6 +1,6 @@
 """All linear probes of a model in one pass: every hook point, every square, every class.
 
-A property whose classes exclude each other (mine, yours, empty) is read by one multinomial probe a square; others by
+A property whose classes exclude each other (mine, yours, empty) is read by one multinomial probe per square; others by
 probes with the classes false and true. Inputs are whitened, so that one learning rate serves every layer; the whitening
 is folded into the weights that are saved.
 """
@@ -38,25 +38,25 @@ class ProbeConfig:
     property: str | None = None
     """A registered property of the game (default: what stands on every square)."""
     hook_names: tuple[str, ...] = ()
-    """Hook points; none: the embedding and the residual stream after every block."""
+    """Hook points (default: the embedding and the residual stream after every block)."""
     positions: str | None = None
     """Where boards are read: `ply`, the end of each ply, or a place of the game's notation (default: the game's)."""
     min_ply: int = 0
-    """Positions with fewer plies played are left out, of training and of test games."""
+    """Positions after fewer plies are left out, in training and in test games."""
     fit: Literal["minibatch", "closed_form"] = "minibatch"
     """Multinomial regression by AdamW, or ridge regression onto one-hots in closed form."""
     n_train_games: int = 10_000
-    """Training games."""
+    """Number of training games."""
     epochs: int = 1
-    """Times each is seen; what was read of them stays in memory, as far as it goes, from the first time on."""
+    """Passes over the training games; beyond one, their activations stay in memory, as far as it suffices."""
     n_test_games: int = 1000
-    """Test games that the report is on."""
+    """Number of test games to report on."""
     games_a_step: int = 64
-    """Games a minibatch."""
+    """Games per minibatch."""
     lr: float = 0.03
-    """Peak rate of AdamW; it falls linearly to zero."""
+    """Peak learning rate of AdamW; it falls linearly to zero."""
     ridge: float = 1e-3
-    """Added to the (whitened) covariance: ridge of the closed form, floor of the whitening."""
+    """Added to the (whitened) covariance: the ridge of the closed form, and the floor of the whitening."""
 
     def __post_init__(self) -> None:
         for name in ("n_train_games", "n_test_games", "games_a_step", "epochs"):
@@ -71,11 +71,11 @@ class Probe:
     """The linear probe of one hook point for one property; a square here is one group of its labels."""
 
     weight_DSC: Tensor
-    """Reads logits from raw activations: (width, squares, classes)."""
+    """Weights from raw activations to logits: (width, squares, classes)."""
     bias_SC: Tensor
     """(squares, classes)."""
     targets: Targets
-    """What its classes stand for."""
+    """How its classes relate to the property's labels."""
 
     def logits(self, acts_ND: Tensor) -> Tensor:
         """(N, squares, classes)."""
@@ -92,9 +92,9 @@ class Probe:
         return hashlib.sha256(b"".join(numbers)).hexdigest()[:8]
 
     def directions(self) -> Tensor:
-        """(P, width), a row for each label in the order of `Targets.columns`: where in raw activations its logit rises.
+        """(P, width), a row per label in the order of `Targets.columns`: the direction in which its logit increases.
 
-        It rises against the mean logit of its group: a softmax fixes weights only up to a shift shared by all classes.
+        It is relative to the mean of its group, as a softmax fixes weights only up to a shift shared by all classes.
         """
         return self.targets.columns(self.weight_DSC - self.weight_DSC.mean(-1, keepdim=True)).T
 
@@ -128,8 +128,11 @@ class _Fit:
         pairs = zip(acts, self.white, strict=True)
         return [F.pad((acts_ND - mean_D) @ matrix_DD, (0, 1), value=1.0) for acts_ND, (mean_D, matrix_DD) in pairs]
 
-    def step(self, acts: list[Tensor], classes_NS: Tensor, rate: float) -> float:
-        """Learn from one minibatch; returns the mean cross-entropy (0 in closed form)."""
+    def step(self, acts: list[Tensor], classes_NS: Tensor, lr_factor: float) -> float:
+        """Learn from one minibatch, at `lr_factor` times the peak learning rate; returns the mean cross-entropy.
+
+        In closed form it adds up the moments of the minibatch and returns 0.
+        """
         inputs = self.inputs(acts)
         if self.cfg.fit == "closed_form":
             onehot_NSC = F.one_hot(classes_NS, self.weights[0].shape[-1]).cpu().double()
@@ -142,7 +145,7 @@ class _Fit:
             F.cross_entropy(torch.einsum("nd,dsc->nsc", x_ND, weight).flatten(0, 1), classes_NS.flatten())
             for x_ND, weight in zip(inputs, self.weights, strict=True)
         ]
-        self.optimizer.param_groups[0]["lr"] = self.cfg.lr * rate
+        self.optimizer.param_groups[0]["lr"] = self.cfg.lr * lr_factor
         self.optimizer.zero_grad()
         torch.stack(losses).sum().backward()
         self.optimizer.step()
@@ -155,12 +158,12 @@ class _Fit:
                 n = gram[-1, -1]
                 eye = torch.eye(len(gram), dtype=gram.dtype)
                 weight.copy_(torch.linalg.solve(gram + self.cfg.ridge * n * eye, moment.flatten(1)).view(weight.shape))
-        found = []
+        probes = []
         for weight, (mean_D, matrix_DD) in zip(self.weights, self.white, strict=True):
             raw_DSC = torch.einsum("de,esc->dsc", matrix_DD, weight.detach()[:-1])
             bias_SC = weight.detach()[-1] - torch.einsum("d,dsc->sc", mean_D, raw_DSC)
-            found.append(Probe(raw_DSC, bias_SC, targets))
-        return found
+            probes.append(Probe(raw_DSC, bias_SC, targets))
+        return probes
 
 
 def probe_run(
@@ -174,9 +177,9 @@ def probe_run(
 ) -> Path:
     """Fit and test all probes of a model into a run folder and return it; reused when done, resumed when killed.
 
-    reading: what several probes of the same model, games, hook points and positions share.
-    Raises ValueError for a property that the game has not or whose truth the corpus does not know, HookError for a bad
-    hook point.
+    reading: shared by several probes of the same model, games, hook points and positions.
+    Raises ValueError for a property that the game does not have or whose truth the corpus does not know, and when no
+    position can be probed; HookError for a bad hook point.
     """
     prop = corpus.game.property(cfg.property or corpus.game.board_property)
     check_known(prop, corpus)
@@ -234,7 +237,7 @@ def _fit(run: Run, data: ProbeData, cfg: ProbeConfig) -> list[Probe]:
             part_B = games_B[first_game : first_game + cfg.games_a_step]
             acts, classes_NS = data(part_B)
             if len(classes_NS):
-                loss = fit.step(acts, classes_NS, rate=1 - step / n_steps)
+                loss = fit.step(acts, classes_NS, lr_factor=1 - step / n_steps)
             step += 1
             bar.update(1)
             if step % 20 == 0 or step == n_steps:
@@ -247,7 +250,7 @@ def _fit(run: Run, data: ProbeData, cfg: ProbeConfig) -> list[Probe]:
 
 
 def _first(data: ProbeData, games_B: np.ndarray, n_games: int) -> tuple[list[Tensor], Tensor]:
-    """The first games, so many of them that something can be probed: whitening is measured there."""
+    """The first games, as many as it takes to have a position to probe: whitening is measured on them."""
     while True:
         acts, classes_NS = data(games_B[:n_games])
         if len(classes_NS):
@@ -263,27 +266,27 @@ CHECKPOINT_SECONDS = 30.0
 @torch.no_grad()
 def _test(data: ProbeData, probes: list[Probe], games_B: np.ndarray) -> list[dict[str, Any]]:
     """Accuracy and F1 of every probe on held-out games, overall, by square and by class."""
-    n_squares, n_kinds = probes[0].bias_SC.shape
-    counts = [torch.zeros(n_squares, n_kinds, n_kinds, dtype=torch.int64) for _ in probes]
-    beats = [torch.zeros(n_kinds, n_kinds, dtype=torch.int64) for _ in probes]
+    n_squares, n_classes = probes[0].bias_SC.shape
+    counts = [torch.zeros(n_squares, n_classes, n_classes, dtype=torch.int64) for _ in probes]
+    beats = [torch.zeros(n_classes, n_classes, dtype=torch.int64) for _ in probes]
     for start in range(0, len(games_B), 256):
         acts, classes_NS = data(games_B[start : start + 256])
         for acts_ND, probe, table_SCC, beats_CC in zip(acts, probes, counts, beats, strict=True):
             logits_NSC = probe.logits(acts_ND)
-            table_SCC += _confusion(logits_NSC.argmax(-1), classes_NS, n_kinds).cpu()
+            table_SCC += _confusion(logits_NSC.argmax(-1), classes_NS, n_classes).cpu()
             beats_CC += _beats(logits_NSC[:, 0], classes_NS[:, 0]).cpu()
     if not counts[0].any():
         raise data.nothing_left("test")
-    found = [_summary(table_SCC) for table_SCC in counts]
+    results = [_summary(table_SCC) for table_SCC in counts]
     if data.prop.shape == (data.targets.group,) and data.targets.group > 1:
         names = [*(["none"] if data.targets.none else []), *data.prop.class_names]
-        for each, table_SCC, beats_CC in zip(found, counts, beats, strict=True):
-            each["extremes"] = _extremes(beats_CC, table_SCC[0].sum(1), names, int(data.targets.none))
-    return found
+        for result, table_SCC, beats_CC in zip(results, counts, beats, strict=True):
+            result["extremes"] = _extremes(beats_CC, table_SCC[0].sum(1), names, int(data.targets.none))
+    return results
 
 
 def _confusion(predicted_NS: Tensor, true_NS: Tensor, classes: int) -> Tensor:
-    """How often each class (rows) was read as each class (columns): int64 (squares, classes, classes)."""
+    """How often each class (rows) is predicted as each class (columns): int64 (squares, classes, classes)."""
     n_squares = true_NS.shape[1]
     squares_S = torch.arange(n_squares, device=true_NS.device)
     cell_NS = (squares_S * classes + true_NS) * classes + predicted_NS
@@ -291,13 +294,13 @@ def _confusion(predicted_NS: Tensor, true_NS: Tensor, classes: int) -> Tensor:
 
 
 def _beats(logits_NC: Tensor, true_N: Tensor) -> Tensor:
-    """How often the true class (rows) has a greater logit than each other one (columns): int64 (classes, classes)."""
+    """How often the true class (rows) has a larger logit than each other one (columns): int64 (classes, classes)."""
     above_NC = (logits_NC.gather(1, true_N[:, None]) > logits_NC).long()
     return torch.zeros(2 * logits_NC.shape[1:], dtype=torch.int64, device=true_N.device).index_add_(0, true_N, above_NC)
 
 
 def _extremes(beats_CC: Tensor, true_C: Tensor, names: Sequence[str], first: int) -> dict[str, Any] | None:
-    """How well the lowest class that occurs is told from the highest, where one of them is true; None if one occurs.
+    """How well the lowest and highest classes that occur are distinguished where one is true; None if only one occurs.
 
     first: the first class that stands for a label.
     """
@@ -316,15 +319,16 @@ def _extremes(beats_CC: Tensor, true_C: Tensor, names: Sequence[str], first: int
 
 
 def _summary(table_SCC: Tensor) -> dict[str, Any]:
-    hit_SC, true_SC, said_SC = table_SCC.diagonal(dim1=1, dim2=2).double(), table_SCC.sum(2), table_SCC.sum(1)
-    f1_SC = 2 * hit_SC / (true_SC + said_SC).clamp(min=1)
-    seen_SC = true_SC > 0
-    accuracy_S = hit_SC.sum(1) / true_SC.sum(1)
+    true_positives_SC = table_SCC.diagonal(dim1=1, dim2=2).double()
+    positives_SC, predicted_positives_SC = table_SCC.sum(2), table_SCC.sum(1)
+    f1_SC = 2 * true_positives_SC / (positives_SC + predicted_positives_SC).clamp(min=1)
+    seen_SC = positives_SC > 0
+    accuracy_S = true_positives_SC.sum(1) / positives_SC.sum(1)
     return {
-        "accuracy": float(hit_SC.sum() / true_SC.sum()),
-        "majority_accuracy": float(true_SC.max(1).values.sum().double() / true_SC.sum()),
+        "accuracy": float(true_positives_SC.sum() / positives_SC.sum()),
+        "majority_accuracy": float(positives_SC.max(1).values.sum().double() / positives_SC.sum()),
         "f1": float(f1_SC[seen_SC].mean()),
-        "n_positions": int(true_SC[0].sum()),
+        "n_positions": int(positives_SC[0].sum()),
         "accuracy_S": [round(value, 6) for value in accuracy_S.tolist()],
         "f1_SC": [[round(value, 6) for value in row] for row in f1_SC.tolist()],
     }
@@ -346,5 +350,5 @@ def load_probe(folder: str | Path, hook_name: str) -> Probe:
 
 
 def probe_results(folder: str | Path) -> dict[str, Any]:
-    """Accuracy and F1 by hook point, square and class, of a probe run."""
+    """Accuracy and F1 by hook point, square and class, of a probe run. Raises RunError if missing or damaged."""
     return read_json(Path(folder) / RESULTS_FILE)

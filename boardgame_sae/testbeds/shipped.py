@@ -7,12 +7,12 @@ from boardgame_sae.files import RunError
 from boardgame_sae.runs import is_done
 
 MANIFEST_FILE = "testbed.json"
-"""What makes a folder a testbed."""
+"""The file that makes a folder a testbed."""
 SAES, SCORES, PROBES = "saes", "scores", "probes"
 """Folders inside a shipped testbed."""
 _HERE = Path(__file__).parent
 _PLACES = (_HERE / "data", _HERE.parents[1] / "data" / "testbeds")
-"""In the package, which a wheel holds small ones of; and beside it in a checkout that cannot follow links."""
+"""Inside the package, where a wheel has only small ones; and beside it, for a checkout that cannot follow links."""
 
 
 def shipped_testbeds() -> dict[str, Path]:
@@ -21,12 +21,12 @@ def shipped_testbeds() -> dict[str, Path]:
     One that is still being packed is not among them.
     """
     own = os.environ.get("BOARDGAME_SAE_TESTBEDS")
-    found: dict[str, Path] = {}
+    folders: dict[str, Path] = {}
     for place in ([Path(own)] if own else []) + list(_PLACES):
-        for card in sorted(place.glob(f"*/{MANIFEST_FILE}")):
-            if is_done(card.parent):
-                found.setdefault(card.parent.name, card.parent)
-    return found
+        for manifest in sorted(place.glob(f"*/{MANIFEST_FILE}")):
+            if is_done(manifest.parent):
+                folders.setdefault(manifest.parent.name, manifest.parent)
+    return folders
 
 
 def shipped_saes(testbed: Path) -> dict[str, Path]:
@@ -35,7 +35,7 @@ def shipped_saes(testbed: Path) -> dict[str, Path]:
 
 
 def find_testbed(name: str | Path) -> Path:
-    """The folder of a testbed: itself, or that of a shipped one's name. Raises RunError with those there are."""
+    """The folder of a testbed, given itself or the name of a shipped one. Raises RunError, listing those that ship."""
     known = shipped_testbeds()
     if str(name) in known and not (Path(name) / MANIFEST_FILE).exists():
         return known[str(name)]
@@ -50,9 +50,9 @@ def _shipped_here() -> str:
 
 
 def find_sae(name: str | Path) -> Path:
-    """The folder of an SAE: itself, or that of a shipped one's name, `TESTBED/SAE`.
+    """The folder of an SAE, given itself or the name of a shipped one, `TESTBED/SAE`.
 
-    Raises RunError, with those there are, when there is no such folder and none of that name ships.
+    Raises RunError, listing those that ship, when there is neither such a folder nor such a shipped SAE.
     """
     testbed, _, sae = str(name).rpartition("/")
     folder = shipped_testbeds().get(testbed)

@@ -33,16 +33,16 @@ from boardgame_sae.transcripts.labels import (
 T = TypeVar("T")
 LABELS_FILE = "{}_labels.h5"
 MIN_COUNT = 10
-"""A property counts when it is true and false at least so often in every split."""
+"""A class is scored when it is true, and false, at least this often in every split."""
 GAMES_AT_ONCE = 128
 """Games that are read, encoded and counted together."""
 KEPT_BYTES = 2**30
-"""Activations of a testbed that stay in memory once read, and packed labels; beyond that they are read anew."""
+"""Bytes of a testbed's activations, and of packed labels, that stay in memory; beyond that they are read again."""
 
 
 @dataclass(frozen=True)
 class PropertyColumns:
-    """Where a property's classes stand among the columns of the labels."""
+    """The columns of the labels that hold a property's classes."""
 
     name: str
     level: str
@@ -53,10 +53,10 @@ class PropertyColumns:
     square_P: np.ndarray
     """The square each column is about; -1 where it is about the whole position."""
     partial: bool = False
-    """Whether some positions' truth is unknown: those where no column is true. They do not count."""
+    """Whether the truth is unknown at some positions, those where no column is true; these do not count."""
 
     def known(self, labels_NP: np.ndarray) -> np.ndarray:
-        """At which positions the truth is known, bool (N,), of the labels of all columns of the testbed."""
+        """bool (N,): at which positions the truth is known. labels_NP: the labels of all columns of the testbed."""
         known_N = np.ones(len(labels_NP), bool)
         if self.partial:
             labels_NP[:, self.start : self.stop].any(axis=1, out=known_N)
@@ -64,16 +64,16 @@ class PropertyColumns:
 
 
 class Span(NamedTuple):
-    """A stretch of a split's scored positions: those of some games."""
+    """A range of a split's scored positions: those of some consecutive games."""
 
     start: int
     """Its first position."""
     stop: int
-    """After its last."""
+    """One past its last position."""
     first_game: int
     """Its first game, as `Positions.game_N` counts."""
     n_games: int
-    """How many games."""
+    """Number of games."""
 
 
 def default_hook_name(model: GameModel) -> str:
@@ -84,7 +84,7 @@ def default_hook_name(model: GameModel) -> str:
 class Testbed:
     """A model, a hook point, the games to score on and the truth about every position of them."""
 
-    __test__ = False  # not a test class, whatever pytest makes of its name
+    __test__ = False  # not a test class, although pytest collects names like this
 
     def __init__(
         self,
@@ -99,9 +99,9 @@ class Testbed:
     ) -> None:
         """Make a testbed.
 
-        hook_name: default two thirds up the residual stream. properties: names (default those the game scores; the
-        first is the headline). n_games: games a split; fewer if the split has fewer. positions: where boards are read,
-        `ply` or a place of the game's notation (default the game's).
+        hook_name: default the residual stream two thirds up. properties: names (default those the game scores; the
+        first is the headline). n_games: games per split; fewer if the split has fewer. positions: where boards are
+        read, `ply` or a place of the game's notation (default the game's).
         Raises HookError for a bad hook point, ValueError for a corpus of another game, an unknown property or place.
         """
         if model.alphabet != corpus.alphabet:
@@ -118,11 +118,11 @@ class Testbed:
         self._labels = labels if labels is not None else {}
         self._where: dict[str, Positions] = {}
         self._acts: dict[str, Tensor] = {}
-        self._room = KEPT_BYTES
+        self._bytes_left = KEPT_BYTES
         self._computed: dict[Callable[[Any], Any], Any] = {}
 
     def once(self, function: Callable[["Testbed"], T]) -> T:
-        """What a function gives of this testbed, computed once: what several SAEs' scores share."""
+        """A function's result for this testbed, computed once and shared by the scores of several SAEs."""
         if function not in self._computed:
             self._computed[function] = function(self)
         return self._computed[function]
@@ -147,7 +147,7 @@ class Testbed:
     @cached_property
     def columns(self) -> tuple[PropertyColumns, ...]:
         """The columns of `labels`, property by property."""
-        found, start = [], 0
+        columns, start = [], 0
         for name in self.properties:
             prop = self.corpus.game.property(name)
             n_squares = len(self.corpus.game.squares)
@@ -155,9 +155,9 @@ class Testbed:
             square_P = np.arange(prop.size) * n_squares // prop.size if on_board else np.full(prop.size, -1)
             stop = start + prop.size
             class_names = tuple(prop.class_names)
-            found.append(PropertyColumns(name, prop.level, start, stop, class_names, square_P, bool(prop.needs)))
+            columns.append(PropertyColumns(name, prop.level, start, stop, class_names, square_P, bool(prop.needs)))
             start = stop
-        return tuple(found)
+        return tuple(columns)
 
     def positions(self, split: str) -> Positions:
         """The scored positions of a split."""
@@ -180,7 +180,7 @@ class Testbed:
         firsts = range(0, len(where.games_B), GAMES_AT_ONCE)
         starts = [*np.searchsorted(where.game_N, firsts).tolist(), len(where)]
         counts = [min(GAMES_AT_ONCE, len(where.games_B) - first) for first in firsts]
-        spans = [Span(*each) for each in zip(starts, starts[1:], firsts, counts, strict=False)]
+        spans = [Span(*fields) for fields in zip(starts, starts[1:], firsts, counts, strict=False)]
         return [span for span in spans if span.stop > span.start]
 
     def labels(self, split: str, start: int = 0, stop: int | None = None) -> np.ndarray:
@@ -196,10 +196,10 @@ class Testbed:
                 name: PackedLabels.concatenate([part[name] for part in parts]) for name in self.properties
             }
         if split in self._labels:
-            found = [self._labels[split][name].rows(start, stop) for name in self.properties]
+            by_property = [self._labels[split][name].rows(start, stop) for name in self.properties]
         else:
-            found = list(self._compute(split, start, stop).values())
-        return np.concatenate([each.reshape(stop - start, -1) for each in found], axis=1)
+            by_property = list(self._compute(split, start, stop).values())
+        return np.concatenate([labels.reshape(stop - start, -1) for labels in by_property], axis=1)
 
     def _compute(self, split: str, start: int, stop: int) -> dict[str, np.ndarray]:
         return property_labels(self.corpus, self.positions(split).rows(start, stop), self.properties)
@@ -208,26 +208,26 @@ class Testbed:
     def supported_P(self) -> np.ndarray:
         """bool (P,): columns true and false at least MIN_COUNT times in every split."""
         supported = np.ones(self.columns[-1].stop, dtype=bool)
-        sizes = [each.stop - each.start for each in self.columns]
+        sizes = [columns.stop - columns.start for columns in self.columns]
         for split in SPLITS:
             true_P, known_P = np.zeros(len(supported), np.int64), np.zeros(len(supported), np.int64)
             for start, stop, *_ in self.spans(split):
                 labels_NP = self.labels(split, start, stop)
                 true_P += labels_NP.sum(0)
-                known_P += np.repeat([each.known(labels_NP).sum() for each in self.columns], sizes)
+                known_P += np.repeat([columns.known(labels_NP).sum() for columns in self.columns], sizes)
             supported &= (true_P >= MIN_COUNT) & (known_P - true_P >= MIN_COUNT)
         return supported
 
     def activations(self, split: str) -> Tensor:
         """The hook point's activations at a split's scored positions: float32 (N, width) on the CPU; kept."""
         if split not in self._acts:
-            found = torch.cat([self._read(split, *span[:2]) for span in self.spans(split)])
-            self._acts[split], self._room = found, self._room - found.nbytes
+            acts_ND = torch.cat([self._read(split, *span[:2]) for span in self.spans(split)])
+            self._acts[split], self._bytes_left = acts_ND, self._bytes_left - acts_ND.nbytes
         return self._acts[split]
 
     def read(self, split: str, start: int, stop: int) -> Tensor:
         """Activations of positions start, ..., stop - 1; the whole split is kept if there is room for it."""
-        if split in self._acts or 4 * len(self.positions(split)) * self.width <= self._room:
+        if split in self._acts or 4 * len(self.positions(split)) * self.width <= self._bytes_left:
             return self.activations(split)[start:stop]
         return self._read(split, start, stop)
 
@@ -269,17 +269,20 @@ class Testbed:
     def harvest(
         self, n_activations: int, dtype: Literal["float16", "float32"] = "float32", out: str | Path | None = None
     ) -> ActivationStore:
-        """At least so many training activations at the hook point, from disk (harvested first if need be)."""
+        """At least n_activations train activations at the hook point, from disk (harvested first if need be).
+
+        Raises RunError for a full disk or activations that float16 cannot hold.
+        """
         return ActivationStore.open(
             harvest_run(self.model, self.corpus, self.hook_name, n_activations=n_activations, dtype=dtype, out=out)
         )
 
     @classmethod
     def load(cls, folder: str | Path, device: str = "auto") -> "Testbed":
-        """Open a testbed's folder. Raises RunError, CorpusError naming what is missing or damaged.
+        """Open a testbed's folder. Raises RunError or CorpusError naming what is missing or damaged.
 
-        Labels that the folder does not hold are computed when they are needed. Probes of the hook point in its
-        `probes/` are in `probes`.
+        Labels that the folder does not hold are computed when they are needed. Probes of the hook point that lie in its
+        `probes/` are loaded into `probes`.
         """
         folder = Path(folder)
         manifest = read_json(folder / MANIFEST_FILE)
@@ -301,7 +304,7 @@ class Testbed:
         return testbed
 
     def _take_probe(self, folder: Path) -> None:
-        """Take a probe that reads this hook point where boards are read here, all positions of it."""
+        """Take a probe of this hook point if it was fitted at all the positions where this testbed reads boards."""
         about = probe_results(folder)
         fits = about["positions"] == self.read_at and not about["min_ply"] and about["property"] in self.properties
         if fits and self.hook_name in about["hook_points"]:
@@ -320,7 +323,10 @@ def testbed_run(
     out: str | Path | None = None,
     device: str = "auto",
 ) -> Path:
-    """Make a testbed's folder: its manifest, and the labels of every scored position. Reused when done."""
+    """Make a testbed's folder, its manifest and the labels of every scored position; reused when done.
+
+    Raises as `Testbed` does, RunError or CorpusError for a model or corpus that cannot be read.
+    """
     model, corpus = GameModel.load(model_folder, device), Corpus.open(corpus_folder)
     testbed = Testbed(model, corpus, hook_name, properties=properties, n_games=n_games, positions=positions)
     config = {key: value for key, value in testbed.identity.items() if key not in ("model", "corpus")}
@@ -341,5 +347,8 @@ def testbed_run(
 
 
 def load_testbed(folder: str | Path, device: str = "auto") -> Testbed:
-    """Open a testbed by its folder, or by the name of one that ships: `load_testbed("othello-small")`."""
+    """Open a testbed by its folder, or by the name of one that ships: `load_testbed("othello-small")`.
+
+    Raises RunError or CorpusError naming what is missing or damaged.
+    """
     return Testbed.load(find_testbed(folder), device)

@@ -219,7 +219,7 @@ def test_a_study_of_a_gpt_from_elsewhere_says_nothing_of_its_training(study, tmp
     few = {"training": STUDY["training"], "probes": STUDY["probes"][:1], "saes": STUDY["saes"][1:]}
     (tmp_path / "study.yaml").write_text(yaml.safe_dump({"name": "theirs", "testbed": bed, **few}))
     assert main(["sweep", str(tmp_path / "study.yaml"), "--out", str(tmp_path / "sweep"), "--device", "cpu"]) == 0
-    assert "not measured, for this GPT was not trained here" in capsys.readouterr().out
+    assert "not measured, as this GPT was not trained here" in capsys.readouterr().out
     page = (report_run([tmp_path / "sweep"], out=tmp_path / "report", device="cpu") / "index.html").read_text()
     assert "theirs: a GPT of 2 layers and width 16 from elsewhere plays othello4." in page
     drawn = {path.stem for path in (tmp_path / "report/figures").glob("*.png")}

@@ -233,9 +233,9 @@ def test_folders_that_are_no_testbed_are_errors_that_name_them(folder, tmp_path)
         load_testbed(tmp_path / "nowhere")
     with pytest.raises(RunError, match=r"testbed\.json: no such file"):
         load_testbed(folder.parent / "model")
-    for card in ({"model": "a"}, {"model": "a", "corpus": "b", "hook_name": "c"}):
-        write_json(tmp_path / "testbed.json", card)
-        with pytest.raises(RunError, match=r"testbed\.json: not a testbed's card"):
+    for manifest in ({"model": "a"}, {"model": "a", "corpus": "b", "hook_name": "c"}):
+        write_json(tmp_path / "testbed.json", manifest)
+        with pytest.raises(RunError, match=r"testbed\.json: not a testbed's manifest"):
             load_testbed(tmp_path)
     (tmp_path / "testbed.json").write_text("{")
     with pytest.raises(RunError, match=r"testbed\.json: damaged"):
@@ -245,7 +245,7 @@ def test_folders_that_are_no_testbed_are_errors_that_name_them(folder, tmp_path)
 def test_damaged_labels_are_an_error_that_names_their_file(folder, tmp_path):
     card = json.loads((folder / "testbed.json").read_text())
     card |= {name: str((folder / card[name]).resolve()) for name in ("model", "corpus")}
-    write_json(tmp_path / "testbed.json", card)
+    write_json(tmp_path / "testbed.json", manifest)
     for split in SPLITS:
         (tmp_path / f"{split}_labels.h5").write_bytes((folder / f"{split}_labels.h5").read_bytes())
     assert load_testbed(tmp_path, "cpu").labels("test").any()

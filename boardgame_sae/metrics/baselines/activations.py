@@ -1,4 +1,4 @@
-"""Floors: the GPT's own numbers as latents, MLP neurons and residual channels."""
+"""Floors: the GPT's own activations as latents, MLP neurons and residual channels."""
 
 import torch.nn.functional as F
 from torch import Tensor, cat, nn
@@ -9,15 +9,15 @@ from boardgame_sae.testbeds.testbed import Testbed
 
 
 class Neurons(nn.Module):
-    """The hook point's own numbers as latents; only positive ones can be on."""
+    """The hook point's own activations as latents; only positive ones are on."""
 
     def encode(self, x_ND: Tensor) -> Tensor:
-        """The activations (N, width), negative ones cut off."""
+        """The activations (N, width), negative ones set to zero."""
         return F.relu(x_ND)
 
 
 class Channels(nn.Module):
-    """Each number of the hook point as two latents, its positive and its negative part."""
+    """Each channel of the hook point as two latents, its positive and its negative part."""
 
     def encode(self, x_ND: Tensor) -> Tensor:
         """(N, 2 * width)."""

@@ -1,7 +1,7 @@
-"""Ceilings: linear probes of every label, as they are, and with as few outputs on as an SAE has latents.
+"""Ceilings: linear probes of every label, as they are, and with as few outputs on as an SAE has latents on.
 
-An SAE says less at a position than a probe may: where k latents are on, hardly more than k things are said. So beside
-the probe stands a probe of the same sparsity, of whose outputs only the k most probable remain.
+An SAE predicts less at a position than a probe can: with k latents on, hardly more than k classes. So beside the full
+probe there is one of the same sparsity, which keeps only its k most probable outputs.
 """
 
 from collections.abc import Sequence
@@ -16,13 +16,13 @@ INK = "#111111"
 
 
 class ProbeOutputs(nn.Module):
-    """Linear probes seen as latents: one for each column of the testbed's labels, its value the label's probability."""
+    """Linear probes as latents: one for each column of the testbed's labels, its activation the label's probability."""
 
     reads_labels = True
-    """Latent i is a readout of label i, so that a board is rebuilt from it as it is."""
+    """Latent i is a readout of label i, so boards are read off the latents without choosing classifiers."""
 
     def __init__(self, probes: Sequence[Probe | int]) -> None:
-        """probes: one for each property; a number instead stands for so many columns that no probe reads."""
+        """probes: one per property, or the number of its columns where no probe reads them; those stay zero."""
         super().__init__()
         self.probes = probes
 
@@ -32,13 +32,13 @@ class ProbeOutputs(nn.Module):
 
 
 class SparseProbeOutputs(ProbeOutputs):
-    """Linear probes as sparse as an SAE: of each property's labels only the k most probable are on at a position.
+    """Linear probes as sparse as an SAE: at each position only the k most probable labels of each property are on.
 
-    Every property has all k for itself, so that no SAE of that L0 has more to tell a property by.
+    Every property has k outputs of its own, so no SAE of L0 k has more latents on to predict a property from.
     """
 
     def __init__(self, probes: Sequence[Probe | int], k: int) -> None:
-        """probes: as of `ProbeOutputs`. Raises ValueError unless k is at least 1."""
+        """probes: as for `ProbeOutputs`. Raises ValueError unless k is at least 1."""
         super().__init__(probes)
         if k < 1:
             raise ValueError(f"a probe needs at least one output on, not k = {k}")

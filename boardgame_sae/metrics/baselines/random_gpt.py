@@ -15,13 +15,13 @@ from boardgame_sae.testbeds.testbed import Testbed
 def random_gpt_twin(sae_folder: Path, testbed: Testbed, device: str = "auto") -> Path:
     """Train an SAE's twin, same config and training, on the random-weights GPT; reused when done.
 
-    An SAE from elsewhere, of whose training little is known, gets a twin of its own form, trained with our defaults.
+    An SAE from elsewhere, whose training is unknown, gets a twin with its own config, trained with our defaults.
     Raises RunError when the SAE cannot be read.
     """
     sae, twin_testbed = load_sae(sae_folder), testbed.random_twin()
     cfg = from_mapping(TrainSAEConfig, sae.metadata.get("training", {}), f"{sae_folder}")
-    same = sae_config(**(sae.trained_as if "training" in sae.metadata else to_mapping(sae.cfg)))
-    (folder,) = train_on_testbed(twin_testbed, [same], cfg, device=device)
+    twin_cfg = sae_config(**(sae.trained_as if "training" in sae.metadata else to_mapping(sae.cfg)))
+    (folder,) = train_on_testbed(twin_testbed, [twin_cfg], cfg, device=device)
     return folder
 
 

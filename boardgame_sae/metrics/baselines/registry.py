@@ -1,4 +1,4 @@
-"""What SAEs are compared with, by kind: ceilings, that no SAE can be expected to pass, and floors, that each should.
+"""What SAEs are compared with, by kind: ceilings, which no SAE can be expected to pass, and floors, which each should.
 
 A baseline is made in one of three ways, and scored like an SAE:
 
@@ -19,7 +19,7 @@ from boardgame_sae.saes.sae import SAE
 from boardgame_sae.testbeds.testbed import Testbed
 
 SAE_KIND, SAE_TITLE = "sae", "SAE"
-"""The kind of what baselines are compared with, and what tables call it."""
+"""The kind of subject that baselines are compared with, and its title in tables."""
 
 
 class Look(NamedTuple):
@@ -27,11 +27,11 @@ class Look(NamedTuple):
 
     colour: str
     marker: str
-    """Matplotlib's, where it is a point."""
+    """Matplotlib's marker, where the baseline is a point."""
     line: Literal["-", "--", ":", "-."] = "-"
-    """Matplotlib's, where it is a horizontal line."""
+    """Matplotlib's line style, where the baseline is a horizontal line."""
     size: float = 5.0
-    """Of the marker, points."""
+    """Size of the marker, in points."""
 
 
 class Made(NamedTuple):
@@ -58,9 +58,9 @@ class Baseline:
     """Its place in tables and legends; SAEs stand at 0."""
     look: Look
     label: str
-    """What a figure calls the one that stands beside the best SAE, where that needs more words than the title."""
+    """What a figure calls the one shown beside the best SAE, where that needs more words than the title."""
     has_l0: bool = True
-    """Whether the number of its latents that are on means anything: not of what was never meant to be sparse."""
+    """Whether its L0 is meaningful: it is not where the latents were never meant to be sparse."""
     of_testbed: Callable[[Testbed], Made] | None = None
     of_sparsity: Callable[[Testbed, int], Made] | None = None
     of_sae: Callable[[Path, Testbed, str], Path] | None = None
@@ -97,7 +97,7 @@ def find_baseline(kind: str) -> Baseline:
 
 
 def kind_of(sae: SAE) -> str:
-    """The kind of a saved SAE: that of the twins it is one of, or `sae`."""
+    """The kind of a saved SAE: the baseline whose twin it is, or `sae`."""
     twins = (kind for kind, baseline in baselines().items() if baseline.recognises and baseline.recognises(sae))
     return next(twins, SAE_KIND)
 
@@ -114,6 +114,6 @@ def kind_order(kind: str) -> int:
 
 
 def has_l0(kind: str) -> bool:
-    """Whether the number of latents that are on means anything for this kind of subject."""
+    """Whether L0 is meaningful for this kind of subject."""
     known = _BASELINES.all()
     return kind not in known or known[kind].has_l0

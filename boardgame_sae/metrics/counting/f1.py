@@ -1,4 +1,4 @@
-"""F1, what it is by chance, and how far above chance it lies: the one place where each formula stands."""
+"""F1, its chance level, and how far above chance it lies: the only place where these formulas are written."""
 
 from typing import Any
 
@@ -7,7 +7,7 @@ from numba import njit
 
 
 def f1(true_positives: Any, predicted_positives: Any, positives: Any) -> Any:
-    """F1 of counts of any shape, 2 TP / (predicted + true); 0 where nothing is predicted and nothing is true."""
+    """F1 of counts of any shape, 2 TP / (predicted positives + positives); 0 where both are 0."""
     return 2 * true_positives / np.maximum(predicted_positives + positives, 1)
 
 
@@ -24,5 +24,5 @@ def above_chance(f1_value: Any, always_on: Any) -> Any:
 
 @njit(cache=True, inline="always")
 def f1_of_counts(true_positives: Any, predicted_positives: Any, positives: Any) -> Any:
-    """`f1` of three counts, for compiled loops; something must be predicted or true."""
+    """`f1` of three counts, for compiled loops; the last two must not both be 0."""
     return 2.0 * true_positives / (predicted_positives + positives)

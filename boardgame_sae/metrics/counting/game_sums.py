@@ -1,7 +1,7 @@
 """Sums per game, kept sparse: what the confidence interval of any score is resampled from, now or later.
 
-Whatever a score makes of numbers summed over games (counts of true positives, losses, right answers) can be resampled
-from these sums alone: no latent and no label is read again, and the sums of a whole evaluation fit in one small file.
+Any number that a score computes from sums over games (of true positives, losses, right answers) can be resampled from
+these sums alone: no latent and no label is read again, and the sums of a whole evaluation fit in one small file.
 """
 
 import json
@@ -20,7 +20,7 @@ from boardgame_sae.files import RunError, writing
 from boardgame_sae.metrics.counting.latent_columns import LabelsLike, as_labels, to_numpy
 
 CLASSIFIER = ("true_positives", "predicted_positives", "positives")
-"""What is counted of a classifier of each property."""
+"""What is counted for the classifier of each property."""
 _ABOUT = "sums"
 """The entry of a file's metadata that says which parts it holds."""
 _SLAB_BYTES = 2**26
@@ -31,14 +31,14 @@ _GAMES_AT_ONCE = 256
 class GameSums:
     """Several numbers for each of P columns in each of B games; brought to one canonical form when made.
 
-    Raises ValueError when the parts disagree in shape or hold what is no number, not finite, or a whole number beyond
-    32 bits.
+    Raises ValueError when the parts disagree in shape or hold anything but finite numbers, or a whole number beyond 32
+    bits.
     """
 
     parts: Mapping[str, csr_array]
-    """(B, P) by name: int32, or float64 where they are no whole numbers."""
+    """(B, P) by name: int32, or float64 where they are not whole numbers."""
     same: tuple[str, ...] = ()
-    """The parts that depend on the games alone: equal for all that is scored on the same games."""
+    """The parts that depend only on the games: equal for everything that is scored on the same games."""
 
     def __post_init__(self) -> None:
         shapes = {part.shape for part in self.parts.values()}
@@ -57,19 +57,19 @@ class GameSums:
     def of_classifiers(
         cls, predicted_NP: LabelsLike, true_NP: LabelsLike, game_N: LabelsLike, n_games: int | None = None
     ) -> "GameSums":
-        """Count, for each game, the positions that P classifiers, each of its own property, tell rightly and wrongly.
+        """Count, per game, the true positives, predicted positives and positives of P classifiers, one per property.
 
         predicted_NP, true_NP: (N positions, P properties), bool or 0 and 1.
         game_N: (N,) int: the game of each position, in any order.
-        n_games: B, where games are numbered 0 to B - 1 and may be without a position (a row of zeros); left out, game
-        b is the b-th smallest number that occurs.
+        n_games: B, where games are numbered 0 to B - 1 and may have no position (a row of zeros); by default game b is
+        the one with the b-th smallest number that occurs.
         Raises ValueError when shapes disagree, game_N is not int, or a game is not below n_games.
         """
-        predicted, true, game = as_labels(predicted_NP), as_labels(true_NP), to_numpy(game_N)
-        if predicted.shape != true.shape:
-            raise ValueError(f"predictions have shape {predicted.shape}, truths {true.shape}")
-        if game.shape != (len(true),) or game.dtype.kind not in "iu":
-            raise ValueError(f"there are {len(true)} positions; their games are {game.dtype} of shape {game.shape}")
+        predicted, labels, game = as_labels(predicted_NP), as_labels(true_NP), to_numpy(game_N)
+        if predicted.shape != labels.shape:
+            raise ValueError(f"predictions have shape {predicted.shape}, labels {labels.shape}")
+        if game.shape != (len(labels),) or game.dtype.kind not in "iu":
+            raise ValueError(f"there are {len(labels)} positions; their games are {game.dtype} of shape {game.shape}")
         if n_games is not None and len(game) and (game.min() < 0 or game.max() >= n_games):
             raise ValueError(f"games are numbered {game.min()} to {game.max()}, not from 0 to below {n_games}")
         row_N, n_rows = (game, n_games) if n_games is not None else _ranks(game)
@@ -78,23 +78,23 @@ class GameSums:
         # columns a slab at a time: as numbers, which the product needs, all labels would take four times their bytes
         width = max(1, _SLAB_BYTES // (7 * len(game) + 4 * n_rows + 1))
         slabs: list[list[csr_array]] = []
-        for first in range(0, max(1, true.shape[1]), width):
-            said_NP, true_slab_NP = (labels[:, first : first + width] for labels in (predicted, true))
-            by_part = said_NP & true_slab_NP, said_NP, true_slab_NP
-            slabs.append([csr_array(member_BN @ held_NP.astype(np.int32)) for held_NP in by_part])
+        for first in range(0, max(1, labels.shape[1]), width):
+            predicted_slab_NP, labels_slab_NP = predicted[:, first : first + width], labels[:, first : first + width]
+            counted = predicted_slab_NP & labels_slab_NP, predicted_slab_NP, labels_slab_NP
+            slabs.append([csr_array(member_BN @ counted_NP.astype(np.int32)) for counted_NP in counted])
         columns = (csr_array(hstack(part)) for part in zip(*slabs, strict=True))
         return cls(dict(zip(CLASSIFIER, columns, strict=True)), ("positives",))
 
     @staticmethod
     def concatenate(several: "Sequence[GameSums]") -> "GameSums":
-        """Further columns of the same games, side by side. Raises ValueError when there is nothing, or B differs."""
+        """The columns of several sums, side by side. Raises ValueError when there are none or B differs."""
         if len({sums.n_games for sums in several}) != 1:
             raise ValueError(f"columns of {[sums.n_games for sums in several]} games cannot stand side by side")
         return _joined(several, hstack)
 
     @staticmethod
     def stack(several: "Sequence[GameSums]") -> "GameSums":
-        """Further games, one after another. Raises ValueError when there is nothing, or P differs."""
+        """The games of several sums, one after another. Raises ValueError when there are none or P differs."""
         if len({sums.n_columns for sums in several}) != 1:
             raise ValueError(f"games of {[sums.n_columns for sums in several]} columns cannot stand in one list")
         return _joined(several, vstack)
@@ -138,7 +138,7 @@ class GameSums:
         return totals
 
     def drawn(self, weights_RB: np.ndarray) -> dict[str, np.ndarray]:
-        """(R, P) float64 by name: the sums over games that are drawn so many times each, in each of R draws."""
+        """(R, P) float64 by name: in each of R draws, the sums over games weighted by how often each is drawn."""
         drawn = {}
         for name, part in self.parts.items():
             drawn[name] = np.zeros((len(weights_RB), self.n_columns))
@@ -148,7 +148,7 @@ class GameSums:
         return drawn
 
     def check_same_games(self, other: "GameSums") -> None:
-        """Raises ValueError unless both are sums of the same kind over the same games."""
+        """Raise ValueError unless both are sums of the same kind over the same games."""
         if other.n_games != self.n_games:
             raise ValueError(f"one was scored on {self.n_games} games, another on {other.n_games}: not the same games")
         if other.n_columns != self.n_columns:
@@ -156,8 +156,8 @@ class GameSums:
         if tuple(other.parts) != tuple(self.parts):
             raise ValueError(f"one has sums of {', '.join(self.parts)}, another of {', '.join(other.parts)}")
         for name in self.same:
-            ours, theirs = ((part.indptr, part.indices, part.data) for part in (self.parts[name], other.parts[name]))
-            if not all(map(np.array_equal, ours, theirs)):  # in canonical form equal sums have equal arrays
+            own, others = ((part.indptr, part.indices, part.data) for part in (self.parts[name], other.parts[name]))
+            if not all(map(np.array_equal, own, others)):  # in canonical form equal sums have equal arrays
                 raise ValueError(f"'{name}' of some game differs: they were not scored on the same games and columns")
 
     def save(self, path: str | Path) -> None:
@@ -180,9 +180,11 @@ class GameSums:
                 read = {name: _read(file.get_tensor, name, (n_games, n_columns)) for name in about["parts"]}
             return cls(read, tuple(about["same"]))
         except FileNotFoundError:
-            raise RunError(f"{path}: no such file; run the evaluation again to sum over the games again") from None
+            raise RunError(f"{path}: no such file; run the evaluation again") from None
         except (OSError, SafetensorError, KeyError, TypeError, ValueError, AttributeError) as error:
-            raise RunError(f"{path}: damaged or no sums of games ({error}); remove it and evaluate again") from error
+            raise RunError(
+                f"{path}: damaged or not a file of sums over games ({error}); remove it and evaluate again"
+            ) from error
 
 
 def _joined(several: Sequence[GameSums], join: Callable[..., Any]) -> GameSums:
@@ -191,7 +193,7 @@ def _joined(several: Sequence[GameSums], join: Callable[..., Any]) -> GameSums:
 
 
 def _dense(part: csr_array, first: int, n_columns: int) -> np.ndarray:
-    """The sums of at most `_GAMES_AT_ONCE` games from the first on, (games, P) float64."""
+    """The sums of at most `_GAMES_AT_ONCE` games, starting with `first`, (games, P) float64."""
     indptr = part.indptr[first : first + _GAMES_AT_ONCE + 1]  # slicing a scipy matrix costs more than the sum
     dense_BP = np.zeros((len(indptr) - 1, n_columns))
     entries = slice(indptr[0], indptr[-1])

@@ -2,7 +2,7 @@
 
 An SAE leaves nearly every latent off at nearly every position, so all supervised metrics here walk one latent's
 active positions instead of a dense (positions, latents) table. Thresholds are never negative and a latent is on only
-above its threshold, so an entry that is zero or negative can never be on: such entries may come in, and are dropped.
+above its threshold, so an entry that is zero or negative can never be on: such entries are accepted and dropped.
 """
 
 from collections.abc import Sequence
@@ -48,7 +48,7 @@ class Latents:
 
     @property
     def nbytes(self) -> int:
-        """Memory (or disk) that it takes."""
+        """Bytes of memory (or disk) that it takes."""
         return self.indptr_F1.nbytes + self.rows_Z.nbytes + self.values_Z.nbytes
 
     def on_disk(self, stem: str | Path) -> "Latents":
@@ -57,7 +57,7 @@ class Latents:
         for name in ("rows", "values"):
             path = Path(f"{stem}.{name}.npy")
             np.save(path, getattr(self, f"{name}_Z"), allow_pickle=False)
-            # copy on write: nobody writes, but arrays that may be written are of one type with those in memory
+            # copy on write: nothing writes, but writable arrays have the same type as those in memory
             stored.append(np.asarray(np.load(path, mmap_mode="c", allow_pickle=False)))
         return Latents(self.indptr_F1, stored[0], stored[1], self.shape)
 
@@ -112,7 +112,7 @@ class Latents:
     def concatenate(parts: "Sequence[Latents]") -> "Latents":
         """Positions of several batches one after another.
 
-        Raises ValueError when there is none, or they differ in the number of latents or in dtype.
+        Raises ValueError when no batch is given, or they differ in the number of latents or in dtype.
         """
         if not parts:
             raise ValueError("nothing to concatenate: give at least one batch of latents")
@@ -147,7 +147,7 @@ def as_latents(x: LatentsLike) -> Latents:
     x: `Latents` (returned as it is); a dense torch tensor, on any device and of any stride, or numpy array; a sparse
         torch tensor (CSR; other layouts are converted) or scipy matrix (CSR, CSC; others are converted). float32 and
         float64 are kept; half precision becomes float32 and integers become float64, both exactly.
-    Raises ValueError when x is no matrix of numbers, holds NaN or infinity, or names an entry twice.
+    Raises ValueError when x is not a matrix of numbers, holds NaN or infinity, or names an entry twice.
     """
     if isinstance(x, Latents):
         return x
@@ -162,7 +162,7 @@ def as_latents(x: LatentsLike) -> Latents:
 
 
 def as_labels(x: LabelsLike) -> np.ndarray:
-    """Truth of P properties at N positions as a C-contiguous bool array (N, P).
+    """Labels of P properties at N positions as a C-contiguous bool array (N, P).
 
     x: torch tensor or numpy array (N, P), bool or integers 0 and 1.
     Raises ValueError for anything else.
@@ -207,7 +207,7 @@ def _as_float(x: np.ndarray) -> np.ndarray:
 
 
 def _prefix(keep_Z: np.ndarray) -> np.ndarray:
-    """(Z + 1,) int64: how many are kept before each entry, and in all."""
+    """(Z + 1,) int64: how many entries are kept before each one, and in all."""
     return np.concatenate([np.zeros(1, np.int64), np.cumsum(keep_Z, dtype=np.int64)])
 
 
@@ -215,27 +215,27 @@ _NOT_FINITE = "latents hold NaN or infinity; activations must be finite"
 
 
 def _from_dense(dense_NF: np.ndarray) -> Latents:
-    """Row by row, a slab that fits into the cache at a time; then sorted by latent."""
+    """Collect entries row by row, in slabs that fit into the cache, then sort them by latent."""
     n_positions, n_latents = dense_NF.shape
     n_rows = max(1, _SLAB // max(1, n_latents))
-    found_RF, n_N = np.empty((n_rows, n_latents), np.int32), np.zeros(n_positions, np.int64)
+    positive_RF, n_N = np.empty((n_rows, n_latents), np.int32), np.zeros(n_positions, np.int64)
     cols, values = [np.empty(0, np.int32)], [np.empty(0, dense_NF.dtype)]
     with threads_for(dense_NF.size):
         for first in range(0, n_positions, n_rows):
             slab = slice(first, first + n_rows)
-            if not _find_positive(dense_NF[slab], found_RF, n_N[slab]):
+            if not _find_positive(dense_NF[slab], positive_RF, n_N[slab]):
                 raise ValueError(_NOT_FINITE)
             ends_R = np.cumsum(n_N[slab])
             cols.append(np.empty(ends_R[-1], np.int32))
             values.append(np.empty(ends_R[-1], dense_NF.dtype))
-            _copy_found(dense_NF[slab], found_RF, ends_R, cols[-1], values[-1])
+            _copy_positive(dense_NF[slab], positive_RF, ends_R, cols[-1], values[-1])
     indptr_N1 = np.concatenate([np.zeros(1, np.int64), np.cumsum(n_N)])
     indptr_F1, rows_Z, values_Z, _ = _sort(indptr_N1, np.concatenate(cols), np.concatenate(values), n_latents)
     return Latents(indptr_F1, rows_Z, values_Z, (n_positions, n_latents))
 
 
 _SLAB, _BLOCK = 2**20, 32
-"""Numbers of dense latents to look at together (4 MiB of float32), and rows that a thread takes at a time."""
+"""Dense activations per slab (4 MiB of float32), and rows that a thread takes at a time."""
 
 
 def _from_scipy(x: Any) -> Latents:
@@ -277,7 +277,7 @@ def _from_csr(indptr_N1: np.ndarray, col_Z: np.ndarray, values_Z: np.ndarray, sh
 def _sort(indptr_N1: Any, col_Z: Any, values_Z: Any, n_latents: int) -> Any:
     """Entries row by row, sorted by latent: `Latents`' three arrays, and whether a row names a latent twice.
 
-    As `kernels.transpose`, but that the values go along.
+    Like `kernels.transpose`, but the values are moved too.
     """
     indptr_F1 = np.zeros(n_latents + 1, np.int64)
     for z in range(len(col_Z)):
@@ -297,17 +297,17 @@ def _sort(indptr_N1: Any, col_Z: Any, values_Z: Any, n_latents: int) -> Any:
 
 
 @njit(parallel=True, cache=True, nogil=True)
-def _find_positive(dense_RF: Any, found_RF: Any, n_R: Any) -> Any:
+def _find_positive(dense_RF: Any, positive_RF: Any, n_R: Any) -> Any:
     """Where each row is above zero, and at how many places; whether none is NaN or infinity.
 
-    Comparisons are written as bytes, which is vectorised, and looked through eight at a time, as most are zero. NaN
-    counts as above zero at first, so that one comparison finds all that must be looked at.
+    Comparisons are written as bytes, which is vectorised, and scanned eight at a time, as most are zero. NaN counts as
+    above zero at first, so that one comparison finds every entry that must be examined.
     """
     n_rows, n_cols = dense_RF.shape
     n_blocks = (n_rows + _BLOCK - 1) // _BLOCK
     bad_K = np.zeros(n_blocks, np.bool_)
     for k in prange(n_blocks):
-        words, found = np.zeros((n_cols + 7) // 8, np.uint64), np.empty(n_cols + 8, np.int32)
+        words, positive_cols = np.zeros((n_cols + 7) // 8, np.uint64), np.empty(n_cols + 8, np.int32)
         above_F, bad = words.view(np.uint8), False
         for r in range(k * _BLOCK, min(n_rows, (k + 1) * _BLOCK)):
             row_F = dense_RF[r]
@@ -317,21 +317,21 @@ def _find_positive(dense_RF: Any, found_RF: Any, n_R: Any) -> Any:
             for w in range(len(words)):
                 if words[w] != np.uint64(0):
                     for f in range(8 * w, 8 * w + 8):
-                        found[n] = f
+                        positive_cols[n] = f
                         n += np.uint64(above_F[f])
             for z in range(n):
-                found_RF[r, z] = found[z]
-                bad |= not (row_F[found[z]] < np.inf)
+                positive_RF[r, z] = positive_cols[z]
+                bad |= not (row_F[positive_cols[z]] < np.inf)
             n_R[r] = n
         bad_K[k] = bad
     return not bad_K.any()
 
 
 @njit(parallel=True, cache=True, nogil=True)
-def _copy_found(dense_RF: Any, found_RF: Any, ends_R: Any, cols_Z: Any, values_Z: Any) -> None:
-    """Write the places that were found, and what stands there, row after row."""
+def _copy_positive(dense_RF: Any, positive_RF: Any, ends_R: Any, cols_Z: Any, values_Z: Any) -> None:
+    """Write the columns of the positive entries and their activations, row after row."""
     for r in prange(len(dense_RF)):
         first = ends_R[r - 1] if r > 0 else 0
         for z in range(ends_R[r] - first):
-            cols_Z[first + z] = found_RF[r, z]
-            values_Z[first + z] = dense_RF[r, found_RF[r, z]]
+            cols_Z[first + z] = positive_RF[r, z]
+            values_Z[first + z] = dense_RF[r, positive_RF[r, z]]

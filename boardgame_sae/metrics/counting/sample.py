@@ -1,6 +1,6 @@
-"""Positions of one split with latents and truth, in parts, so that no step needs all of them in memory.
+"""Positions of one split with latents and labels, in parts, so that no step needs all of them in memory.
 
-Truth is held as words: eight properties to a word, one to a byte, so that one addition counts eight of them.
+Labels are held as words: eight properties to a word, one to a byte, so that one addition counts eight of them.
 """
 
 from collections.abc import Callable, Sequence
@@ -26,11 +26,11 @@ class Part:
     latents: Latents
     """Their latents; the arrays may lie on disk."""
     read_labels: Callable[[], np.ndarray]
-    """Their truth, bool (n, P), when it is asked for."""
+    """Computes their labels, bool (n, P)."""
     game_N: np.ndarray | None = None
-    """(n,) int: the game of each position, from 0 to n_games - 1; None where nobody asks."""
+    """(n,) int: the game of each position, from 0 to n_games - 1; None where nothing is counted by game."""
     n_games: int = 0
-    """Games of this part; another part has others."""
+    """Games of this part; no game is in two parts."""
 
     def words(self) -> np.ndarray:
         """(n, W) uint64: byte p of a row is 1 where property p is true; zeros fill the last word."""
@@ -38,7 +38,7 @@ class Part:
 
 
 def label_words(labels_NP: np.ndarray) -> np.ndarray:
-    """Truth, bool (N, P), as words (N, ceil(P / 8)) uint64."""
+    """Labels, bool (N, P), as words (N, ceil(P / 8)) uint64."""
     n_positions, n_properties = labels_NP.shape
     padded = np.zeros((n_positions, (n_properties + 7) // 8 * 8), np.uint8)
     padded[:, :n_properties] = labels_NP
@@ -82,5 +82,5 @@ class Sample:
 
     @property
     def labels_NP(self) -> np.ndarray:
-        """bool (N, P): the truth, all at once."""
+        """bool (N, P): the labels of all parts."""
         return np.concatenate([part.read_labels() for part in self.parts])

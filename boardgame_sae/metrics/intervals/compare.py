@@ -1,8 +1,9 @@
-"""What is better, and is it more than luck? Differences of scores on the same games, with their intervals.
+"""Which is better, and is it more than luck? Differences of scores on the same games, with their intervals.
 
-Two SAEs scored on the same games share the games' luck: where the games are easy, both do well. So the games are drawn
-once for both, and the interval of the difference is narrower than two intervals side by side suggest. SAEs that differ
-in nothing but their seed stand for one recipe: give them together, and the interval covers the luck of training too.
+Two SAEs scored on the same games share the games' luck: where the games are easy, both do well. So the games are
+resampled once for both, and the interval of the difference is narrower than two intervals side by side suggest. SAEs
+that differ only in their seed stand for one recipe: give them together, and the interval covers the luck of training
+too.
 """
 
 from collections.abc import Mapping, Sequence
@@ -22,21 +23,21 @@ class Difference(NamedTuple):
 
     score: str
     number: str
-    """Its name: of scores of several properties, the property or group."""
+    """Its name: for scores of several properties, the property or group."""
     a: float
-    """Of the first, the mean over its seeds."""
+    """Value of the first recipe, the mean over its seeds."""
     b: float
-    """Of the second."""
+    """Value of the second recipe."""
     difference: float
     """a - b."""
     interval: tuple[float, float]
-    """95% interval of it, over games and seeds."""
+    """95% interval of the difference, over games and seeds."""
 
 
 def compare(a: Sequence[Scores], b: Sequence[Scores]) -> list[Difference]:
-    """Every number that has an interval, of every score that all have, of the one less that of the other.
+    """The differences a - b of every number that has an interval, for every score that all of them have.
 
-    a, b: scores as `Scores.load` reads them, or fresh from `evaluate`; each side one recipe, one for each seed.
+    a, b: scores as `Scores.load` reads them, or fresh from `evaluate`; each side is one recipe, one `Scores` per seed.
     Raises ValueError when a side is empty, or they were not scored on the same positions and classes.
     """
     if not a or not b:
@@ -48,15 +49,15 @@ def compare(a: Sequence[Scores], b: Sequence[Scores]) -> list[Difference]:
             raise ValueError(f"scored on different testbeds, {name}: {', '.join(sorted(known))}; score them on one")
     differences = []
     for name, score in scores().items():
-        if score.statistic is None or not all(name in scores_of_one for scores_of_one in everyone):
+        if score.statistic is None or not all(name in scored for scored in everyone):
             continue
         details = a[0][name].details
-        if any(one[name].details.get("layout") != details.get("layout") for one in everyone):
+        if any(scored[name].details.get("layout") != details.get("layout") for scored in everyone):
             raise ValueError(f"{name}: scored on different classes; score them on one testbed")
-        sums_a, sums_b = ([_sums(one, name) for one in side] for side in (a, b))
+        sums_a, sums_b = ([_sums(scored, name) for scored in side] for side in (a, b))
         estimates = score.statistic.differences(sums_a, sums_b, details)
-        for place, (number, estimate) in enumerate(estimates.items()):
-            mean_a, mean_b = (_mean(side, name, number, place == 0) for side in (a, b))
+        for index, (number, estimate) in enumerate(estimates.items()):
+            mean_a, mean_b = (_mean(side, name, number, index == 0) for side in (a, b))
             differences.append(Difference(name, number, mean_a, mean_b, estimate.value, estimate.interval))
     return differences
 
@@ -78,39 +79,40 @@ def compare_run(
 ) -> tuple[Path, list[Difference]]:
     """Compare score runs and write differences.json into a run folder. Raises as `compare`, and for unfinished runs."""
     differences = compare([Scores.load(folder) for folder in a], [Scores.load(folder) for folder in b])
-    inputs = {f"{side} {n}": _hash(folder) for side, some in (("a", a), ("b", b)) for n, folder in enumerate(some)}
+    inputs = {
+        f"{side} {n}": _hash(folder) for side, folders in (("a", a), ("b", b)) for n, folder in enumerate(folders)
+    }
     with Run("compare", f"{Path(a[0]).name}-{Path(b[0]).name}", {}, inputs, out) as run:
         if not run.done:
-            write_json(run / "differences.json", [one._asdict() for one in differences])
+            write_json(run / "differences.json", [difference._asdict() for difference in differences])
             run.finish()
         return run.folder, differences
 
 
 def _hash(folder: str | Path) -> str:
-    """Of what was scored, and of the scores: a run's hash does not change when scores are added to it."""
-    own = Path(folder)
-    run = own if (own / "run.json").exists() else own.parent  # a baseline is part of a run
-    return f"{run_hash(run)}/{own.name}/{file_hash(own / SCORES_FILE)}"
+    """Hash of what was scored and of the scores: a run's own hash does not change when scores are added to it."""
+    scored = Path(folder)
+    run = scored if (scored / "run.json").exists() else scored.parent  # a baseline is part of a run
+    return f"{run_hash(run)}/{scored.name}/{file_hash(scored / SCORES_FILE)}"
 
 
 def table(differences: Sequence[Difference]) -> str:
-    """The differences as text, one a line; `*` where the interval does not hold zero."""
+    """The differences as text, one per line; `*` where the interval does not contain zero."""
     lines = [f"{'':40}{'first':>9}{'second':>9}{'difference':>12}  95% interval"]
-    for one in differences:
-        low, high = one.interval
+    for name, number, a, b, difference, (low, high) in differences:
         mark = " *" if low > 0 or high < 0 else ""
-        what = f"{one.score}: {one.number}"
-        lines.append(f"{what:40}{one.a:9.4f}{one.b:9.4f}{one.difference:12.4f}  [{low:.4f}, {high:.4f}]{mark}")
+        lines.append(f"{f'{name}: {number}':40}{a:9.4f}{b:9.4f}{difference:12.4f}  [{low:.4f}, {high:.4f}]{mark}")
     return "\n".join(lines)
 
 
 def side_by_side(scored: Sequence[Scores]) -> str:
-    """The headline numbers of several subjects as text, one a line: of the scores that the first has."""
+    """The headline numbers of several subjects as text, one subject per line, for the scores that the first one has."""
     registered, names = scores(), list(scored[0])
     rows = [["", "L0", *names]]
-    for one in scored:
-        cells = [f"{one[name].value:.4f}{brackets(one[name].interval)}" if name in one else "" for name in names]
-        rows.append([one.subject["name"], _l0(one.subject), *cells])
+    for scores_of_one in scored:
+        values = [scores_of_one.get(name) for name in names]
+        cells = ["" if value is None else f"{value.value:.4f}{brackets(value.interval)}" for value in values]
+        rows.append([scores_of_one.subject["name"], _l0(scores_of_one.subject), *cells])
     chance = {name: scored[0][name].parts.get("always_on") for name in names if name in registered}
     if any(value is not None for value in chance.values()):
         shown = (chance.get(name) for name in names)
@@ -121,7 +123,7 @@ def side_by_side(scored: Sequence[Scores]) -> str:
 
 
 def _l0(subject: Mapping[str, Any]) -> str:
-    """How many latents are on, in words; nothing of what is not meant to be sparse."""
+    """L0 as text; empty for what is not meant to be sparse."""
     if "k" in subject:
         return f"{subject['k']} per property"
     return f"{subject['l0']:.1f}" if has_l0(subject["kind"]) else ""

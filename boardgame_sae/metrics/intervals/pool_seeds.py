@@ -1,7 +1,7 @@
 """SAEs that differ in nothing but their seed, as one: means over seeds, with intervals that hold for other seeds too.
 
 A pooled SAE has `Scores` like any other, so that tables and figures need not know: its subject lists the `seeds` and
-the names of its `members`. Only what has sums over games has an interval; a mean of intervals would be none.
+the names of its `members`. Only scores with sums over games have intervals: a mean of intervals is not one.
 """
 
 from collections.abc import Sequence
@@ -17,14 +17,15 @@ from boardgame_sae.metrics.score import scores
 
 
 def siblings(scored: Sequence[Scores]) -> list[list[int]]:
-    """Places of SAEs of one kind and one config but for the seed; each list has at least two, by seed."""
+    """Indices of SAEs that differ only in their seed, one list per family of at least two, by seed."""
     families: dict[str, list[int]] = {}
-    for place, one in enumerate(scored):
-        if "sae" in one.subject:
-            families.setdefault(repr((one.subject["kind"], sorted(_config(one).items()))), []).append(place)
-    # no seed is counted twice: a copy would pass for training again
-    distinct = [list({_seed(scored[place]): place for place in family}.values()) for family in families.values()]
-    return [sorted(family, key=lambda place: _seed(scored[place])) for family in distinct if len(family) > 1]
+    for index, scores_of_sae in enumerate(scored):
+        if "sae" in scores_of_sae.subject:
+            recipe = repr((scores_of_sae.subject["kind"], sorted(_config(scores_of_sae).items())))
+            families.setdefault(recipe, []).append(index)
+    # no seed is counted twice: a copy would pass for another training
+    distinct = [list({_seed(scored[index]): index for index in family}.values()) for family in families.values()]
+    return [sorted(family, key=lambda index: _seed(scored[index])) for family in distinct if len(family) > 1]
 
 
 def pool(folders: Sequence[Path]) -> Scores:
@@ -38,7 +39,7 @@ def pool(folders: Sequence[Path]) -> Scores:
 
 
 def pool_scores(members: Sequence[Scores]) -> Scores:
-    """The same, of scores in memory that hold their sums."""
+    """Like `pool`, for scores in memory that hold their sums. Raises ValueError when they are not of the same games."""
     subjects, first = [member.subject for member in members], members[0]
     about = {
         **first.subject,
@@ -61,7 +62,7 @@ def _seed(scored: Scores) -> int:
 
 
 def _pooled(name: str, values: Sequence[ScoreValue]) -> ScoreValue:
-    """One score of several seeds: every number's mean, with intervals where there are sums over games."""
+    """One score of several seeds: the mean of every number, with intervals where there are sums over games."""
     mean = _mean([{"value": value.value, "parts": value.parts} for value in values])
     details = _mean([_numbers_of_properties(value.details) for value in values])
     for numbers in (*details.get("by_property", {}).values(), *details.get("groups", {}).values()):
@@ -78,17 +79,17 @@ def _pooled(name: str, values: Sequence[ScoreValue]) -> ScoreValue:
 
 
 def _numbers_of_properties(details: dict[str, Any]) -> dict[str, Any]:
-    """What is kept of a pooled score's details: numbers of properties and groups, not of classes and squares."""
+    """The details that a pooled score keeps: numbers of properties and groups, not of classes and squares."""
     kept = {key: details[key] for key in ("headline", "high", "layout", "groups") if key in details}
     by_property = details.get("by_property", {})
-    numbers = {name: {"value": own["value"], "parts": own["parts"]} for name, own in by_property.items()}
+    numbers = {name: {"value": result["value"], "parts": result["parts"]} for name, result in by_property.items()}
     return kept | ({"by_property": numbers} if numbers else {})
 
 
 def _mean(trees: Sequence[Any]) -> Any:
-    """Equally shaped plain data with the mean in place of every number; what is neither number nor dict is the first's.
+    """Plain data of one shape with the mean in place of every number; anything else but dicts is taken from the first.
 
-    Of dicts, what only some have is left out.
+    Keys that only some dicts have are left out.
     """
     first = trees[0]
     if isinstance(first, dict):

@@ -1,6 +1,6 @@
-"""Which numbers are read off the sums of every class: by property, and by group of properties.
+"""Which numbers are computed from the sums of every class: by property, and by group of properties.
 
-A group is the plain mean over its properties, each with weight one: `low` (what stands on the squares), `high`
+A group is the plain mean over its properties, with equal weights: `low` (what stands on the squares), `high`
 (strategy). Everything is a function of sums over games, so that all of it is resampled at once.
 """
 
@@ -30,7 +30,7 @@ class PropertyMeans:
 
     @classmethod
     def of(cls, details: Mapping[str, Any]) -> "PropertyMeans":
-        """What a score of several properties keeps of it among its details, as `layout`."""
+        """Read them from the `layout` that a score of several properties keeps in its details."""
         names, levels, sizes = zip(*details["layout"], strict=True)
         return cls(tuple(names), tuple(levels), tuple(sizes))
 
@@ -41,11 +41,11 @@ class PropertyMeans:
 
     def groups(self) -> dict[str, list[int]]:
         """The properties of each level that has any."""
-        members = {level: [i for i, own in enumerate(self.levels) if own == level] for level in LEVELS}
-        return {level: places for level, places in members.items() if places}
+        members = {level: [q for q, own_level in enumerate(self.levels) if own_level == level] for level in LEVELS}
+        return {level: properties for level, properties in members.items() if properties}
 
     def numbers(self) -> list[str]:
-        """What the means give, in order: a number for each property, then for each group."""
+        """Names of the numbers that the means give, in order: the properties, then the groups."""
         return [*self.names, *self.groups()]
 
     def by_property(self, values_RP: np.ndarray) -> list[np.ndarray]:
@@ -53,27 +53,27 @@ class PropertyMeans:
         return np.split(values_RP[:, : self.stops[-1]], self.stops[:-1], axis=1)
 
     def with_groups(self, values_RQ: np.ndarray) -> np.ndarray:
-        """A number of each property (R, Q), then the plain mean over each group's."""
+        """Numbers of the properties, (R, Q), followed by the plain mean over each group."""
         means = [values_RQ[:, members].mean(axis=1) for members in self.groups().values()]
         return np.concatenate([values_RQ, np.stack(means, axis=1)], axis=1)
 
     def mean_f1(self, sums: Sums) -> np.ndarray:
         """(R, K): mean F1 over each property's classes, and over each group's properties.
 
-        sums: one more column for each property at the end counts its positions (and is not used here).
+        sums: a last column per property counts its positions (and is not used here).
         """
         f1_RP = f1(*_counts(sums))
         return self.with_groups(np.stack([part.mean(axis=1) for part in self.by_property(f1_RP)], axis=1))
 
     def mean_above_chance(self, sums: Sums) -> np.ndarray:
-        """(R, K): the same of (F1 - F1_always) / (1 - F1_always), over classes that are false somewhere.
+        """(R, K): the same for (F1 - F1_always) / (1 - F1_always), over classes that are false somewhere.
 
         sums: as for `mean_f1`.
         """
         positions_RQ = sums["positives"][:, self.stops[-1] :]
-        shares = zip(self.by_property(f1(*_counts(sums))), self.by_property(sums["positives"]), strict=True)
+        by_property = zip(self.by_property(f1(*_counts(sums))), self.by_property(sums["positives"]), strict=True)
         means = []
-        for q, (f1_RP, positives_RP) in enumerate(shares):
+        for q, (f1_RP, positives_RP) in enumerate(by_property):
             always_RP = always_on_f1(positives_RP / np.maximum(positions_RQ[:, q : q + 1], 1))
             means.append(_mean_of_known(above_chance(f1_RP, always_RP)))
         return self.with_groups(np.stack(means, axis=1))
@@ -91,6 +91,6 @@ def _counts(sums: Sums) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def _mean_of_known(values_RP: np.ndarray) -> np.ndarray:
-    """Mean over what is not nan; nan where all are."""
+    """Mean over the columns that are not nan; nan where all are."""
     known_R = (~np.isnan(values_RP)).sum(axis=1)
     return np.where(known_R > 0, np.nansum(values_RP, axis=1) / np.maximum(known_R, 1), np.nan)

@@ -1,4 +1,4 @@
-"""How the numbers of a score are made of sums over games: all that intervals, differences and pooling need to know.
+"""How the numbers of a score are computed from sums over games: all that intervals, differences and pooling need.
 
 ACCURACY = Statistic(("right", "asked"), same=("asked",),
                      compute=lambda sums, details: {"value": sums["right"].sum(1) / sums["asked"].sum(1)})
@@ -18,18 +18,18 @@ from boardgame_sae.resampling import Estimate, difference, pooled
 
 
 class Statistic(NamedTuple):
-    """What is summed over games, and the numbers made of the sums."""
+    """What is summed over games, and the numbers computed from the sums."""
 
     sums: tuple[str, ...]
     """Names of the sums that are kept for each game."""
     compute: Callable[[Mapping[str, np.ndarray], Mapping[str, Any]], Mapping[str, np.ndarray]]
-    """From sums (R resamples, P columns) by name, and the score's details, to numbers (R,) by name. The first is the
+    """From sums (R resamples, P columns) by name and the score's details to numbers (R,) by name. The first is the
     score's value, the others are parts of it."""
     same: tuple[str, ...] = ()
-    """Those of the sums that depend on the games alone, not on what is scored."""
+    """Those of the sums that depend only on the games, not on what is scored."""
 
     def estimates(self, sums_of_seeds: Sequence[GameSums], details: Mapping[str, Any]) -> dict[str, Estimate]:
-        """Every number with its 95% interval; of several seeds the mean, with an interval over games and seeds.
+        """Every number with its 95% interval; for several seeds the mean, with an interval over games and seeds.
 
         Raises ValueError when they were not scored on the same games, or hold other sums than these.
         """
@@ -47,7 +47,10 @@ class Statistic(NamedTuple):
     def score(
         self, sums: GameSums, parts: Mapping[str, Any] | None = None, details: Mapping[str, Any] | None = None
     ) -> ScoreValue:
-        """What a score found: every number of the statistic with its interval, and further parts and details."""
+        """The result of a score: every number of the statistic with its interval, and further parts and details.
+
+        Raises ValueError as `estimates` does.
+        """
         empty = ScoreValue(0.0, None, dict(parts or {}), dict(details or {}), sums=sums)
         return placed(empty, self.estimates([sums], empty.details))
 
@@ -76,16 +79,16 @@ class Statistic(NamedTuple):
 
 
 def placed(value: ScoreValue, estimates: Mapping[str, Estimate]) -> ScoreValue:
-    """A score with its numbers and intervals where they belong: the first its value, the others parts of it.
+    """A score with its numbers and intervals filled in: the first is its value, the others are parts of it.
 
     Numbers of properties and groups stand in its details too (see `results`).
     """
     (_, headline), *rest = estimates.items()
     parts = {**value.parts, **{name: estimate.value for name, estimate in rest}}
     intervals = {name: interval for name, estimate in rest if (interval := finite(estimate))}
-    inside = [value.details.get(place, {}) for place in ("by_property", "groups")]
+    tables = [value.details.get(key, {}) for key in ("by_property", "groups")]
     for name, estimate in estimates.items():
-        for numbers in inside:
+        for numbers in tables:
             if name in numbers:
                 numbers[name] |= {"value": estimate.value, "interval": finite(estimate)}
     return value._replace(value=headline.value, interval=finite(headline), parts=parts, intervals=intervals)

@@ -23,7 +23,7 @@ DENSITY_EDGES = np.linspace(-6, 0, 25)
 @score(
     "core",
     title="Loss recovered",
-    meaning="Share of the cross-entropy that zeroing the hook point costs which the SAE's reconstruction wins back",
+    meaning="Share of the cross-entropy lost by zeroing the hook point that the SAE's reconstruction recovers",
     source="SAEBench (arXiv 2503.09532), core; explained variance as SAELens corrected it",
     suites=("quick", "supervised", "saebench"),
     order=3,
@@ -37,7 +37,7 @@ DENSITY_EDGES = np.linspace(-6, 0, 25)
         unit="share",
     ),
 )
-def core_score(subject: Subject, cfg: NoConfig) -> ScoreValue:  # noqa: ARG001 (it has nothing to set)
+def core_score(subject: Subject, cfg: NoConfig) -> ScoreValue:  # noqa: ARG001 (it has no fields)
     """CE and KL recovered, explained variance, L0 and the other core numbers; the headline is ce_loss_score."""
     run = subject.testbed.once(clean_run)
     passes = [_through(subject.source, batch, run.mean_D) for batch in run.batches]
@@ -73,17 +73,17 @@ def core_score(subject: Subject, cfg: NoConfig) -> ScoreValue:  # noqa: ARG001 (
 
 
 def _recovered(spliced: Losses, clean: Losses, ablated: Losses) -> float:
-    """Share of the cross-entropy that ablation costs which the SAE wins back."""
+    """Share of the cross-entropy lost by ablation that the SAE recovers."""
     return (ablated.cross_entropy - spliced.cross_entropy) / (ablated.cross_entropy - clean.cross_entropy)
 
 
 Chunk = tuple[dict[str, float], Tensor]
-"""Sums over some tokens by name, and how often each latent is on there (F,)."""
+"""Sums over some tokens by name, and at how many of them each latent is on (F,)."""
 
 
 @torch.no_grad()
 def _through(source: LatentSource, batch: Batch, mean_D: Tensor) -> tuple[Tensor, list[Chunk]]:
-    """What an SAE makes of a batch's activations, and all that needs activations and latents only."""
+    """A batch's activations as the SAE reconstructs them, and the sums that need only activations and latents."""
     assert source.decode is not None
     rebuilt, chunks = [], list[Chunk]()
     for x_ND in batch.acts_BLD[batch.read_BL].split(ROWS_AT_ONCE):
@@ -95,7 +95,7 @@ def _through(source: LatentSource, batch: Batch, mean_D: Tensor) -> tuple[Tensor
 
 
 def _token_metrics(mean: dict[str, float], n_tokens: int) -> dict[str, dict[str, float]]:
-    """SAEBench's groups of what is a function of means over tokens."""
+    """The metrics that are functions of means over tokens, in SAEBench's groups."""
     return {
         "reconstruction_quality": {
             "explained_variance": 1 - mean["error"] / mean["spread"],
@@ -118,7 +118,7 @@ def _token_metrics(mean: dict[str, float], n_tokens: int) -> dict[str, dict[str,
 
 
 def token_statistics(x_ND: Tensor, z_NF: Tensor, x_hat_ND: Tensor, mean_D: Tensor) -> tuple[dict[str, Tensor], Tensor]:
-    """For each token the terms whose means are the core metrics, float64 (N,); and how often each latent is on (F,).
+    """The terms of each token whose means give the core metrics, float64 (N,); and how often each latent is on (F,).
 
     error |x - x_hat|^2, spread |x - mean|^2, legacy 1 - error / spread, cosine, norms, ratio of norms
     (1 where |x| < 1e-4), x_hat^2, x . x_hat, l0 = #(z != 0), l1 = sum z.

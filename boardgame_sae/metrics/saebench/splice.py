@@ -1,4 +1,4 @@
-"""The GPT with something else in place of its activations: what that costs in loss, and in divergence.
+"""The GPT with its activations replaced: what that costs in loss, and in divergence.
 
 Every token that the GPT reads counts, over whole test games.
 """
@@ -17,12 +17,12 @@ from boardgame_sae.model.train import ABSENT
 from boardgame_sae.testbeds.testbed import Testbed
 
 N_TOKENS = 100_000
-"""Tokens of test games that are read, at least, where the test split has as many."""
+"""Minimum number of tokens of test games to read, where the test split has as many."""
 GAMES_AT_ONCE = 128
 
 
 class Losses(NamedTuple):
-    """What the GPT loses with other activations, in nats."""
+    """The GPT's losses with other activations, in nats."""
 
     cross_entropy: float
     """Mean over the tokens that are predicted."""
@@ -46,7 +46,7 @@ class Batch:
 
     @property
     def predicted_BL(self) -> Tensor:
-        """After which of those a token comes."""
+        """Where the token that follows is there to be predicted."""
         return self.present_BL[:, 1:]
 
 

@@ -1,8 +1,8 @@
-"""What each latent is a classifier of: for every latent the class it tells best, and how well.
+"""What each latent is a classifier of: for every latent the class it predicts best, and how well.
 
 Coverage looks from the classes at the latents; this looks from the latents at the classes. Of all classes and
-thresholds a latent gets the one of best F1 above chance on train, (F1 - F1_always) / (1 - F1_always): by plain F1 what
-is nearly always true would come first.
+thresholds a latent gets those of best F1 above chance on train, (F1 - F1_always) / (1 - F1_always): by plain F1,
+classes that are nearly always true would win.
 """
 
 from typing import Any, NamedTuple
@@ -20,20 +20,23 @@ class BestProperties:
     """The class and threshold of best train F1 above chance for every latent, gathered from blocks of counts."""
 
     def __init__(self, task: CountTask, wanted_P: np.ndarray) -> None:
-        """wanted_P: bool (P,): the classes that may be told."""
+        """wanted_P: bool (P,): the classes that may be chosen."""
         self.task, self.wanted_P = task, wanted_P
         n_latents = task.sample.n_latents
         self.above_F = np.full(n_latents, -np.inf)
-        """(F,) F1 above chance on train; -inf of a latent that is never on."""
+        """(F,) F1 above chance on train; -inf for a latent that is never on."""
         self.f1_F = np.zeros(n_latents)
         """(F,) F1 on train."""
         self.property_F = np.full(n_latents, -1)
-        """(F,) the class; -1 of a latent that is never on."""
+        """(F,) column of the class; -1 for a latent that is never on."""
         self.t_F = np.zeros(n_latents, np.int64)
-        """(F,) which threshold."""
+        """(F,) index of the threshold."""
 
     def add(self, first: int, counts: Counts) -> None:
-        """Take in the latents from `first` on. Of equal ones the smallest threshold stays, then the first class."""
+        """Add a block of counts, whose first latent is `first`.
+
+        Of equal F1 the smallest threshold is kept, then the first class.
+        """
         on_TFP, n_on_TF, positives_P = counts.on_TFP.numpy(), counts.n_on_TF.numpy(), counts.positives_P.numpy()
         always_P = always_on_f1(positives_P / max(1, counts.n_positions))
         here = slice(first, first + on_TFP.shape[1])
@@ -42,12 +45,12 @@ class BestProperties:
             _keep_best(on_TFP, n_on_TF, positives_P, always_P, self.wanted_P & (always_P < 1), *out)
 
     def edges_F(self) -> np.ndarray:
-        """(F,) what each latent must exceed."""
+        """(F,) the activation that each latent must exceed."""
         return self.task.edges_TF[self.t_F, np.arange(len(self.t_F))]
 
 
 class ClassifierCounts(NamedTuple):
-    """How each latent's classifier did on a sample."""
+    """Counts of each latent's classifier on a sample."""
 
     true_positives_F: np.ndarray
     """(F,) int64: positions where it is on and the class true."""
@@ -56,14 +59,14 @@ class ClassifierCounts(NamedTuple):
 
 
 def count_classifiers(sample: Sample, edge_F: np.ndarray, property_F: np.ndarray) -> ClassifierCounts:
-    """How often each latent exceeds its edge, and its class is true there; one without a class (-1) never does."""
-    true_F, predicted_F = np.zeros(sample.n_latents, np.int64), np.zeros(sample.n_latents, np.int64)
+    """How often each latent exceeds its edge, and how often its class is true there; 0 for one without a class (-1)."""
+    true_positives_F, predicted_positives_F = np.zeros((2, sample.n_latents), np.int64)
     for part in sample.parts:
         latents, labels_NB = part.latents, part.words().view(np.uint8)
         entries = latents.indptr_F1, latents.rows_Z, latents.values_Z
         with threads_for(len(latents.rows_Z)):
-            _count_classifiers(*entries, edge_F, property_F, labels_NB, true_F, predicted_F)
-    return ClassifierCounts(true_F, predicted_F)
+            _count_classifiers(*entries, edge_F, property_F, labels_NB, true_positives_F, predicted_positives_F)
+    return ClassifierCounts(true_positives_F, predicted_positives_F)
 
 
 @njit(parallel=True, cache=True, nogil=True)
@@ -85,15 +88,15 @@ def _keep_best(
 
 @njit(parallel=True, cache=True, nogil=True)
 def _count_classifiers(
-    indptr_F1: Any, rows_Z: Any, values_Z: Any, edge_F: Any, property_F: Any, labels_NB: Any, true_F: Any,
-    predicted_F: Any,
+    indptr_F1: Any, rows_Z: Any, values_Z: Any, edge_F: Any, property_F: Any, labels_NB: Any,
+    true_positives_F: Any, predicted_positives_F: Any,
 ) -> None:  # fmt: skip
     for f in prange(len(indptr_F1) - 1):
         if property_F[f] >= 0:
-            true, on = 0, 0
+            true_positives, predicted_positives = 0, 0
             for z in range(indptr_F1[f], indptr_F1[f + 1]):
                 if values_Z[z] > edge_F[f]:
-                    on += 1
-                    true += labels_NB[rows_Z[z], property_F[f]]
-            true_F[f] += true
-            predicted_F[f] += on
+                    predicted_positives += 1
+                    true_positives += labels_NB[rows_Z[z], property_F[f]]
+            true_positives_F[f] += true_positives
+            predicted_positives_F[f] += predicted_positives

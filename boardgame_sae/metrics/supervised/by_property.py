@@ -1,8 +1,8 @@
-"""How a supervised score puts its properties together: the first is the headline, the others and the groups beside it.
+"""How a supervised score combines its properties: the first is the headline, the others and the groups stand beside it.
 
 The headline is the testbed's first property (what stands on each square); the others stand beside it, with the plain
 means over the low-level and over the high-level ones (`low`, `high`), and the number that the published code would give
-(`reference`). Classes that a split hardly ever shows are listed, not averaged, and so are properties without any other.
+(`reference`). Classes that are too rare in a split are listed, not averaged, and so are properties that have only such.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -27,14 +27,14 @@ class SupervisedConfig:
     """What the supervised scores compute beside their own numbers."""
 
     reference: bool = True
-    """Whether the published code's numbers are computed too, which costs another pass."""
+    """Whether the published code's numbers are computed too, which takes another pass over train."""
 
 
 QUICK = {"reference": False}
 
 
 def means_statistic(means: Callable[[PropertyMeans, Sums], np.ndarray]) -> Statistic:
-    """A statistic of classifier counts: a number for each property, the headline first, then for each group."""
+    """A statistic of classifier counts: one number per property, the headline first, then one per group."""
 
     def compute(sums: Sums, details: Mapping[str, Any]) -> dict[str, np.ndarray]:
         layout = PropertyMeans.of(details)
@@ -73,7 +73,7 @@ def together(subject: Subject, by_property: Mapping[str, ScoreValue]) -> tuple[d
 
 
 def groups_of(layout: PropertyMeans, beside: Mapping[str, Sequence[float]]) -> dict[str, dict[str, Any]]:
-    """Each group's members, and the plain means of what stands beside each property's number; its value comes later."""
+    """Each group's members, and the plain means of the numbers beside their values; its value is filled in later."""
     return {
         name: {
             "members": [layout.names[q] for q in members],
@@ -86,7 +86,7 @@ def groups_of(layout: PropertyMeans, beside: Mapping[str, Sequence[float]]) -> d
 
 
 def classes_of(result: PropertyResult) -> dict[str, Any]:
-    """Which classes are scored, and which are left out for want of examples."""
+    """Which classes are scored, and which are left out because they have too few examples."""
     columns = result.columns
     left_out = sorted(set(range(columns.stop - columns.start)) - set(result.chosen_C.tolist()))
     return {**chosen_classes(columns, result.chosen_C), "unsupported": [columns.class_names[c] for c in left_out]}
@@ -102,7 +102,7 @@ def chosen_classes(columns: PropertyColumns, chosen_C: np.ndarray) -> dict[str, 
 
 
 def by_square(result: PropertyResult, values_C: np.ndarray, combine: Callable[[np.ndarray], Any]) -> dict[str, float]:
-    """One number for each square that has a scored class, from those of its classes; nothing for a whole position."""
+    """One number for each square that has scored classes, combined from theirs; none for classes of whole positions."""
     square_C = result.columns.square_P[result.chosen_C]
     numbers = {}
     for square in sorted(set(square_C[square_C >= 0].tolist())):

@@ -53,7 +53,7 @@ ABOVE_CHANCE = means_statistic(PropertyMeans.mean_above_chance)
     ),
 )
 def coverage_score(subject: Subject, cfg: SupervisedConfig) -> ScoreValue:
-    """Coverage of each property."""
+    """Coverage of each property. Raises ValueError when no class of any property has enough examples."""
     results = subject.once(property_results)
     layout = layout_of(results)
     sums = GameSums.concatenate(
@@ -76,12 +76,12 @@ def coverage_score(subject: Subject, cfg: SupervisedConfig) -> ScoreValue:
     by_property = {}
     for q, (result, counts) in enumerate(zip(results, by_class, strict=True)):
         f1_C = f1(*counts.values())
-        true_C, predicted_C, positives_C = counts.values()
+        true_positives_C, predicted_positives_C, positives_C = counts.values()
         details = {
             **classes_of(result),
             "f1": rounded(f1_C),
-            "precision": rounded(true_C / np.maximum(predicted_C, 1)),
-            "recall": rounded(true_C / np.maximum(positives_C, 1)),
+            "precision": rounded(true_positives_C / np.maximum(predicted_positives_C, 1)),
+            "recall": rounded(true_positives_C / np.maximum(positives_C, 1)),
             "always_on": rounded(always_on[q]),
             "latent": result.latent_C.tolist(),
             "threshold": rounded(result.threshold_C),
@@ -96,32 +96,34 @@ def coverage_score(subject: Subject, cfg: SupervisedConfig) -> ScoreValue:
         if name in details["groups"]:
             details["groups"][name]["above_chance"] = estimate.value
         else:
-            own = details["by_property"][name]
-            own["parts"]["above_chance"] = estimate.value
-            own["details"]["above_chance_interval"] = finite(estimate)
+            scored = details["by_property"][name]
+            scored["parts"]["above_chance"] = estimate.value
+            scored["details"]["above_chance_interval"] = finite(estimate)
     parts["above_chance"] = above[details["headline"]].value
     return COVERAGE.score(sums, parts, details)._replace(latents=_latents_table(subject))
 
 
 def _latents_table(subject: Subject) -> dict[str, np.ndarray]:
-    """A row for each latent: the class it tells best, and how well, on test."""
+    """A row for each latent: the class it predicts best, and how well, on test."""
     best, columns = subject.once(latent_classes), subject.testbed.columns
-    names, labels = np.array(["", *[""] * columns[-1].stop], object), np.array([""] * (columns[-1].stop + 1), object)
-    for own in columns:
-        names[own.start : own.stop], labels[own.start : own.stop] = own.name, list(own.class_names)
-    (true_F, predicted_F), positives_F = best.counts, best.positives_F
-    f1_F = f1(true_F, predicted_F, positives_F)
+    # one name more than columns: the last stands for column -1, of latents without a class
+    property_names, class_names = np.full((2, columns[-1].stop + 1), "", object)
+    for property_ in columns:
+        property_names[property_.start : property_.stop] = property_.name
+        class_names[property_.start : property_.stop] = property_.class_names
+    (true_positives_F, predicted_positives_F), positives_F = best.counts, best.positives_F
+    f1_F = f1(true_positives_F, predicted_positives_F, positives_F)
     always_F = always_on_f1(positives_F / best.n_positions_F)
     known_F, test = best.column_F >= 0, subject.latents("test")
     return {
-        "latent": np.arange(len(true_F)),
+        "latent": np.arange(len(true_positives_F)),
         "density": np.sum([np.diff(part.indptr_F1) for part in test], axis=0) / sum(part.n_positions for part in test),
         "max_activation": best.max_activation_F.astype(np.float64),
-        "property": names[best.column_F],
-        "label": labels[best.column_F],
+        "property": property_names[best.column_F],
+        "label": class_names[best.column_F],
         "threshold": np.where(known_F, best.threshold_F, 0.0),
-        "precision": true_F / np.maximum(predicted_F, 1),
-        "recall": true_F / np.maximum(positives_F, 1),
+        "precision": true_positives_F / np.maximum(predicted_positives_F, 1),
+        "recall": true_positives_F / np.maximum(positives_F, 1),
         "f1": f1_F,
         "train_f1": best.train_f1_F,
         "always_on": np.where(known_F, always_F, 0.0),

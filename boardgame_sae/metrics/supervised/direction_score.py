@@ -35,12 +35,13 @@ from boardgame_sae.testbeds.testbed import Testbed
         unit="mean matched cosine",
     ),
 )
-def direction_score(subject: Subject, cfg: NoConfig) -> ScoreValue:  # noqa: ARG001 (it has nothing to set)
-    """Direction recovery of each property's classes that have examples enough.
+def direction_score(subject: Subject, cfg: NoConfig) -> ScoreValue:  # noqa: ARG001 (it has no fields)
+    """Direction recovery of each property's classes that have enough examples.
 
-    A probe's weights say how to read a class, a decoder row says what is written: where the activations' noise is not
-    alike in all directions these differ, even for a perfect SAE. So beside the value stands `means`, the same for the
-    differences of the mean activations with and without each class, and `encoder`, of encoder columns and probes.
+    A probe's weights are the direction that reads a class, a decoder row is the direction that writes it: where the
+    activations' noise is not the same in all directions these differ, even for a perfect SAE. So beside the value stand
+    `means`, the same for differences of the mean activations with and without each class, and `encoder`, the same for
+    encoder columns and probes.
     Raises ValueError when the testbed has no probe of a property that is scored.
     """
     testbed, source, by_property = subject.testbed, subject.source, {}
@@ -52,18 +53,18 @@ def direction_score(subject: Subject, cfg: NoConfig) -> ScoreValue:  # noqa: ARG
             continue
         W_dec, probe_CD = source.W_dec, testbed.probes[columns.name].directions()[chosen_C]
         assert W_dec is not None
-        read = direction_recovery(W_dec, probe_CD, alive_F=alive_F, n_random=3)
-        written = direction_recovery(W_dec, means_PD[columns.start + chosen_C], alive_F=alive_F, n_random=1)
-        parts = {"random": read.random, "means": written.value, "means_random": written.random}
+        of_probes = direction_recovery(W_dec, probe_CD, alive_F=alive_F, n_random=3)
+        of_means = direction_recovery(W_dec, means_PD[columns.start + chosen_C], alive_F=alive_F, n_random=1)
+        parts = {"random": of_probes.random, "means": of_means.value, "means_random": of_means.random}
         if source.W_enc is not None:
             parts["encoder"] = direction_recovery(source.W_enc.T, probe_CD, alive_F=alive_F, n_random=1).value
         details = {
             "columns": [columns.class_names[c] for c in chosen_C],
-            "cosine": rounded(read.cosine_P),
-            "latent": read.latent_P.tolist(),
-            "nearest": rounded(read.nearest_P),
+            "cosine": rounded(of_probes.cosine_P),
+            "latent": of_probes.latent_P.tolist(),
+            "nearest": rounded(of_probes.nearest_P),
         }
-        by_property[columns.name] = ScoreValue(read.value, None, parts, details)
+        by_property[columns.name] = ScoreValue(of_probes.value, None, parts, details)
     if not by_property:
         raise ValueError("the testbed has no probe of a property that is scored; fit some with `boardgame-sae probe`")
     return _headline(subject, by_property)
@@ -78,7 +79,7 @@ def _headline(subject: Subject, by_property: Mapping[str, ScoreValue]) -> ScoreV
 
 @torch.no_grad()
 def mean_differences(testbed: Testbed) -> np.ndarray:
-    """(P, D): mean activation where a class is true less the mean where it is not, on train."""
+    """(P, D): mean activation where a class is true minus the mean where it is not, on train."""
     n_P = np.zeros(testbed.columns[-1].stop)
     true_PD, all_D, n = np.zeros((len(n_P), testbed.width)), np.zeros(testbed.width), 0
     for start, stop, *_ in testbed.spans("train"):

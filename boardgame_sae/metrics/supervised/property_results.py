@@ -2,8 +2,8 @@
 
 Train is counted once: from each block of counts come the best latent of every class (coverage), the classifiers of
 every class (board reconstruction) and the best class of every latent. Validation chooses the reconstruction's
-thresholds. Test is predicted and counted game by game. What does not fit the memory budget is counted a few latents at
-a time, and latents lie on disk (see `Subject`).
+thresholds. Test is predicted and counted by game. Counts that exceed the memory budget are made for a few latents at
+a time, and latents beyond it lie on disk (see `Subject`).
 """
 
 from collections.abc import Callable
@@ -37,12 +37,12 @@ from boardgame_sae.metrics.supervised.best_property import BestProperties, Class
 from boardgame_sae.testbeds.testbed import PropertyColumns
 
 CUTS = tuple(round(0.05 * i, 2) for i in range(1, 20))
-"""Probabilities above which a readout may say that a class is true; validation chooses."""
+"""Probabilities above which a readout may predict that a class is true; the best on validation is chosen."""
 
 
 @dataclass(frozen=True, eq=False)
 class PropertyResult:
-    """What a subject knows of one property. C are its classes with examples enough, P all its classes."""
+    """How well a subject predicts one property. C are its classes with enough examples, P all its classes."""
 
     columns: PropertyColumns
     chosen_C: np.ndarray
@@ -54,23 +54,23 @@ class PropertyResult:
     threshold_C: np.ndarray
     """Its threshold, as a share of its largest activation on train."""
     covered: GameSums
-    """On test, by game: that latent as classifier of each class; and as the last column all positions."""
+    """On test, by game: counts of that latent as classifier of each class; the last column counts all positions."""
     rebuilt: GameSums
-    """On test, by game: the boards said at `threshold`."""
+    """On test, by game: counts of the boards rebuilt at `threshold`."""
     threshold: float
     """The threshold of best micro F1 on validation."""
     f1_T: np.ndarray | None
-    """Micro F1 on test at every threshold; None of a readout."""
+    """Micro F1 on test at every threshold; None for a readout."""
     n_classifiers_T: np.ndarray | None
-    """(latent, class) pairs at every threshold; None of a readout."""
+    """(latent, class) pairs at every threshold; None for a readout."""
 
 
 @dataclass(frozen=True, eq=False)
 class LatentClasses:
-    """For each latent the class it tells best, over all properties."""
+    """For each latent the class it predicts best, over all properties."""
 
     column_F: np.ndarray
-    """Its column among the testbed's labels; -1 of a latent that is never on at the scored train positions."""
+    """Its column among the testbed's labels; -1 for a latent that is never on at the scored train positions."""
     max_activation_F: np.ndarray
     """m_f: its largest activation at the train positions where the class is known."""
     threshold_F: np.ndarray
@@ -78,17 +78,17 @@ class LatentClasses:
     positives_F: np.ndarray
     """Test positions where the class is true."""
     n_positions_F: np.ndarray
-    """Test positions where that is known."""
+    """Test positions where it is known whether the class is true."""
     counts: ClassifierCounts
-    """On test."""
+    """Its counts on test."""
     n_precise_F: np.ndarray
     """Classes of which it is a classifier, at some threshold, for board reconstruction."""
 
 
 def property_groups(subject: Subject) -> tuple["PropertyGroup", ...]:
-    """The testbed's properties that have a class with examples enough, counted; those known everywhere together.
+    """The testbed's properties that have a class with enough examples, counted; those known everywhere together.
 
-    Raises ValueError when no class of any property has examples enough. Costly: ask `subject.once(property_groups)`.
+    Raises ValueError when no class of any property has enough examples. Costly: call `subject.once(property_groups)`.
     """
     testbed = subject.testbed
     if not testbed.supported_P.any():
@@ -100,14 +100,20 @@ def property_groups(subject: Subject) -> tuple["PropertyGroup", ...]:
 
 
 def property_results(subject: Subject) -> tuple[PropertyResult, ...]:
-    """What a subject knows of each property that has a class with examples enough, in the testbed's order."""
+    """The result of each property that has a class with enough examples, in the testbed's order.
+
+    Raises ValueError as `property_groups` does.
+    """
     results = [result for group in subject.once(property_groups) for result in group.results()]
     order = [columns.name for columns in subject.testbed.columns]
     return tuple(sorted(results, key=lambda result: order.index(result.columns.name)))
 
 
 def latent_classes(subject: Subject) -> LatentClasses:
-    """For each latent the class, of all properties, that it tells best by F1 above chance on train."""
+    """For each latent the class, of all properties, that it predicts best by F1 above chance on train.
+
+    Raises ValueError as `property_groups` does.
+    """
     by_group = [group.latent_classes() for group in subject.once(property_groups)]
     best_F = np.argmax([above_F for above_F, _ in by_group], axis=0)
 
@@ -128,7 +134,7 @@ def latent_classes(subject: Subject) -> LatentClasses:
 
 def _supported(subject: Subject, group: list[PropertyColumns]) -> np.ndarray:
     """bool (P,), over the group's columns side by side."""
-    return np.concatenate([subject.testbed.supported_P[each.start : each.stop] for each in group])
+    return np.concatenate([subject.testbed.supported_P[columns.start : columns.stop] for columns in group])
 
 
 class PropertyGroup:
@@ -136,14 +142,14 @@ class PropertyGroup:
 
     def __init__(self, subject: Subject, group: list[PropertyColumns]) -> None:
         self.subject, self.group, self.wanted_P = subject, group, _supported(subject, group)
-        self.starts = np.cumsum([0, *(each.stop - each.start for each in group)])
+        self.starts = np.cumsum([0, *(columns.stop - columns.start for columns in group)])
         self.train = count_task(self.sample("train"))
         self.best = BestLatents(self.train)
         self.classifiers = Classifiers(self.train, MIN_PRECISION, MIN_COUNT, self.wanted_P)
         self.best_properties = BestProperties(self.train, self.wanted_P)
         for first, counts in task_blocks(self.train, subject.max_bytes // 4):
-            for gathering in (self.best, self.classifiers, self.best_properties):
-                gathering.add(first, counts)
+            for gatherer in (self.best, self.classifiers, self.best_properties):
+                gatherer.add(first, counts)
 
     def sample(self, split: str) -> Sample:
         """The group's labels and the subject's latents, at the positions of a split where the truth is known."""
@@ -156,7 +162,9 @@ class PropertyGroup:
                 if contiguous:
                     own_NP = labels_NP[:, first:last]
                 else:
-                    own_NP = np.concatenate([labels_NP[:, each.start : each.stop] for each in self.group], axis=1)
+                    own_NP = np.concatenate(
+                        [labels_NP[:, columns.start : columns.stop] for columns in self.group], axis=1
+                    )
                 return own_NP[self.group[0].known(labels_NP)] if self.group[0].partial else own_NP
 
             return read
@@ -171,7 +179,7 @@ class PropertyGroup:
         return Sample(parts, int(self.starts[-1]))
 
     def results(self) -> list[PropertyResult]:
-        """One for each property that has a class with examples enough."""
+        """One result for each property that has a class with enough examples."""
         f1_P, latent_P, threshold_P = self.best.chosen()
         test = count_task_like(self.train, self.sample("test"))
         rebuilt = self._read_out(test.sample) if self.subject.source.reads_labels else self._rebuilt(test)
@@ -186,49 +194,50 @@ class PropertyGroup:
         return results
 
     def _covered(self, test: CountTask, at_C: np.ndarray, latent_C: np.ndarray, threshold_C: np.ndarray) -> GameSums:
-        """By game, how the chosen latent of each class did; and, as the last column, all positions."""
+        """By game, the counts of the chosen latent of each class; the last column counts all positions."""
         edge_C = threshold_C.astype(test.max_activation_F.dtype) * test.max_activation_F[latent_C]
         parts = []
         for part in test.sample.parts:
-            on_NC, true_NC = on_above(part.latents, latent_C, edge_C), part.read_labels()[:, at_C]
+            on_NC, labels_NC = on_above(part.latents, latent_C, edge_C), part.read_labels()[:, at_C]
             all_N1 = np.ones((len(on_NC), 1), np.bool_)
-            on_NC, true_NC = np.concatenate([on_NC, all_N1], axis=1), np.concatenate([true_NC, all_N1], axis=1)
-            parts.append(GameSums.of_classifiers(on_NC, true_NC, _games(part), part.n_games))
+            on_NC, labels_NC = (np.concatenate([columns_NC, all_N1], axis=1) for columns_NC in (on_NC, labels_NC))
+            parts.append(GameSums.of_classifiers(on_NC, labels_NC, _games(part), part.n_games))
         return GameSums.stack(parts)
 
     def _rebuilt(self, test: CountTask) -> list[tuple[GameSums, float, np.ndarray, np.ndarray]]:
-        """Of each property the boards by game, the threshold that validation chose, F1 and classifiers at all."""
+        """By property: boards by game, the threshold chosen on validation, F1 and classifiers at every threshold."""
         words_FTW, n_properties = self.classifiers.words_FTW, int(self.starts[-1])
         validation = count_task_like(self.train, self.sample("validation"))
-        chosen_f1_QT = self._micro_f1(validation, words_FTW)
-        t_Q = chosen_f1_QT.argmax(axis=1)  # the first of equal ones
+        validation_f1_QT = self._micro_f1(validation, words_FTW)
+        t_Q = validation_f1_QT.argmax(axis=1)  # the first of several best
         f1_QT = self._micro_f1(test, words_FTW)
         owner_P = np.repeat(np.arange(len(self.group)), np.diff(self.starts))
-        parts: list[list[GameSums]] = [[] for _ in self.group]
+        sums_by_property: list[list[GameSums]] = [[] for _ in self.group]
         for part in test.sample.parts:
-            said_NP = np.zeros((part.latents.n_positions, n_properties), np.bool_)
+            predicted_NP = np.zeros((part.latents.n_positions, n_properties), np.bool_)
             for t in np.unique(t_Q):
                 edges_1F = activation_edges(self.train.thresholds_T[t : t + 1], test.max_activation_F)
                 bins_Z = activation_bins(part.latents, edges_1F)
-                here_P = (t_Q == t)[owner_P]
-                said_NP[:, here_P] = unpack(united(part.latents, bins_Z, words_FTW[:, t : t + 1]), n_properties)[
-                    :, here_P
-                ]
-            true_NP = part.read_labels()
-            for q, found in enumerate(parts):
+                boards_NP = unpack(united(part.latents, bins_Z, words_FTW[:, t : t + 1]), n_properties)
+                uses_t_P = (t_Q == t)[owner_P]
+                predicted_NP[:, uses_t_P] = boards_NP[:, uses_t_P]
+            labels_NP = part.read_labels()
+            for q, sums in enumerate(sums_by_property):
                 at_C = self._at(q)
-                found.append(GameSums.of_classifiers(said_NP[:, at_C], true_NP[:, at_C], _games(part), part.n_games))
+                sums.append(
+                    GameSums.of_classifiers(predicted_NP[:, at_C], labels_NP[:, at_C], _games(part), part.n_games)
+                )
         n_TP = np.zeros((words_FTW.shape[1], n_properties), np.int64)
         for t in range(len(n_TP)):
             n_TP[t] = unpack(words_FTW[:, t], n_properties).sum(axis=0)
         return [
             (
-                GameSums.stack(found),
+                GameSums.stack(sums),
                 float(self.train.thresholds_T[t_Q[q]]),
                 f1_QT[q],
                 n_TP[:, self.starts[q] : self.starts[q + 1]].sum(axis=1),
             )
-            for q, found in enumerate(parts)
+            for q, sums in enumerate(sums_by_property)
         ]
 
     def _at(self, q: int) -> np.ndarray:
@@ -237,48 +246,45 @@ class PropertyGroup:
 
     def _micro_f1(self, task: CountTask, words_FTW: np.ndarray) -> np.ndarray:
         """(Q, T): micro F1 of each property's scored classes at every threshold."""
-        hit_TP, said_TP = agreement(task, words_FTW)
-        positives_P = task.sample.positives_P
-        found = []
+        true_positives_TP, predicted_positives_TP = agreement(task, words_FTW)
+        f1_by_property = []
         for q in range(len(self.group)):
             at_C = self._at(q)
-            found.append(f1(hit_TP[:, at_C].sum(1), said_TP[:, at_C].sum(1), positives_P[at_C].sum()))
-        return np.stack(found)
+            counts = true_positives_TP[:, at_C].sum(1), predicted_positives_TP[:, at_C].sum(1)
+            f1_by_property.append(f1(*counts, task.sample.positives_P[at_C].sum()))
+        return np.stack(f1_by_property)
 
     def _read_out(self, test: Sample) -> list[tuple[GameSums, float, None, None]]:
-        """The boards that a readout of every label says: those above the probability of best F1 on validation."""
-        hit_QK, said_QK, true_Q = (
-            np.zeros((len(self.group), len(CUTS)), np.int64),
-            np.zeros((len(self.group), len(CUTS)), np.int64),
-            np.zeros(len(self.group), np.int64),
-        )
+        """By property: boards by game that a readout predicts, cut at the probability of best F1 on validation."""
+        true_positives_QK, predicted_positives_QK = np.zeros((2, len(self.group), len(CUTS)), np.int64)
+        positives_Q = np.zeros(len(self.group), np.int64)
         for part in self.sample("validation").parts:
-            true_NP = part.read_labels()
+            labels_NP = part.read_labels()
             for q in range(len(self.group)):
-                says_NC, true_NC = self._says(part, q), true_NP[:, self._at(q)]
-                true_Q[q] += true_NC.sum()
+                readout_NC, labels_NC = self._readout(part, q), labels_NP[:, self._at(q)]
+                positives_Q[q] += labels_NC.sum()
                 for k, cut in enumerate(CUTS):
-                    hit_QK[q, k] += ((says_NC > cut) & true_NC).sum()
-                    said_QK[q, k] += (says_NC > cut).sum()
-        cut_Q = [CUTS[k] for k in (2 * hit_QK / np.maximum(1, said_QK + true_Q[:, None])).argmax(axis=1)]
-        found = []
-        for q, cut in enumerate(cut_Q):
+                    true_positives_QK[q, k] += ((readout_NC > cut) & labels_NC).sum()
+                    predicted_positives_QK[q, k] += (readout_NC > cut).sum()
+        f1_QK = f1(true_positives_QK, predicted_positives_QK, positives_Q[:, None])
+        results = []
+        for q, cut in enumerate(CUTS[k] for k in f1_QK.argmax(axis=1)):
             parts = [
                 GameSums.of_classifiers(
-                    self._says(part, q) > cut, part.read_labels()[:, self._at(q)], _games(part), part.n_games
+                    self._readout(part, q) > cut, part.read_labels()[:, self._at(q)], _games(part), part.n_games
                 )
                 for part in test.parts
             ]
-            found.append((GameSums.stack(parts), cut, None, None))
-        return found
+            results.append((GameSums.stack(parts), cut, None, None))
+        return results
 
-    def _says(self, part: Part, q: int) -> np.ndarray:
-        """(n, C): what the latents that read property q's scored classes say."""
+    def _readout(self, part: Part, q: int) -> np.ndarray:
+        """(n, C): the latents that read property q's scored classes."""
         columns = self.group[q]
         return part.latents.columns(columns.start, columns.stop).to_dense()[:, self._at(q) - self.starts[q]]
 
     def latent_classes(self) -> tuple[np.ndarray, LatentClasses]:
-        """For each latent how far above chance on train it tells a class of this group; and that class."""
+        """For each latent its best F1 above chance on train over the classes of this group, and that class."""
         test, best = self.sample("test"), self.best_properties
         column_P = np.concatenate([np.arange(columns.start, columns.stop) for columns in self.group])
         precise_FW = np.bitwise_or.reduce(self.classifiers.words_FTW, axis=1)

@@ -1,4 +1,4 @@
-"""What the published code would give for one subject, property by property (see `published_code`)."""
+"""The numbers that the published code would give for one subject, property by property (see `published_code`)."""
 
 from typing import NamedTuple
 
@@ -16,15 +16,18 @@ from boardgame_sae.metrics.supervised.published_code import (
 
 
 class Published(NamedTuple):
-    """The published code's numbers of one property, of all its classes."""
+    """The published code's numbers for one property, over all its classes."""
 
     coverage: float
     reconstruction: ReferenceReconstruction | None
-    """None of a readout of the labels."""
+    """None for a readout of the labels."""
 
 
 def published(subject: Subject) -> dict[str, Published]:
-    """The numbers by property. Costs another pass over train: ask `subject.once(published)`."""
+    """The numbers by property. Costs another pass over train: call `subject.once(published)`.
+
+    Raises ValueError as `property_groups` does.
+    """
     groups = subject.once(property_groups)
     return {name: numbers for group in groups for name, numbers in _of_group(subject, group).items()}
 

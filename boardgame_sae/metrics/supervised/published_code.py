@@ -4,19 +4,20 @@ Karvonen et al. 2024 (arXiv 2408.00113) published numbers that differ from the p
 
 1. *Alive and scale.* Half of the train games (500 of 1,000) run through the SAE at **all** their tokens. A latent that
    never fires there is left out of everything; m_f is its largest activation there. (Ours: m_f over the scored
-   positions of all train games. On chess, where only dots are scored, a latent that peaks elsewhere has thresholds
-   there that it hardly reaches.)
-2. *Counts* are taken on the scored positions of all train games, at thresholds 0.0, 0.1, ..., 1.0 of m_f.
+   positions of all train games. On chess, where only dots are scored, a latent that peaks elsewhere hardly reaches
+   its thresholds there.)
+2. *Counts* are taken on the scored positions of all train games, at thresholds 0.0, 0.1, ..., 1.0 times m_f.
 3. *Coverage*: for each threshold the mean over a property's classes of the best F1 of any latent; then the best
    threshold, one for all classes, **on the positions it is reported on**. The paper and we choose latent and threshold
    class by class; we choose on train and report on test.
 4. *Denominators* are constants: 192 for Othello, although empty squares are left out and 128 classes remain (so it
-   cannot exceed 0.667), and 768 for chess, of which some 200 never occur. Ours: the classes that have examples.
-5. *Board reconstruction*: a latent at a threshold is a classifier of a class when on train it is right at least 10
-   times and 95% of the time, as here. Boards are rebuilt on test; reported is the F1 over all squares and classes at
-   the threshold, of 0.0 to 0.9, of best *per-square* F1 **on test**. Per-square F1 takes a true positive away from
-   every square that has exactly one true and one false positive. Ours: the threshold of best F1 on validation.
-6. *The last slot*: in the place of threshold 1.0 stands a reconstruction in which each latent says what it is a
+   cannot exceed 0.667), and 768 for chess, of which some 200 never occur. Ours: the classes with enough examples.
+5. *Board reconstruction*: a latent at a threshold is a classifier of a class when on train it has at least 10 true
+   positives and 95% precision, as here. Boards are rebuilt on test; the reported number is the F1 over all squares and
+   classes at the threshold, of 0.0 to 0.9, with the best *per-square* F1 **on test**. Per-square F1 takes a true
+   positive away from every square that has exactly one true and one false positive. Ours: the threshold of best F1 on
+   validation.
+6. *The last slot*: in place of threshold 1.0 there is a reconstruction in which each latent predicts what it is a
    classifier of at the highest threshold that it passes (`last`; it is never the reported one).
 7. A *group* (chess strategy) is the plain mean over its properties, each with a threshold of its own.
 """
@@ -56,17 +57,17 @@ class ReferenceReconstruction(NamedTuple):
     value: float
     """Micro F1 ("per class") on test at `threshold`."""
     threshold: float
-    """The threshold below 1 of best per-square F1 on test, the smallest of equal ones."""
+    """The threshold below 1 of best per-square F1 on test, the smallest of several."""
     f1_T: torch.Tensor
     """(T,) float64: micro F1 on test at every threshold."""
     square_f1_T: torch.Tensor
     """(T,) float64: per-square F1 on test at every threshold."""
     last: float
-    """Micro F1 when each latent speaks at the highest threshold it passes."""
+    """Micro F1 when each latent predicts its classes at the highest threshold it passes."""
 
 
 def reference_task(sample: Sample, max_activation_F: LabelsLike | None, thresholds: ThresholdsLike) -> CountTask:
-    """The published count on train: latents whose m_f is 0 are dead, and never on."""
+    """The published count on train: latents whose m_f is 0 are never on. Raises ValueError as `count_task` does."""
     task = count_task(sample, max_activation_F=max_activation_F, thresholds=thresholds)
     task.edges_TF[:, task.max_activation_F == 0] = np.inf
     return task
@@ -84,8 +85,8 @@ def coverage_reference(
     """The published code's coverage of one property's classes (steps 1 to 4 of this module).
 
     For each threshold, the sum over classes of the best F1 of any latent, divided by `denominator` (by default P; the
-    published tables have 192 for Othello and 768 for chess); of these the largest. A class that is never true counts
-    as F1 0. max_activation_F: (F,) m_f of step 1; by default each latent's maximum here. Other arguments and errors
+    published tables use 192 for Othello and 768 for chess); of these the maximum. A class that is never true counts as
+    F1 0. max_activation_F: (F,) m_f of step 1; by default each latent's maximum here. Other arguments and errors
     are those of `coverage.coverage`; also ValueError when the denominator is not positive.
     """
     task = reference_task(Sample.of(latents_NF, labels_NP, valid_N), max_activation_F, thresholds)
@@ -96,7 +97,10 @@ def coverage_reference(
 
 
 def shared_threshold_coverage(best_TP: np.ndarray, denominator: int | None = None) -> float:
-    """Steps 3 and 4, of the best F1 of any latent at each threshold for each class, (T, P)."""
+    """Steps 3 and 4, from the best F1 of any latent at each threshold for each class, (T, P).
+
+    Raises ValueError when the denominator is not positive.
+    """
     divisor = best_TP.shape[1] if denominator is None else denominator
     if divisor <= 0:
         raise ValueError(f"coverage is a mean over a positive number of properties, not {divisor}")
@@ -135,7 +139,8 @@ def reference_boards(
 ) -> list[ReferenceReconstruction]:
     """Steps 5 and 6 for several properties that stand side by side among the columns.
 
-    words_FTW: what `Classifiers` found. squares: of each property, the square of each of its classes.
+    words_FTW: the words of `Classifiers`. squares: for each property, the square of each of its classes.
+    Raises ValueError when no threshold is below 1.
     """
     below = test.thresholds_T < 1
     if not below.any():
@@ -148,19 +153,22 @@ def reference_boards(
         n_ranks += len(distinct)
     owner_R = np.concatenate([np.full(len(np.unique(square_P)), i) for i, square_P in enumerate(squares)])
     mixed_TR, last_2P = _mixed_and_last(test, words_FTW, np.concatenate(ranks), n_ranks)
-    hit_TP, said_TP = agreement(test, words_FTW)
-    found = []
+    true_positives_TP, predicted_positives_TP = agreement(test, words_FTW)
+    reconstructions = []
     for i, (stop, square_P) in enumerate(zip(stops, squares, strict=True)):
         own = slice(stop - len(square_P), stop)
-        hit_T, said_T, positives = (
-            hit_TP[:, own].sum(1), said_TP[:, own].sum(1), test.sample.positives_P[own].sum()
-        )  # fmt: skip
-        lost_T = mixed_TR[:, owner_R == i].sum(axis=1)
-        last_hit, last_said = last_2P[:, own].sum(axis=1)
-        f1_T, last = f1(hit_T, said_T, positives), f1(last_hit, last_said, positives)
-        square_f1_T = f1(hit_T - lost_T, said_T - lost_T, positives - lost_T)
+        true_positives_T, predicted_positives_T = (
+            true_positives_TP[:, own].sum(1),
+            predicted_positives_TP[:, own].sum(1),
+        )
+        positives = test.sample.positives_P[own].sum()
+        mixed_T = mixed_TR[:, owner_R == i].sum(axis=1)
+        last_true_positives, last_predicted_positives = last_2P[:, own].sum(axis=1)
+        f1_T = f1(true_positives_T, predicted_positives_T, positives)
+        last = f1(last_true_positives, last_predicted_positives, positives)
+        square_f1_T = f1(true_positives_T - mixed_T, predicted_positives_T - mixed_T, positives - mixed_T)
         best = int(square_f1_T[below].argmax())
-        found.append(
+        reconstructions.append(
             ReferenceReconstruction(
                 float(f1_T[best]),
                 float(test.thresholds_T[best]),
@@ -169,38 +177,38 @@ def reference_boards(
                 float(last),
             )
         )
-    return found
+    return reconstructions
 
 
 def _mixed_and_last(
     test: CountTask, words_FTW: np.ndarray, rank_P: np.ndarray, n_ranks: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """For each threshold and square, the positions with exactly one true and one false positive (T, R); of the last
-    slot, how often each class is said rightly, and said (2, P)."""
+    """For each threshold and square, the positions with exactly one true and one false positive (T, R); and in
+    the last slot, each class's true positives and predicted positives (2, P)."""
     n_properties = len(rank_P)
     mixed_TR, last_2P = np.zeros((len(test.thresholds_T), n_ranks), np.int64), np.zeros((2, n_properties), np.int64)
     for part in test.sample.parts:
         labels_NP, bins_Z = part.read_labels(), activation_bins(part.latents, test.edges_TF)
         for t in range(len(test.thresholds_T)):
             at_Z = (bins_Z > t).astype(np.uint8)
-            said_NP = unpack(united(part.latents, at_Z, words_FTW[:, t : t + 1]), n_properties)
-            _add_mixed(said_NP, labels_NP, rank_P, mixed_TR[t])
-        said_NP = unpack(united(part.latents, bins_Z, words_FTW), n_properties)
-        last_2P += np.stack([(said_NP & labels_NP).sum(axis=0), said_NP.sum(axis=0)])
+            predicted_NP = unpack(united(part.latents, at_Z, words_FTW[:, t : t + 1]), n_properties)
+            _add_mixed(predicted_NP, labels_NP, rank_P, mixed_TR[t])
+        predicted_NP = unpack(united(part.latents, bins_Z, words_FTW), n_properties)
+        last_2P += np.stack([(predicted_NP & labels_NP).sum(axis=0), predicted_NP.sum(axis=0)])
     return mixed_TR, last_2P
 
 
 @njit(cache=True, nogil=True)
-def _add_mixed(said_NP: Any, labels_NP: Any, rank_P: Any, mixed_R: Any) -> None:
-    true_R, false_R = np.zeros(len(mixed_R), np.int64), np.zeros(len(mixed_R), np.int64)
-    for n in range(len(said_NP)):
-        true_R[:] = 0
-        false_R[:] = 0
+def _add_mixed(predicted_NP: Any, labels_NP: Any, rank_P: Any, mixed_R: Any) -> None:
+    true_positives_R, false_positives_R = np.zeros(len(mixed_R), np.int64), np.zeros(len(mixed_R), np.int64)
+    for n in range(len(predicted_NP)):
+        true_positives_R[:] = 0
+        false_positives_R[:] = 0
         for p in range(len(rank_P)):
-            if said_NP[n, p]:
+            if predicted_NP[n, p]:
                 if labels_NP[n, p]:
-                    true_R[rank_P[p]] += 1
+                    true_positives_R[rank_P[p]] += 1
                 else:
-                    false_R[rank_P[p]] += 1
+                    false_positives_R[rank_P[p]] += 1
         for r in range(len(mixed_R)):
-            mixed_R[r] += np.int64(true_R[r] == 1 and false_R[r] == 1)
+            mixed_R[r] += np.int64(true_positives_R[r] == 1 and false_positives_R[r] == 1)

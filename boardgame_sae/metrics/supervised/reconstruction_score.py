@@ -29,7 +29,7 @@ RECONSTRUCTION = means_statistic(PropertyMeans.pooled_f1)
 @score(
     "board_reconstruction",
     title="Board reconstruction",
-    meaning="F1 on test of boards rebuilt as the union of what latents of at least 95% precision on train say",
+    meaning="F1 on test of boards rebuilt as the union of what latents of at least 95% precision on train predict",
     source=PAPER + ", section 3.3",
     suites=("quick", "supervised"),
     order=1,
@@ -45,15 +45,18 @@ RECONSTRUCTION = means_statistic(PropertyMeans.pooled_f1)
     ),
 )
 def reconstruction_score(subject: Subject, cfg: SupervisedConfig) -> ScoreValue:
-    """Board reconstruction from the classes of each property."""
+    """Board reconstruction from the classes of each property.
+
+    Raises ValueError when no class of any property has enough examples.
+    """
     results = subject.once(property_results)
     layout, by_property = layout_of(results), {}
     for result in results:
         counts = result.rebuilt.totals()
-        true_C, predicted_C, positives_C = counts.values()
+        true_positives_C, predicted_positives_C, positives_C = counts.values()
         parts = {
-            "precision": float(true_C.sum() / max(1, predicted_C.sum())),
-            "recall": float(true_C.sum() / max(1, positives_C.sum())),
+            "precision": float(true_positives_C.sum() / max(1, predicted_positives_C.sum())),
+            "recall": float(true_positives_C.sum() / max(1, positives_C.sum())),
             "threshold": result.threshold,
         }
         details = {**classes_of(result), "f1": rounded(f1(*counts.values()))}
@@ -61,10 +64,10 @@ def reconstruction_score(subject: Subject, cfg: SupervisedConfig) -> ScoreValue:
         details["by_square"] = by_square(result, counts_CX, lambda own_CX: f1(*own_CX.sum(axis=0)))
         if result.f1_T is not None and result.n_classifiers_T is not None:
             details |= {"f1_T": rounded(result.f1_T), "n_classifiers": result.n_classifiers_T.tolist()}
-        theirs = subject.once(published)[result.columns.name].reconstruction if cfg.reference else None
-        if theirs is not None:
-            parts["reference"] = theirs.value
-            details |= {"reference_last": theirs.last, "reference_threshold": theirs.threshold}
+        reference = subject.once(published)[result.columns.name].reconstruction if cfg.reference else None
+        if reference is not None:
+            parts["reference"] = reference.value
+            details |= {"reference_last": reference.last, "reference_threshold": reference.threshold}
         by_property[result.columns.name] = ScoreValue(0.0, None, parts, details)
     parts, details = together(subject, by_property)
     shared = all("reference" in value.parts for value in by_property.values())

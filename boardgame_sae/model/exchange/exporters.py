@@ -10,7 +10,7 @@ from boardgame_sae.model.exchange.transformer_lens_names import hooked_names
 from boardgame_sae.model.gpt import GPT
 
 ACT_FN = {"relu": "relu", "gelu": "gelu_new", "gelu_exact": "gelu"}
-"""Our activations by the name that both libraries give them."""
+"""The name that both libraries give each of our activations."""
 
 
 def _parts(gpt: GPT, layer: int) -> dict[str, Any]:
@@ -94,7 +94,7 @@ def to_transformer_lens(gpt: GPT) -> Any:
 
 
 def to_hugging_face(gpt: GPT) -> Any:
-    """The model as a GPT2LMHeadModel, its output not tied to its embedding."""
+    """The model as a GPT2LMHeadModel, whose unembedding is not tied to its embedding."""
     # imported late: few processes export, and it takes seconds
     from transformers import GPT2Config, GPT2LMHeadModel
 

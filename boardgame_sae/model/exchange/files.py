@@ -1,4 +1,4 @@
-"""GPTs in the files of other libraries: recognising them by content, reading and writing them."""
+"""GPTs in the files of other libraries: they are recognised by content, read and written."""
 
 import json
 from collections.abc import Callable
@@ -36,7 +36,7 @@ WRITERS: dict[str, Callable[[GameModel, Path], None]] = {
     "transformer_lens": write_transformer_lens,
     "hugging_face": write_hugging_face,
 }
-"""What writes a GPT for each other library."""
+"""The function that writes a GPT for each other library."""
 
 
 def is_gpt(folder: str | Path) -> bool:
@@ -52,9 +52,9 @@ def open_foreign(source: str | Path, *, game: str | None = None, n_heads: int | 
     """The GPT in a file of nanoGPT's or TransformerLens's weights, recognised by their names; None if it is neither.
 
     source: the file, or a folder that nanoGPT or `write_transformer_lens` wrote. game: what the GPT plays (default:
-    what the folder says, else chess for nanoGPT and Othello for TransformerLens, as published). n_heads: its attention
-    heads, where nanoGPT's file does not say.
-    Raises RunError naming the file and what does not fit, or that there is none.
+    what the folder states, else chess for nanoGPT and Othello for TransformerLens, as published). n_heads: its
+    attention heads, where nanoGPT's file does not state them.
+    Raises RunError naming the file and what does not fit, or a path that does not exist.
     """
     path, settings = Path(source), {}
     if not path.exists():
@@ -68,6 +68,6 @@ def open_foreign(source: str | Path, *, game: str | None = None, n_heads: int | 
     if library == "nanoGPT":
         return from_nanogpt(path, game=game or "chess", n_heads=n_heads)
     if library == "TransformerLens":
-        own = {"game": game or settings.get("game", "othello"), "alphabet": settings.get("alphabet")}
-        return from_transformer_lens(path, act_fn=settings.get("act_fn"), **own)
+        played = {"game": game or settings.get("game", "othello"), "alphabet": settings.get("alphabet")}
+        return from_transformer_lens(path, act_fn=settings.get("act_fn"), **played)
     return None

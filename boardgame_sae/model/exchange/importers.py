@@ -2,11 +2,11 @@
 
     from_nanogpt("ckpt.pt")                          a GPT that reads chess, one token per character
     from_transformer_lens("gpt.pth")                 a GPT that reads Othello, one token per move
-    from_transformer_lens(hooked_transformer)        one that is in memory
+    from_transformer_lens(hooked_transformer)        a model that is in memory
 
 Files are opened as tensors and plain data only; anything else in a pickle is refused and never run. Three things that
-other libraries' GPTs can have and ours cannot are rewritten without changing a logit: absent biases become zeros,
-folded layer norms weight 1 and bias 0, and a bias of the unembedding moves into the last layer norm (`_move_bias`).
+other libraries' GPTs can have and ours cannot are rewritten without changing a logit: absent biases become
+zeros, folded layer norms get weight 1 and bias 0, and an unembedding bias moves into the last norm (`_move_bias`).
 """
 
 import hashlib
@@ -33,11 +33,11 @@ EXACT_GELU = "gelu_exact"
 ACT_FN = {"relu": "relu", "gelu": EXACT_GELU, "gelu_new": "gelu", "gelu_pytorch_tanh": "gelu", "gelu_fast": "gelu"}
 """TransformerLens's activations by our names."""
 ABSENT_LOGIT = -1e4
-"""The logit of a token that the imported model does not have: it is never predicted."""
+"""The logit of a token that the imported model does not have, so that it is never predicted."""
 NORM_EPSILON = 1e-5
 """What our layer norms and nanoGPT's add to the variance."""
 DEFAULT_SCALE = -1.0
-"""What TransformerLens's config says where attention has the usual scale, the square root of a head's width."""
+"""The value in TransformerLens's config that means the usual attention scale, the square root of a head's width."""
 _BUFFERS = re.compile(r"\.attn\.(bias|masked_bias|mask|IGNORE)$")
 """Names of masks, which are not weights."""
 _FIXED: dict[str, Any] = {
@@ -52,7 +52,7 @@ _FIXED: dict[str, Any] = {
     "attn_scores_soft_cap": -1.0,
     "output_logits_soft_cap": -1.0,
 }
-"""Settings of a HookedTransformer that are fixed in our GPT, with the values that it has."""
+"""Settings of a HookedTransformer that are fixed in our GPT, with the values they have there."""
 
 
 def from_nanogpt(
@@ -69,7 +69,7 @@ def from_nanogpt(
     game: what it plays, in the game's default tokenization.
     alphabet: what the model's token ids stand for, where that is not our alphabet in our order (which for chess is the
     published one); rows are permuted to ours.
-    n_heads: attention heads, where the source does not say (only checkpoints do).
+    n_heads: attention heads, where the source does not state them (only checkpoints do).
     Raises RunError naming the file and what does not fit.
     """
     weights, label = _opened(source)
@@ -140,7 +140,7 @@ def from_transformer_lens(
 
 
 def library_of(path: str | Path) -> Literal["nanoGPT", "TransformerLens"] | None:
-    """Whose GPT a file of weights holds, by their names; None if it is neither's, or not such a file.
+    """The library whose GPT a file holds, recognised by its weights' names; None if neither, or not a file of weights.
 
     Raises RunError naming a file that is damaged or holds more than tensors and plain data.
     """
@@ -154,7 +154,7 @@ def library_of(path: str | Path) -> Literal["nanoGPT", "TransformerLens"] | None
 
 
 def _opened(source: Any) -> tuple[Mapping[str, Any], str]:
-    """What a file or a mapping holds, and what messages call it. Raises RunError when it cannot be read safely."""
+    """The content of a file or mapping, and its name in messages. Raises RunError when it cannot be read safely."""
     if isinstance(source, Mapping):
         return source, "the weights given"
     path = Path(source)
@@ -178,20 +178,22 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
 
 def _checked_act_fn(theirs: Any, act_fn: str | None, label: str) -> str:
     """The activation in a HookedTransformer's config. Raises RunError for a config that our GPT cannot have."""
-    odd = [f"{name} = {value}" for name, ours in _FIXED.items() if (value := getattr(theirs, name, ours)) != ours]
+    unsupported = [
+        f"{name} = {value}" for name, ours in _FIXED.items() if (value := getattr(theirs, name, ours)) != ours
+    ]
     if theirs.normalization_type not in ("LN", "LNPre"):
-        odd.append(f"normalization_type = {theirs.normalization_type}")
+        unsupported.append(f"normalization_type = {theirs.normalization_type}")
     if abs(theirs.eps - NORM_EPSILON) > 1e-9:
-        odd.append(f"eps = {theirs.eps}")
+        unsupported.append(f"eps = {theirs.eps}")
     if theirs.attn_scale != DEFAULT_SCALE and abs(theirs.attn_scale - theirs.d_head**0.5) > 1e-6:
-        odd.append(f"attn_scale = {theirs.attn_scale}")
-    if odd:
-        raise RunError(f"{label}: has {', '.join(odd)}, which our GPT cannot have")
+        unsupported.append(f"attn_scale = {theirs.attn_scale}")
+    if unsupported:
+        raise RunError(f"{label}: has {', '.join(unsupported)}, which our GPT cannot have")
     return act_fn or theirs.act_fn
 
 
 class _Tensors:
-    """Weights by their foreign names, each taken once, as float32 on the CPU; a missing or odd one is an error."""
+    """Weights by their foreign names, each taken once, as float32 on the CPU; missing or misshapen ones are errors."""
 
     def __init__(self, weights: Mapping[str, Any], label: str, library: str) -> None:
         self.label, self.library = label, library
@@ -201,7 +203,7 @@ class _Tensors:
             raise RunError(f"{label}: {', '.join(others)}: not tensors; give a state dict of {library}")
 
     def shape(self, name: str, rank: int = 2) -> tuple[int, ...]:
-        """The shape of a tensor from which the model's shape follows. Raises RunError when it is missing or odd."""
+        """The shape of a tensor from which the model's shape follows. Raises RunError where missing or misshapen."""
         if name not in self.left:
             has = ", ".join(sorted(self.left)[:3]) or "nothing"
             raise RunError(f"{self.label}: has no {name}, so it is not a {self.library} (it has {has}, ...)")
@@ -220,7 +222,7 @@ class _Tensors:
         return name in self.left
 
     def take(self, name: str, *shape: int, absent: float | None = None) -> Tensor:
-        """A tensor of a known shape; where it may be missing, and is, one filled with `absent`.
+        """A tensor of a known shape; if it is missing and `absent` is given, a tensor filled with that.
 
         Raises RunError when it is missing or of another shape.
         """
@@ -371,7 +373,7 @@ def _in_our_order(
 
 
 def _move_bias(weights: dict[str, Tensor], bias_V: Tensor) -> None:
-    """Give the logits a bias, by way of the last layer norm, in place.
+    """Give the logits a bias by changing the last layer norm, in place.
 
     The norm's output before its own weight and bias sums to zero over the width. So a constant added to a row of the
     unembedding changes nothing as long as the norm's bias is 0; with a bias of 1 everywhere it adds width times the

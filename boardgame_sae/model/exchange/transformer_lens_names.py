@@ -1,4 +1,4 @@
-"""TransformerLens's two ways to name a GPT's weights: native ones (version 4), as torch has them; HookedTransformer's.
+"""TransformerLens's two namings of a GPT's weights: native (version 4), as in torch, and HookedTransformer's.
 
 native                  HookedTransformer
 embed.weight            embed.W_E
