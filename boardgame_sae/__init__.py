@@ -29,7 +29,7 @@ _PUBLIC = {
     "make_sae": "saes.registry",
     "load_sae": "saes.load",
     "evaluate": "metrics.evaluate",
-    "compare": "metrics.intervals.compare",
+    "compare": "metrics.statistics.compare",
 }
 """The names a user starts from, and where they live. They are imported when first used: torch takes seconds."""
 

@@ -36,8 +36,8 @@ class CompareInput:
 @verb("score", 110, "SAE_DIR ... --testbed DIR --suite supervised")
 def score(argv: Sequence[str]) -> Path:
     """Score SAEs beside every baseline."""
-    from boardgame_sae.metrics.intervals.compare import side_by_side
     from boardgame_sae.metrics.results import Scores
+    from boardgame_sae.metrics.statistics.compare import side_by_side
     from boardgame_sae.pipeline.score import score_with_baselines
     from boardgame_sae.testbeds.shipped import find_testbed
 
@@ -55,7 +55,7 @@ def score(argv: Sequence[str]) -> Path:
 @verb("compare", 120, "SCORES_DIR ... --against SCORES_DIR ...")
 def compare(argv: Sequence[str]) -> Path:
     """Measure by how much one recipe scores better than another, with intervals."""
-    from boardgame_sae.metrics.intervals.compare import compare_run, table
+    from boardgame_sae.metrics.statistics.compare import compare_run, table
 
     given, output = parse("compare", named(argv, "--scores"), CompareInput, Output)
     folder, comparisons = compare_run(given.scores, given.against, out=output.out)

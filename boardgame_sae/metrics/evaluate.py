@@ -5,12 +5,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from boardgame_sae.intervals import LEVEL, N_RESAMPLES, SEED
 from boardgame_sae.launch import keep_freed_memory
 from boardgame_sae.metrics.baselines.registry import SAE_KIND
 from boardgame_sae.metrics.results import Scores, ScoreValue
 from boardgame_sae.metrics.score import NEEDS, Score, scores, scores_in
 from boardgame_sae.metrics.subject import MAX_BYTES, Subject
-from boardgame_sae.resampling import LEVEL, N_RESAMPLES, SEED
 from boardgame_sae.testbeds.testbed import Testbed
 from boardgame_sae.transcripts.corpus import SPLITS
 

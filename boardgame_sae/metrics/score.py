@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple, TypeVar
 
 from boardgame_sae.config import config, from_mapping, to_mapping
-from boardgame_sae.metrics.intervals.statistic import Statistic
 from boardgame_sae.metrics.results import ScoreValue
+from boardgame_sae.metrics.statistics.statistic import Statistic
 from boardgame_sae.metrics.subject import Subject
 from boardgame_sae.registry import Registry
 

@@ -15,9 +15,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from boardgame_sae.config import config, seed_for
+from boardgame_sae.intervals import bootstrap_interval
 from boardgame_sae.model.game_model import GameModel
 from boardgame_sae.model.sampling import STOPPED, KeyValueCache, games_per_pass
-from boardgame_sae.resampling import bootstrap_interval
 from boardgame_sae.transcripts.corpus import Corpus
 
 LEGALITY_FILE = "legality.json"

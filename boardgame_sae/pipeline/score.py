@@ -2,8 +2,8 @@
 
 Each folder holds what `Scores.save` writes, and
 
-    core_eval_results.json    the core evaluation in SAEBench's own fields
-    timings.jsonl             how long each score took
+    <score>_eval_results.json    a score in SAEBench's own fields, of those that SAEBench has
+    timings.jsonl                how long each score took
 
 A folder belongs to a subject and a testbed, not to a suite: scores of a suite that it lacks, or holds by an older
 version, are computed and added, and a run that was killed resumes after the last score that was finished.
@@ -15,11 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from boardgame_sae.config import content_hash
-from boardgame_sae.files import write_json
 from boardgame_sae.metrics.baselines.registry import SAE_KIND, Made, baselines, find_baseline, kind_of
 from boardgame_sae.metrics.evaluate import evaluate, missing
 from boardgame_sae.metrics.results import SCORES_FILE, Scores
+from boardgame_sae.metrics.saebench.result_file import write_result_files
 from boardgame_sae.metrics.score import scores_in
 from boardgame_sae.probes.fit import ProbeConfig, load_probe
 from boardgame_sae.runs import Run, content_of, is_done, progress
@@ -28,7 +27,6 @@ from boardgame_sae.testbeds.probing import fit_missing_probes
 from boardgame_sae.testbeds.shipped import SCORES, find_sae
 from boardgame_sae.testbeds.testbed import Testbed, load_testbed
 
-CORE_FILE = "core_eval_results.json"
 FORMAT = 3
 """Increased whenever the content of a folder of scores changes, so that older folders are not reused."""
 
@@ -235,8 +233,7 @@ def _score(run: Run, folder: Path, suite: str, kind: str, make: Callable[[], Mad
 
 def _save(scores: Scores, folder: Path) -> None:
     """Write the files that this module describes; `Scores.save` comes last, so its files are there only if all are."""
-    if "core" in scores:
-        write_json(folder / CORE_FILE, saebench_core(scores))
+    write_result_files(scores, folder)
     scores.save(folder)
 
 
@@ -245,22 +242,3 @@ def _fit_probes(testbed: Testbed, probes: ProbeConfig | None) -> dict[str, str]:
     for name, folder in fit_missing_probes(testbed, probes or ProbeConfig()):
         testbed.probes[name] = load_probe(folder, testbed.hook_name)
     return {f"probe {name}": probe.hash for name, probe in sorted(testbed.probes.items())}
-
-
-def saebench_core(scores: Scores) -> dict[str, Any]:
-    """The core score in the fields of a SAEBench result file."""
-    metrics = scores["core"].details["eval_result_metrics"]
-    config = {"n_tokens": int(metrics["token_stats"]["total_tokens_eval_reconstruction"])}
-    return {
-        "eval_type_id": "core",
-        "eval_config": config,
-        "eval_id": content_hash({"subject": scores.subject, "config": config}, 32),
-        "eval_result_metrics": metrics,
-        "eval_result_details": [],
-        "sae_lens_id": "custom_sae",
-        "sae_lens_release_id": scores.subject["name"],
-        "sae_lens_version": None,
-        "sae_bench_commit_hash": None,
-        "sae_cfg_dict": scores.subject.get("sae", {}),
-        "eval_result_unstructured": {"density_histogram": scores["core"].details["density_histogram"]},
-    }

@@ -9,8 +9,8 @@ from typing import Any
 from boardgame_sae.files import RunError, read_json
 from boardgame_sae.games import Game
 from boardgame_sae.metrics.baselines.registry import kind_order
-from boardgame_sae.metrics.intervals.pool_seeds import pool, siblings
 from boardgame_sae.metrics.results import SCORES_FILE, Scores
+from boardgame_sae.metrics.statistics.pool_seeds import pool, siblings
 from boardgame_sae.model.legality import LEGALITY_FILE
 from boardgame_sae.probes.fit import RESULTS_FILE
 from boardgame_sae.transcripts.corpus import Corpus

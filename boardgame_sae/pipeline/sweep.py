@@ -26,7 +26,7 @@ from boardgame_sae.runs import Run, run_hash
 from boardgame_sae.saes.registry import sae_config
 from boardgame_sae.saes.sae import SAEConfig
 from boardgame_sae.saes.training.on_testbed import train_on_testbed
-from boardgame_sae.saes.training.train import TrainSAEConfig
+from boardgame_sae.saes.training.train import TrainSAEConfig, training_identity
 from boardgame_sae.testbeds.shipped import MANIFEST_FILE, find_testbed
 from boardgame_sae.testbeds.testbed import Testbed, load_testbed, testbed_run
 from boardgame_sae.transcripts.corpus import Corpus
@@ -114,12 +114,17 @@ def sweep_run(cfg: SweepConfig, *, out: str | Path | None = None, workers: int =
     if cfg.saes:
         names = cfg.hook_names or (None,)
         folders["testbeds"] = [_on_testbed(cfg, _testbed_folder(cfg, folders, name, device), device) for name in names]
-    with Run("sweep", cfg.name, to_mapping(cfg), inputs, out) as run:
+    with Run("sweep", cfg.name, study_identity(cfg), inputs, out) as run:
         if not run.done:
             write_json(run / SWEEP_FILE, folders)
             run.log_time("sweep", time.perf_counter() - began)
             run.finish()
         return run.folder
+
+
+def study_identity(cfg: SweepConfig) -> dict[str, Any]:
+    """A study as plain data, what its run is known by."""
+    return {**to_mapping(cfg), "training": training_identity(cfg.training)}
 
 
 def _parts(folder: Path) -> dict[str, Any]:

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from boardgame_sae.files import read_json
+from boardgame_sae.intervals import bootstrap_interval
 from boardgame_sae.metrics.baselines.registry import baselines
 from boardgame_sae.metrics.evaluate import evaluate
 from boardgame_sae.metrics.results import Scores
@@ -18,7 +19,6 @@ from boardgame_sae.model.train import measure_legality
 from boardgame_sae.pipeline.study_folder import SWEEP_FILE
 from boardgame_sae.probes.data import BoardReader, ProbeData
 from boardgame_sae.probes.fit import PROBES_FILE, load_probe, probe_results
-from boardgame_sae.resampling import bootstrap_interval
 from boardgame_sae.runs import progress
 from boardgame_sae.testbeds.shipped import MANIFEST_FILE, PROBES, shipped_saes, shipped_testbeds
 from boardgame_sae.testbeds.testbed import GAMES_AT_ONCE, Testbed, load_testbed

@@ -40,6 +40,7 @@ from boardgame_sae.pipeline.sweep import (
     model_settings,
     probe_configs,
     score_all,
+    study_identity,
     train_grid,
 )
 from boardgame_sae.probes.fit import PROBES_FILE, RESULTS_FILE, ProbeConfig, probe_results
@@ -99,7 +100,7 @@ def pack_run(cfg: PackConfig, *, out: str | Path | None = None, workers: int = 1
     probed = probe_configs(cfg, corpus)
     model_folder = train_gpt_run(corpus, model_settings(cfg), name=cfg.name, device=device)
     made_of = {"model": run_hash(model_folder)}
-    with Run("testbed", cfg.name, {**to_mapping(cfg), "format": FORMAT}, made_of, out) as run:
+    with Run("testbed", cfg.name, {**study_identity(cfg), "format": FORMAT}, made_of, out) as run:
         if run.done:
             return run.folder
         if not (run / f"corpus/{CORPUS_FILE}").exists():

@@ -11,11 +11,11 @@ import torch.nn.functional as F
 from boardgame_sae.config import to_mapping
 from boardgame_sae.files import RunError
 from boardgame_sae.metrics.evaluate import evaluate, missing
-from boardgame_sae.metrics.intervals.compare import compare
-from boardgame_sae.metrics.intervals.pool_seeds import pool_scores
-from boardgame_sae.metrics.intervals.statistic import finite
 from boardgame_sae.metrics.results import SUMS_FILE, Scores, ScoreValue
 from boardgame_sae.metrics.score import NEEDS, SUITES, scores, scores_in
+from boardgame_sae.metrics.statistics.compare import compare
+from boardgame_sae.metrics.statistics.pool_seeds import pool_scores
+from boardgame_sae.metrics.statistics.statistic import finite
 from boardgame_sae.probes.fit import ProbeConfig, load_probe, probe_run
 from boardgame_sae.saes.registry import make_sae
 from boardgame_sae.testbeds.testbed import Testbed

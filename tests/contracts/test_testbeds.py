@@ -10,13 +10,13 @@ import pytest
 import torch
 
 from boardgame_sae import runs
-from boardgame_sae.config import canonical_json, content_hash, read_yaml, to_mapping
+from boardgame_sae.config import canonical_json, content_hash, read_yaml
 from boardgame_sae.files import read_json
 from boardgame_sae.metrics.latent_source import as_latent_source
 from boardgame_sae.model.legality import legality
 from boardgame_sae.model.train import recipe
 from boardgame_sae.pipeline.study_folder import read_study
-from boardgame_sae.pipeline.sweep import model_settings
+from boardgame_sae.pipeline.sweep import model_settings, study_identity
 from boardgame_sae.report.rows import rows_of
 from boardgame_sae.runs import damaged_files
 from boardgame_sae.saes.load import load_sae
@@ -70,7 +70,7 @@ def test_it_is_made_by_the_study_that_stands_beside_the_others(name):
     made_of = read_json(SHIPPED[name] / "run.json")["inputs"]
     assert made_of == {"model": content_hash({**of_gpt, "inputs": {"corpus": learned}})}
     assert cfg.name == name
-    assert made_with == json.loads(canonical_json({**to_mapping(cfg), "format": FORMAT}))
+    assert made_with == json.loads(canonical_json({**study_identity(cfg), "format": FORMAT}))
     assert f"testbed-{name}" in (ROOT / "Makefile").read_text()
 
 

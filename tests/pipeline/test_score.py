@@ -12,9 +12,9 @@ from boardgame_sae.files import RunError, file_hash, read_json, write_json
 from boardgame_sae.metrics.baselines.registry import Made, baselines, find_baseline
 from boardgame_sae.metrics.counting.game_sums import GameSums
 from boardgame_sae.metrics.evaluate import evaluate
-from boardgame_sae.metrics.intervals.statistic import Statistic
 from boardgame_sae.metrics.results import Scores
 from boardgame_sae.metrics.score import SUITES, score, scores, scores_in
+from boardgame_sae.metrics.statistics.statistic import Statistic
 from boardgame_sae.pipeline import score as score_run
 from boardgame_sae.pipeline.score import (
     _fit_probes,

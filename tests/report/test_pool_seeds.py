@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 
 from boardgame_sae.files import read_json
+from boardgame_sae.intervals import pooled
 from boardgame_sae.metrics.counting.game_sums import CLASSIFIER, GameSums
-from boardgame_sae.metrics.intervals.pool_seeds import pool, pool_scores, siblings
 from boardgame_sae.metrics.results import Scores, ScoreValue
+from boardgame_sae.metrics.statistics.pool_seeds import pool, pool_scores, siblings
 from boardgame_sae.report.rows import rows_of
-from boardgame_sae.resampling import pooled
 
 SIZES = {"board": 3, "move": 2, "fork": 1}
 LEVELS = {"board": "low", "move": "high", "fork": "high"}

@@ -66,6 +66,7 @@ def core_score(subject: Subject, cfg: NoConfig) -> ScoreValue:  # noqa: ARG001 (
     parts = {name: value for group in groups.values() for name, value in group.items()}
     histogram = np.histogram(density_F[density_F > 0].log10().numpy(), DENSITY_EDGES)[0].tolist()
     details = {
+        "eval_config": {"n_tokens": run.n_tokens},
         "eval_result_metrics": groups,
         "density_histogram": {"edges_log10": DENSITY_EDGES.tolist(), "latents": histogram},
     }

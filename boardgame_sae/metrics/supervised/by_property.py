@@ -12,9 +12,9 @@ import numpy as np
 
 from boardgame_sae.config import config
 from boardgame_sae.metrics.counting.game_sums import CLASSIFIER
-from boardgame_sae.metrics.intervals.property_means import PropertyMeans, Sums
-from boardgame_sae.metrics.intervals.statistic import Statistic
 from boardgame_sae.metrics.results import ScoreValue
+from boardgame_sae.metrics.statistics.property_means import PropertyMeans, Sums
+from boardgame_sae.metrics.statistics.statistic import Statistic
 from boardgame_sae.metrics.subject import Subject
 from boardgame_sae.metrics.supervised.property_results import PropertyResult
 from boardgame_sae.testbeds.testbed import PropertyColumns

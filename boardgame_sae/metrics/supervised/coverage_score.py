@@ -4,10 +4,10 @@ import numpy as np
 
 from boardgame_sae.metrics.counting.f1 import above_chance, always_on_f1, f1
 from boardgame_sae.metrics.counting.game_sums import GameSums
-from boardgame_sae.metrics.intervals.property_means import PropertyMeans
-from boardgame_sae.metrics.intervals.statistic import finite
 from boardgame_sae.metrics.results import ScoreValue
 from boardgame_sae.metrics.score import Chance, Display, score
+from boardgame_sae.metrics.statistics.property_means import PropertyMeans
+from boardgame_sae.metrics.statistics.statistic import finite
 from boardgame_sae.metrics.subject import Subject
 from boardgame_sae.metrics.supervised.by_property import (
     PAPER,

@@ -4,9 +4,9 @@ import numpy as np
 
 from boardgame_sae.metrics.counting.f1 import f1
 from boardgame_sae.metrics.counting.game_sums import GameSums
-from boardgame_sae.metrics.intervals.property_means import PropertyMeans
 from boardgame_sae.metrics.results import ScoreValue
 from boardgame_sae.metrics.score import Display, score
+from boardgame_sae.metrics.statistics.property_means import PropertyMeans
 from boardgame_sae.metrics.subject import Subject
 from boardgame_sae.metrics.supervised.by_property import (
     PAPER,

@@ -189,7 +189,7 @@ def train_saes_run(
     runs: list[Run] = []
     try:
         for sae_cfg, out in zip(sae_configs, outs or [None] * len(sae_configs), strict=True):
-            made_of = {"sae": to_mapping(sae_cfg), "training": _identity(cfg)}
+            made_of = {"sae": to_mapping(sae_cfg), "training": training_identity(cfg)}
             runs.append(Run("sae", _name(sae_cfg), made_of, {"activations": source.hash}, out))
         open_runs = [(sae_cfg, run) for sae_cfg, run in zip(sae_configs, runs, strict=True) if not run.done]
         if open_runs:
@@ -200,7 +200,7 @@ def train_saes_run(
     return [run.folder for run in runs]
 
 
-def _identity(cfg: TrainSAEConfig) -> dict[str, Any]:
+def training_identity(cfg: TrainSAEConfig) -> dict[str, Any]:
     """A training as plain data, what its run is known by: without what its source does not use.
 
     The source itself is told by the hash of its activations.

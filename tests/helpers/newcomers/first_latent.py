@@ -3,9 +3,9 @@
 import numpy as np
 
 from boardgame_sae.metrics.counting.game_sums import GameSums
-from boardgame_sae.metrics.intervals.statistic import Statistic
 from boardgame_sae.metrics.results import ScoreValue
 from boardgame_sae.metrics.score import NoConfig, score
+from boardgame_sae.metrics.statistics.statistic import Statistic
 from boardgame_sae.metrics.subject import Subject
 
 ACCURACY = Statistic(

@@ -5,10 +5,10 @@ import scipy.stats
 from hypothesis import given
 from scipy.special import expit
 
-from boardgame_sae import resampling
+from boardgame_sae import intervals
+from boardgame_sae.intervals import bootstrap_interval, difference, estimates, pooled, resampled
 from boardgame_sae.metrics.counting import game_sums
 from boardgame_sae.metrics.counting.game_sums import CLASSIFIER, GameSums
-from boardgame_sae.resampling import bootstrap_interval, difference, estimates, pooled, resampled
 
 
 def mean_f1(sums):
@@ -37,8 +37,8 @@ def test_interval_equals_a_slow_loop_in_any_chunks(monkeypatch):
         hit, said, true = sum(counts_BX[b] for b in drawn_B)
         slow.append(np.mean(2 * hit / (said + true)))
     expected = np.quantile(slow, [0.05, 0.95])
-    for n_bytes in (resampling._CHUNK_BYTES, 8 * 103 * 7, 1):
-        monkeypatch.setattr(resampling, "_CHUNK_BYTES", n_bytes)
+    for n_bytes in (intervals._CHUNK_BYTES, 8 * 103 * 7, 1):
+        monkeypatch.setattr(intervals, "_CHUNK_BYTES", n_bytes)
         ours = bootstrap_interval(mean_f1, counts_BX, n_resamples=200, seed=5, level=0.9)
         np.testing.assert_allclose(ours, expected, rtol=0, atol=1e-12)
 
@@ -152,7 +152,7 @@ def test_resamples_do_not_depend_on_chunks(monkeypatch):
     counts = GameSums.of_classifiers(rng.random((900, 5)) < 0.3, rng.random((900, 5)) < 0.3, np.arange(900) // 3)
     whole_RK = resampled(counts, f1s, n_resamples=50, seed=2)
     for n_bytes, n_games in ((8 * 3 * 305 * 7, 256), (1, 7), (2**26, 1)):
-        monkeypatch.setattr(resampling, "_CHUNK_BYTES", n_bytes)
+        monkeypatch.setattr(intervals, "_CHUNK_BYTES", n_bytes)
         monkeypatch.setattr(game_sums, "_GAMES_AT_ONCE", n_games)
         np.testing.assert_array_equal(resampled(counts, f1s, n_resamples=50, seed=2), whole_RK)
     assert not np.array_equal(resampled(counts, f1s, n_resamples=50, seed=3), whole_RK)

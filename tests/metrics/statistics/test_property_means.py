@@ -3,7 +3,7 @@ import numpy as np
 from hypothesis import strategies as st
 
 from boardgame_sae.metrics.counting.game_sums import CLASSIFIER
-from boardgame_sae.metrics.intervals.property_means import PropertyMeans
+from boardgame_sae.metrics.statistics.property_means import PropertyMeans
 
 
 def one_f1(hit, predicted, positives):

@@ -6,10 +6,10 @@ import pytest
 import scipy.stats
 from hypothesis import given, settings
 
+from boardgame_sae.intervals import LEVEL, N_RESAMPLES, SEED, Estimate
 from boardgame_sae.metrics.counting.game_sums import GameSums
-from boardgame_sae.metrics.intervals.statistic import Statistic, finite, placed
 from boardgame_sae.metrics.results import ScoreValue
-from boardgame_sae.resampling import LEVEL, N_RESAMPLES, SEED, Estimate
+from boardgame_sae.metrics.statistics.statistic import Statistic, finite, placed
 
 ACCURACY = Statistic(
     ("right", "asked"), lambda sums, details: {"accuracy": sums["right"].sum(1) / sums["asked"].sum(1)}, ("asked",)

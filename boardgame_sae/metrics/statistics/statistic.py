@@ -12,9 +12,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from boardgame_sae.intervals import Estimate, difference, pooled
 from boardgame_sae.metrics.counting.game_sums import GameSums
 from boardgame_sae.metrics.results import ScoreValue
-from boardgame_sae.resampling import Estimate, difference, pooled
 
 
 class Statistic(NamedTuple):

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 
 from boardgame_sae.files import RunError
-from boardgame_sae.metrics.intervals.statistic import placed
 from boardgame_sae.metrics.results import SUMS_FILE, Scores, ScoreValue
 from boardgame_sae.metrics.score import scores
+from boardgame_sae.metrics.statistics.statistic import placed
 
 
 def siblings(scored: Sequence[Scores]) -> list[list[int]]:

@@ -1,0 +1,89 @@
+"""What is here: listing the runs and what ships, and checking them."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from boardgame_sae.cli.flags import Device, named, parse, say, verb
+from boardgame_sae.config import config
+from boardgame_sae.files import RunError
+
+
+@config
+class FolderInput:
+    """Folders to check."""
+
+    folders: tuple[str, ...]
+    """Run folders, corpora, or names of shipped testbeds."""
+
+
+@verb("ls", 140)
+def ls(argv: Sequence[str]) -> Path:
+    """List the testbeds and SAEs that ship, and the runs here."""
+    from boardgame_sae.files import read_json
+    from boardgame_sae.runs import DONE_FILE, is_done, runs_root
+    from boardgame_sae.shipping.card_numbers import shipped_table
+
+    parse("ls", argv)
+    say(shipped_table())
+    for card in sorted(runs_root().glob("*/*/run.json")):
+        done = is_done(card.parent)
+        summary = read_json(card.parent / DONE_FILE)["summary"] if done else {}
+        shown = "  ".join(f"{k}={v:.4g}" if isinstance(v, float) else f"{k}={v}" for k, v in summary.items())
+        say(f"{'done ' if done else 'OPEN '} {card.parent}  {shown}")
+    return runs_root()
+
+
+@verb("check", 150, "DIR ...")
+def check(argv: Sequence[str]) -> Path:
+    """Verify run folders: hashes, replayed moves; and, of a packed testbed, every number of its card.json."""
+    from boardgame_sae.testbeds.shipped import find_testbed
+
+    source, device = parse("check", named(argv, "--folders"), FolderInput, Device)
+    folders = [find_testbed(name) for name in source.folders]
+    for folder in folders:
+        _check_hashes(folder)
+        _check_moves(folder)
+        _check_card(folder, device.device)
+        say(f"{folder}: every file as it was when its run finished")
+    return folders[-1]
+
+
+def _check_hashes(folder: Path) -> None:
+    """Raises RunError when the run is not finished, or a file is not what it was when it finished."""
+    from boardgame_sae.runs import damaged_files, run_hash
+
+    run_hash(folder)
+    damaged = damaged_files(folder)
+    if damaged:
+        path = folder / damaged[0]
+        raise RunError(f"{path}: changed or missing since its run finished; remove the folder and run its stage again")
+
+
+def _check_moves(folder: Path) -> None:
+    """Replay the games of a corpus, or of the corpus in a packed testbed. Raises IllegalMove."""
+    from boardgame_sae.transcripts.corpus import CORPUS_FILE, SPLITS, Corpus
+
+    for path in (folder / CORPUS_FILE, folder / "corpus" / CORPUS_FILE):
+        if path.exists():
+            corpus = Corpus.open(path)
+            for split in SPLITS:
+                corpus.boards(corpus.games(split))
+            say(f"{folder}: {len(corpus)} games replayed, every move legal")
+
+
+def _check_card(folder: Path, device: str) -> None:
+    """Measure every number of a packed testbed's card again.
+
+    Raises RunError when a number is not in its interval, or stands only in the card or only among those measured.
+    """
+    from boardgame_sae.shipping.card_numbers import NUMBERS_FILE, differing
+
+    if not (folder / NUMBERS_FILE).exists():
+        return
+    outside = []
+    for name, stated, measured, fits in differing(folder, device):
+        interval = f"{stated.value:.4f} [{stated.low:.4f}, {stated.high:.4f}]"
+        say(f"{name:52} {measured:.4f}  card: {interval}" + ("" if fits else "  OUTSIDE"))
+        outside += [] if fits else [name]
+    if outside:
+        raise RunError(f"{folder / NUMBERS_FILE}: {outside[0]} is outside its interval; pack the testbed again")
