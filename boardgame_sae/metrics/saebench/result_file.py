@@ -1,7 +1,7 @@
 """Scores in the form of SAEBench's result files, which its readers and plots read.
 
-A score that SAEBench has keeps `eval_result_metrics` among its details, in SAEBench's groups and names, and `eval_config`;
-whatever else is among them is `eval_result_unstructured` there.
+A score that SAEBench has keeps `eval_result_metrics` among its details, in SAEBench's groups and names, and
+`eval_config`; whatever else is among them is `eval_result_unstructured` there.
 """
 
 from pathlib import Path
