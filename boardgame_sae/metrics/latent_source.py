@@ -6,7 +6,7 @@
     latents computed elsewhere                        the array (positions, n_latents), or one per split
     a path                                            the SAE saved there
 
-Objects are told apart by what they have, not by where they come from, and no other library has to be installed.
+Objects are recognised by what they have, not by where they come from, and no other library has to be installed.
 """
 
 from collections.abc import Callable, Mapping
@@ -51,9 +51,9 @@ class LatentSource:
     W_enc: Tensor | None
     """(d_in, n_latents), float32: encoder columns, where it has them."""
     d_in: int | None
-    """Width of the activations it reads; None where it does not say."""
+    """Width of the activations it reads; None where it does not state it."""
     hook_name: str | None
-    """The hook point it says it reads."""
+    """The hook point it states that it reads, if any."""
     reads_labels: bool
     """Whether latent i is a readout of label i, see `baselines.probes.ProbeOutputs`."""
     given: Any

@@ -96,7 +96,7 @@ def board_reconstruction(
     true_positives_T, predicted_positives_T = agreement(test, words_FTW).sum(axis=2)
     positives = test.sample.positives_P.sum()
     f1_T = f1(true_positives_T, predicted_positives_T, positives)
-    best = int(choosing_f1_T.argmax())  # the first of equal ones
+    best = int(choosing_f1_T.argmax())  # the first of several
     return Reconstruction(
         value=float(f1_T[best]),
         precision=float(true_positives_T[best] / max(1, predicted_positives_T[best])),

@@ -1,6 +1,6 @@
 """The whole pipeline from one YAML file: corpus, GPT, probes, testbeds, a grid of SAEs, and scores with baselines.
 
-Each stage is a run folder of its own, so that a killed sweep resumes where it stopped, and a changed one reuses every
+Each stage has its own run folder, so that a killed sweep resumes where it stopped, and a changed one reuses every
 stage that the change does not affect.
 """
 

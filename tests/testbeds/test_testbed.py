@@ -245,7 +245,7 @@ def test_folders_that_are_no_testbed_are_errors_that_name_them(folder, tmp_path)
 def test_damaged_labels_are_an_error_that_names_their_file(folder, tmp_path):
     card = json.loads((folder / "testbed.json").read_text())
     card |= {name: str((folder / card[name]).resolve()) for name in ("model", "corpus")}
-    write_json(tmp_path / "testbed.json", manifest)
+    write_json(tmp_path / "testbed.json", card)
     for split in SPLITS:
         (tmp_path / f"{split}_labels.h5").write_bytes((folder / f"{split}_labels.h5").read_bytes())
     assert load_testbed(tmp_path, "cpu").labels("test").any()

@@ -19,7 +19,7 @@ Karvonen et al. 2024 (arXiv 2408.00113) published numbers that differ from the p
    validation.
 6. *The last slot*: in place of threshold 1.0 there is a reconstruction in which each latent predicts what it is a
    classifier of at the highest threshold that it passes (`last`; it is never the reported one).
-7. A *group* (chess strategy) is the plain mean over its properties, each with a threshold of its own.
+7. A *group* (chess strategy) is the plain mean over its properties, each with its own threshold.
 """
 
 from typing import Any, NamedTuple
@@ -137,7 +137,7 @@ def board_reconstruction_reference(
 def reference_boards(
     test: CountTask, words_FTW: np.ndarray, squares: list[np.ndarray]
 ) -> list[ReferenceReconstruction]:
-    """Steps 5 and 6 for several properties that stand side by side among the columns.
+    """Steps 5 and 6 for several properties, whose columns follow one another.
 
     words_FTW: the words of `Classifiers`. squares: for each property, the square of each of its classes.
     Raises ValueError when no threshold is below 1.
