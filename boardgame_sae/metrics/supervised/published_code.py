@@ -86,8 +86,8 @@ def coverage_reference(
 
     For each threshold, the sum over classes of the best F1 of any latent, divided by `denominator` (by default P; the
     published tables use 192 for Othello and 768 for chess); of these the maximum. A class that is never true counts as
-    F1 0. max_activation_F: (F,) m_f of step 1; by default each latent's maximum here. Other arguments and errors
-    are those of `coverage.coverage`; also ValueError when the denominator is not positive.
+    F1 0. max_activation_F: (F,) m_f of step 1; by default each latent's maximum here. Other arguments are those of
+    `coverage.coverage`. Raises ValueError as that does, and when the denominator is not positive.
     """
     task = reference_task(Sample.of(latents_NF, labels_NP, valid_N), max_activation_F, thresholds)
     best = BestLatents(task)
@@ -122,8 +122,8 @@ def board_reconstruction_reference(
     """The published board reconstruction of one property's classes (steps 1, 2, 5 and 6 of this module).
 
     square_of_P: (P,) int: the square that each class is about. max_activation_F: (F,) m_f of step 1; by default each
-    latent's maximum on train. Other arguments and errors are those of `reconstruction.board_reconstruction`; also
-    ValueError when square_of_P is not (P,) int or no threshold is below 1.
+    latent's maximum on train. Other arguments are those of `reconstruction.board_reconstruction`.
+    Raises ValueError as that does, and when square_of_P is not (P,) int or no threshold is below 1.
     """
     train = reference_task(Sample.of(train_latents_NF, train_labels_NP), max_activation_F, thresholds)
     test = count_task_like(train, Sample.of(test_latents_NF, test_labels_NP))
