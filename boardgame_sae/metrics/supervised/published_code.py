@@ -57,7 +57,7 @@ class ReferenceReconstruction(NamedTuple):
     value: float
     """Micro F1 ("per class") on test at `threshold`."""
     threshold: float
-    """The threshold below 1 of best per-square F1 on test, the smallest of several."""
+    """The threshold below 1 of best per-square F1 on test, the smallest where several are equal."""
     f1_T: torch.Tensor
     """(T,) float64: micro F1 on test at every threshold."""
     square_f1_T: torch.Tensor
