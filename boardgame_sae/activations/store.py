@@ -121,7 +121,10 @@ def _fill(
 
 @torch.no_grad()
 def harvest(model: GameModel, corpus: Corpus, hook_name: str, games_B: np.ndarray) -> Tensor:
-    """The activations (N, width) of every token that the GPT reads of some games, one game after the other."""
+    """The activations (N, width) at every token that the GPT reads of some games, one game after another.
+
+    Raises HookError for a bad hook point.
+    """
     rows = corpus.rows(games_B, model.gpt.cfg.n_ctx)
     tokens_BL, plies_BL = (torch.from_numpy(part[:, :-1]).to(model.gpt.device) for part in rows)
     return read(model.gpt, tokens_BL, [hook_name])[hook_name][plies_BL >= 0].float()

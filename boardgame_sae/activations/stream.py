@@ -44,7 +44,7 @@ class FreshActivations:
     corpus: Corpus
     hook_name: str
     seed: int = 0
-    """Which games are played; the order of the activations has a seed of its own."""
+    """Which games are played; the order of the activations has its own seed."""
 
     def __post_init__(self) -> None:
         _ = self.games, self.width

@@ -1,7 +1,8 @@
 """Coverage: how well the best single latent, thresholded, predicts each property.
 
 `coverage` picks and reports on the same positions, as the paper does; `held_out_coverage` picks on train and reports
-on test, and is the headline; what the published code computes is in `reference`.
+on test, and is the headline; what the published code computes is in
+`supervised.published_code`.
 """
 
 from typing import Any, NamedTuple

@@ -6,7 +6,7 @@
     latents computed elsewhere                        the array (positions, n_latents), or one per split
     a path                                            the SAE saved there
 
-Objects are told apart by what they have, not by where they come from, and no other library has to be installed.
+Objects are recognised by what they have, not by where they come from, and no other library has to be installed.
 """
 
 from collections.abc import Callable, Mapping
@@ -45,15 +45,15 @@ class LatentSource:
     and dtype; tensors come back float32."""
     decode: Callable[[Tensor], Tensor] | None
     """(N, n_latents) -> (N, d_in), float32, only where it reconstructs the activations it read; None for transcoders,
-    bases, arrays. It belongs to the latest `encode`, whose means and norms some keep to undo; it may be repeated."""
+    bases, arrays. It belongs to the latest `encode`, whose means and norms some keep so as to undo them; it may be repeated."""
     W_dec: Tensor | None
     """(n_latents, d_out), float32: decoder rows as they are, of any norm, where it has them."""
     W_enc: Tensor | None
     """(d_in, n_latents), float32: encoder columns, where it has them."""
     d_in: int | None
-    """Width of the activations it reads; None where it does not say."""
+    """Width of the activations it reads; None where it does not state it."""
     hook_name: str | None
-    """The hook point it says it reads."""
+    """The hook point it states that it reads, if any."""
     reads_labels: bool
     """Whether latent i is a readout of label i, see `baselines.probes.ProbeOutputs`."""
     given: Any
@@ -221,9 +221,8 @@ def _calls(
     def decode(z: Tensor) -> Tensor:
         before = dict(getattr(source, "__dict__", {}))
         x_hat = _as_float32(torch.as_tensor(source.decode(cast(z))))
-        for key in (
-            before.keys() - getattr(source, "__dict__", {}).keys()
-        ):  # a normalizing SAE deletes the norms it has undone
+        # a normalizing SAE deletes the norms it has undone
+        for key in before.keys() - getattr(source, "__dict__", {}).keys():
             setattr(source, key, before[key])
         return x_hat.flatten(-2) if heads else x_hat
 

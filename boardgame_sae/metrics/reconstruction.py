@@ -2,8 +2,8 @@
 
 On train, a latent at a threshold becomes a classifier of every property that is nearly always true when it is on. A
 board is then the union of what the classifiers that are on predict. Each (latent, threshold) holds its properties as
-packed bits,
-so a position's board is the OR of a few words. What the published code computes is in `reference`.
+packed bits, so a position's board is the OR of a few words. What the published code computes is in
+`supervised.published_code`.
 """
 
 from typing import Any, NamedTuple
@@ -42,7 +42,7 @@ class Reconstruction(NamedTuple):
     recall: float
     """Recall on test at `threshold` (0 where nothing is true)."""
     threshold: float
-    """The threshold of best F1 on `chosen_on`, the smallest of several."""
+    """The threshold of best F1 on `chosen_on`, the smallest where several are equal."""
     f1_T: torch.Tensor
     """(T,) float64: F1 on test at every threshold."""
     classifiers_TFP: torch.Tensor
@@ -96,7 +96,7 @@ def board_reconstruction(
     true_positives_T, predicted_positives_T = agreement(test, words_FTW).sum(axis=2)
     positives = test.sample.positives_P.sum()
     f1_T = f1(true_positives_T, predicted_positives_T, positives)
-    best = int(choosing_f1_T.argmax())  # the first of equal ones
+    best = int(choosing_f1_T.argmax())  # the first where several are equal
     return Reconstruction(
         value=float(f1_T[best]),
         precision=float(true_positives_T[best] / max(1, predicted_positives_T[best])),
@@ -202,10 +202,10 @@ def agreement(task: CountTask, words_FTW: np.ndarray) -> np.ndarray:
     """(2, T, P) int64: true positives, and predicted positives, of each property at each threshold."""
     n_properties = task.sample.n_properties
     counts_2TP = np.zeros((2, words_FTW.shape[1], n_properties), np.int64)
-    useless_F = ~words_FTW.any(axis=(1, 2))
+    no_classifier_F = ~words_FTW.any(axis=(1, 2))
     for part in task.sample.parts:
         bins_Z = activation_bins(part.latents, task.edges_TF)
-        bins_Z[np.repeat(useless_F, np.diff(part.latents.indptr_F1))] = 0
+        bins_Z[np.repeat(no_classifier_F, np.diff(part.latents.indptr_F1))] = 0
         indptr_N1, latent_Z, order_Z = part.latents.by_rows()
         labels_NW = pack(part.read_labels())
         starts_K1 = np.linspace(0, len(labels_NW), min(16, 1 + len(labels_NW) // 256) + 1).astype(np.int64)

@@ -29,7 +29,7 @@ class ScoreValue(NamedTuple):
     interval: Interval | None
     """Its 95% confidence interval, by bootstrap over games; None where there is none."""
     parts: dict[str, Any]
-    """Numbers that stand beside it, by name."""
+    """Further numbers, by name."""
     details: dict[str, Any]
     """Longer data: by property, by group, by square."""
     intervals: dict[str, Interval] = {}  # noqa: RUF012 (never changed)

@@ -53,7 +53,7 @@ class Chance(NamedTuple):
     """The part that holds it. For another number beside the score, `x`, it is `x_<part>`."""
     shared: bool = True
     """Whether it is the same for every subject of a testbed: then it is a line of tables and figures by itself, else it
-    stands beside each subject's value."""
+    is given beside each subject's value."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""What is scored: an SAE, or something that stands beside it, on a testbed."""
+"""What is scored: an SAE, or a baseline that it is compared with, on a testbed."""
 
 import tempfile
 from collections.abc import Callable

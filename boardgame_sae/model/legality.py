@@ -41,7 +41,7 @@ class Legality:
     loss: float
     """Mean cross-entropy of the tokens that were played, in nats."""
     loss_floor: float | None
-    """That of a player who draws uniformly from the legal moves, where all players did; else None."""
+    """The loss of a player who draws uniformly from the legal moves, where the games' players did; else None."""
     legal_rate_ply: tuple[float | None, ...]
     """legal_rate by the ply that is predicted, from the second (from the first, where text comes before it)."""
     legal_rate_phase: dict[str, float]
@@ -195,10 +195,10 @@ def _measure_predicted_moves(
         plies = plies_BL[row, chosen].tolist()
         positions = list(itertools.islice(corpus.game.positions(moves_M.tolist()), max(plies, default=0) + 1))
         measured.add(game, plies, [corpus.game.phase(positions[ply]) for ply in plies])
-    chosen, legal_BLV = torch.from_numpy(chosen_BL), torch.from_numpy(legal_BLV)
-    legal_N = legal_BLV.gather(-1, logits_BLV.argmax(-1, keepdim=True))[..., 0][chosen]
+    mask_BL, legal_BLV = torch.from_numpy(chosen_BL), torch.from_numpy(legal_BLV)
+    legal_N = legal_BLV.gather(-1, logits_BLV.argmax(-1, keepdim=True))[..., 0][mask_BL]
     measured.greedy_N += ["legal" if legal else "illegal" for legal in legal_N.tolist()]
-    mass_N = (logits_BLV.softmax(-1) * legal_BLV).sum(-1)[chosen]
+    mass_N = (logits_BLV.softmax(-1) * legal_BLV).sum(-1)[mask_BL]
     measured.sampled_NC.append(torch.stack([mass_N, 0 * mass_N, 1 - mass_N, 0 * mass_N], 1))
 
 
@@ -212,19 +212,19 @@ def _measure_written_moves(
     whole_B = corpus.n_read(games_B, n_ctx + 2) < n_ctx + 2
     row_N, start_N, positions, uniform_NT = [], [], [], []
     for row, (game_number, moves_M) in enumerate(zip(games_B.tolist(), corpus.record(games_B), strict=True)):
-        prompts = _prompts(corpus, tokens_BL[row], plies_BL[row])[: len(moves_M)]
-        before = list(itertools.islice(game.positions(moves_M.tolist()), len(prompts)))
+        prompt_ends = _prompt_ends(corpus, tokens_BL[row], plies_BL[row])[: len(moves_M)]
+        before_ply = list(itertools.islice(game.positions(moves_M.tolist()), len(prompt_ends)))
         if corpus.is_random_play:
             n_whole = len(moves_M) if whole_B[row] else int(plies_BL[row].max())
-            counts = [len(game.legal_moves(before[ply])) for ply in range(n_whole) if prompts[ply] > 0]
+            counts = [len(game.legal_moves(before_ply[ply])) for ply in range(n_whole) if prompt_ends[ply] > 0]
             measured.floor += float(np.log(counts).sum())
-        possible = [ply for ply, end in enumerate(prompts) if 0 < end <= n_ctx + 1 - game.max_written]
+        possible = [ply for ply, end in enumerate(prompt_ends) if 0 < end <= n_ctx + 1 - game.max_written]
         chosen = [possible[i] for i in draws.spread(game_number, len(possible))]
         measured.plies.update(ply + 1 for ply in possible)
-        measured.add(game_number, chosen, [game.phase(before[ply]) for ply in chosen])
+        measured.add(game_number, chosen, [game.phase(before_ply[ply]) for ply in chosen])
         row_N += [row] * len(chosen)
-        start_N += [prompts[ply] - 1 for ply in chosen]
-        positions += [before[ply] for ply in chosen]
+        start_N += [prompt_ends[ply] - 1 for ply in chosen]
+        positions += [before_ply[ply] for ply in chosen]
         uniform_NT.append(draws.uniform(game_number, len(chosen), game.max_written))
     cache = KeyValueCache.of(model.gpt, torch.from_numpy(tokens_BL[:, :-1]).to(device))
     measured.losses_M.append(_token_losses(cache.logits_BLV.float().cpu(), tokens_BL, plies_BL))
@@ -239,7 +239,7 @@ def _measure_written_moves(
     measured.sampled_NC.append(verdicts_NC.view(-1, len(KINDS)))
 
 
-def _prompts(corpus: Corpus, tokens_L: np.ndarray, plies_L: np.ndarray) -> list[int]:
+def _prompt_ends(corpus: Corpus, tokens_L: np.ndarray, plies_L: np.ndarray) -> list[int]:
     """The number of tokens before each move that begins in a row."""
     present_L = plies_L[plies_L >= 0]
     text = "".join(corpus.alphabet[i] for i in tokens_L[: len(present_L)].tolist())

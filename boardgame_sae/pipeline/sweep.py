@@ -1,6 +1,6 @@
 """The whole pipeline from one YAML file: corpus, GPT, probes, testbeds, a grid of SAEs, and scores with baselines.
 
-Each stage is a run folder of its own, so that a killed sweep resumes where it stopped, and a changed one reuses every
+Each stage has its own run folder, so that a killed sweep resumes where it stopped, and a changed one reuses every
 stage that the change does not affect.
 """
 
@@ -35,7 +35,7 @@ from boardgame_sae.transcripts.labels import resolve_read_at
 from boardgame_sae.transcripts.tokenization import tokenizer_of
 
 FEW = 12
-"""Up to so many SAEs each get a sparse probe of their own L0; of more, those of nearly the same L0 share one."""
+"""Up to this many SAEs each get a sparse probe at their own L0; beyond that L0 is rounded."""
 
 
 @config
@@ -93,7 +93,8 @@ def expand(entries: Sequence[Mapping[str, Any]], d_model: int, source: str = "sa
 def sweep_run(cfg: SweepConfig, *, out: str | Path | None = None, workers: int = 1, device: str = "auto") -> Path:
     """Run a study, or what is missing of it, and return the folder that lists all its runs.
 
-    Raises as each stage does: ValueError, ConfigError, RunError, HookError."""
+    Raises as each stage does: ValueError, ConfigError, RunError, HookError.
+    """
     began = time.perf_counter()
     if cfg.testbed is None:
         corpus_folder = generate_run(cfg.corpus, workers=workers)

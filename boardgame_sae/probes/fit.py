@@ -36,7 +36,7 @@ class ProbeConfig:
     """What is probed, and how."""
 
     property: str | None = None
-    """A registered property of the game (default: what stands on every square)."""
+    """A registered property of the game (default: what is on every square)."""
     hook_names: tuple[str, ...] = ()
     """Hook points (default: the embedding and the residual stream after every block)."""
     positions: str | None = None

@@ -184,7 +184,7 @@ class Testbed:
         return [span for span in spans if span.stop > span.start]
 
     def labels(self, split: str, start: int = 0, stop: int | None = None) -> np.ndarray:
-        """bool (n, P): every scored property's classes at positions start, ..., stop - 1, as `columns` says."""
+        """bool (n, P): every scored property's classes at positions start, ..., stop - 1, in the order of `columns`."""
         where = self.positions(split)
         stop = len(where) if stop is None else stop
         if split not in self._labels and len(where) * self.columns[-1].stop <= 8 * KEPT_BYTES:

@@ -38,7 +38,7 @@ def fitted(cfg, x_ND, classes_NS, n_kinds, batch=200, passes=1):
     n_steps = passes * len(x_ND) // batch
     for step in range(n_steps):
         rows = torch.arange(step * batch, (step + 1) * batch) % len(x_ND)
-        fit.step([x_ND[rows]], classes_NS[rows], rate=1 - step / n_steps)
+        fit.step([x_ND[rows]], classes_NS[rows], lr_factor=1 - step / n_steps)
     return fit.probes(Targets(n_kinds, False))[0], fit
 
 

@@ -55,7 +55,7 @@ class Baseline:
     title: str
     role: Literal["ceiling", "floor"]
     order: int
-    """Its place in tables and legends; SAEs stand at 0."""
+    """Its place in tables and legends; SAEs are at 0."""
     look: Look
     label: str
     """What a figure calls the one shown beside the best SAE, where that needs more words than the title."""

@@ -1,6 +1,6 @@
 """Which numbers are computed from the sums of every class: by property, and by group of properties.
 
-A group is the plain mean over its properties, with equal weights: `low` (what stands on the squares), `high`
+A group is the plain mean over its properties, with equal weights: `low` (what is on the squares), `high`
 (strategy). Everything is a function of sums over games, so that all of it is resampled at once.
 """
 
@@ -19,7 +19,7 @@ Sums = Mapping[str, np.ndarray]
 
 @dataclass(frozen=True)
 class PropertyMeans:
-    """How the classes of several properties stand side by side as columns, and the means over them."""
+    """Which columns hold the classes of each of several properties, and the means over them."""
 
     names: tuple[str, ...]
     """The properties."""

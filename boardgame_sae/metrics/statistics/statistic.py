@@ -81,7 +81,7 @@ class Statistic(NamedTuple):
 def placed(value: ScoreValue, estimates: Mapping[str, Estimate]) -> ScoreValue:
     """A score with its numbers and intervals filled in: the first is its value, the others are parts of it.
 
-    Numbers of properties and groups stand in its details too (see `results`).
+    Numbers of properties and groups are in its details too (see `results`).
     """
     (_, headline), *rest = estimates.items()
     parts = {**value.parts, **{name: estimate.value for name, estimate in rest}}

@@ -1,6 +1,6 @@
-"""How a supervised score combines its properties: the first is the headline, the others and the groups stand beside it.
+"""How a supervised score combines its properties: one is the headline, the others and groups are given beside it.
 
-The headline is the testbed's first property (what stands on each square); the others stand beside it, with the plain
+The headline is the testbed's first property (what is on each square); the others are given beside it, with the plain
 means over the low-level and over the high-level ones (`low`, `high`), and the number that the published code would give
 (`reference`). Classes that are too rare in a split are listed, not averaged, and so are properties that have only such.
 """
@@ -44,7 +44,7 @@ def means_statistic(means: Callable[[PropertyMeans, Sums], np.ndarray]) -> Stati
 
 
 def layout_of(results: Sequence[PropertyResult]) -> PropertyMeans:
-    """How the scored classes of some properties stand side by side."""
+    """Which columns hold the scored classes of each of some properties."""
     return PropertyMeans(
         tuple(result.columns.name for result in results),
         tuple(result.columns.level for result in results),

@@ -39,9 +39,9 @@ def direction_score(subject: Subject, cfg: NoConfig) -> ScoreValue:  # noqa: ARG
     """Direction recovery of each property's classes that have enough examples.
 
     A probe's weights are the direction that reads a class, a decoder row is the direction that writes it: where the
-    activations' noise is not the same in all directions these differ, even for a perfect SAE. So beside the value stand
-    `means`, the same for differences of the mean activations with and without each class, and `encoder`, the same for
-    encoder columns and probes.
+    activations' noise is not the same in all directions these differ, even for a perfect SAE. So beside the value
+    there are `means`, the same for differences of the mean activations with and without each class, and `encoder`, the
+    same for encoder columns and probes.
     Raises ValueError when the testbed has no probe of a property that is scored.
     """
     testbed, source, by_property = subject.testbed, subject.source, {}

@@ -209,7 +209,7 @@ class PropertyGroup:
         words_FTW, n_properties = self.classifiers.words_FTW, int(self.starts[-1])
         validation = count_task_like(self.train, self.sample("validation"))
         validation_f1_QT = self._micro_f1(validation, words_FTW)
-        t_Q = validation_f1_QT.argmax(axis=1)  # the first of several best
+        t_Q = validation_f1_QT.argmax(axis=1)  # the first where several are equal
         f1_QT = self._micro_f1(test, words_FTW)
         owner_P = np.repeat(np.arange(len(self.group)), np.diff(self.starts))
         sums_by_property: list[list[GameSums]] = [[] for _ in self.group]

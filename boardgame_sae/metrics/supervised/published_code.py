@@ -19,7 +19,7 @@ Karvonen et al. 2024 (arXiv 2408.00113) published numbers that differ from the p
    validation.
 6. *The last slot*: in place of threshold 1.0 there is a reconstruction in which each latent predicts what it is a
    classifier of at the highest threshold that it passes (`last`; it is never the reported one).
-7. A *group* (chess strategy) is the plain mean over its properties, each with a threshold of its own.
+7. A *group* (chess strategy) is the plain mean over its properties, each with its own threshold.
 """
 
 from typing import Any, NamedTuple
@@ -57,7 +57,7 @@ class ReferenceReconstruction(NamedTuple):
     value: float
     """Micro F1 ("per class") on test at `threshold`."""
     threshold: float
-    """The threshold below 1 of best per-square F1 on test, the smallest of several."""
+    """The threshold below 1 of best per-square F1 on test, the smallest where several are equal."""
     f1_T: torch.Tensor
     """(T,) float64: micro F1 on test at every threshold."""
     square_f1_T: torch.Tensor
@@ -86,8 +86,8 @@ def coverage_reference(
 
     For each threshold, the sum over classes of the best F1 of any latent, divided by `denominator` (by default P; the
     published tables use 192 for Othello and 768 for chess); of these the maximum. A class that is never true counts as
-    F1 0. max_activation_F: (F,) m_f of step 1; by default each latent's maximum here. Other arguments and errors
-    are those of `coverage.coverage`; also ValueError when the denominator is not positive.
+    F1 0. max_activation_F: (F,) m_f of step 1; by default each latent's maximum here. Other arguments are those of
+    `coverage.coverage`. Raises ValueError as that does, and when the denominator is not positive.
     """
     task = reference_task(Sample.of(latents_NF, labels_NP, valid_N), max_activation_F, thresholds)
     best = BestLatents(task)
@@ -122,8 +122,8 @@ def board_reconstruction_reference(
     """The published board reconstruction of one property's classes (steps 1, 2, 5 and 6 of this module).
 
     square_of_P: (P,) int: the square that each class is about. max_activation_F: (F,) m_f of step 1; by default each
-    latent's maximum on train. Other arguments and errors are those of `reconstruction.board_reconstruction`; also
-    ValueError when square_of_P is not (P,) int or no threshold is below 1.
+    latent's maximum on train. Other arguments are those of `reconstruction.board_reconstruction`.
+    Raises ValueError as that does, and when square_of_P is not (P,) int or no threshold is below 1.
     """
     train = reference_task(Sample.of(train_latents_NF, train_labels_NP), max_activation_F, thresholds)
     test = count_task_like(train, Sample.of(test_latents_NF, test_labels_NP))
@@ -137,7 +137,7 @@ def board_reconstruction_reference(
 def reference_boards(
     test: CountTask, words_FTW: np.ndarray, squares: list[np.ndarray]
 ) -> list[ReferenceReconstruction]:
-    """Steps 5 and 6 for several properties that stand side by side among the columns.
+    """Steps 5 and 6 for several properties, whose columns follow one another.
 
     words_FTW: the words of `Classifiers`. squares: for each property, the square of each of its classes.
     Raises ValueError when no threshold is below 1.
