@@ -146,11 +146,7 @@ def difference(
     seed: int = SEED,
     level: float = LEVEL,
 ) -> list[Estimate]:
-<<<<<<< HEAD:boardgame_sae/intervals.py
-    """How much larger a statistic is for a than for b, each of one or more seeds, all scored on the same games.
-=======
     """How much larger a statistic is for a than for b, each given by one or more seeds, all scored on the same games.
->>>>>>> eng1:boardgame_sae/resampling.py
 
     Games are resampled as in `pooled`, the same draw for both sides, so that what makes a game hard for both cancels.
     The seeds of the two sides vary independently: one t with standard error sqrt(sd_a^2 / S_a + sd_b^2 / S_b) and the

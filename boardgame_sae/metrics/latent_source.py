@@ -45,7 +45,8 @@ class LatentSource:
     and dtype; tensors come back float32."""
     decode: Callable[[Tensor], Tensor] | None
     """(N, n_latents) -> (N, d_in), float32, only where it reconstructs the activations it read; None for transcoders,
-    bases, arrays. It belongs to the latest `encode`, whose means and norms some keep so as to undo them; it may be repeated."""
+    bases, arrays. It belongs to the latest `encode`, whose means and norms some keep so as to undo them, and may be
+    repeated."""
     W_dec: Tensor | None
     """(n_latents, d_out), float32: decoder rows as they are, of any norm, where it has them."""
     W_enc: Tensor | None
