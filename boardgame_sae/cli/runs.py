@@ -5,7 +5,6 @@ from pathlib import Path
 
 from boardgame_sae.cli.flags import Device, named, parse, say, verb
 from boardgame_sae.config import config
-from boardgame_sae.files import RunError
 
 
 @config
