@@ -49,6 +49,7 @@ def check(argv: Sequence[str]) -> Path:
 
 def _check_hashes(folder: Path) -> None:
     """Raises RunError when the run is not finished, or a file is not what it was when it finished."""
+    from boardgame_sae.files import RunError
     from boardgame_sae.runs import damaged_files, run_hash
 
     run_hash(folder)
@@ -75,6 +76,7 @@ def _check_card(folder: Path, device: str) -> None:
 
     Raises RunError when a number is not in its interval, or stands only in the card or only among those measured.
     """
+    from boardgame_sae.files import RunError
     from boardgame_sae.shipping.card_numbers import NUMBERS_FILE, differing
 
     if not (folder / NUMBERS_FILE).exists():
