@@ -63,7 +63,7 @@ def map_ordered(function: Callable[[T], R], inputs: Iterable[T], workers: int = 
 
 
 def keep_freed_memory() -> None:
-    """Have glibc keep freed memory, so that steps need not map their tensors anew (a tenth of a step's time)."""
+    """Have glibc keep freed memory, so that steps need not map their tensors again (a tenth of a step's time)."""
     try:
         mallopt = ctypes.CDLL("libc.so.6").mallopt
     except (OSError, AttributeError):
