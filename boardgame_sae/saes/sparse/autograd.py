@@ -139,7 +139,7 @@ def _ends(counts_N: np.ndarray) -> np.ndarray:
 
 
 _kept = threading.local()
-"""Where products are written: allocating 32 MiB every time costs a fifteenth of a step, so each thread keeps its own."""
+"""Where products are written: allocating 32 MiB each time takes a fifteenth of a step, so each thread keeps its own."""
 
 
 @torch.no_grad()
