@@ -177,8 +177,9 @@ class Run:
 
         Raises RunError when the disk is full.
         """
-        for leftover in self.folder.glob(".*.part"):
-            leftover.unlink()
+        for leftover in self.folder.rglob(".*"):  # of writes that were killed: ours, and safetensors' own temporaries
+            if leftover.is_file():
+                leftover.unlink()
         files = sorted(path for path in self.folder.rglob("*") if path.is_file() and path.name not in UNHASHED_FILES)
         hashes = {str(path.relative_to(self.folder)): file_hash(path) for path in files}
         write_json(self.folder / DONE_FILE, {"files": hashes, "summary": summary})

@@ -305,6 +305,7 @@ def finished(folder) -> Path:
         run.save_state({"w": torch.ones(3)}, {})
         write_bytes(run / "parts/a.bin", b"0123456789")
         (run / ".a.part").write_text("left by a kill")
+        (run / "parts/.tmpEC8lhs").write_text("left by a kill in the middle of a safetensors file")
         run.finish(loss=0.5)
         assert run.done
     return folder
