@@ -107,19 +107,28 @@ def table(differences: Sequence[Difference]) -> str:
 
 def side_by_side(scored: Sequence[Scores]) -> str:
     """The headline numbers of several subjects as text, one subject per line, for the scores that the first one has."""
-    registered, names = scores(), list(scored[0])
+    names = list(scored[0])
     rows = [["", "L0", *names]]
     for scores_of_one in scored:
         values = [scores_of_one.get(name) for name in names]
         cells = ["" if value is None else f"{value.value:.4f}{brackets(value.interval)}" for value in values]
         rows.append([scores_of_one.subject["name"], _l0(scores_of_one.subject), *cells])
-    chance = {name: scored[0][name].parts.get("always_on") for name in names if name in registered}
-    if any(value is not None for value in chance.values()):
-        shown = (chance.get(name) for name in names)
-        rows.append(["always on (chance)", "", *("" if value is None else f"{value:.4f}" for value in shown)])
+    for label, levels in _chance_levels(scored[0]).items():
+        rows.append([label, "", *(f"{levels[name]:.4f}" if name in levels else "" for name in names)])
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
     return "\n".join(lines)
+
+
+def _chance_levels(scored: Scores) -> dict[str, dict[str, float]]:
+    """What scores declare to be by luck alone, the same for every subject: levels by score, by what they are called."""
+    levels: dict[str, dict[str, float]] = {}
+    for name, score in scores().items():
+        chance = score.display.chance
+        if name in scored and chance is not None and chance.shared and chance.part in scored[name].parts:
+            label = score.display.parts.get(chance.part, f"{chance.part} (chance)")
+            levels.setdefault(label, {})[name] = scored[name].parts[chance.part]
+    return levels
 
 
 def _l0(subject: Mapping[str, Any]) -> str:

@@ -1,11 +1,12 @@
 import numpy as np
+import other_scores
 import pytest
 
 from boardgame_sae.cli import main
 from boardgame_sae.files import RunError, read_json
 from boardgame_sae.metrics.evaluate import evaluate
 from boardgame_sae.metrics.results import Scores
-from boardgame_sae.metrics.score import scores_in
+from boardgame_sae.metrics.score import Chance, Display, scores_in
 from boardgame_sae.metrics.statistics.compare import compare, compare_run, side_by_side, table
 from boardgame_sae.metrics.statistics.property_means import PropertyMeans
 from boardgame_sae.runs import Run
@@ -130,3 +131,17 @@ def test_side_by_side_has_a_line_per_subject_and_chance_at_the_end(good):
         assert f"{scores['coverage'].value:.4f} [{low:.4f}, {high:.4f}]" in line
     assert chance.split() == ["always", "on", "(chance)", f"{good[0]['coverage'].parts['always_on']:.4f}"]
     assert len({line.index(" [") for line in (first, second)}) == 1
+
+
+def test_every_score_shows_the_level_of_chance_that_it_declares(good, monkeypatch):
+    """A score of another chance has a line of its own; one that is not the same for all has none."""
+    display = Display(parts={"precision": "by guessing"}, chance=Chance("precision"))
+    other_scores.changed(monkeypatch, board_reconstruction={"display": display})
+    lines = side_by_side(good[:1]).splitlines()[2:]
+    coverage, rebuilt = good[0]["coverage"].parts, good[0]["board_reconstruction"].parts
+    assert [line.split()[-1] for line in lines] == [f"{coverage['always_on']:.4f}", f"{rebuilt['precision']:.4f}"]
+    assert lines[1].startswith("by guessing")
+    other_scores.changed(
+        monkeypatch, board_reconstruction={"display": Display(chance=Chance("precision", shared=False))}
+    )
+    assert side_by_side(good[:1]).splitlines()[2:] == [lines[0].rstrip()]
