@@ -62,13 +62,15 @@ def score_with_baselines(
     """Score SAEs and every baseline on a testbed; finished scores are reused.
 
     twins: SAEs trained on a variant of the testbed, such as its random-weights GPT. None: the scores that a packed
-    testbed ships serve as baselines; where it ships none, a twin of each SAE is trained.
+    testbed ships serve as baselines, where they hold the suite; else a twin of each SAE is trained.
     probes: how probes that the testbed lacks are fitted. exact: see `score_ceilings`.
     Raises ValueError for an unknown suite or one without scores, RunError for an SAE or testbed that cannot be read.
     """
     scores_in(suite)  # raises before anything is trained
     how: dict[str, Any] = {"suite": suite, "probes": probes, "device": device}
     shipped = packed_scores(testbed_folder) if twins is None else []
+    if any(missing(Scores.load(folder), suite) for folder in shipped):
+        shipped = []  # of a suite or version that it was not packed with
     if twins is None:
         trained = [baseline.of_sae for baseline in baselines().values() if baseline.of_sae is not None]
         testbed = load_testbed(testbed_folder, device)

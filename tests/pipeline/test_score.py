@@ -375,7 +375,9 @@ def test_an_sae_is_scored_beside_a_twin_ceilings_of_its_l0_and_every_baseline(ro
     assert stamps(root / "runs") == before
 
 
-def test_the_scores_that_a_packed_testbed_ships_stand_for_twins_and_baselines(root, scored, whole, tmp_path):
+def test_the_scores_that_a_packed_testbed_ships_stand_for_twins_and_baselines(
+    root, scored, whole, tmp_path, monkeypatch
+):
     bed = packed_bed(root, tmp_path / "bed")
     shutil.copytree(scored[1], bed / "scores/random-gpt-topk")
     shutil.copytree(scored[0], bed / "scores/topk")
@@ -385,5 +387,12 @@ def test_the_scores_that_a_packed_testbed_ships_stand_for_twins_and_baselines(ro
     assert folders.saes == tuple(scored[:1]) and folders.twins == ()
     shipped = {"baselines/" + folder.name for folder in baseline_folders(whole)} | {"random-gpt-topk"}
     assert {str(folder.relative_to(bed / "scores")) for folder in folders.baselines} == shipped
+    other_scores.changed(monkeypatch, coverage={"version": 2})
+    newer = score_with_baselines([root / "trained"], bed, device="cpu")
+    assert newer.twins != () and not any(folder.is_relative_to(bed) for folder in newer.baselines)
+    assert all(Scores.load(folder)["coverage"].version == 2 for folder in newer.all), (
+        "no blank cells beside new numbers"
+    )
+    monkeypatch.undo()
     (bed / "DONE").unlink()
     assert score_with_baselines([root / "trained"], bed, device="cpu").twins != ()
