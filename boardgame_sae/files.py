@@ -138,30 +138,32 @@ def read_parquet(path: Path) -> dict[str, Any]:
 
 
 def read_json(path: Path) -> Any:
-    """Read a JSON file. Raises RunError naming the file when it is missing or damaged."""
+    """Read a JSON file, in UTF-8 or UTF-16, with or without a byte-order mark.
+
+    Raises RunError naming the file when it is missing, damaged or a git-LFS pointer.
+    """
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(path.read_bytes())
     except FileNotFoundError:
         raise RunError(f"{path}: no such file; is the folder a run of boardgame-sae?") from None
-    except (OSError, ValueError) as error:
-        raise RunError(f"{path}: damaged ({error}); remove its folder and run the stage again") from error
-
-
-def read_pt(path: Path, fix: str) -> Any:
-    """The tensors and plain data in another library's `.pt` file; anything else in it is refused and never run.
-
-    fix: what to do about a file that is damaged or holds more, for the message.
-    Raises RunError naming the file.
-    """
-    import torch  # imported late: it takes seconds
-
-    try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # a damaged pickle can raise anything
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise RunError(
-            f"{path}: damaged, or holds more than tensors and plain data and was not run ({reason}); {fix}"
+    except (OSError, ValueError, RecursionError) as error:
+        raise lfs_pointer_error(path) or RunError(
+            f"{path}: not readable as JSON ({error}); restore it, or run the command that wrote it again"
         ) from error
+
+
+LFS_POINTER = b"version https://git-lfs.github.com/spec/"
+"""What a file begins with that git holds in place of a large one."""
+
+
+def lfs_pointer_error(path: Path) -> RunError | None:
+    """What to raise for a file that is a git-LFS pointer to the real one; None if it is not."""
+    try:
+        with open(path, "rb") as file:
+            pointer = file.read(len(LFS_POINTER)) == LFS_POINTER
+    except OSError:
+        return None
+    return RunError(f"{path}: a git-LFS pointer, not the file itself; run `git lfs pull` there") if pointer else None
 
 
 def file_hash(path: Path) -> str:

@@ -21,12 +21,13 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from boardgame_sae.config import ConfigError, content_hash, from_mapping, to_mapping
-from boardgame_sae.files import RunError, read_pt
+from boardgame_sae.files import RunError
 from boardgame_sae.games import load_game
 from boardgame_sae.model.exchange.transformer_lens_names import hooked_names
 from boardgame_sae.model.game_model import GameModel
 from boardgame_sae.model.gpt import GPT, GPTConfig
 from boardgame_sae.transcripts.tokenization import tokenizer_of
+from boardgame_sae.weights import read_pt
 
 EXACT_GELU = "gelu_exact"
 """Our name for the GELU of both libraries, x times the normal distribution function."""

@@ -22,9 +22,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from boardgame_sae.files import RunError, read_json, read_pt, write_json, writing
+from boardgame_sae.files import RunError, read_json, write_json, writing
 from boardgame_sae.saes.exchange import shared
 from boardgame_sae.saes.sae import SAE, Form
+from boardgame_sae.weights import read_pt
 
 WEIGHTS_FILE, CONFIG_FILE = "ae.pt", "config.json"
 
