@@ -148,7 +148,7 @@ def read_json(path: Path) -> Any:
         raise RunError(f"{path}: no such file; is the folder a run of boardgame-sae?") from None
     except (OSError, ValueError, RecursionError) as error:
         raise lfs_pointer_error(path) or RunError(
-            f"{path}: not readable as JSON ({error}); restore it, or run the command that wrote it again"
+            f"{path}: damaged ({error}); restore it, or run the command that wrote it again"
         ) from error
 
 
