@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, TypeVarTuple
 
 import numpy as np
 
@@ -18,6 +18,7 @@ ROWS_AT_ONCE = 1024
 MAX_BYTES = 2**31
 """Default memory, in bytes, for one subject's latents and counts."""
 T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
 
 
 @dataclass(eq=False)
@@ -41,13 +42,14 @@ class Subject:
         self.source: LatentSource = as_latent_source(self.given, self.testbed, self.name)
         self._latents: dict[str, list[Latents]] = {}
         self._in_memory, self._folder = 0, None
-        self._computed: dict[Callable[[Any], Any], Any] = {}
+        self._computed: dict[Any, Any] = {}
 
-    def once(self, function: Callable[["Subject"], T]) -> T:
-        """A function's result for this subject, computed once and shared by several scores."""
-        if function not in self._computed:
-            self._computed[function] = function(self)
-        return self._computed[function]
+    def once(self, function: Callable[["Subject", *Ts], T], *args: *Ts) -> T:
+        """A function's result for this subject and these arguments, computed once and shared by several scores."""
+        key = (function, args)
+        if key not in self._computed:
+            self._computed[key] = function(self, *args)
+        return self._computed[key]
 
     def latents(self, split: str) -> list[Latents]:
         """Its latents at a split's scored positions, for each of the testbed's spans; computed once.

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, TypeVar
+from typing import Any, Literal, NamedTuple, TypeVar, TypeVarTuple
 
 import numpy as np
 import torch
@@ -31,6 +31,7 @@ from boardgame_sae.transcripts.labels import (
 )
 
 T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
 LABELS_FILE = "{}_labels.h5"
 MIN_COUNT = 10
 """A class is scored when it is true, and false, at least this often in every split."""
@@ -119,13 +120,14 @@ class Testbed:
         self._where: dict[str, Positions] = {}
         self._acts: dict[str, Tensor] = {}
         self._bytes_left = KEPT_BYTES
-        self._computed: dict[Callable[[Any], Any], Any] = {}
+        self._computed: dict[Any, Any] = {}
 
-    def once(self, function: Callable[["Testbed"], T]) -> T:
-        """A function's result for this testbed, computed once and shared by the scores of several SAEs."""
-        if function not in self._computed:
-            self._computed[function] = function(self)
-        return self._computed[function]
+    def once(self, function: Callable[["Testbed", *Ts], T], *args: *Ts) -> T:
+        """A function's result for this testbed and these arguments, computed once, for all scores of all SAEs."""
+        key = (function, args)
+        if key not in self._computed:
+            self._computed[key] = function(self, *args)
+        return self._computed[key]
 
     @property
     def identity(self) -> dict[str, object]:
