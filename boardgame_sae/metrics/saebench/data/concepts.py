@@ -61,12 +61,19 @@ def concepts(testbed: Testbed, n: int, *, min_count: int = 20) -> list[Concept]:
     each square gives at most one concept, so that `d3 mine` and `d3 yours`, which say nearly the same, are not both
     asked. Ties go to the first column.
     """
+    return [chosen[0] for chosen in concept_sets(testbed, n, size=1, min_count=min_count)]
+
+
+def concept_sets(testbed: Testbed, n: int, size: int, *, min_count: int = 20) -> list[list[Concept]]:
+    """At most n sets of concepts, each of one property: from each property in turn its next `size` most balanced ones.
+
+    min_count: as for `concepts`.
+    """
     counts = testbed.once(support)
     queues = [_most_balanced(columns, counts, min_count) for columns in testbed.columns]
-    chosen: list[Concept] = []
-    for turn in range(max(map(len, queues), default=0)):
-        chosen += [queue[turn] for queue in queues if turn < len(queue)]
-    return chosen[:n]
+    starts = range(0, max(map(len, queues), default=0), size)
+    sets = (queue[start : start + size] for start in starts for queue in queues)
+    return [chosen for chosen in sets if len(chosen) == size][:n]
 
 
 def _most_balanced(columns: PropertyColumns, counts: Support, min_count: int) -> list[Concept]:

@@ -1,0 +1,1 @@
+"""What probes read after some latents are ablated: targeted probe perturbation and spurious correlation removal."""
