@@ -71,6 +71,7 @@ class ConnectFour(Game):
     board_property = "board"
     scored_properties = ("mine_yours", "legal_column", "wins_next", "must_block", "three")
     """As on Othello, the headline leaves out empty squares, which are most of the board."""
+    hierarchies = (("legal_column", "wins_next"), ("legal_column", "must_block"))
 
     def start(self) -> Position:
         return Position()

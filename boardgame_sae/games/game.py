@@ -67,6 +67,8 @@ class Game(ABC):
     """The property that says what stands on every square: what is probed unless something else is asked for."""
     scored_properties: tuple[str, ...]
     """Properties an SAE is scored on; the first is the headline."""
+    hierarchies: tuple[tuple[str, str], ...] = ()
+    """Pairs of properties, parent and child: on one square a class of the child implies a class of the parent."""
     n_sample_games: int = 30
     """Random games that the contract tests play: enough for every property to be true somewhere, but those that need
     a column."""

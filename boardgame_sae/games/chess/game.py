@@ -73,6 +73,7 @@ class ChessGame(Game):
     book_advice = "apt-get install gnuchess-book"
     first_row_on_top = False
     board_property = "piece"
+    hierarchies = (("color", "piece"),)
     scored_properties = (
         "piece_moved",
         "threat",

@@ -72,6 +72,7 @@ class OthelloGame(Game):
     columns: Mapping[str, Column] = MappingProxyType(COLUMNS)
     board_property = "board"
     scored_properties = ("mine_yours", "legal_move", "flipped")
+    hierarchies = (("occupied", "mine_yours"), ("legal_move", "legal_direction"))
 
     def __init__(self, name: str, rules: Rules) -> None:
         self.name, self.rules = name, rules

@@ -37,6 +37,12 @@ def mine_yours(game: OthelloGame, boards: OthelloBoards) -> np.ndarray:
     return game.unpack(boards.mine_N, boards.yours_N)
 
 
+@board_property(family="othello", name="occupied", level="low")
+def occupied(game: OthelloGame, boards: OthelloBoards) -> np.ndarray:
+    """A disc stands on the square, whosever it is."""
+    return game.unpack(boards.mine_N | boards.yours_N)
+
+
 @board_property(family="othello", name="legal_move", level="high")
 def legal_move(game: OthelloGame, boards: OthelloBoards) -> np.ndarray:
     """The player to move may play on the square."""
@@ -73,3 +79,11 @@ def line(game: OthelloGame, boards: OthelloBoards) -> np.ndarray:
     the legal moves of the classic rules.
     """
     return game.lines(boards, tuple(DIRECTIONS.values()))
+
+
+@board_property(
+    family="othello", name="legal_direction", level="high", classes=tuple(DIRECTIONS), prefix="legal", exclusive=False
+)
+def legal_direction(game: OthelloGame, boards: OthelloBoards) -> np.ndarray:
+    """The square is empty and from it, in the direction, lie discs of yours and then one of mine: there they turn."""
+    return np.asarray(line(game, boards)).any(axis=-1)

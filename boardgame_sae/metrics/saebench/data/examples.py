@@ -39,14 +39,24 @@ def questions(testbed: Testbed, concepts: Sequence[Concept], n: Mapping[str, int
         true_NK, known_NK = truth(testbed, split, [concept.column for concept in concepts])
         game_N = testbed.positions(split).game_N
         asked[split] = [
-            _draw(true_NK[:, k], known_NK[:, k], game_N, n[split] // 2, seed_for(seed, "examples", concept.name, split))
+            balanced(true_NK[:, k], game_N, n[split] // 2, _seed(seed, concept, split), known_NK[:, k])
             for k, concept in enumerate(concepts)
         ]
     return [(concept, {split: asked[split][k] for split in SPLITS}) for k, concept in enumerate(concepts)]
 
 
-def _draw(true_N: np.ndarray, known_N: np.ndarray, game_N: np.ndarray, n_each: int, seed: int) -> Examples:
-    rng = np.random.default_rng(seed)
+def _seed(seed: int, concept: Concept, split: str) -> int:
+    return seed_for(seed, "examples", concept.name, split)
+
+
+def balanced(
+    true_N: np.ndarray, game_N: np.ndarray, n_each: int, seed: int, known_N: np.ndarray | None = None
+) -> Examples:
+    """At most n_each true and n_each false positions, as many of both, drawn at random.
+
+    true_N: bool, at every position of a split. game_N: the game of each. known_N: where the truth is known.
+    """
+    rng, known_N = np.random.default_rng(seed), np.ones(len(true_N), bool) if known_N is None else known_N
     positive_N, negative_N = np.flatnonzero(true_N & known_N), np.flatnonzero(~true_N & known_N)
     n = min(n_each, len(positive_N), len(negative_N))
     row_N = np.sort(np.concatenate([rng.choice(rows, n, replace=False) for rows in (positive_N, negative_N)]))
