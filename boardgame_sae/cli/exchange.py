@@ -5,7 +5,7 @@ from functools import partial
 from pathlib import Path
 
 from boardgame_sae.cli.flags import Output, named, parse, verb
-from boardgame_sae.config import ConfigError, config
+from boardgame_sae.config import ConfigError, Count, config
 
 
 @config
@@ -26,7 +26,7 @@ class ImportInput:
     """Folder of another library's SAE or GPT, or the file of its weights."""
     game: str | None = None
     """Game that a GPT plays (default: chess of a nanoGPT, othello of a TransformerLens model, as published)."""
-    n_heads: int | None = None
+    n_heads: Count | None = None
     """Attention heads of a GPT whose file does not say."""
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
-from boardgame_sae.config import ConfigError, Flags, config, read_flags, read_yaml
+from boardgame_sae.config import ConfigError, Count, Flags, config, read_flags, read_yaml
 from boardgame_sae.registry import Registry
 
 Function: TypeAlias = Callable[[Sequence[str]], Path]
@@ -72,7 +72,7 @@ class Device:
 class Workers:
     """How many processes work."""
 
-    workers: int = 1
+    workers: Count = 1
     """Worker processes; the result is the same for any number."""
 
 

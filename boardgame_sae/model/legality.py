@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from boardgame_sae.config import config, seed_for
+from boardgame_sae.config import Natural, NonNegative, Share, config, seed_for
 from boardgame_sae.intervals import bootstrap_interval
 from boardgame_sae.model.game_model import GameModel
 from boardgame_sae.model.sampling import STOPPED, KeyValueCache, games_per_pass
@@ -30,25 +30,25 @@ KINDS = ("legal", "ambiguous", "illegal", "unparsable")
 class Legality:
     """The legality and loss of a model on held-out games."""
 
-    legal_rate: float
+    legal_rate: Share
     """Share of positions at which the most probable move (for characters: the one written greedily) is legal."""
-    interval: tuple[float, float]
+    interval: tuple[Share, Share]
     """95% interval of legal_rate, by resampling games."""
-    legal_mass: float
+    legal_mass: NonNegative
     """Mean total probability of the legal moves (for characters: the share of sampled moves that are legal)."""
-    kinds: dict[str, dict[str, float]]
+    kinds: dict[str, dict[str, NonNegative]]
     """Shares of legal, ambiguous, illegal and unparsable moves, among `greedy` moves and among `sampled` ones."""
-    loss: float
+    loss: NonNegative
     """Mean cross-entropy of the tokens that were played, in nats."""
-    loss_floor: float | None
+    loss_floor: NonNegative | None
     """The loss of a player who draws uniformly from the legal moves, where the games' players did; else None."""
-    legal_rate_ply: tuple[float | None, ...]
+    legal_rate_ply: tuple[Share | None, ...]
     """legal_rate by the ply that is predicted, from the second (from the first, where text comes before it)."""
-    legal_rate_phase: dict[str, float]
+    legal_rate_phase: dict[str, Share]
     """legal_rate by the phase of the game."""
-    n_positions: int
+    n_positions: Natural
     """Number of positions measured."""
-    n_games: int
+    n_games: Natural
     """Number of games they come from."""
     split: str
     """The split those games are in."""

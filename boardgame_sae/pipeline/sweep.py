@@ -11,7 +11,7 @@ from dataclasses import field, replace
 from pathlib import Path
 from typing import Any
 
-from boardgame_sae.config import ConfigError, config, from_mapping, to_mapping
+from boardgame_sae.config import ConfigError, Count, HookName, Name, config, from_mapping, to_mapping
 from boardgame_sae.files import read_json, write_json
 from boardgame_sae.games import load_game
 from boardgame_sae.metrics.score import scores_in
@@ -42,7 +42,7 @@ FEW = 12
 class SweepConfig:
     """One study: what is played, trained, probed, decomposed and scored."""
 
-    name: str
+    name: Name
     """Name of the study."""
     testbed: str | None = None
     """A testbed to study, its folder or the name of one that ships: then no games are generated and no GPT is trained;
@@ -57,9 +57,9 @@ class SweepConfig:
     probes: tuple[ProbeConfig, ...] = (ProbeConfig(),)
     """Probes of the trained GPT and of its random-weights twin; the first is the headline, and the probes that
     SAEs are compared with are fitted with its settings."""
-    hook_names: tuple[str, ...] = ()
+    hook_names: tuple[HookName, ...] = ()
     """Hook points to train SAEs at (default: the testbed's, or else the residual stream two thirds up)."""
-    n_games: int = 1000
+    n_games: Count = 1000
     """Games per split to score on."""
     positions: str | None = None
     """Where boards are read: `ply`, the end of each ply, or a place of the game's notation (default: the game's)."""

@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from boardgame_sae.config import ConfigError, config, from_mapping, seed_for, to_mapping
+from boardgame_sae.config import ConfigError, Count, Seed, config, from_mapping, seed_for, to_mapping
 from boardgame_sae.files import read_json, write_bytes, write_json
 from boardgame_sae.games import Result, load_game
 from boardgame_sae.launch import map_ordered
@@ -45,24 +45,22 @@ class TournamentConfig:
     """The players, as of `generate`; the first is the anchor of the scale, at 0."""
     game: str
     """A registered game, with its options if any."""
-    n_games: int = 40
+    n_games: Count = 40
     """Games per pair of players, half with each to move first."""
     opening: str | None = "random:plies=6"
     """How games begin; every opening is played twice, once with each of the two to move first."""
-    max_plies: int | None = None
+    max_plies: Count | None = None
     """Longer games are broken off there, and count as draws (default: the game's own limit)."""
-    seed: int = 0
+    seed: Seed = 0
     """The seed of the openings and of the players' draws."""
 
     def __post_init__(self) -> None:
         if len(self.players) < 2 or len(set(self.players)) < len(self.players):
             raise ValueError("players are two or more, each named once")
-        if self.n_games < 2 or self.n_games % 2:
+        if self.n_games % 2:
             raise ValueError(
                 f"n_games is even and at least 2, not {self.n_games}: half of them with each to move first"
             )
-        if self.max_plies is not None and self.max_plies < 1:
-            raise ValueError("max_plies must be at least 1")
 
 
 @dataclass(frozen=True, eq=False)

@@ -21,7 +21,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from boardgame_sae.activations.hook_points import hook_width
-from boardgame_sae.config import config, to_mapping
+from boardgame_sae.config import Count, HookName, Natural, NonNegative, Positive, config, to_mapping
 from boardgame_sae.files import RunError, read_json, write_json, writing
 from boardgame_sae.model.game_model import GameModel
 from boardgame_sae.probes.data import KEPT_BYTES, BoardReader, ProbeData, Targets, check_known
@@ -37,33 +37,26 @@ class ProbeConfig:
 
     property: str | None = None
     """A registered property of the game (default: what is on every square)."""
-    hook_names: tuple[str, ...] = ()
+    hook_names: tuple[HookName, ...] = ()
     """Hook points (default: the embedding and the residual stream after every block)."""
     positions: str | None = None
     """Where boards are read: `ply`, the end of each ply, or a place of the game's notation (default: the game's)."""
-    min_ply: int = 0
+    min_ply: Natural = 0
     """Positions after fewer plies are left out, in training and in test games."""
     fit: Literal["minibatch", "closed_form"] = "minibatch"
     """Multinomial regression by AdamW, or ridge regression onto one-hots in closed form."""
-    n_train_games: int = 10_000
+    n_train_games: Count = 10_000
     """Number of training games."""
-    epochs: int = 1
+    epochs: Count = 1
     """Passes over the training games; beyond one, their activations stay in memory, as far as it suffices."""
-    n_test_games: int = 1000
+    n_test_games: Count = 1000
     """Number of test games to report on."""
-    games_a_step: int = 64
+    games_a_step: Count = 64
     """Games per minibatch."""
-    lr: float = 0.03
+    lr: Positive = 0.03
     """Peak learning rate of AdamW; it falls linearly to zero."""
-    ridge: float = 1e-3
+    ridge: NonNegative = 1e-3
     """Added to the (whitened) covariance: the ridge of the closed form, and the floor of the whitening."""
-
-    def __post_init__(self) -> None:
-        for name in ("n_train_games", "n_test_games", "games_a_step", "epochs"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1")
-        if self.min_ply < 0:
-            raise ValueError("min_ply must not be negative")
 
 
 @dataclass(frozen=True, eq=False)
