@@ -143,7 +143,13 @@ def _not_plain(value: Any, place: tuple[str, ...]) -> Iterator[str]:
         yield f"{field} is a {type(value).__name__}: must be text, a number, a truth value, a list or a mapping"
 
 
-_BOUNDS = {"ge": "must be at least", "gt": "must be above", "le": "must be at most", "lt": "must be below"}
+_BOUNDS = {
+    "ge": "must be at least",
+    "gt": "must be above",
+    "le": "must be at most",
+    "lt": "must be below",
+    "min_length": "must have a length of at least",
+}
 """How pydantic's bounds are worded here."""
 
 

@@ -158,11 +158,18 @@ def read_record(cls: type[T], path: Path, fix: str) -> T:
 
     Raises RunError naming the file and, where there is one at fault, the field.
     """
-    value = read_json(path)
+    return as_record(cls, read_json(path), str(path), fix)
+
+
+def as_record(cls: type[T], value: Any, source: str, fix: str) -> T:
+    """Plain data that was read from a file as a record. source: the file, and where in it.
+
+    Raises RunError as `read_record` does.
+    """
     if not isinstance(value, dict):
-        raise RunError(f"{path}: holds a {type(value).__name__} where fields were expected; {fix}")
+        raise RunError(f"{source}: holds a {type(value).__name__} where fields were expected; {fix}")
     try:
-        return from_mapping(cls, value, str(path))
+        return from_mapping(cls, value, source)
     except ConfigError as error:
         raise RunError(f"{str(error).splitlines()[0]}; {fix}") from error
 

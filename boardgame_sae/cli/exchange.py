@@ -33,6 +33,7 @@ class ImportInput:
 @verb("export", 160, "SAE_DIR --to sae_lens --out DIR")
 def export(argv: Sequence[str]) -> Path:
     """Write an SAE or a GPT for another library."""
+    from boardgame_sae.files import disk_error
     from boardgame_sae.model.exchange import files as gpts
     from boardgame_sae.model.game_model import GameModel
     from boardgame_sae.runs import Run, content_of
@@ -52,7 +53,10 @@ def export(argv: Sequence[str]) -> Path:
         write = partial(saes.WRITERS[source.to], load_sae(folder))
     with Run("export", source.to, {"to": source.to}, {"source": content_of(folder)}, output.out) as run:
         if not run.done:
-            write(run.folder)
+            try:
+                write(run.folder)
+            except Exception as error:  # each library has its own for a full disk
+                raise disk_error(run.folder, error) from error
             run.finish()
         return run.folder
 

@@ -7,6 +7,7 @@ character writes its next move there, once greedily and once by sampling, and th
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,7 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from boardgame_sae.config import Natural, NonNegative, Share, config, seed_for
+from boardgame_sae.config import Natural, NonNegative, Share, config, record, seed_for
+from boardgame_sae.files import as_record, read_json
 from boardgame_sae.intervals import bootstrap_interval
 from boardgame_sae.model.game_model import GameModel
 from boardgame_sae.model.sampling import STOPPED, KeyValueCache, games_per_pass
@@ -52,6 +54,27 @@ class Legality:
     """Number of games they come from."""
     split: str
     """The split those games are in."""
+
+
+@record
+class LegalityRecord:
+    """What is read of legality.json."""
+
+    test: Legality
+    random_weights: Legality
+
+
+def read_legality(folder: Path) -> dict[str, Any] | None:
+    """The legality that was measured after a GPT's training, as plain data: `test`, `validation`, `random_weights`.
+
+    None for a GPT from elsewhere. Raises RunError naming the file and the field that is missing or damaged.
+    """
+    path = folder / LEGALITY_FILE
+    if not path.exists():
+        return None
+    measured = read_json(path)
+    as_record(LegalityRecord, measured, str(path), "train the GPT again")
+    return measured
 
 
 @dataclass

@@ -26,12 +26,12 @@ from boardgame_sae.config import (
     seed_for,
     to_mapping,
 )
-from boardgame_sae.files import RunError, read_json, write_json
+from boardgame_sae.files import RunError, write_json
 from boardgame_sae.games.game import PHASES
 from boardgame_sae.launch import keep_freed_memory
 from boardgame_sae.model.game_model import GameModel, pick_device
 from boardgame_sae.model.gpt import GPT, GPTConfig
-from boardgame_sae.model.legality import KINDS, LEGALITY_FILE, continuations, legality
+from boardgame_sae.model.legality import KINDS, LEGALITY_FILE, continuations, legality, read_legality
 from boardgame_sae.model.muon import Muon
 from boardgame_sae.runs import Run, pack_state, progress, unpack_state
 from boardgame_sae.transcripts.corpus import SPLITS, Corpus
@@ -266,6 +266,11 @@ def train_gpt_run(
     """
     for split in SPLITS:
         corpus.games(split, 1)
+    if corpus.n_read(corpus.games("train")).max() < 2:
+        raise ValueError(
+            f"{corpus.path}: every train game is a single token, after which there is nothing to predict; give games "
+            "of at least two plies"
+        )
     if cfg.targets == "expected":
         check_expected(corpus)
     with Run("gpt", name or corpus.game.name, recipe(cfg), {"corpus": corpus.hash}, out) as run:
@@ -305,9 +310,10 @@ def _finish(training: Training, run: Run) -> None:
 
 def legality_text(folder: str | Path) -> str:
     """The legality on test games that a finished GPT run has measured, in a few lines of text."""
-    if not (Path(folder) / LEGALITY_FILE).exists():
+    results = read_legality(Path(folder))
+    if results is None:
         return "legal: not measured, as this GPT was not trained here"
-    measured = read_json(Path(folder) / LEGALITY_FILE)["test"]
+    measured = results["test"]
     low, high = measured["interval"]
     greedy, by_phase = measured["kinds"]["greedy"], measured["legal_rate_phase"]
     lines = [
@@ -345,7 +351,7 @@ def _train(training: Training, run: Run, checkpoint_seconds: float) -> None:
             mean = sum(training.losses) / len(training.losses)
             training.losses.clear()
             if not math.isfinite(mean):
-                raise RunError(f"{run.folder}: the loss is {mean} at step {training.step}; lower the learning rates")
+                raise RunError(f"{run.folder}: the loss is {mean} at step {training.step}; lower muon_lr and adamw_lr")
             run.log(step=training.step, train_loss=mean, rate=lr_factor(training.step - 1, cfg))
             bar.set_postfix(loss=f"{mean:.4f}", refresh=False)
         if training.step % cfg.eval_every == 0 or training.step == cfg.n_steps:

@@ -15,12 +15,13 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, TypeAlias
 
 import numpy as np
+from pydantic import Field
 
-from boardgame_sae.config import ConfigError, Count, Seed, config, from_mapping, seed_for, to_mapping
-from boardgame_sae.files import read_json, write_bytes, write_json
+from boardgame_sae.config import ConfigError, Count, Natural, Seed, config, from_mapping, record, seed_for, to_mapping
+from boardgame_sae.files import RunError, read_json, read_record, write_bytes, write_json
 from boardgame_sae.games import Result, load_game
 from boardgame_sae.launch import map_ordered
 from boardgame_sae.players.openings import make_opening
@@ -61,6 +62,19 @@ class TournamentConfig:
             raise ValueError(
                 f"n_games is even and at least 2, not {self.n_games}: half of them with each to move first"
             )
+
+
+Table: TypeAlias = tuple[tuple[Natural, ...], ...]
+
+
+@record
+class StandingsRecord:
+    """What is read of standings.json: see `Standings`."""
+
+    players: Annotated[tuple[str, ...], Field(min_length=2)]
+    wins: Table
+    draws: Table
+    unfinished: Table
 
 
 @dataclass(frozen=True, eq=False)
@@ -139,9 +153,13 @@ class Standings:
     def from_json(cls, path: str | Path) -> "Standings":
         """The standings of a run folder, or of its `standings.json`. Raises RunError when it is missing or damaged."""
         path = Path(path)
-        standings = read_json(path / STANDINGS_FILE if path.is_dir() else path)
-        results = [np.array(standings[name], np.int64) for name in ("wins", "draws", "unfinished")]
-        return cls(tuple(standings["players"]), *results)
+        path = path / STANDINGS_FILE if path.is_dir() else path
+        standings = read_record(StandingsRecord, path, "run the tournament again")
+        results = [np.array(table, np.int64) for table in (standings.wins, standings.draws, standings.unfinished)]
+        n = len(standings.players)
+        if any(table.shape != (n, n) for table in results):
+            raise RunError(f"{path}: its tables are not of {n} by {n} players; run the tournament again")
+        return cls(standings.players, *results)
 
 
 def _fit(points_PP: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

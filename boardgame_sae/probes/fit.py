@@ -21,8 +21,19 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from boardgame_sae.activations.hook_points import hook_width
-from boardgame_sae.config import Count, HookName, Natural, NonNegative, Positive, config, to_mapping
-from boardgame_sae.files import RunError, read_json, write_json, writing
+from boardgame_sae.config import (
+    Count,
+    HookName,
+    Name,
+    Natural,
+    NonNegative,
+    Positive,
+    Share,
+    config,
+    record,
+    to_mapping,
+)
+from boardgame_sae.files import RunError, as_record, read_json, write_json, writing
 from boardgame_sae.model.game_model import GameModel
 from boardgame_sae.probes.data import KEPT_BYTES, BoardReader, ProbeData, Targets, check_known
 from boardgame_sae.runs import Run, pack_state, progress, unpack_state
@@ -342,6 +353,33 @@ def load_probe(folder: str | Path, hook_name: str) -> Probe:
         ) from None
 
 
+@record
+class HookPointRecord:
+    """How well a probe reads at one hook point."""
+
+    accuracy: Share
+    majority_accuracy: Share
+    f1: Share
+    n_positions: Count
+    accuracy_S: tuple[Share, ...]
+    extremes: dict[str, str | NonNegative] | None = None
+
+
+@record
+class ResultsRecord:
+    """probes.json."""
+
+    property: Name
+    positions: Name
+    min_ply: Natural
+    group: Count
+    none: bool
+    hook_points: dict[HookName, HookPointRecord]
+
+
 def probe_results(folder: str | Path) -> dict[str, Any]:
     """Accuracy and F1 by hook point, square and class, of a probe run. Raises RunError if missing or damaged."""
-    return read_json(Path(folder) / RESULTS_FILE)
+    path, fix = Path(folder) / RESULTS_FILE, "run `boardgame-sae probe` again"
+    results = read_json(path)
+    as_record(ResultsRecord, results, str(path), fix)
+    return results

@@ -38,7 +38,8 @@ def compare(a: Sequence[Scores], b: Sequence[Scores]) -> list[Difference]:
     """The differences a - b of every number that has an interval, for every score that all of them have.
 
     a, b: scores as `Scores.load` reads them, or fresh from `evaluate`; each side is one recipe, one `Scores` per seed.
-    Raises ValueError when a side is empty, or they were not scored on the same positions and classes.
+    Raises ValueError when a side is empty, they have no score in common, or they were not scored on the same positions
+    and classes.
     """
     if not a or not b:
         raise ValueError("give scores for both sides of a comparison")
@@ -59,6 +60,9 @@ def compare(a: Sequence[Scores], b: Sequence[Scores]) -> list[Difference]:
         for index, (number, estimate) in enumerate(estimates.items()):
             mean_a, mean_b = (_mean(side, name, number, index == 0) for side in (a, b))
             differences.append(Difference(name, number, mean_a, mean_b, estimate.value, estimate.interval))
+    if not differences:
+        held = "; ".join(f"{scored.subject['name']}: {', '.join(scored) or 'none'}" for scored in everyone)
+        raise ValueError(f"no score with an interval is among those of all of them ({held}); score them with one suite")
     return differences
 
 

@@ -247,7 +247,7 @@ def test_exponents_that_cannot_be_are_an_error(exponents):
     ],
 )
 def test_a_schedule_that_cannot_be_is_an_error(fields):
-    with pytest.raises(ConfigError, match=f"{next(iter(fields))}.* must (obey|be)"):
+    with pytest.raises(ConfigError, match=r"must (obey|be) "):
         make_sae("p_anneal", d_model=D, n_latents=F, **fields)
 
 
