@@ -14,6 +14,7 @@ from boardgame_sae.config import (
     ConfigError,
     Flags,
     canonical_json,
+    checked_name,
     config,
     content_hash,
     from_mapping,
@@ -352,3 +353,17 @@ def test_a_fault_of_the_file_is_told_as_the_files_even_where_a_flag_would_win(gi
     with pytest.raises(ConfigError) as caught:
         flags("--n-steps", "3", given=given, fixed={"inner": {}})
     assert str(caught.value).startswith(message)
+
+
+@pytest.mark.parametrize("name", ["topk-16", "linear probe", "blocks.3.hook_resid_post", "SAE, 3 seeds", "Größe"])
+def test_names_of_things_are_names(name):
+    assert checked_name(name) == name
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["", " ", "..", ".hidden", "../x", "a\\b", "/etc", "a\nb", "a\x00", "\u202etxt", "a\u2028b", "x" * 101],
+)
+def test_what_leads_out_of_a_folder_or_cannot_be_seen_is_no_name(name):
+    with pytest.raises(ValueError, match=r"a name (has|holds)"):
+        checked_name(name)

@@ -89,7 +89,10 @@ class TestbedRecord:
 
     __test__: ClassVar[bool] = False
 
+    corpus: str
     hook_name: HookName
+    n_games: Count
+    positions: Name
     properties: Annotated[tuple[Name, ...], Field(min_length=1)]
 
 
@@ -109,7 +112,7 @@ class SubjectRecord:
 
     name: Name
     kind: Name
-    testbed: TestbedRecord
+    testbed: TestbedRecord | None = None
     l0: NonNegative | None = None
     k: Count | None = None
     sae: SAERecord | None = None

@@ -181,7 +181,7 @@ def _kind_order(folder: Path) -> tuple[int, str]:
 def _read_scores(folder: Path) -> Scores:
     """The scores in a folder. Raises RunError where an older version wrote them."""
     scores = Scores.from_json(folder / SCORES_FILE)
-    lacking = ["subject: l0"] if "l0" not in scores.subject else []
+    lacking = [f"subject: {key}" for key in ("l0", "testbed") if scores.subject.get(key) is None]
     for name, value in scores.items():
         if "by_property" in value.details:
             lacking += [f"{name}: {key}" for key in ("groups", "layout") if key not in value.details]

@@ -250,4 +250,4 @@ def check_study(cfg: SweepConfig, source: str) -> None:
 
 
 def _unset(name: str) -> Any:
-    return getattr(SweepConfig(name=""), name)
+    return getattr(SweepConfig(name="unset"), name)

@@ -44,6 +44,9 @@ def compare(a: Sequence[Scores], b: Sequence[Scores]) -> list[Difference]:
     if not a or not b:
         raise ValueError("give scores for both sides of a comparison")
     everyone = [*a, *b]
+    for scored in everyone:
+        if scored.subject.get("testbed") is None:
+            raise ValueError(f"{scored.subject['name']}: its scores do not say on which testbed; score it again")
     for name in ("corpus", "properties", "n_games", "positions"):
         known = {str(scores.subject["testbed"][name]) for scores in everyone}
         if len(known) > 1:
