@@ -26,6 +26,7 @@ from tqdm import tqdm
 
 from boardgame_sae.config import canonical_json, content_hash
 from boardgame_sae.files import RunError, disk_error, file_hash, read_json, write_json, writing
+from boardgame_sae.streams import Patient
 
 FORMAT = 1
 """Increased when the same config comes to mean other files, so that old runs are not taken for new ones."""
@@ -206,9 +207,17 @@ class Run:
 
 def progress(total: int, desc: str, unit: str, *, initial: int = 0, disable: bool = False) -> Any:
     """A progress bar with speed and time left, redrawn ten times a second; in a log file, a line every ten seconds."""
-    interval = 0.1 if sys.stderr.isatty() else 10.0
+    stderr = Patient(sys.stderr)
+    interval = 0.1 if stderr.isatty() else 10.0
     return tqdm(
-        total=total, initial=initial, desc=desc, unit=f" {unit}", unit_scale=True, mininterval=interval, disable=disable
+        total=total,
+        initial=initial,
+        desc=desc,
+        unit=f" {unit}",
+        unit_scale=True,
+        mininterval=interval,
+        disable=disable,
+        file=stderr,
     )
 
 

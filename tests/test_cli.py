@@ -153,11 +153,11 @@ def test_fields_come_from_a_file_and_a_flag_wins_over_it(run, tmp_path):
     [
         (["--game", "othelo"], "unknown game 'othelo'; did you mean 'othello'"),
         (["--players", "radnom"], "unknown player 'radnom'"),
-        (["--n-games", "0"], "n_games must be at least 1"),
+        (["--n-games", "0"], "field 'n_games' is 0: must be at least 1"),
         (["--n-games", "many"], "n-games"),
         (["--n-gmaes", "3"], "n-gmaes"),
         (["--tokenization", "word"], "word"),
-        (["--workers", "0"], "workers must be at least 1"),
+        (["--workers", "0"], "field 'workers' is 0: must be at least 1"),
         (["--config"], "--config needs a value"),
         (["--config", "nowhere.yaml"], "nowhere.yaml: cannot be read as a config"),
     ],
@@ -225,7 +225,7 @@ def test_train_gpt_trains_on_a_corpus_and_prints_the_models_folder(run, tiny_cor
         (["--preset", "huge"], "unknown preset 'huge'"),
         (["--device", "gpu"], "unknown device 'gpu'"),
         (["--n-heads", "3"], "does not divide into 3 heads"),
-        (["--n-steps", "0"], "n_steps must be at least 1"),
+        (["--n-steps", "0"], "field 'n_steps' is 0: must be at least 1"),
     ],
 )
 def test_train_gpt_refuses_bad_input(refused, tiny_corpus, tmp_path, argv, said):

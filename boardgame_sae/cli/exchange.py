@@ -5,7 +5,7 @@ from functools import partial
 from pathlib import Path
 
 from boardgame_sae.cli.flags import Output, named, parse, verb
-from boardgame_sae.config import ConfigError, config
+from boardgame_sae.config import ConfigError, Count, config
 
 
 @config
@@ -26,13 +26,14 @@ class ImportInput:
     """Folder of another library's SAE or GPT, or the file of its weights."""
     game: str | None = None
     """Game that a GPT plays (default: chess of a nanoGPT, othello of a TransformerLens model, as published)."""
-    n_heads: int | None = None
+    n_heads: Count | None = None
     """Attention heads of a GPT whose file does not say."""
 
 
 @verb("export", 160, "SAE_DIR --to sae_lens --out DIR")
 def export(argv: Sequence[str]) -> Path:
     """Write an SAE or a GPT for another library."""
+    from boardgame_sae.files import disk_error
     from boardgame_sae.model.exchange import files as gpts
     from boardgame_sae.model.game_model import GameModel
     from boardgame_sae.runs import Run, content_of
@@ -52,7 +53,10 @@ def export(argv: Sequence[str]) -> Path:
         write = partial(saes.WRITERS[source.to], load_sae(folder))
     with Run("export", source.to, {"to": source.to}, {"source": content_of(folder)}, output.out) as run:
         if not run.done:
-            write(run.folder)
+            try:
+                write(run.folder)
+            except Exception as error:  # each library has its own for a full disk
+                raise disk_error(run.folder, error) from error
             run.finish()
         return run.folder
 

@@ -5,11 +5,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from boardgame_sae.config import checked_name
 from boardgame_sae.intervals import LEVEL, N_RESAMPLES, SEED
 from boardgame_sae.launch import keep_freed_memory
 from boardgame_sae.metrics.baselines.registry import SAE_KIND
 from boardgame_sae.metrics.results import Scores, ScoreValue
-from boardgame_sae.metrics.score import NEEDS, Score, scores, scores_in
+from boardgame_sae.metrics.score import NEEDS, Score, UnscorableError, scores, scores_in
 from boardgame_sae.metrics.subject import MAX_BYTES, Subject
 from boardgame_sae.testbeds.testbed import Testbed
 from boardgame_sae.transcripts.corpus import SPLITS
@@ -42,9 +43,12 @@ def evaluate(
         other suites are kept beside the new ones.
     after_each: called with all scores so far, each time one more is computed.
     What cannot be scored is left out; `subject["skipped"]` says why.
-    Raises ValueError for another suite, and where widths, hook points or shapes do not fit.
+    Raises ValueError for another suite, for a name with a separator of paths or a control character, and where widths,
+    hook points or shapes do not fit.
     """
     wanted = scores_in(suite)
+    if name is not None:
+        checked_name(name)
     keep_freed_memory()
     subject = Subject(name or _name(sae), kind, sae, testbed, facts or {}, max_bytes=max_bytes)
     lacking = {score.name: reason for score in wanted.values() if (reason := _lacking(score, subject))}
@@ -59,7 +63,12 @@ def evaluate(
         if score.name in lacking or (score.name in values and score.satisfied_by(values[score.name], suite)):
             continue
         began = time.perf_counter()
-        values[score.name] = score.compute(subject, suite)
+        try:
+            values[score.name] = score.compute(subject, suite)
+        except UnscorableError as error:
+            values.pop(score.name, None)
+            about["skipped"][score.name] = str(error)
+            continue
         seconds[score.name] = time.perf_counter() - began
         if after_each is not None:
             after_each(so_far())

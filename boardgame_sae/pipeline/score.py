@@ -10,6 +10,7 @@ version, are computed and added, and a run that was killed resumes after the las
 """
 
 import math
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,7 @@ from boardgame_sae.metrics.score import scores_in
 from boardgame_sae.probes.fit import ProbeConfig, load_probe
 from boardgame_sae.runs import Run, content_of, is_done, progress
 from boardgame_sae.saes.load import load_sae
+from boardgame_sae.streams import Patient
 from boardgame_sae.testbeds.probing import fit_missing_probes
 from boardgame_sae.testbeds.shipped import SCORES, find_sae
 from boardgame_sae.testbeds.testbed import Testbed, load_testbed
@@ -229,6 +231,8 @@ def _score(run: Run, folder: Path, suite: str, kind: str, make: Callable[[], Mad
         after_each=keep,
     )
     _save(scores, folder)
+    for name, reason in scores.subject["skipped"].items() if kind == SAE_KIND else ():
+        Patient(sys.stderr).write(f"{made.name}: {name} is skipped: {reason}\n")
     if finish:
         run.finish(**{name: value.value for name, value in scores.items()})
 

@@ -14,11 +14,11 @@ from torch import Tensor
 from boardgame_sae.activations.hook_points import hook_width, read
 from boardgame_sae.activations.store import ActivationStore, harvest_run
 from boardgame_sae.config import content_hash
-from boardgame_sae.files import RunError, read_json, write_json
+from boardgame_sae.files import write_json
 from boardgame_sae.model.game_model import GameModel
 from boardgame_sae.probes.fit import PROBES_FILE, Probe, load_probe, probe_results
 from boardgame_sae.runs import Run
-from boardgame_sae.testbeds.shipped import MANIFEST_FILE, PROBES, find_testbed
+from boardgame_sae.testbeds.shipped import MANIFEST_FILE, PROBES, find_testbed, read_manifest
 from boardgame_sae.transcripts.corpus import SPLITS, Corpus
 from boardgame_sae.transcripts.labels import (
     PackedLabels,
@@ -285,18 +285,16 @@ class Testbed:
         `probes/` are loaded into `probes`.
         """
         folder = Path(folder)
-        manifest = read_json(folder / MANIFEST_FILE)
-        if not {"model", "corpus", "hook_name", "properties", "n_games", "positions"} <= manifest.keys():
-            raise RunError(f"{folder / MANIFEST_FILE}: not a testbed's manifest; `boardgame-sae testbed` makes one")
-        model = GameModel.load(folder / manifest["model"], device)
+        manifest = read_manifest(folder)
+        model = GameModel.load(folder / manifest.model, device)
         files = {split: folder / LABELS_FILE.format(split) for split in SPLITS}
         testbed = cls(
             model,
-            Corpus.open(folder / manifest["corpus"]),
-            manifest["hook_name"],
-            properties=manifest["properties"],
-            n_games=manifest["n_games"],
-            positions=manifest["positions"],
+            Corpus.open(folder / manifest.corpus),
+            manifest.hook_name,
+            properties=manifest.properties,
+            n_games=manifest.n_games,
+            positions=manifest.positions,
             labels={split: open_labels(path) for split, path in files.items() if path.exists()},
         )
         for path in sorted((folder / PROBES).glob(f"*/{PROBES_FILE}")):

@@ -54,8 +54,8 @@ def check_corpus_config(cfg: Any) -> None:
 
     Raises ValueError when nothing is left to train on, ConfigError for an unknown tokenization.
     """
-    if min(cfg.validation_fraction, cfg.test_fraction) < 0 or cfg.validation_fraction + cfg.test_fraction >= 1:
-        raise ValueError("validation_fraction and test_fraction are shares that leave games to train on")
+    if cfg.validation_fraction + cfg.test_fraction >= 1:
+        raise ValueError("validation_fraction and test_fraction must sum to less than 1: games to train on are left")
     if cfg.tokenization is not None:
         find_tokenizer(cfg.tokenization)
 

@@ -38,11 +38,15 @@ def compare(a: Sequence[Scores], b: Sequence[Scores]) -> list[Difference]:
     """The differences a - b of every number that has an interval, for every score that all of them have.
 
     a, b: scores as `Scores.load` reads them, or fresh from `evaluate`; each side is one recipe, one `Scores` per seed.
-    Raises ValueError when a side is empty, or they were not scored on the same positions and classes.
+    Raises ValueError when a side is empty, they have no score in common, or they were not scored on the same positions
+    and classes.
     """
     if not a or not b:
         raise ValueError("give scores for both sides of a comparison")
     everyone = [*a, *b]
+    for scored in everyone:
+        if scored.subject.get("testbed") is None:
+            raise ValueError(f"{scored.subject['name']}: its scores do not say on which testbed; score it again")
     for name in ("corpus", "properties", "n_games", "positions"):
         known = {str(scores.subject["testbed"][name]) for scores in everyone}
         if len(known) > 1:
@@ -59,6 +63,9 @@ def compare(a: Sequence[Scores], b: Sequence[Scores]) -> list[Difference]:
         for index, (number, estimate) in enumerate(estimates.items()):
             mean_a, mean_b = (_mean(side, name, number, index == 0) for side in (a, b))
             differences.append(Difference(name, number, mean_a, mean_b, estimate.value, estimate.interval))
+    if not differences:
+        held = "; ".join(f"{scored.subject['name']}: {', '.join(scored) or 'none'}" for scored in everyone)
+        raise ValueError(f"no score with an interval is among those of all of them ({held}); score them with one suite")
     return differences
 
 
