@@ -18,15 +18,21 @@ class FolderInput:
 @verb("ls", 140)
 def ls(argv: Sequence[str]) -> Path:
     """List the testbeds and SAEs that ship, and the runs here."""
-    from boardgame_sae.files import read_json
-    from boardgame_sae.runs import DONE_FILE, is_done, runs_root
+    from boardgame_sae.files import RunError
+    from boardgame_sae.integrity import is_done, read_done, verified
+    from boardgame_sae.runs import runs_root
     from boardgame_sae.shipping.card_numbers import shipped_table
 
     parse("ls", argv)
     say(shipped_table())
     for card in sorted(runs_root().glob("*/*/run.json")):
         done = is_done(card.parent)
-        summary = read_json(card.parent / DONE_FILE)["summary"] if done else {}
+        try:
+            verified(card.parent)
+            summary = read_done(card.parent).summary if done else {}
+        except RunError as error:
+            say(f"DAMAGED {error}")
+            continue
         shown = "  ".join(f"{k}={v:.4g}" if isinstance(v, float) else f"{k}={v}" for k, v in summary.items())
         say(f"{'done ' if done else 'OPEN '} {card.parent}  {shown}")
     return runs_root()
@@ -42,6 +48,7 @@ def check(argv: Sequence[str]) -> Path:
     for folder in folders:
         _check_hashes(folder)
         _check_moves(folder)
+        _check_parts(folder, device.device)
         _check_card(folder, device.device)
         say(f"{folder}: every file as it was when its run finished")
     return folders[-1]
@@ -50,13 +57,23 @@ def check(argv: Sequence[str]) -> Path:
 def _check_hashes(folder: Path) -> None:
     """Raises RunError when the run is not finished, or a file is not what it was when it finished."""
     from boardgame_sae.files import RunError
-    from boardgame_sae.runs import damaged_files, run_hash
+    from boardgame_sae.integrity import damaged_files
+    from boardgame_sae.runs import run_hash
 
     run_hash(folder)
     damaged = damaged_files(folder)
     if damaged:
         path = folder / damaged[0]
-        raise RunError(f"{path}: changed or missing since its run finished; remove the folder and run its stage again")
+        raise RunError(f"{path}: changed or missing since its run finished; restore it, or rebuild {folder} elsewhere")
+
+
+def _check_parts(folder: Path, device: str) -> None:
+    """Open a testbed with its GPT and corpus, wherever they are. Raises RunError when one is not what it was."""
+    from boardgame_sae.testbeds.shipped import MANIFEST_FILE
+    from boardgame_sae.testbeds.testbed import load_testbed
+
+    if (folder / MANIFEST_FILE).exists():
+        load_testbed(folder, device)
 
 
 def _check_moves(folder: Path) -> None:

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from boardgame_sae.files import RunError, read_json, read_parquet, write_json, write_parquet
+from boardgame_sae.integrity import verified
 from boardgame_sae.metrics.counting.game_sums import GameSums
 
 SCORES_FILE, SUMS_FILE, LATENTS_FILE = "scores.json", "{}.sums.safetensors", "latents.parquet"
@@ -96,7 +97,8 @@ class Scores(Mapping[str, ScoreValue]):
 
     @classmethod
     def load(cls, folder: str | Path) -> "Scores":
-        """Read what `save` wrote. Raises RunError naming a file that is missing or damaged."""
+        """Read what `save` wrote. Raises RunError naming a file that is missing, damaged or changed."""
+        verified(folder)
         scores, latents = cls.from_json(Path(folder) / SCORES_FILE), Path(folder) / LATENTS_FILE
         values = dict(scores)
         for name, value in scores.items():
@@ -108,6 +110,7 @@ class Scores(Mapping[str, ScoreValue]):
     @classmethod
     def from_json(cls, path: str | Path) -> "Scores":
         """Read what `to_json` wrote. Raises RunError naming a file that is missing, damaged or something else."""
+        verified(path)
         data = read_json(Path(path))
         try:
             values = {name: _value(plain) for name, plain in data["scores"].items()}

@@ -8,6 +8,7 @@ from typing import Any
 
 from boardgame_sae.files import RunError, read_json
 from boardgame_sae.games import Game
+from boardgame_sae.integrity import verified
 from boardgame_sae.metrics.baselines.registry import kind_order
 from boardgame_sae.metrics.results import SCORES_FILE, Scores
 from boardgame_sae.metrics.statistics.pool_seeds import pool, siblings
@@ -80,6 +81,7 @@ class Study:
 def read_study(folder: str | Path) -> Study:
     """Open the folder of a finished sweep. Raises RunError naming what is missing."""
     folder = Path(folder)
+    verified(folder)
     listed = read_json(folder / SWEEP_FILE)
     try:
         return Study(
@@ -112,10 +114,11 @@ def read_studies(folders: Sequence[str | Path]) -> list[Study]:
 
 
 def find_run(written: str, sweep_folder: Path) -> Path:
-    """The folder that a sweep lists. Raises RunError naming it when it cannot be found."""
+    """The folder that a sweep lists. Raises RunError naming it when it cannot be found, or a file of it has changed."""
     path, root = Path(written), sweep_folder.resolve().parent.parent
     for candidate in (sweep_folder / path, path, root / path, root.joinpath(*path.parts[-2:])):
         if candidate.is_dir():
+            verified(candidate)
             return candidate
     raise RunError(
         f"{written}: listed in {sweep_folder / SWEEP_FILE}, but found neither there nor below {root}; run the sweep "

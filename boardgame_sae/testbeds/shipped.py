@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 from boardgame_sae.files import RunError
-from boardgame_sae.runs import is_done
+from boardgame_sae.integrity import is_done
 
 MANIFEST_FILE = "testbed.json"
 """The file that makes a folder a testbed."""

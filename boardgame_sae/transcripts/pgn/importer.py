@@ -16,18 +16,18 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-import h5py
 import numpy as np
 from safetensors import safe_open
 from safetensors.numpy import save_file
 
 from boardgame_sae.config import ConfigError, canonical_json, config, from_mapping, to_mapping
-from boardgame_sae.files import RunError, read_json, writing
+from boardgame_sae.files import RunError, append_bytes, write_bytes, writing
 from boardgame_sae.games import MoveRecord, Result, load_game
 from boardgame_sae.games.chess.game import COLUMNS, ENDINGS
+from boardgame_sae.integrity import read_done
 from boardgame_sae.launch import map_ordered
 from boardgame_sae.players.skill_bins import skill_bins
-from boardgame_sae.runs import DONE_FILE, Run, progress, runs_root
+from boardgame_sae.runs import Run, progress, runs_root
 from boardgame_sae.transcripts.corpus import CORPUS_FILE, Corpus, check_corpus_config, write_corpus
 from boardgame_sae.transcripts.pgn.reader import Batch, Cutter, PGNGame, read_batch
 from boardgame_sae.transcripts.pgn.source import STANDARD_INPUT, Blocks, Source, open_source
@@ -221,7 +221,7 @@ class _Tally:
         self.missed: Counter[str] = Counter()
         self.source: Counter[str] = Counter()
         """Of the source that is being read: games read and kept, and those that were not, by reason."""
-        (run / SKIPPED_FILE).write_bytes(b"")
+        write_bytes(run / SKIPPED_FILE, b"")
 
     def add(self, part: _Part) -> bool:
         """Take in the next part; False when no more games are wanted.
@@ -256,8 +256,7 @@ class _Tally:
         ][: MAX_LISTED - self.n_listed]
         self.n_listed += len(rows)
         if rows:
-            with open(self.run / SKIPPED_FILE, "ab") as file:
-                file.write("".join(rows).encode())
+            append_bytes(self.run / SKIPPED_FILE, "".join(rows).encode())
 
     def _end(self, name: str) -> None:
         counts, self.source = self.source, Counter()
@@ -313,8 +312,7 @@ def _bind(run: Run, cfg: ImportPGNConfig, tally: _Tally) -> tuple[MoveRecord, di
     columns["skill_first"], columns["skill_second"] = bins
     with writing(run / CORPUS_FILE) as temporary:
         write_corpus(temporary, record, cfg, run.hash, columns)
-    with h5py.File(run / CORPUS_FILE, "r") as file:
-        mated = np.asarray(file["games/ending"]) == ENDINGS.index("checkmate")
+    mated = Corpus.open(run / CORPUS_FILE).arrays["games/ending"] == ENDINGS.index("checkmate")
     winner = np.where(lengths % 2 == 1, 1, -1)
     differs = np.concatenate([part["differs"] for part in parts])[: tally.n_kept]
     warnings = {
@@ -370,7 +368,7 @@ def import_pgn_run(cfg: ImportPGNConfig, *, out: str | Path | None = None, worke
 
 def import_table(folder: str | Path) -> str:
     """What a finished import kept and what not, as text. Raises RunError when the folder holds no finished run."""
-    summary = read_json(Path(folder) / DONE_FILE)["summary"]
+    summary = read_done(folder).summary
     lines = [f"{'kept':52}{summary['n_games']:>12,}"]
     for kind in ("skipped", "filtered", "warnings"):
         name = {"skipped": "skipped: ", "filtered": "filtered: ", "warnings": "kept, but "}[kind]
