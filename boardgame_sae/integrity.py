@@ -40,6 +40,12 @@ def is_done(folder: str | Path) -> bool:
     return (Path(folder) / DONE_FILE).exists()
 
 
+def check_finished(folder: Path) -> None:
+    """Raise RunError for the folder of a run that is not finished."""
+    if (folder / CARD_FILE).exists() and not is_done(folder):
+        raise RunError(f"{folder}: this run is not finished; run its stage again, it resumes")
+
+
 def read_done(folder: str | Path) -> Done:
     """What a finished run's DONE says. Raises RunError when it is missing, damaged or was changed."""
     path = Path(folder) / DONE_FILE
@@ -156,10 +162,9 @@ def content_of(path: str | Path) -> str:
     Raises RunError for a run that is not done or has changed since, OSError when there is nothing to read.
     """
     path = Path(path)
+    check_finished(path)
     verified(path)
     if is_done(path):
         return content_hash(read_done(path).files, 64)
-    if (path / CARD_FILE).exists():
-        raise RunError(f"{path}: this run is not finished; run its stage again, it resumes")
     files = sorted(file for file in path.iterdir() if file.is_file()) if path.is_dir() else [path]
     return hashlib.sha256("".join(f"{file.name} {sha256_of(file)}\n" for file in files).encode()).hexdigest()

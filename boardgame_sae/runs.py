@@ -26,7 +26,7 @@ from tqdm import tqdm
 
 from boardgame_sae.config import canonical_json, content_hash
 from boardgame_sae.files import RunError, append_bytes, file_hash, read_json, write_json
-from boardgame_sae.integrity import CARD_FILE, DONE_FILE, is_done, read_done, verified, write_done
+from boardgame_sae.integrity import CARD_FILE, DONE_FILE, check_finished, is_done, read_done, verified, write_done
 from boardgame_sae.weights import write_tensors
 
 FORMAT = 1
@@ -270,7 +270,6 @@ def run_hash(folder: str | Path) -> str:
     """The hash of the finished run in a folder. Raises RunError when it is no run, not done, or has changed since."""
     folder = Path(folder)
     card = read_json(folder / CARD_FILE)
-    if not is_done(folder):
-        raise RunError(f"{folder}: this run is not finished; run its stage again, it resumes")
+    check_finished(folder)
     verified(folder)
     return card["hash"]

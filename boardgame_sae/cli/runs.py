@@ -64,7 +64,7 @@ def _check_hashes(folder: Path) -> None:
     damaged = damaged_files(folder)
     if damaged:
         path = folder / damaged[0]
-        raise RunError(f"{path}: changed or missing since its run finished; restore it, or rebuild {folder} elsewhere")
+        raise RunError(f"{path}: missing, or changed since it was written; restore it, or rebuild {folder} elsewhere")
 
 
 def _check_parts(folder: Path, device: str) -> None:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from boardgame_sae.config import content_hash, to_mapping
-from boardgame_sae.integrity import is_done
+from boardgame_sae.integrity import check_finished, is_done
 from boardgame_sae.metrics.baselines.registry import SAE_KIND, Made, baselines, find_baseline, kind_of
 from boardgame_sae.metrics.evaluate import evaluate, missing
 from boardgame_sae.metrics.results import SCORES_FILE, Scores
@@ -107,6 +107,7 @@ def score_saes(
     folders = []
     with progress(len(sae_folders), "score SAEs", "SAEs") as bar:
         for sae_folder in map(find_sae, sae_folders):
+            check_finished(sae_folder)
             sae = load_sae(sae_folder)
             kind, name, here, with_probes = kind_of(sae), sae_folder.name, testbed, fitted
             if kind != SAE_KIND:

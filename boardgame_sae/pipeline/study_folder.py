@@ -3,12 +3,14 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
+from boardgame_sae.config import content_hash
 from boardgame_sae.files import RunError, read_json
 from boardgame_sae.games import Game
-from boardgame_sae.integrity import verified
+from boardgame_sae.integrity import content_of, verified
 from boardgame_sae.metrics.baselines.registry import kind_order
 from boardgame_sae.metrics.results import SCORES_FILE, Scores
 from boardgame_sae.metrics.statistics.pool_seeds import pool, siblings
@@ -59,6 +61,13 @@ class Study:
     random_probes: tuple[Path, ...]
     """Those on the random-weights GPT, in the same order."""
     testbeds: tuple[StudyTestbed, ...]
+
+    @property
+    def content(self) -> str:
+        """Hash of all that its runs hold. Raises RunError when one is not finished or has changed since."""
+        testbeds = [[listed.folder, *listed.saes, *listed.score_folders] for listed in self.testbeds]
+        folders = [self.folder, self.corpus, self.model, *self.probes, *self.random_probes, *chain(*testbeds)]
+        return content_hash([content_of(folder) for folder in folders], 64)
 
     @cached_property
     def game(self) -> Game:
