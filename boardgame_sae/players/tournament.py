@@ -22,6 +22,7 @@ import numpy as np
 from boardgame_sae.config import ConfigError, config, from_mapping, seed_for, to_mapping
 from boardgame_sae.files import read_json, write_bytes, write_json
 from boardgame_sae.games import Result, load_game
+from boardgame_sae.integrity import verified
 from boardgame_sae.launch import map_ordered
 from boardgame_sae.players.openings import make_opening
 from boardgame_sae.players.play import game_seeds, identities, play_games
@@ -139,8 +140,9 @@ class Standings:
 
     @classmethod
     def from_json(cls, path: str | Path) -> "Standings":
-        """The standings of a run folder, or of its `standings.json`. Raises RunError when it is missing or damaged."""
+        """The standings of a run folder, or of its `standings.json`. Raises RunError when missing, damaged or changed."""
         path = Path(path)
+        verified(path)
         standings = read_json(path / STANDINGS_FILE if path.is_dir() else path)
         results = [np.array(standings[name], np.int64) for name in ("wins", "draws", "unfinished")]
         return cls(tuple(standings["players"]), *results)

@@ -1,6 +1,6 @@
 """The numbers on a shipped testbed's card, measured on the testbed as it ships: when it is packed, and by `check`."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from math import nan
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from boardgame_sae.files import read_json
+from boardgame_sae.files import RunError, read_json
+from boardgame_sae.integrity import verified
 from boardgame_sae.intervals import bootstrap_interval
 from boardgame_sae.metrics.baselines.registry import baselines
 from boardgame_sae.metrics.evaluate import evaluate
@@ -139,20 +140,29 @@ def differing(folder: str | Path, device: str = "auto") -> Iterator[tuple[str, N
 
 
 def shipped_table() -> str:
-    """The testbeds that ship, each with its SAEs and the main numbers of its card, as text."""
+    """The testbeds that ship, each with its SAEs and the main numbers of its card, as text; a damaged one says so."""
     testbeds = {name: (folder, shipped_saes(folder)) for name, folder in shipped_testbeds().items()}
     width = max((len(f"{name}/{sae}") for name, (_, saes) in testbeds.items() for sae in ("", *saes)), default=0)
     lines = []
     for name, (folder, saes) in testbeds.items():
-        card = read_json(folder / NUMBERS_FILE)["numbers"] if (folder / NUMBERS_FILE).exists() else {}
-        hook_name = read_json(folder / MANIFEST_FILE)["hook_name"]
-        probe = Path(read_json(folder / SWEEP_FILE)["probes"][0]).name if card else ""
-        accuracy = card.get(f"probe/{probe}/{hook_name}")
-        best = [f"legal {card['legality'][0]:.1%}"] if "legality" in card else []
-        best += [f"{probe} probe {accuracy[0]:.1%}"] if accuracy else []
-        lines.append(f"testbed {name:{width}} {hook_name}  {'  '.join(best)}  {folder}")
-        for sae in saes:
-            keys = {score.name: f"{sae}/{score.name}" for score in main_scores()}
-            values = [f"{score} {card[key][0]:.3f}" for score, key in keys.items() if key in card]
-            lines.append(f"SAE     {name + '/' + sae:{width}} {'  '.join(values)}")
+        try:
+            verified(folder)
+            lines += _shipped_lines(name, folder, saes, width)
+        except RunError as error:
+            lines.append(f"testbed {name:{width}} DAMAGED {error}")
     return "\n".join(lines) or "no testbed ships here"
+
+
+def _shipped_lines(name: str, folder: Path, saes: Iterable[str], width: int) -> list[str]:
+    card = read_json(folder / NUMBERS_FILE)["numbers"] if (folder / NUMBERS_FILE).exists() else {}
+    hook_name = read_json(folder / MANIFEST_FILE)["hook_name"]
+    probe = Path(read_json(folder / SWEEP_FILE)["probes"][0]).name if card else ""
+    accuracy = card.get(f"probe/{probe}/{hook_name}")
+    best = [f"legal {card['legality'][0]:.1%}"] if "legality" in card else []
+    best += [f"{probe} probe {accuracy[0]:.1%}"] if accuracy else []
+    lines = [f"testbed {name:{width}} {hook_name}  {'  '.join(best)}  {folder}"]
+    for sae in saes:
+        keys = {score.name: f"{sae}/{score.name}" for score in main_scores()}
+        values = [f"{score} {card[key][0]:.3f}" for score, key in keys.items() if key in card]
+        lines.append(f"SAE     {name + '/' + sae:{width}} {'  '.join(values)}")
+    return lines

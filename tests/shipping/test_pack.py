@@ -387,6 +387,7 @@ def test_the_card_speaks_of_characters_where_tokens_are_characters(copied):
     model = read_json(copied / "model/cfg.json")
     corpus = {**model["corpus"], "max_plies": 9}
     (copied / "model/cfg.json").write_text(json.dumps({**model, "tokenization": "char", "corpus": corpus}))
+    seal_again(copied)
     write_card(copied, "card.json")
     text = (copied / "README.md").read_text()
     assert "The move it writes greedily is legal at" in text and "one per character" in text
