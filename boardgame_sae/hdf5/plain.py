@@ -84,6 +84,8 @@ def _stored(name: str, dataset: Any, size: int) -> Stored:
     """Where an array is in a file of some size. Raises RefusedError unless it is all there, and plain."""
     dtype, how, n_kept = _plain_dtype(name, dataset.get_type()), dataset.get_create_plist(), dataset.get_storage_size()
     layout, shape = how.get_layout(), dataset.shape
+    if shape is None:
+        raise RefusedError(f"'{name}' has no entries")
     n_bytes = Stored(dtype, shape, None).n_bytes
     if how.get_external_count() or layout not in (h5py.h5d.COMPACT, h5py.h5d.CONTIGUOUS, h5py.h5d.CHUNKED):
         raise RefusedError(f"the bytes of '{name}' are in another file")

@@ -140,7 +140,7 @@ class Standings:
 
     @classmethod
     def from_json(cls, path: str | Path) -> "Standings":
-        """The standings of a run folder, or of its `standings.json`. Raises RunError when missing, damaged or changed."""
+        """The standings of a run folder, or of its `standings.json`. Raises RunError if damaged or changed."""
         path = Path(path)
         verified(path)
         standings = read_json(path / STANDINGS_FILE if path.is_dir() else path)
