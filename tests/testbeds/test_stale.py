@@ -11,7 +11,8 @@ from boardgame_sae.files import RunError, read_json
 from boardgame_sae.metrics.results import Scores
 from boardgame_sae.pipeline.score import score_saes
 from boardgame_sae.saes.training.on_testbed import train_sae
-from boardgame_sae.testbeds.testbed import Testbed, load_testbed, testbed_run
+from boardgame_sae.testbeds import testbed as testbeds
+from boardgame_sae.testbeds.testbed import Testbed, load_testbed
 from boardgame_sae.transcripts.corpus import Corpus, CorpusError
 from boardgame_sae.transcripts.generate import generate
 
@@ -26,11 +27,15 @@ def made(tiny_corpus, tiny_model, tmp_path_factory) -> Path:
     shutil.copytree(tiny_corpus.path.parent, root / "corpus")
     gpt = tiny_model_folder(tmp_path_factory)
     shutil.copytree(gpt, root / "gpt")
-    bed = testbed_run(root / "gpt", root / "corpus", hook_name=HOOK, n_games=20, out=root / "bed", device="cpu")
+    bed = small_bed(root / "gpt", root / "corpus", root / "bed")
     train_sae(load_testbed(bed, "cpu"), out=root / "sae", **SMALL)
     (scores,) = score_saes([root / "sae"], bed, suite="quick", device="cpu")
     shutil.copytree(scores, root / "scores")
     return root
+
+
+def small_bed(gpt: Path, corpus: Path, out: Path) -> Path:
+    return testbeds.testbed_run(gpt, corpus, hook_name=HOOK, n_games=20, out=out, device="cpu")
 
 
 def tiny_model_folder(tmp_path_factory) -> Path:
@@ -62,7 +67,7 @@ def test_a_changed_or_missing_file_of_any_input_stops_what_reads_it_by_name(root
         "score": ["score", root / "sae", "--testbed", root / "bed", "--suite", "quick", "--device", "cpu"],
         "train-sae": ["train-sae", "--testbed", root / "bed", "--n-activations", "64", "--device", "cpu"],
         "export": ["export", root / "sae", "--out", root / "exported"],
-        "compare": ["compare", root / "scores", root / "scores"],
+        "compare": ["compare", root / "scores", "--against", root / "scores"],
         "testbed": ["testbed", "--model", root / "gpt", "--corpus", root / "corpus", "--device", "cpu"],
     }
     reads = {
@@ -119,7 +124,7 @@ def change_weights(path: Path) -> None:
 
 def test_labels_of_another_corpus_are_refused(root):
     generate("othello4", n_games=600, seed=1, validation_fraction=0.2, test_fraction=0.2, out=root / "other")
-    other = testbed_run(root / "gpt", root / "other", hook_name=HOOK, n_games=20, out=root / "bed2", device="cpu")
+    other = small_bed(root / "gpt", root / "other", root / "bed2")
     (root / "bed/DONE").unlink()
     shutil.copy(other / "test_labels.h5", root / "bed")
     with pytest.raises(CorpusError, match=r"test_labels\.h5: labels of another corpus than this testbed's"):
@@ -148,7 +153,7 @@ def test_a_gpt_changed_in_memory_is_another_testbed_by_content_and_has_no_stale_
     bed = load_testbed(root / "bed", "cpu")
     content, hash_ = bed.content, bed.hash
     bed.harvest(100)
-    bed.model.gpt.W_U.data += 1
+    bed.model.gpt.unembed.weight.data += 1
     assert bed.content != content and bed.hash == hash_
     with pytest.raises(RunError, match="was made from the model as it was before it changed"):
         bed.harvest(100)
@@ -163,5 +168,5 @@ def test_a_testbed_made_through_a_link_is_found_again(root, tmp_path):
     (tmp_path / "deep/er").mkdir(parents=True)
     (tmp_path / "deep/er/link").symlink_to(root)
     link = tmp_path / "deep/er/link"
-    bed = testbed_run(link / "gpt", link / "corpus", hook_name=HOOK, n_games=10, out=link / "bed2", device="cpu")
+    bed = small_bed(link / "gpt", link / "corpus", link / "bed2")
     assert isinstance(load_testbed(bed, "cpu"), Testbed) and Corpus.open(link / "corpus")
