@@ -16,8 +16,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
-import h5py
-
 from boardgame_sae.config import ConfigError, from_mapping
 from boardgame_sae.plain_data import MAX_JSON_BYTES, parse_json, read_bounded
 
@@ -34,11 +32,13 @@ class RunError(RuntimeError):
 def writing(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`; on success flush it and rename it into place, else remove it.
 
+    Nothing is there when the block begins: what a killed write has left, a link too, is removed.
     Raises RunError when the disk is full; nothing half-written stays behind.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.part")
     try:
+        temporary.unlink(missing_ok=True)
         yield temporary
         with open(temporary, "rb") as file:
             os.fsync(file.fileno())
@@ -67,50 +67,31 @@ def disk_error(path: Path, error: Exception) -> Exception:
     )
 
 
-class _PatientFile:
-    """An open file that keeps its first write error and goes on as if nothing had happened."""
-
-    def __init__(self, raw: io.RawIOBase) -> None:
-        self.raw, self.error = raw, None
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.raw, name)
-
-    def write(self, data: Any) -> int:
-        rest = memoryview(data)
-        try:
-            while rest and self.error is None:
-                rest = rest[self.raw.write(rest) :]
-        except OSError as error:
-            self.error = error
-        return len(data)
-
-    def truncate(self, size: int | None = None) -> int:
-        try:
-            return self.raw.truncate(size)
-        except OSError as error:
-            self.error = self.error or error
-            return size or 0
+def open_new(path: Path) -> io.FileIO:
+    """Create a file and open it for reading and writing; what has its name goes, and a link there is not followed."""
+    path.unlink(missing_ok=True)
+    return _opened(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, "w+b")
 
 
-@contextmanager
-def new_hdf5(path: Path) -> Iterator[Any]:
-    """Yield a new HDF5 file (h5py.File) to fill; on success every byte of it is in `path`.
+def append_bytes(path: Path, data: bytes) -> None:
+    """Add to the end of a file, which need not be there. Raises RunError for a link or when the disk is full."""
+    try:
+        with _opened(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, "ab") as file:
+            file.write(data)
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise RunError(f"{path}: a link, and nothing is written through links; remove it") from error
+        raise disk_error(path, error) from error
 
-    Raises OSError when the disk is full: HDF5 itself would end the process with a segmentation fault on closing.
-    """
-    with open(path, "w+b", buffering=0) as raw:
-        patient = _PatientFile(raw)
-        with h5py.File(patient, "w", libver="latest") as file:
-            yield file
-        if patient.error is not None:
-            raise patient.error
+
+def _opened(path: Path, flags: int, mode: str) -> io.FileIO:
+    return io.FileIO(path, mode, opener=lambda name, _: os.open(name, flags | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666))
 
 
 def write_bytes(path: Path, data: bytes) -> None:
     """Write a file whole or not at all. Raises RunError when the disk is full."""
-    with writing(path) as temporary:
-        temporary.write_bytes(data)
+    with writing(path) as temporary, io.BufferedWriter(open_new(temporary)) as file:
+        file.write(data)
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -34,9 +34,10 @@ class ImportInput:
 def export(argv: Sequence[str]) -> Path:
     """Write an SAE or a GPT for another library."""
     from boardgame_sae.files import disk_error
+    from boardgame_sae.integrity import content_of
     from boardgame_sae.model.exchange import files as gpts
     from boardgame_sae.model.game_model import GameModel
-    from boardgame_sae.runs import Run, content_of
+    from boardgame_sae.runs import Run
     from boardgame_sae.saes import exchange as saes
     from boardgame_sae.saes.load import load_sae
     from boardgame_sae.testbeds.shipped import find_sae
@@ -64,8 +65,9 @@ def export(argv: Sequence[str]) -> Path:
 @verb("import", 170, "FOREIGN --out DIR")
 def import_(argv: Sequence[str]) -> Path:
     """Read an SAE of SAELens or dictionary_learning, or a GPT of nanoGPT or TransformerLens."""
+    from boardgame_sae.integrity import content_of
     from boardgame_sae.model.exchange.files import open_foreign
-    from boardgame_sae.runs import Run, content_of
+    from boardgame_sae.runs import Run
     from boardgame_sae.saes.load import load_sae
 
     source, output = parse("import", named(argv, "--source"), ImportInput, Output)

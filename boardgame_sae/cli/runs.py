@@ -57,6 +57,7 @@ def check(argv: Sequence[str]) -> Path:
     for folder in folders:
         _check_hashes(folder)
         _check_moves(folder)
+        _check_parts(folder, device.device)
         _check_card(folder, device.device)
         say(f"{folder}: every file as it was when its run finished")
     return folders[-1]
@@ -65,13 +66,23 @@ def check(argv: Sequence[str]) -> Path:
 def _check_hashes(folder: Path) -> None:
     """Raises RunError when the run is not finished, or a file is not what it was when it finished."""
     from boardgame_sae.files import RunError
-    from boardgame_sae.runs import damaged_files, run_hash
+    from boardgame_sae.integrity import damaged_files
+    from boardgame_sae.runs import run_hash
 
     run_hash(folder)
     damaged = damaged_files(folder)
     if damaged:
         path = folder / damaged[0]
-        raise RunError(f"{path}: changed or missing since its run finished; remove the folder and run its stage again")
+        raise RunError(f"{path}: missing, or changed since it was written; restore it, or rebuild {folder} elsewhere")
+
+
+def _check_parts(folder: Path, device: str) -> None:
+    """Open a testbed with its GPT and corpus, wherever they are. Raises RunError when one is not what it was."""
+    from boardgame_sae.testbeds.shipped import MANIFEST_FILE
+    from boardgame_sae.testbeds.testbed import load_testbed
+
+    if (folder / MANIFEST_FILE).exists():
+        load_testbed(folder, device)
 
 
 def _check_moves(folder: Path) -> None:

@@ -114,7 +114,7 @@ def _about(subject: Subject, skipped: dict[str, str]) -> dict[str, Any]:
     return {
         "name": subject.name,
         "kind": subject.kind,
-        "testbed": testbed.identity,
+        "testbed": {**testbed.identity, "content": testbed.made_of},
         "positions": {split: len(testbed.positions(split)) for split in SPLITS},
         "chosen_on": ["train", "validation"],
         "reported_on": "test",

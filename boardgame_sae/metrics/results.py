@@ -18,6 +18,7 @@ from pydantic import Field
 
 from boardgame_sae.config import Count, HookName, Name, Natural, NonNegative, Seed, record
 from boardgame_sae.files import as_record, read_parquet, read_record, write_json, write_parquet
+from boardgame_sae.integrity import verified
 from boardgame_sae.metrics.counting.game_sums import GameSums
 
 SCORES_FILE, SUMS_FILE, LATENTS_FILE = "scores.json", "{}.sums.safetensors", "latents.parquet"
@@ -175,7 +176,8 @@ class Scores(Mapping[str, ScoreValue]):
 
     @classmethod
     def load(cls, folder: str | Path) -> "Scores":
-        """Read what `save` wrote. Raises RunError naming a file that is missing or damaged."""
+        """Read what `save` wrote. Raises RunError naming a file that is missing, damaged or changed."""
+        verified(folder)
         scores, latents = cls.from_json(Path(folder) / SCORES_FILE), Path(folder) / LATENTS_FILE
         values = dict(scores)
         for name, value in scores.items():
@@ -188,6 +190,7 @@ class Scores(Mapping[str, ScoreValue]):
     def from_json(cls, path: str | Path) -> "Scores":
         """Read what `to_json` wrote. Raises RunError naming a file that is missing, damaged or something else."""
         fix = "score the SAE again"
+        verified(path)
         written = read_record(ScoresRecord, Path(path), fix)
         as_record(SubjectRecord, written.subject, f"{path}: subject", fix)
         for name, score in written.scores.items():

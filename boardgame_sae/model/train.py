@@ -273,7 +273,8 @@ def train_gpt_run(
         )
     if cfg.targets == "expected":
         check_expected(corpus)
-    with Run("gpt", name or corpus.game.name, recipe(cfg), {"corpus": corpus.hash}, out) as run:
+    inputs, content = {"corpus": corpus.hash}, {"corpus": corpus.content}
+    with Run("gpt", name or corpus.game.name, recipe(cfg), inputs, out, content=content) as run:
         if run.done:
             return run.folder
         keep_freed_memory()

@@ -3,12 +3,14 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from boardgame_sae.config import HookName, Name, record
+from boardgame_sae.config import HookName, Name, content_hash, record
 from boardgame_sae.files import RunError, read_record
 from boardgame_sae.games import Game
+from boardgame_sae.integrity import content_of, verified
 from boardgame_sae.metrics.baselines.registry import kind_order
 from boardgame_sae.metrics.results import SCORES_FILE, Scores
 from boardgame_sae.metrics.statistics.pool_seeds import pool, siblings
@@ -98,6 +100,13 @@ class Study:
     """Those on the random-weights GPT, in the same order."""
     testbeds: tuple[StudyTestbed, ...]
 
+    @property
+    def content(self) -> str:
+        """Hash of all that its runs hold. Raises RunError when one is not finished or has changed since."""
+        testbeds = [[listed.folder, *listed.saes, *listed.score_folders] for listed in self.testbeds]
+        folders = [self.folder, self.corpus, self.model, *self.probes, *self.random_probes, *chain(*testbeds)]
+        return content_hash([content_of(folder) for folder in folders], 64)
+
     @cached_property
     def game(self) -> Game:
         """The game that is played. Raises CorpusError when the corpus is damaged."""
@@ -121,6 +130,7 @@ class Study:
 def read_study(folder: str | Path) -> Study:
     """Open the folder of a finished sweep. Raises RunError naming what is missing."""
     folder = Path(folder)
+    verified(folder)
     listed = read_sweep(folder)
     return Study(
         name=listed.name,
@@ -148,10 +158,11 @@ def read_studies(folders: Sequence[str | Path]) -> list[Study]:
 
 
 def find_run(written: str, sweep_folder: Path) -> Path:
-    """The folder that a sweep lists. Raises RunError naming it when it cannot be found."""
+    """The folder that a sweep lists. Raises RunError naming it when it cannot be found, or a file of it has changed."""
     path, root = Path(written), sweep_folder.resolve().parent.parent
     for candidate in (sweep_folder / path, path, root / path, root.joinpath(*path.parts[-2:])):
         if candidate.is_dir():
+            verified(candidate)
             return candidate
     raise RunError(
         f"{written}: listed in {sweep_folder / SWEEP_FILE}, but found neither there nor below {root}; {AGAIN}"

@@ -23,6 +23,7 @@ from pydantic import Field
 from boardgame_sae.config import ConfigError, Count, Natural, Seed, config, from_mapping, record, seed_for, to_mapping
 from boardgame_sae.files import RunError, read_json, read_record, write_bytes, write_json
 from boardgame_sae.games import Result, load_game
+from boardgame_sae.integrity import verified
 from boardgame_sae.launch import map_ordered
 from boardgame_sae.players.openings import make_opening
 from boardgame_sae.players.play import game_seeds, identities, play_games
@@ -151,9 +152,10 @@ class Standings:
 
     @classmethod
     def from_json(cls, path: str | Path) -> "Standings":
-        """The standings of a run folder, or of its `standings.json`. Raises RunError when it is missing or damaged."""
+        """The standings of a run folder, or of its `standings.json`. Raises RunError if damaged or changed."""
         path = Path(path)
         path = path / STANDINGS_FILE if path.is_dir() else path
+        verified(path)
         standings = read_record(StandingsRecord, path, "run the tournament again")
         results = [np.array(table, np.int64) for table in (standings.wins, standings.draws, standings.unfinished)]
         n = len(standings.players)

@@ -16,8 +16,6 @@ from typing import Any, Literal
 import numpy as np
 import torch
 import torch.nn.functional as F
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from boardgame_sae.activations.hook_points import hook_width
@@ -33,11 +31,13 @@ from boardgame_sae.config import (
     record,
     to_mapping,
 )
-from boardgame_sae.files import RunError, as_record, read_json, write_json, writing
+from boardgame_sae.files import RunError, as_record, read_json, write_json
+from boardgame_sae.integrity import verified
 from boardgame_sae.model.game_model import GameModel
 from boardgame_sae.probes.data import KEPT_BYTES, BoardReader, ProbeData, Targets, check_known
 from boardgame_sae.runs import Run, pack_state, progress, unpack_state
 from boardgame_sae.transcripts.corpus import Corpus
+from boardgame_sae.weights import read_tensors, write_tensors
 
 PROBES_FILE, RESULTS_FILE = "probes.safetensors", "probes.json"
 
@@ -193,7 +193,8 @@ def probe_run(
     reading = reading or BoardReader(model, corpus, names, cfg.positions, KEPT_BYTES if cfg.epochs > 1 else 0)
     cfg = replace(cfg, property=prop.name, positions=reading.read_at)
     inputs = {"model": model.hash, "corpus": corpus.hash_for([prop.name])}
-    with Run("probes", name or prop.name, to_mapping(cfg), inputs, out) as run:
+    content = {"model": model.content, "corpus": corpus.content_for([prop.name])}
+    with Run("probes", name or prop.name, to_mapping(cfg), inputs, out, content=content) as run:
         if run.done:
             return run.folder
         began = time.perf_counter()
@@ -202,8 +203,7 @@ def probe_run(
         tensors = {}
         for hook_name, probe in zip(names, probes, strict=True):
             tensors[f"{hook_name}/weight"], tensors[f"{hook_name}/bias"] = probe.weight_DSC.cpu(), probe.bias_SC.cpu()
-        with writing(run / PROBES_FILE) as temporary:
-            save_file({key: tensor.contiguous() for key, tensor in tensors.items()}, temporary)
+        write_tensors(run / PROBES_FILE, tensors)
         games_B = corpus.games("test")[: cfg.n_test_games]
         results = dict(zip(names, _test(data, probes, games_B), strict=True))
         about = {"property": prop.name, "positions": cfg.positions, "min_ply": cfg.min_ply}
@@ -339,14 +339,15 @@ def _summary(table_SCC: Tensor) -> dict[str, Any]:
 
 
 def load_probe(folder: str | Path, hook_name: str) -> Probe:
-    """The probe of one hook point from a probe run. Raises RunError when the file or the hook point is missing."""
+    """The probe of one hook point from a probe run.
+
+    Raises RunError when the file or the hook point is missing, or the file has changed.
+    """
     path, about = Path(folder) / PROBES_FILE, probe_results(folder)
+    tensors = read_tensors(path, "run `boardgame-sae probe` again")
     try:
-        tensors = load_file(path)
         targets = Targets(about["group"], about["none"])
         return Probe(tensors[f"{hook_name}/weight"].float(), tensors[f"{hook_name}/bias"].float(), targets)
-    except (OSError, SafetensorError) as error:
-        raise RunError(f"{path}: missing or damaged ({error}); run `boardgame-sae probe` again") from error
     except KeyError:
         raise RunError(
             f"{path}: has no probe at '{hook_name}'; run `boardgame-sae probe` with that hook point"
@@ -379,6 +380,7 @@ class ResultsRecord:
 
 def probe_results(folder: str | Path) -> dict[str, Any]:
     """Accuracy and F1 by hook point, square and class, of a probe run. Raises RunError if missing or damaged."""
+    verified(folder)
     path, fix = Path(folder) / RESULTS_FILE, "run `boardgame-sae probe` again"
     results = read_json(path)
     as_record(ResultsRecord, results, str(path), fix)

@@ -10,6 +10,7 @@ import torch
 
 from boardgame_sae.config import HookName, Name, NonNegative, record
 from boardgame_sae.files import RunError, read_record
+from boardgame_sae.integrity import verified
 from boardgame_sae.intervals import bootstrap_interval
 from boardgame_sae.metrics.baselines.registry import baselines
 from boardgame_sae.metrics.evaluate import evaluate
@@ -159,12 +160,13 @@ def differing(folder: str | Path, device: str = "auto") -> Iterator[tuple[str, N
 
 
 def shipped_table() -> str:
-    """The testbeds that ship, each with its SAEs and the main numbers of its card, as text."""
+    """The testbeds that ship, each with its SAEs and the main numbers of its card, as text; a damaged one says so."""
     testbeds = {name: (folder, shipped_saes(folder)) for name, folder in shipped_testbeds().items()}
     width = max((len(f"{name}/{sae}") for name, (_, saes) in testbeds.items() for sae in ("", *saes)), default=0)
     lines = []
     for name, (folder, saes) in testbeds.items():
         try:
+            verified(folder)
             lines += _shipped_lines(name, folder, saes, width)
         except RunError as error:
             lines.append(f"DAMAGED {name:{width}} {error}")

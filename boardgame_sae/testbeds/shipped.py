@@ -5,7 +5,7 @@ from pathlib import Path
 
 from boardgame_sae.config import Count, HookName, Name, record
 from boardgame_sae.files import RunError, read_record
-from boardgame_sae.runs import is_done
+from boardgame_sae.integrity import is_done
 
 MANIFEST_FILE = "testbed.json"
 """The file that makes a folder a testbed."""
@@ -32,6 +32,8 @@ class Manifest:
     """Games per split."""
     positions: Name
     """Where boards are read."""
+    content: dict[Name, str]
+    """Hashes of what the GPT and the games were when the testbed was made of them."""
 
 
 def read_manifest(folder: Path) -> Manifest:

@@ -14,6 +14,7 @@ import torch
 
 from boardgame_sae.config import ConfigError, from_mapping, to_mapping
 from boardgame_sae.files import RunError, read_json
+from boardgame_sae.integrity import damaged_files
 from boardgame_sae.model import train
 from boardgame_sae.model.game_model import GameModel
 from boardgame_sae.model.gpt import GPT, GPTConfig
@@ -31,7 +32,7 @@ from boardgame_sae.model.train import (
     train_gpt,
     train_gpt_run,
 )
-from boardgame_sae.runs import canonical_json, damaged_files
+from boardgame_sae.runs import canonical_json
 from boardgame_sae.transcripts.generate import generate
 
 CFG = TrainGPTConfig(n_layers=2, d_model=16, n_heads=2, n_steps=40, batch_size=16, log_every=4, eval_every=12, seed=1)

@@ -191,7 +191,8 @@ def train_saes_run(
     try:
         for sae_cfg, out in zip(sae_configs, outs or [None] * len(sae_configs), strict=True):
             made_of = {"sae": to_mapping(sae_cfg), "training": training_identity(cfg)}
-            runs.append(Run("sae", _name(sae_cfg), made_of, {"activations": source.hash}, out))
+            inputs = {"activations": source.hash}
+            runs.append(Run("sae", _name(sae_cfg), made_of, inputs, out, content=source.content))
         open_runs = [(sae_cfg, run) for sae_cfg, run in zip(sae_configs, runs, strict=True) if not run.done]
         if open_runs:
             _train(source, open_runs, cfg, metadata or {}, pick_device(device), checkpoint_seconds)

@@ -15,7 +15,6 @@ from contextlib import closing
 from pathlib import Path
 from typing import Literal
 
-import h5py
 import numpy as np
 from safetensors import safe_open
 from safetensors.numpy import save_file
@@ -31,14 +30,15 @@ from boardgame_sae.config import (
     from_mapping,
     to_mapping,
 )
-from boardgame_sae.files import read_json, writing
+from boardgame_sae.files import writing
 from boardgame_sae.games import MoveRecord, load_game
 from boardgame_sae.games.chess.game import ENDINGS
 from boardgame_sae.games.chess.notation import RESULTS
 from boardgame_sae.games.record import LONGEST_TEXT
+from boardgame_sae.integrity import read_done
 from boardgame_sae.launch import map_ordered
 from boardgame_sae.players.skill_bins import skill_bins
-from boardgame_sae.runs import DONE_FILE, Run, progress, runs_root
+from boardgame_sae.runs import Run, progress, runs_root
 from boardgame_sae.transcripts.corpus import CORPUS_FILE, Corpus, check_corpus_config, write_corpus
 from boardgame_sae.transcripts.pgn.columns import FROM_HEADERS, pack, result_of, row_of, unpack
 from boardgame_sae.transcripts.pgn.cutter import Batch, Cutter
@@ -196,8 +196,7 @@ def _bind(run: Run, cfg: ImportPGNConfig, tally: Tally) -> tuple[MoveRecord, dic
     columns["skill_first"], columns["skill_second"] = bins
     with writing(run / CORPUS_FILE) as temporary:
         write_corpus(temporary, record, cfg, run.hash, columns)
-    with h5py.File(run / CORPUS_FILE, "r") as file:
-        mated = np.asarray(file["games/ending"]) == ENDINGS.index("checkmate")
+    mated = Corpus.open(run / CORPUS_FILE).arrays["games/ending"] == ENDINGS.index("checkmate")
     winner = np.where(lengths % 2 == 1, 1, -1)
     differs = np.concatenate([part["differs"] for part in parts])[: tally.n_kept]
     warnings = {
@@ -253,7 +252,7 @@ def import_pgn_run(cfg: ImportPGNConfig, *, out: str | Path | None = None, worke
 
 def import_table(folder: str | Path) -> str:
     """What a finished import kept and what not, as text. Raises RunError when the folder holds no finished run."""
-    summary = read_json(Path(folder) / DONE_FILE)["summary"]
+    summary = read_done(folder).summary
     lines = [f"{'kept':52}{summary['n_games']:>12,}"]
     for kind in ("skipped", "filtered", "warnings"):
         name = {"skipped": "skipped: ", "filtered": "filtered: ", "warnings": "kept, but "}[kind]

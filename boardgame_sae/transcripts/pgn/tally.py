@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from boardgame_sae.config import canonical_json
-from boardgame_sae.files import RunError
+from boardgame_sae.files import RunError, append_bytes, write_bytes
 from boardgame_sae.games import MoveRecord
 from boardgame_sae.runs import Run
 from boardgame_sae.transcripts.pgn.cutter import Batch
@@ -41,7 +41,7 @@ class Tally:
         self.told: Counter[str] = Counter()
         self.source: Counter[str] = Counter()
         """Of the source that is being read: games read and kept, and those that were not, by reason."""
-        (run / SKIPPED_FILE).write_bytes(b"")
+        write_bytes(run / SKIPPED_FILE, b"")
 
     def add(self, part: Part) -> bool:
         """Take in the next part; False when no more games are wanted.
@@ -76,8 +76,7 @@ class Tally:
         ][: MAX_LISTED - self.n_listed]
         self.n_listed += len(rows)
         if rows:
-            with open(self.run / SKIPPED_FILE, "ab") as file:
-                file.write("".join(rows).encode())
+            append_bytes(self.run / SKIPPED_FILE, "".join(rows).encode())
 
     def _end(self, name: str) -> None:
         counts, self.source = self.source, Counter()
