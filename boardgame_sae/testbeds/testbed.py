@@ -311,8 +311,8 @@ class Testbed:
         for part, now in made_of.items():
             if manifest.content.get(part) != now:
                 raise RunError(
-                    f"{folder / getattr(manifest, part)}: the {part} has changed since the testbed {folder} was made from it; "
-                    f"restore the {part}, or make another testbed from it with `boardgame-sae testbed`"
+                    f"{folder / getattr(manifest, part)}: the {part} has changed since the testbed {folder} was made "
+                    f"from it; restore the {part}, or make another testbed from it with `boardgame-sae testbed`"
                 )
         for split in SPLITS:
             path = folder / LABELS_FILE.format(split)
