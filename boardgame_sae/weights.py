@@ -14,8 +14,8 @@ from safetensors import SafetensorError, safe_open
 from boardgame_sae.files import RunError, lfs_pointer_error, write_bytes
 
 T = TypeVar("T")
-WRAPPER_PREFIXES = ("module.", "_orig_mod.")
-"""What data-parallel training and torch.compile put before the name of every tensor."""
+WRAPPERS = ("module", "_orig_mod")
+"""What data-parallel training and torch.compile put into the names of the tensors of what they wrap."""
 
 
 def read_tensors(path: Path, fix: str) -> dict[str, Any]:
@@ -81,14 +81,10 @@ def read_pt(path: Path, fix: str) -> Any:
 
 
 def without_wrappers(tensors: Mapping[str, T]) -> dict[str, T]:
-    """Tensors by the names they have outside of `DataParallel` and `torch.compile`: no prefix of theirs is left."""
-    return {_bare(name): tensor for name, tensor in tensors.items()}
-
-
-def _bare(name: str) -> str:
-    while name.startswith(WRAPPER_PREFIXES):
-        name = name.partition(".")[2]
-    return name
+    """Tensors by the names they have outside of `DataParallel` and `torch.compile`, which may wrap parts too."""
+    return {
+        ".".join(part for part in name.split(".") if part not in WRAPPERS): value for name, value in tensors.items()
+    }
 
 
 def check_finite(path: Path, tensors: Mapping[str, Any]) -> None:
