@@ -3,7 +3,7 @@
 Every weight that enters is finite: a NaN would spread to each number computed from it, silently.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
@@ -18,15 +18,15 @@ WRAPPERS = ("module", "_orig_mod")
 """What data-parallel training and torch.compile put into the names of the tensors of what they wrap."""
 
 
-def read_tensors(path: Path, fix: str) -> dict[str, Any]:
+def read_tensors(path: Path, fix: str, *, unset: Collection[str] = ()) -> dict[str, Any]:
     """The torch tensors, by name, of a safetensors file.
 
-    fix: what to do about a damaged file, for the message.
+    fix: what to do about a damaged file, for the message. unset: names of tensors that are NaN until they are set.
     Raises RunError naming the file, and the tensor of one that is not finite.
     """
     with _open(path, "pt", fix) as file:
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
-    check_finite(path, tensors)
+    check_finite(path, {name: tensor for name, tensor in tensors.items() if name not in unset})
     return tensors
 
 

@@ -117,6 +117,8 @@ class SAE(nn.Module, ABC):
     """Initial norm of the decoder's rows."""
     per_latent: ClassVar[tuple[str, ...]] = ("b_enc",)
     """Names of what has one value per latent, in the units of the activations."""
+    set_by_calibration: ClassVar[tuple[str, ...]] = ()
+    """Names of what is NaN until `calibrate` sets it."""
     tokens_since_fired_F: Tensor
 
     def __init__(self, cfg: SAEConfig) -> None:

@@ -67,9 +67,7 @@ class Evaluations:
                     raise EvaluationsError(f"{path}: no evaluations of version {VERSION}; annotate the corpus again")
                 arrays = [np.asarray(file[name]) for name in ("games", "offsets", "centipawns")]
         except (OSError, KeyError, RuntimeError) as error:
-            raise EvaluationsError(
-                f"{path}: damaged ({error}); remove its folder, annotate the corpus again"
-            ) from error
+            raise EvaluationsError(f"{path}: damaged ({error}); restore it, or annotate the corpus again") from error
         if about["corpus"] != corpus:
             raise EvaluationsError(
                 f"{path}: of the corpus {about['corpus']}, not of {corpus}; remove it, or annotate this corpus too"

@@ -4,8 +4,9 @@ import dataclasses
 import json
 
 import torch
+from safetensors.torch import load_file, save_file
 
-from boardgame_sae.saes.exchange import libraries, to_dictionary_learning, writers
+from boardgame_sae.saes.exchange import libraries, to_dictionary_learning, to_sae_lens, writers
 from boardgame_sae.saes.registry import config_class, make_sae
 
 WRITERS = writers()
@@ -68,4 +69,17 @@ def dictionary(folder, name="relu", drop=(), config=True, tensors=None, trainer=
         (folder / "config.json").unlink()
     found = {**torch.load(folder / "ae.pt"), **(tensors or {})}
     torch.save({key: value for key, value in found.items() if key not in drop}, folder / "ae.pt")
+    return folder
+
+
+def sae_lens_folder(folder, name="relu", drop=(), weights=None, seed=0, **changes):
+    """A folder as SAELens writes it, without anything of ours."""
+    to_sae_lens(trained_like(name, unit=False, seed=seed), folder)
+    cfg = json.loads((folder / "cfg.json").read_text())
+    del cfg["metadata"]["boardgame_sae"]
+    cfg["metadata"].update(changes.pop("metadata", {}))
+    cfg.update(changes)
+    (folder / "cfg.json").write_text(json.dumps({key: value for key, value in cfg.items() if key not in drop}))
+    if weights:
+        save_file({**load_file(folder / "sae_weights.safetensors"), **weights}, folder / "sae_weights.safetensors")
     return folder

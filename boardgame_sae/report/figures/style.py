@@ -45,7 +45,7 @@ def read_curve(run_folder: Path) -> list[dict[str, float]]:
     try:
         return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
     except ValueError as error:
-        raise RunError(f"{path}: damaged ({error}); remove its folder and run the stage again") from error
+        raise RunError(f"{path}: damaged ({error}); restore it, or run the command that wrote it again") from error
 
 
 def plain_log(axis: Any, values: Sequence[float], set_limits: Any) -> None:

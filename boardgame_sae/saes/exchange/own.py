@@ -36,7 +36,7 @@ def read_sae(folder: str | Path) -> SAE:
     shape = without_wrappers(shapes_of(weights, _FIX)).get("W_enc")
     if shape != (cfg.d_model, cfg.n_latents):  # before anything of that size is made
         raise RunError(f"{weights}: W_enc is {shape or 'missing'}, not ({cfg.d_model}, {cfg.n_latents}); {_FIX}")
-    sae, tensors = cls(cfg), without_wrappers(read_tensors(weights, _FIX))
+    sae, tensors = cls(cfg), without_wrappers(read_tensors(weights, _FIX, unset=cls.set_by_calibration))
     try:
         sae.load_state_dict(tensors)
     except RuntimeError as error:

@@ -56,10 +56,65 @@ def test_norms_of_an_autoencoder_are_folded_as_its_loader_does(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["batch_topk", "matryoshka_batch_topk"])
-@pytest.mark.parametrize("threshold", [-1.0, math.nan])
-def test_a_threshold_that_was_never_set_is_an_error_that_says_what_the_sae_would_do(tmp_path, name, threshold):
-    with pytest.raises(RunError, match=r"ae\.pt: threshold is .*dense ReLU.*train it longer"):
-        load_sae(dictionary(tmp_path, name, tensors={"threshold": torch.tensor(threshold)}))
+@pytest.mark.parametrize("threshold", [-1.0, math.nan, None])
+def test_a_threshold_that_was_never_set_is_an_error_until_it_is_calibrated(tmp_path, name, threshold):
+    expected, x_ND = trained_like(name), batch()
+    tensors = {} if threshold is None else {"threshold": torch.tensor(threshold)}
+    folder = dictionary(tmp_path, name, tensors=tensors, drop=("threshold",) if threshold is None else ())
+    with pytest.raises(RunError, match=r"its threshold was never set.*--calibrate"):
+        load_sae(folder)
+    sae = load_sae(folder, uncalibrated=True)
+    assert (sae.calibrated, sae.cfg.k, sae.trained_as["architecture"]) == (False, 4, name)
+    sae.calibrate([batch(D, 64, 1)])
+    assert_same(sae, expected, x_ND)
+    sae.save(tmp_path / "ours")
+    assert_same(load_sae(tmp_path / "ours"), expected, x_ND)
+
+
+@pytest.mark.parametrize(
+    ("name", "drop"),
+    [
+        ("topk", ("k", "threshold")),
+        ("topk", ("k",)),
+        ("topk", ("threshold",)),
+        ("batch_topk", ("k",)),
+        ("matryoshka_batch_topk", ("k", "group_sizes")),
+    ],
+)
+def test_before_december_2024_k_stands_in_the_config_alone(tmp_path, name, drop):
+    trainers = {"topk": "TrainerTopK", "batch_topk": "TrainerBatchTopK"}
+    trainer = {"trainer_class": trainers.get(name, "MatroyshkaBatchTopKTrainer")}
+    sae = load_sae(dictionary(tmp_path, name, drop=drop, trainer=trainer))
+    assert_same(sae, trained_like(name), batch())
+    assert (sae.trained_as["architecture"], sae.trained_as["k"]) == (name, 4)
+
+
+def test_k_is_never_guessed_and_two_ks_never_chosen_between(tmp_path):
+    folder = dictionary(tmp_path, "topk", drop=("k",), trainer={"k": None})
+    with pytest.raises(RunError, match=r"ae\.pt: holds no k, nor does its config\.json"):
+        load_sae(folder)
+    with pytest.raises(RunError, match=r"k is 4, but .*config\.json says 3"):
+        load_sae(dictionary(tmp_path, "topk", trainer={"k": 3}))
+
+
+@pytest.mark.parametrize("name", ["relu", "topk", "batch_topk", "jumprelu", "gated"])
+@pytest.mark.parametrize("wrapped", ["module.{}", "_orig_mod.{}", "module._orig_mod.{}", "_orig_mod.module.{}"])
+def test_wrappers_of_a_training_leave_no_trace(tmp_path, name, wrapped):
+    raw = torch.load(dictionary(tmp_path, name) / "ae.pt")
+    torch.save({wrapped.format(key): value for key, value in raw.items()}, tmp_path / "ae.pt")
+    assert_same(load_sae(tmp_path), trained_like(name), batch())
+
+
+def test_wrapped_parts_leave_no_trace(tmp_path):
+    raw = torch.load(dictionary(tmp_path, "topk") / "ae.pt")
+    torch.save({key.replace("encoder.", "encoder._orig_mod."): value for key, value in raw.items()}, tmp_path / "ae.pt")
+    assert_same(load_sae(tmp_path), trained_like("topk"), batch())
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_weights_that_are_not_finite_are_an_error_that_names_the_tensor(tmp_path, value):
+    with pytest.raises(RunError, match=r"ae\.pt: tensor 'encoder\.bias' holds NaN or infinite"):
+        load_sae(dictionary(tmp_path, tensors={"encoder.bias": torch.full((F,), value)}))
 
 
 @pytest.mark.parametrize(
@@ -72,7 +127,10 @@ def test_a_threshold_that_was_never_set_is_an_error_that_says_what_the_sae_would
         ({"tensors": {"encoder.weight": torch.zeros(3)}}, r"the encoder is \(3,\), not a matrix"),
         ({"tensors": {"bias": torch.zeros(D + 1)}}, r"b_dec is \(6,\), not \(5,\)"),
         ({"name": "topk", "tensors": {"k": torch.tensor([1, 2])}}, r"k has shape \(2,\)"),
-        ({"name": "topk", "tensors": {"k": torch.tensor(99)}}, "k must lie between 1 and n_latents"),
+        (
+            {"name": "topk", "tensors": {"k": torch.tensor(99)}, "trainer": {"k": 99}},
+            "k must lie between 1 and n_latents",
+        ),
     ],
 )
 def test_a_dictionary_that_does_not_fit_is_an_error_that_names_it(tmp_path, fields, message):

@@ -1,15 +1,15 @@
-"""The folders of SAELens and of dictionary_learning, as they are written and as they are found."""
+"""The folders of other libraries, as they are written and as they are found."""
 
 import json
 
 import pytest
 import torch
-from exported_saes import WRITERS, D, F, assert_same, batch, trained_like
-from safetensors.torch import load_file
+from exported_saes import WRITERS, D, F, assert_close, assert_same, batch, can_write, trained_like
+from safetensors.torch import load_file, save_file
 
 from boardgame_sae.files import RunError
-from boardgame_sae.saes.exchange import recognise, saebench_view, to_dictionary_learning, to_sae_lens
-from boardgame_sae.saes.load import load_sae
+from boardgame_sae.saes.exchange import libraries, recognise, saebench_view, to_dictionary_learning, to_sae_lens
+from boardgame_sae.saes.load import load_sae, sae_folder
 
 
 @pytest.mark.parametrize("name", ["p_anneal", "gated", "jumprelu", "topk", "batch_topk"])
@@ -75,7 +75,7 @@ def test_an_sae_without_a_threshold_is_not_exported(tmp_path, name, writer):
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("writer", WRITERS.values())
+@pytest.mark.parametrize("writer", [to_sae_lens, to_dictionary_learning])
 def test_thresholds_below_zero_are_not_exported(tmp_path, writer):
     sae = trained_like("jumprelu")
     with torch.no_grad():
@@ -84,12 +84,47 @@ def test_thresholds_below_zero_are_not_exported(tmp_path, writer):
         writer(sae, tmp_path)
 
 
-def test_an_export_does_not_overwrite_an_sae_of_ours(tmp_path):
-    sae = trained_like("relu")
-    sae.save(tmp_path)
-    with pytest.raises(RunError, match="holds an SAE in our format"):
-        to_sae_lens(sae, tmp_path)
+@pytest.mark.parametrize("name", ["sae_lens", "sparsify"])
+@pytest.mark.parametrize("other", ["boardgame_sae", "sae_lens", "sparsify"])
+def test_an_export_does_not_overwrite_a_config_of_something_else(tmp_path, name, other):
+    sae = trained_like("topk")
+    WRITERS.get(other, lambda sae, folder: sae.save(folder))(sae, tmp_path)
+    if name != other:
+        with pytest.raises(RunError, match=r"holds another cfg\.json, which would be lost"):
+            WRITERS[name](sae, tmp_path)
+    else:
+        WRITERS[name](sae, tmp_path)
+    assert recognise(tmp_path) == other
     assert_same(load_sae(tmp_path), sae, batch())
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("name", ["relu", "gated", "jumprelu", "batch_topk", "topk"])
+@pytest.mark.parametrize("library", WRITERS)
+def test_rows_that_half_precision_moved_off_norm_one_are_of_norm_one_in_an_export(tmp_path, library, name, dtype):
+    """Latents and reconstructions stay to the precision of what was stored; those that are on are the same."""
+    if not can_write(library, name):
+        return
+    sae, x_ND = trained_like(name, 64, 96, k=8) if "topk" in name else trained_like(name, 64, 96), batch(64)
+    sae.W_dec.copy_(sae.W_dec.to(dtype).float())
+    off = (sae.W_dec.norm(dim=1) - 1).abs().max()
+    assert 1e-6 < off < 2**-10
+    WRITERS[library](sae, tmp_path)
+    again, plain = load_sae(tmp_path), sae.inference()
+    assert (again.W_dec.norm(dim=1) - 1).abs().max() < 2e-7
+    z_NF = plain.encode(x_ND)
+    assert torch.equal(again.encode(x_ND) > 0, z_NF > 0)
+    assert_close(again.encode(x_ND), z_NF, 2 * off)
+    assert_close(again(x_ND), plain(x_ND), 2 * off if name == "topk" else 2e-6)
+
+
+def test_an_export_to_sae_lens_tells_how_its_activations_are_made(tmp_path):
+    sae = trained_like("topk")
+    sae.metadata = {"context_size": 59, "hook_name": "blocks.3.hook_resid_post"}
+    to_sae_lens(sae, tmp_path)
+    told = json.loads((tmp_path / "cfg.json").read_text())["metadata"]
+    assert (told["context_size"], told["prepend_bos"]) == (59, False)
 
 
 def test_an_export_leaves_the_sae_as_it_was(tmp_path):
@@ -113,7 +148,24 @@ def test_our_own_folder_is_recognised_also_when_it_is_damaged(tmp_path):
         load_sae(tmp_path)
     sae.save(tmp_path)
     (tmp_path / "sae.safetensors").unlink()
-    with pytest.raises(RunError, match=r"sae\.safetensors: missing"):
+    with pytest.raises(RunError, match=r"sae\.safetensors: no such file"):
+        load_sae(tmp_path)
+
+
+@pytest.mark.parametrize("field", ["k", "subtract_b_dec", "d_model", "n_latents", "architecture"])
+def test_no_field_of_ours_that_latents_depend_on_is_filled_in(tmp_path, field):
+    trained_like("topk").save(tmp_path)
+    card = json.loads((tmp_path / "cfg.json").read_text())
+    (tmp_path / "cfg.json").write_text(json.dumps({name: card[name] for name in card if name != field}))
+    with pytest.raises(RunError, match=rf"cfg\.json: .*{field}"):
+        load_sae(tmp_path)
+
+
+def test_a_config_of_ours_that_promises_more_than_the_weights_hold_is_an_error_before_it_is_made(tmp_path):
+    trained_like("topk").save(tmp_path)
+    card = json.loads((tmp_path / "cfg.json").read_text())
+    (tmp_path / "cfg.json").write_text(json.dumps({**card, "n_latents": 10**12}))
+    with pytest.raises(RunError, match=r"W_enc is \(5, 12\), not \(5, 1000000000000\)"):
         load_sae(tmp_path)
 
 
@@ -121,15 +173,70 @@ def test_our_own_folder_is_recognised_also_when_it_is_damaged(tmp_path):
 def test_a_folder_of_none_of_them_is_an_error_that_says_what_was_looked_for(tmp_path, card):
     if card is not None:
         (tmp_path / "cfg.json").write_text(card)
-    with pytest.raises(RunError, match=r"no SAE; looked for sae\.safetensors.*sae_weights\.safetensors.*ae\.pt"):
+    with pytest.raises(RunError, match="no SAE; looked for") as caught:
         load_sae(tmp_path)
+    for library in libraries().values():
+        assert f"{library.weights_file} ({library.title})" in str(caught.value)
     with pytest.raises(RunError, match="no SAE"):
         load_sae(tmp_path / "missing")
 
 
-def test_above_the_folders_of_a_training_the_error_names_one(tmp_path):
-    dictionary(tmp_path / "trainer_0")
-    with pytest.raises(RunError, match=r"such as .*trainer_0"):
+SAVED = {**WRITERS, "boardgame_sae": lambda sae, folder: sae.save(folder)}
+each_saved = pytest.mark.parametrize("library", SAVED)
+
+
+@each_saved
+@pytest.mark.parametrize("below", ["blocks.5.hook_resid_post", "layers.3", "trainer_0", "layer_5/width_16k/l0_10"])
+def test_the_only_sae_below_a_folder_is_opened_and_of_several_all_are_named(tmp_path, library, below):
+    SAVED[library](trained_like("topk"), tmp_path / below)
+    (tmp_path / "empty").mkdir()
+    assert_same(load_sae(tmp_path), trained_like("topk"), batch())
+    assert sae_folder(tmp_path) == tmp_path / below
+    SAVED[library](trained_like("topk"), tmp_path / "another")
+    with pytest.raises(RunError, match="the folder above 2; give one of them: ") as caught:
+        load_sae(tmp_path)
+    assert below in str(caught.value) and "another" in str(caught.value)
+
+
+@each_saved
+@pytest.mark.parametrize("wrapped", ["module.{}", "_orig_mod.module.{}"])
+def test_wrappers_of_a_training_leave_no_trace_in_any_file(tmp_path, library, wrapped):
+    sae = trained_like("topk")
+    SAVED[library](sae, tmp_path)
+    for path in tmp_path.glob("*.safetensors"):
+        save_file({wrapped.format(name): tensor for name, tensor in load_file(path).items()}, path)
+    assert recognise(tmp_path) == library
+    assert_same(load_sae(tmp_path), sae, batch())
+
+
+@each_saved
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_a_byte_order_mark_is_no_part_of_a_config(tmp_path, library, encoding):
+    SAVED[library](trained_like("topk"), tmp_path)
+    for path in tmp_path.glob("*.json"):
+        path.write_text(path.read_text(), encoding=encoding)
+    assert recognise(tmp_path) == library
+    assert_same(load_sae(tmp_path), trained_like("topk"), batch())
+
+
+@each_saved
+@pytest.mark.parametrize("ending", ["*.json", "[as]*"])
+def test_a_git_lfs_pointer_is_named_as_such(tmp_path, library, ending):
+    SAVED[library](trained_like("topk"), tmp_path)
+    pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 12345\n"
+    for path in tmp_path.glob(ending):
+        path.write_text(pointer)
+    with pytest.raises(RunError, match=r"a git-LFS pointer, not the file itself; run `git lfs pull`"):
+        load_sae(tmp_path)
+
+
+@each_saved
+def test_weights_that_are_not_finite_are_an_error_that_names_file_and_tensor(tmp_path, library):
+    sae = trained_like("topk")
+    with torch.no_grad():
+        sae.b_dec[2] = torch.nan
+    SAVED[library](sae, tmp_path)
+    with pytest.raises(RunError, match="tensor 'b_dec' holds NaN or infinite values"):
         load_sae(tmp_path)
 
 
