@@ -1,4 +1,4 @@
-"""One new file is all: a game, an architecture, a score dropped into a copy of the package, and nothing else touched.
+"""One new file is all: a game, an architecture, a score, an SAE library dropped into a copy of the package, and nothing else touched.
 
 The architecture is the README's example; `tests/test_readme.py` drops it in.
 """
@@ -136,3 +136,22 @@ def test_a_new_score_is_computed_where_an_old_score_run_lies(with_score, tmp_pat
     assert set(new["scores"]) - set(old["scores"]) == {"first_latent"}
     assert {name: new["scores"][name] for name in old["scores"]} == old["scores"]
     assert (folder / "coverage.sums.safetensors").read_bytes() == sums
+
+
+@pytest.fixture(scope="module")
+def with_library(tmp_path_factory) -> Copy:
+    return Copy(tmp_path_factory.mktemp("library"), NEWCOMERS / "arrays.py", "saes/exchange/arrays.py")
+
+
+def test_a_new_sae_library_passes_the_contract(with_library):
+    assert "passed" in with_library.contracts("test_sae_exchange.py", "arrays and (topk or relu)")
+
+
+def test_a_new_sae_library_is_known_to_commands_and_messages(with_library):
+    make = "from boardgame_sae.saes import make_sae; make_sae('topk', d_model=8, n_latents=16, k=2).save('sae')"
+    with_library.run("-c", make)
+    assert "arrays" in with_library.cli("export", "--help")
+    with_library.cli("export", "sae", "--to", "arrays", "--out", "theirs")
+    with_library.cli("import", "theirs", "--out", "back")
+    assert json.loads((with_library.root / "back/cfg.json").read_text())["k"] == 2
+    assert "sae.npz (Arrays)" in with_library.cli("import", "runs", "--out", "nothing", expect=1)
