@@ -9,14 +9,13 @@ from safetensors.torch import load_file, save_file
 
 from boardgame_sae.files import RunError
 from boardgame_sae.metrics.latent_source import as_latent_source
-from boardgame_sae.saes.exchange import to_sae_lens, to_sparsify
+from boardgame_sae.saes.exchange import to_sae_lens
 from boardgame_sae.saes.load import load_sae
 from boardgame_sae.saes.registry import make_sae
 from boardgame_sae.testbeds.testbed import Testbed
 
 sae_lens = pytest.importorskip("sae_lens")
 datasets = pytest.importorskip("datasets")
-loaders = pytest.importorskip("sae_lens.loading.pretrained_sae_loaders")
 top_k = pytest.importorskip("dictionary_learning.trainers.top_k")
 
 pytestmark = pytest.mark.interop
@@ -110,17 +109,6 @@ def test_what_normalises_each_activation_is_refused_from_disk_and_scored_as_the_
         assert torch.equal(source.decode(source.encode(x_ND)), thing(x_ND))
 
 
-def test_sparsify_folders_as_sae_lens_converts_them(tmp_path):
-    """Its rows are of norm 1 when it has converted them; ours are as they were stored."""
-    sae = shaken(make_sae("topk", d_model=D, n_latents=F, k=K)).eval()
-    with torch.no_grad():
-        sae.W_dec /= sae.W_dec.norm(dim=1, keepdim=True)
-    to_sparsify(sae, tmp_path)
-    theirs = sae_lens.SAE.load_from_disk(tmp_path, converter=loaders.sparsify_disk_loader)
-    assert_same(load_sae(tmp_path), theirs)
-    assert_same(load_sae(tmp_path), sae)
-
-
 def test_a_dictionary_of_before_december_2024(tmp_path):
     dictionary = shaken(top_k.AutoEncoderTopK(D, F, K))
     old = {name: tensor for name, tensor in dictionary.state_dict().items() if name not in ("k", "threshold")}
@@ -152,9 +140,7 @@ def test_an_export_is_all_that_their_activations_store_needs(tmp_path, tiny_mode
     store = sae_lens.ActivationsStore.from_sae(tiny_model.to_transformer_lens(), theirs, data, **options)
     x_ND = store.get_activations(store.get_batch_tokens()).reshape(-1, bed.width)
     assert len(x_ND) == 2 * n_ctx
-    z_NF = theirs.encode(x_ND)
-    assert_close = torch.testing.assert_close
-    assert_close(z_NF, sae.encode(x_ND), rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(theirs.encode(x_ND), sae.encode(x_ND), rtol=1e-4, atol=1e-4)
 
 
 def test_weights_keep_their_names(tmp_path):
