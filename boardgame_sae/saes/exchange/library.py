@@ -79,13 +79,15 @@ def recognise(path: str | Path) -> str:
 
 
 def locate(path: str | Path) -> Path:
-    """Where the SAE at a path is: the path itself, or the only SAE in the folders below it.
+    """Where the SAE at a path is: the path itself, the folder of a file of it, or the only SAE in the folders below.
 
     Raises RunError when there is none, saying what was looked for, and when there are several, listing them.
     """
     path = Path(path)
     if _find(path) is not None:
         return path
+    if path.is_file() and _find(path.parent) is not None:
+        return path.parent
     below = list(_below(path, DEEPEST))
     if len(below) == 1:
         return below[0]

@@ -199,6 +199,13 @@ def test_the_only_sae_below_a_folder_is_opened_and_of_several_all_are_named(tmp_
 
 
 @each_saved
+def test_a_file_of_an_sae_stands_for_its_folder(tmp_path, library):
+    SAVED[library](trained_like("topk"), tmp_path)
+    for path in tmp_path.iterdir():
+        assert_same(load_sae(path), trained_like("topk"), batch())
+
+
+@each_saved
 @pytest.mark.parametrize("wrapped", ["module.{}", "_orig_mod.module.{}"])
 def test_wrappers_of_a_training_leave_no_trace_in_any_file(tmp_path, library, wrapped):
     sae = trained_like("topk")
