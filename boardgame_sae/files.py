@@ -121,7 +121,7 @@ def read_parquet(path: Path) -> dict[str, Any]:
         with duckdb.connect(":memory:", config={"threads": 1}) as database:
             return database.execute("SELECT * FROM read_parquet(?)", [str(path)]).fetchnumpy()
     except duckdb.Error as error:
-        raise RunError(f"{path}: damaged ({error}); remove its folder and run the stage again") from error
+        raise RunError(f"{path}: damaged ({error}); restore it, or run the command that wrote it again") from error
 
 
 def read_json(path: Path) -> Any:

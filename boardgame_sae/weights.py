@@ -4,7 +4,7 @@ Every weight that enters is finite: a NaN would spread to each number computed f
 """
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
@@ -15,19 +15,19 @@ from safetensors import SafetensorError, safe_open
 from boardgame_sae.files import RunError, lfs_pointer_error, write_bytes
 
 T = TypeVar("T")
-WRAPPER_PREFIXES = ("module.", "_orig_mod.")
-"""What data-parallel training and torch.compile put before the name of every tensor."""
+WRAPPERS = ("module", "_orig_mod")
+"""What data-parallel training and torch.compile put into the names of the tensors of what they wrap."""
 
 
-def read_tensors(path: Path, fix: str) -> dict[str, Any]:
+def read_tensors(path: Path, fix: str, *, unset: Collection[str] = ()) -> dict[str, Any]:
     """The torch tensors, by name, of a safetensors file.
 
-    fix: what to do about a damaged file, for the message.
+    fix: what to do about a damaged file, for the message. unset: names of tensors that are NaN until they are set.
     Raises RunError naming the file, and the tensor of one that is not finite.
     """
     with _open(path, "pt", fix) as file:
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
-    check_finite(path, tensors)
+    check_finite(path, {name: tensor for name, tensor in tensors.items() if name not in unset})
     return tensors
 
 
@@ -82,14 +82,10 @@ def read_pt(path: Path, fix: str) -> Any:
 
 
 def without_wrappers(tensors: Mapping[str, T]) -> dict[str, T]:
-    """Tensors by the names they have outside of `DataParallel` and `torch.compile`: no prefix of theirs is left."""
-    return {_bare(name): tensor for name, tensor in tensors.items()}
-
-
-def _bare(name: str) -> str:
-    while name.startswith(WRAPPER_PREFIXES):
-        name = name.partition(".")[2]
-    return name
+    """Tensors by the names they have outside of `DataParallel` and `torch.compile`, which may wrap parts too."""
+    return {
+        ".".join(part for part in name.split(".") if part not in WRAPPERS): value for name, value in tensors.items()
+    }
 
 
 def check_finite(path: Path, tensors: Mapping[str, Any]) -> None:

@@ -292,7 +292,7 @@ def test_check_refuses_a_run_that_is_not_finished_and_a_folder_that_is_none(run,
 
 def test_many_saes_are_trained_on_one_stream_and_exchanged(run, refused, tiny_corpus, tmp_path):
     from boardgame_sae.model.train import preset, train_gpt_run
-    from boardgame_sae.saes.load import load_sae
+    from boardgame_sae.saes import load_sae, make_sae
     from boardgame_sae.testbeds.testbed import testbed_run
 
     small = preset("tiny", n_steps=2, n_layers=1, d_model=16, n_heads=2, batch_size=8)
@@ -318,6 +318,14 @@ def test_many_saes_are_trained_on_one_stream_and_exchanged(run, refused, tiny_co
     assert code == 0 and (tmp_path / "theirs" / "sae_weights.safetensors").exists()
     code, out, _ = run("import", tmp_path / "theirs", "--out", tmp_path / "back")
     assert code == 0 and load_sae(tmp_path / "back").trained_as["architecture"] == "batch_topk"
+    assert "an SAE is not for sparsfy" in refused("export", folders[0], "--to", "sparsfy")
+    unset = make_sae("batch_topk", d_model=16, n_latents=24, k=2)
+    unset.save(tmp_path / "above" / "unset")
+    for words in (["import", tmp_path / "above"], ["export", tmp_path / "above", "--to", "sae_lens"]):
+        code, _, err = run(*words, "--out", tmp_path / "none")
+        assert code == 1 and "its threshold was never set" in err and "--calibrate" in err
+    code, _, _ = run("import", tmp_path / "above", "--calibrate", bed, "--out", tmp_path / "set")
+    assert code == 0 and load_sae(tmp_path / "set").metadata["calibration"]["k"] == 2
     for text in ("saes: []", "saes: 3", "{}", "saes: [topk]"):
         grid.write_text(text)
         assert "needs `saes`, a list of mappings" in refused("train-sae", "--testbed", bed, "--saes", grid, *size)

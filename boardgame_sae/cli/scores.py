@@ -21,6 +21,8 @@ class ScoreChoice:
 
     suite: str = "supervised"
     """quick, supervised, saebench, causal or all."""
+    calibrate: bool = False
+    """Set the threshold of a batch-wise SAE that was saved without one, on the testbed's train games."""
 
 
 @config
@@ -44,7 +46,8 @@ def score(argv: Sequence[str]) -> Path:
     groups = (ScoreInput, TestbedInput, ScoreChoice, Device)
     given, source, choice, device = parse("score", named(argv, "--saes"), *groups)
     testbed = find_testbed(source.testbed)
-    folders = score_with_baselines(given.saes, testbed, suite=choice.suite, device=device.device)
+    how = {"suite": choice.suite, "device": device.device, "calibrate": choice.calibrate}
+    folders = score_with_baselines(given.saes, testbed, **how)
     scored = [Scores.load(folder) for folder in folders.all]
     for scores in scored[: len(given.saes)]:
         say(f"\n{scores.subject['name']}\n{scores.table()}")

@@ -15,15 +15,15 @@ from typing import Any, ClassVar, Literal, NamedTuple, TypeAlias
 
 import torch
 import torch.nn.functional as F
-from safetensors.torch import save_file
 from scipy.sparse import csr_array
 from torch import Tensor, nn
 
 from boardgame_sae.config import Count, Seed, config, to_mapping
-from boardgame_sae.files import write_json, writing
+from boardgame_sae.files import write_json
 from boardgame_sae.saes.sparse.active_latents import Active, Rule, Way, activate
 from boardgame_sae.saes.sparse.autograd import drop_parallel, normalize_rows
 from boardgame_sae.saes.training.adam import Adam
+from boardgame_sae.weights import write_tensors
 
 WEIGHTS_FILE, CONFIG_FILE = "sae.safetensors", "cfg.json"
 Form: TypeAlias = Literal["relu", "topk", "jumprelu", "gated"]
@@ -119,6 +119,8 @@ class SAE(nn.Module, ABC):
     """Initial norm of the decoder's rows."""
     per_latent: ClassVar[tuple[str, ...]] = ("b_enc",)
     """Names of what has one value per latent, in the units of the activations."""
+    set_by_calibration: ClassVar[tuple[str, ...]] = ()
+    """Names of what is NaN until `calibrate` sets it."""
     tokens_since_fired_F: Tensor
 
     def __init__(self, cfg: SAEConfig) -> None:
@@ -233,6 +235,11 @@ class SAE(nn.Module, ABC):
     def refresh(self, step: int, x_ND: Tensor, optimizer: Adam) -> None:
         """Give dead latents new weights, where that is due; called after each step."""
 
+    @property
+    def calibrated(self) -> bool:
+        """Whether all that inference needs is set, a batch-wise SAE's threshold: else latents depend on the batch."""
+        return True
+
     def calibrate(self, batches: Sequence[Tensor]) -> None:
         """Set, after training, what inference needs and only data can tell (BatchTopK's threshold)."""
 
@@ -289,9 +296,7 @@ class SAE(nn.Module, ABC):
         Raises RunError when the disk is full.
         """
         folder, simple = Path(folder), self.inference()
-        tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in simple.state_dict().items()}
-        with writing(folder / WEIGHTS_FILE) as temporary:
-            save_file(tensors, temporary)
+        write_tensors(folder / WEIGHTS_FILE, simple.state_dict())
         metadata = {**self.metadata, "trained_as": self.trained_as}
         write_json(folder / CONFIG_FILE, {**to_mapping(simple.cfg), "metadata": metadata})
 

@@ -46,7 +46,7 @@ def read_curve(run_folder: Path) -> list[dict[str, float]]:
     try:
         lines = [parse_json(line) for line in path.read_bytes().splitlines()]
     except ValueError as error:
-        raise RunError(f"{path}: damaged ({error}); remove its folder and run the stage again") from error
+        raise RunError(f"{path}: damaged ({error}); restore it, or run the command that wrote it again") from error
     for number, line in enumerate(lines, 1):
         if not isinstance(line, dict) or not all(isinstance(value, int | float) for value in line.values()):
             raise RunError(f"{path}: line {number} is no mapping of names to numbers; run the stage again")

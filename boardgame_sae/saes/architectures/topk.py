@@ -119,6 +119,7 @@ class BatchTopKSAE(TopKSAE):
 
     form: ClassVar[Form | None] = None  # until it has a threshold: then it is saved as a JumpReLU
     per_latent: ClassVar[tuple[str, ...]] = ("b_enc", "threshold")
+    set_by_calibration: ClassVar[tuple[str, ...]] = ("threshold",)
     threshold: Tensor
 
     def __init__(self, cfg: BatchTopKConfig) -> None:
