@@ -14,19 +14,21 @@ from safetensors import SafetensorError, safe_open
 from boardgame_sae.files import RunError, lfs_pointer_error, write_bytes
 
 T = TypeVar("T")
-WRAPPER_PREFIXES = ("module.", "_orig_mod.")
-"""What data-parallel training and torch.compile put before the name of every tensor."""
+WRAPPERS = ("module", "_orig_mod")
+"""What data-parallel training and torch.compile put into the name of every tensor of what they wrap."""
 
 
-def read_tensors(path: Path, fix: str) -> dict[str, Any]:
+def read_tensors(path: Path, fix: str, *, finite: bool = True) -> dict[str, Any]:
     """The torch tensors, by name, of a safetensors file.
 
-    fix: what to do about a damaged file, for the message.
+    fix: what to do about a damaged file, for the message. finite: False for a file that may also hold what is no
+    weight, such as a mask, for which infinity is right.
     Raises RunError naming the file, and the tensor of one that is not finite.
     """
     with _open(path, "pt", fix) as file:
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
-    check_finite(path, tensors)
+    if finite:
+        check_finite(path, tensors)
     return tensors
 
 
@@ -81,17 +83,11 @@ def read_pt(path: Path, fix: str) -> Any:
 
 
 def without_wrappers(tensors: Mapping[str, T]) -> dict[str, T]:
-    """Tensors by the names they have outside of `DataParallel` and `torch.compile`: no prefix of theirs is left."""
-    return {_bare(name): tensor for name, tensor in tensors.items()}
+    """Tensors by the names they have outside of `DataParallel` and `torch.compile`, whatever these had wrapped."""
+    return {".".join(part for part in name.split(".") if part not in WRAPPERS): tensors[name] for name in tensors}
 
 
-def _bare(name: str) -> str:
-    while name.startswith(WRAPPER_PREFIXES):
-        name = name.partition(".")[2]
-    return name
-
-
-def check_finite(path: Path, tensors: Mapping[str, Any]) -> None:
+def check_finite(path: Path | str, tensors: Mapping[str, Any]) -> None:
     """Raise RunError naming the file and the tensors in which a number is NaN or infinite."""
     faulty = [name for name, tensor in tensors.items() if not _finite(tensor)]
     if faulty:
@@ -104,7 +100,9 @@ def check_finite(path: Path, tensors: Mapping[str, Any]) -> None:
 def _finite(tensor: Any) -> bool:
     if isinstance(tensor, np.ndarray):
         return tensor.dtype.kind not in "fc" or bool(np.isfinite(tensor).all())
-    return not tensor.is_floating_point() or bool(tensor.isfinite().all())
+    if not tensor.is_floating_point():
+        return True
+    return bool((tensor.float() if tensor.element_size() == 1 else tensor).isfinite().all())  # torch cannot of 8 bits
 
 
 def _listed(names: Iterable[str]) -> str:
