@@ -8,6 +8,7 @@ import dataclasses
 import difflib
 import hashlib
 import json
+import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -35,7 +36,9 @@ def config(cls: Any = None, /, *, check: bool = True) -> Any:
     """Make a class a strict config: frozen, keyword-only, no field beyond those declared."""
 
     def make(target: type) -> type:
-        settings = pydantic.ConfigDict(extra="forbid", use_attribute_docstrings=True, validate_default=check)
+        settings = pydantic.ConfigDict(
+            extra="forbid", use_attribute_docstrings=True, validate_default=check, allow_inf_nan=False
+        )
         return pydantic.dataclasses.dataclass(target, frozen=True, kw_only=True, config=settings)
 
     return make if cls is None else make(cls)
@@ -75,6 +78,8 @@ def from_mapping(cls: type[T], values: Mapping[str, Any], source: str = "config"
 
     Raises ConfigError with one line per fault, each naming `source`, the field and, of a misspelt one, the closest.
     """
+    if place := not_finite(values):
+        raise ConfigError(f"{source}: field '{place}' is not a finite number; give one")
     try:
         text = json.dumps(values, allow_nan=False)
     except (TypeError, ValueError) as error:
@@ -231,8 +236,22 @@ def to_mapping(value: Any) -> Any:
     return pydantic.TypeAdapter(type(value)).dump_python(value, mode="json")
 
 
+def not_finite(value: Any, place: str = "") -> str | None:
+    """Where plain data holds NaN or infinity, which JSON has no number for (`saes.0.lr`); None where it does not."""
+    if isinstance(value, float):
+        return None if math.isfinite(value) else place
+    parts = value.items() if isinstance(value, Mapping) else enumerate(value if isinstance(value, list | tuple) else ())
+    inside = (not_finite(part, f"{place}.{key}".removeprefix(".")) for key, part in parts)
+    return next((found for found in inside if found is not None), None)
+
+
 def canonical_json(value: Any) -> str:
-    """JSON text that is equal exactly when the data is: sorted keys, no spaces."""
+    """JSON text that is equal exactly when the data is: sorted keys, no spaces.
+
+    Raises ConfigError naming the field that is NaN or infinite.
+    """
+    if place := not_finite(value):
+        raise ConfigError(f"field '{place}' is not a finite number; give one")
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
 
 

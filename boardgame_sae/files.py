@@ -17,6 +17,8 @@ from typing import Any
 
 import h5py
 
+from boardgame_sae.config import not_finite
+
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 """Error numbers of a full disk, a used-up quota, and a file that is too large for the file system."""
 
@@ -108,7 +110,12 @@ def write_bytes(path: Path, data: bytes) -> None:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write plain data as readable JSON, whole or not at all. Raises RunError when the disk is full."""
+    """Write plain data as readable JSON, whole or not at all.
+
+    Raises RunError when the disk is full, and for NaN and infinity, naming the field.
+    """
+    if place := not_finite(value):
+        raise RunError(f"{path}: '{place}' would be NaN or infinite: what it is computed from has diverged")
     text = json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False)
     write_bytes(path, (text + "\n").encode())
 

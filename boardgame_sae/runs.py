@@ -18,13 +18,14 @@ import os
 import sys
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError, safe_open
 from tqdm import tqdm
 
-from boardgame_sae.config import canonical_json, content_hash
+from boardgame_sae.config import canonical_json, content_hash, not_finite
 from boardgame_sae.files import RunError, disk_error, file_hash, read_json, write_json, writing
 
 FORMAT = 1
@@ -131,6 +132,8 @@ class Run:
 
     def _append(self, name: str, row: Mapping[str, Any]) -> None:
         path = self.folder / name
+        if place := not_finite(row):
+            raise RunError(f"{path}: '{place}' would be {row.get(place)}: what it is computed from has diverged")
         try:
             with open(path, "ab") as file:
                 file.write((canonical_json(row) + "\n").encode())
@@ -210,6 +213,13 @@ def progress(total: int, desc: str, unit: str, *, initial: int = 0, disable: boo
     return tqdm(
         total=total, initial=initial, desc=desc, unit=f" {unit}", unit_scale=True, mininterval=interval, disable=disable
     )
+
+
+def warn(text: str) -> None:
+    """Say on stderr what whoever runs this must not overlook."""
+    with suppress(OSError, ValueError, AttributeError):  # closed, full or none: no reason to stop
+        sys.stderr.write(f"warning: {text}\n")
+        sys.stderr.flush()
 
 
 def pack_state(value: Any) -> tuple[dict[str, Any], Any]:

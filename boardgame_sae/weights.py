@@ -89,12 +89,16 @@ def without_wrappers(tensors: Mapping[str, T]) -> dict[str, T]:
 
 def check_finite(path: Path | str, tensors: Mapping[str, Any]) -> None:
     """Raise RunError naming the file and the tensors in which a number is NaN or infinite."""
-    faulty = [name for name, tensor in tensors.items() if not _finite(tensor)]
-    if faulty:
+    if faulty := not_finite(tensors):
         raise RunError(
             f"{path}: {_listed(faulty)} holds NaN or infinite values, so that every number computed from it would be "
             "wrong; its training diverged or the file was damaged: use an earlier checkpoint"
         )
+
+
+def not_finite(tensors: Mapping[str, Any]) -> list[str]:
+    """Names of the tensors in which a number is NaN or infinite."""
+    return [name for name, tensor in tensors.items() if not _finite(tensor)]
 
 
 def _finite(tensor: Any) -> bool:

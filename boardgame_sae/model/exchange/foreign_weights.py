@@ -130,7 +130,8 @@ class ForeignWeights:
         heads = next((self.settings[name] for name in HEADS if name in self.settings), n_heads)
         if not isinstance(heads, int):
             raise RunError(
-                f"{self.label}: does not say how many attention heads it has; pass n_heads (the published ones, 8)"
+                f"{self.label}: does not say how many attention heads it has; pass n_heads (--n-heads; the published "
+                "ones have 8)"
             )
         return heads
 
