@@ -30,6 +30,7 @@ _HOOK_NAME_OUT = tuple(f"{path}_out" for path in _HOOK_NAME)
 _D_IN = ("cfg.d_in", "d_in", "activation_dim")
 _D_OUT = ("cfg.d_out", "d_out")
 _LINEAR = {"W_enc": ("encoder.weight",), "W_dec": ("decoder.weight",)}
+_ENCODER_BIAS = ("b_mag", "b_enc", "encoder.bias")
 _BY_RUN = ("expected_average_only_in", "covariance_whitening")
 """Normalizations whose numbers only the training run knows, until they are folded into the weights."""
 
@@ -63,6 +64,9 @@ class LatentSource:
     """`encode` that never stores zeros, where it has one."""
     table: "GivenLatents | None" = None
     """The latents themselves, where they were given."""
+    encoder_bias: Tensor | None = None
+    """(n_latents,), float32: what it adds to the pre-activations, where it has that; of a gated SAE's, to those of the
+    magnitudes."""
 
     @property
     def is_given(self) -> bool:
@@ -166,7 +170,11 @@ def _from_object(source: Any, testbed: Testbed, name: str) -> LatentSource:
     sparse = _calls(source, testbed, "encode_sparse")[0] if callable(getattr(source, "encode_sparse", None)) else None
     decode = decode if _reconstructs(source, W_dec, testbed) else None
     reads_labels = bool(getattr(source, "reads_labels", False))
-    return LatentSource(name, encode, decode, W_dec, W_enc, d_in, hook_name, reads_labels, source, sparse)
+    bias = _stated(source, _ENCODER_BIAS)
+    bias_F = bias.detach().float().cpu() if isinstance(bias, Tensor) and bias.ndim == 1 else None
+    return LatentSource(
+        name, encode, decode, W_dec, W_enc, d_in, hook_name, reads_labels, source, sparse, encoder_bias=bias_F
+    )
 
 
 def _check_ready(source: Any, name: str) -> None:

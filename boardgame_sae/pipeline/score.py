@@ -2,7 +2,7 @@
 
 Each folder holds what `Scores.save` writes, and
 
-    <score>_eval_results.json    a score in SAEBench's own fields, of those that SAEBench has
+    <score>/*_eval_results.json  a score in SAEBench's own fields, of those that SAEBench has
     timings.jsonl                how long each score took
 
 A folder belongs to a subject and a testbed, not to a suite: scores of a suite that it lacks, or holds by an older
@@ -27,7 +27,7 @@ from boardgame_sae.testbeds.probing import fit_missing_probes
 from boardgame_sae.testbeds.shipped import SCORES, find_sae
 from boardgame_sae.testbeds.testbed import Testbed, load_testbed
 
-FORMAT = 3
+FORMAT = 4
 """Increased whenever the content of a folder of scores changes, so that older folders are not reused."""
 
 
