@@ -11,7 +11,8 @@ mse                        E|x - x_hat|^2, as SAELens. SAEBench divides it once 
                            496 times smaller in batches of 16 games of 31 tokens. `mse_sae_bench` is theirs in batches
                            of `batch_size_prompts` games.
 explained_variance_legacy  around the mean of all tokens. SAEBench takes each batch's own mean, so that theirs depends
-                           on the batch's size, by 6e-4 to 1.9e-3 here.
+                           on the batch's size, by 6e-4 to 1.9e-3 here. `relative_reconstruction_bias` is a ratio of
+                           means over all tokens; theirs, a mean of each batch's, is the same where batches are equal.
 ce_loss_*                  all moves that the GPT predicts. SAEBench leaves out the last token's prediction of every
                            game: up to 0.057 nats, and 1.4e-3 of the score. Both are right. Where games end early theirs
                            also counts the prediction of what fills the row, up to 0.0095 nats.

@@ -31,12 +31,15 @@ def _columns(density_F: Tensor, games_F: Tensor, n_tokens: int, source: LatentSo
     yield "consistent_activation_heuristic", density_F * n_tokens / games_F  # 0 / 0 of a dead one
     yield "encoder_bias", torch.zeros_like(density_F) if bias_F is None else bias_F
     yield "encoder_norm", undefined_F if W_enc is None else W_enc.norm(dim=0)
-    yield (
-        "encoder_decoder_cosine_sim",
-        undefined_F if W_enc is None or W_dec is None else F.cosine_similarity(W_enc.T, W_dec, dim=1),
-    )
+    cosine_F = undefined_F if W_enc is None or W_dec is None else (_unit(W_enc.T) * _unit(W_dec)).sum(1)
+    yield "encoder_decoder_cosine_sim", cosine_F
     yield "max_decoder_cosine_sim", undefined_F if W_dec is None else nearest(W_dec)
     yield "max_encoder_cosine_sim", undefined_F if W_enc is None else nearest(W_enc.T)
+
+
+def _unit(rows_FD: Tensor) -> Tensor:
+    """Rows of norm 1; NaN where all is zero."""
+    return rows_FD / rows_FD.norm(dim=1, keepdim=True)
 
 
 @torch.no_grad()
