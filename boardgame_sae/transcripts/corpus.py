@@ -100,7 +100,7 @@ def _check_column(game: Game, name: str, values: np.ndarray, n_games: int) -> No
     column = game.columns.get(name)
     if column is None or column.per_position:
         raise ValueError(f"{game.name} declares no column '{name}' of its games; its `columns` must name it")
-    if np.shape(values) != (n_games,) or values.dtype != column.dtype:
+    if np.shape(values) != (n_games,) or not column.holds(values.dtype):
         raise ValueError(
             f"column '{name}' is {values.dtype} of shape {np.shape(values)}; {n_games} games need an entry each, "
             f"{column.dtype}"
