@@ -79,10 +79,12 @@ unit: install ## Run the tests
 slow: install ## Run the long checks: chess against python-chess on 50,000 positions, tournaments with an engine
 	$(BIN)/python -m pytest -m "slow or engine"
 
-peers: $(PEERS)/.installed ## Check against SAELens and dictionary_learning, in a separate environment (2.4 GB)
+peers: $(PEERS)/.installed ## Check against SAELens, dictionary_learning and SAEBench, in a separate environment (3.2 GB)
 	$(PEERS)/bin/python -m pytest -m "" tests/interop
+	$(PEERS)/bin/python -m pytest tests/games
 
-# They need TransformerLens 3, the lock has 4. The torchvision they install is built for another torch and breaks imports.
+# They need TransformerLens 3 and numpy 1.26, the lock has 4 and 2: so the games are checked there too. The torchvision
+# they install is built for another torch and breaks imports.
 $(PEERS)/.installed: pyproject.toml
 	$(PYTHON) -m venv $(PEERS)
 	$(PEERS)/bin/python -m pip install --quiet $(TORCH)

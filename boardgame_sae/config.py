@@ -301,8 +301,22 @@ def to_mapping(value: Any) -> Any:
     return pydantic.TypeAdapter(type(value)).dump_python(value, mode="json")
 
 
+def not_finite(value: Any, place: str = "") -> str | None:
+    """Where plain data holds NaN or infinity, which JSON has no number for (`saes.0.lr`); None where it does not."""
+    if isinstance(value, float):
+        return None if math.isfinite(value) else place
+    parts = value.items() if isinstance(value, Mapping) else enumerate(value if isinstance(value, list | tuple) else ())
+    inside = (not_finite(part, f"{place}.{key}".removeprefix(".")) for key, part in parts)
+    return next((found for found in inside if found is not None), None)
+
+
 def canonical_json(value: Any) -> str:
-    """JSON text that is equal exactly when the data is: sorted keys, no spaces."""
+    """JSON text that is equal exactly when the data is: sorted keys, no spaces.
+
+    Raises ConfigError naming the field that is NaN or infinite.
+    """
+    if place := not_finite(value):
+        raise ConfigError(f"field '{place}' is not a finite number; give one")
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
 
 

@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
-from boardgame_sae.config import ConfigError, from_mapping
+from boardgame_sae.config import ConfigError, from_mapping, not_finite
 from boardgame_sae.plain_data import MAX_JSON_BYTES, parse_json, read_bounded
 
 T = TypeVar("T")
@@ -95,7 +95,12 @@ def write_bytes(path: Path, data: bytes) -> None:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write plain data as readable JSON, whole or not at all. Raises RunError when the disk is full."""
+    """Write plain data as readable JSON, whole or not at all.
+
+    Raises RunError when the disk is full, and for NaN and infinity, naming the field.
+    """
+    if place := not_finite(value):
+        raise RunError(f"{path}: '{place}' would be NaN or infinite: what it is computed from has diverged")
     text = json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False)
     write_bytes(path, (text + "\n").encode())
 

@@ -18,13 +18,14 @@ import os
 import sys
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError, safe_open
 from tqdm import tqdm
 
-from boardgame_sae.config import canonical_json, content_hash
+from boardgame_sae.config import canonical_json, content_hash, not_finite
 from boardgame_sae.files import RunError, append_bytes, file_hash, read_json, write_json
 from boardgame_sae.integrity import CARD_FILE, DONE_FILE, check_finished, is_done, read_done, verified, write_done
 from boardgame_sae.streams import Patient
@@ -162,7 +163,10 @@ class Run:
         self._append(TIMINGS_FILE, {"what": what, "seconds": round(seconds, 3), "at": round(time.time()), **row})
 
     def _append(self, name: str, row: Mapping[str, Any]) -> None:
-        append_bytes(self.folder / name, (canonical_json(row) + "\n").encode())
+        path = self.folder / name
+        if place := not_finite(row):
+            raise RunError(f"{path}: '{place}' would be {row.get(place)}: what it is computed from has diverged")
+        append_bytes(path, (canonical_json(row) + "\n").encode())
 
     def save_state(self, tensors: Mapping[str, Any], meta: Mapping[str, Any]) -> None:
         """Write what a killed run resumes from: tensors and plain data, in one safetensors file.
@@ -241,6 +245,13 @@ def progress(total: int, desc: str, unit: str, *, initial: int = 0, disable: boo
         disable=disable,
         file=stderr,
     )
+
+
+def warn(text: str) -> None:
+    """Say on stderr what whoever runs this must not overlook."""
+    with suppress(OSError, ValueError, AttributeError):  # closed, full or none: no reason to stop
+        sys.stderr.write(f"warning: {text}\n")
+        sys.stderr.flush()
 
 
 def pack_state(value: Any) -> tuple[dict[str, Any], Any]:

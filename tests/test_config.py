@@ -19,6 +19,7 @@ from boardgame_sae.config import (
     content_hash,
     from_mapping,
     from_yaml,
+    not_finite,
     parse_spec,
     read_flags,
     read_yaml,
@@ -141,6 +142,32 @@ def test_a_value_that_holds_itself_is_refused():
     assert "nested deeper than" in fault({"n_steps": 1, "names": endless})
 
 
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_a_number_that_is_not_finite_is_refused_by_name_from_a_mapping_and_in_python(value):
+    message = f"here: field 'learning_rate' is {value}: must be a finite number"
+    assert fault({"n_steps": 1, "learning_rate": value}) == message
+    with pytest.raises(ValueError, match=r"learning_rate\n.*finite number"):
+        Dish(n_steps=1, learning_rate=value)
+
+
+@pytest.mark.parametrize("text", ["nan", "NaN", "inf", "-inf", "Infinity", "1e999"])
+def test_nor_is_it_taken_from_yaml_or_flags(tmp_path, text, capsys):
+    """YAML's own words for them begin with a dot; ours, as flags, are Python's."""
+    yaml = {"nan": ".nan", "inf": ".inf", "-inf": "-.inf"}.get(text.lower(), text)
+    (tmp_path / "dish.yaml").write_text(f"n_steps: 1\nlearning_rate: {yaml}\n")
+    with pytest.raises(ConfigError, match=r"dish\.yaml: field 'learning_rate' is"):
+        from_yaml(Dish, tmp_path / "dish.yaml")
+    argv = ["--n-steps", "1", f"--learning-rate={text}"]
+    with pytest.raises(ConfigError, match=r"cook: field 'learning_rate' is .*finite number"):
+        read_flags("cook", "", argv, [Flags(Dish)], {}, "cook")
+
+
+def test_a_number_that_is_not_finite_is_found_wherever_it_is():
+    assert not_finite({"a": [1.5, {"b": (0, math.nan)}]}) == "a.1.b.1"
+    assert not_finite({"a": [1.5, None, True, "nan", 10**400]}) is None
+    assert not_finite(math.inf) == ""
+
+
 def test_a_whole_number_is_taken_for_a_float():
     assert from_mapping(Dish, {"n_steps": 1, "learning_rate": 2}).learning_rate == 2.0
 
@@ -242,8 +269,8 @@ def test_canonical_json_and_hash_are_what_they_always_were():
 
 
 def test_canonical_json_refuses_what_json_cannot_say():
-    with pytest.raises(ValueError, match="JSON"):
-        canonical_json({"a": math.nan})
+    with pytest.raises(ConfigError, match=r"field .a\.0. is not a finite number"):
+        canonical_json({"a": [math.nan]})
 
 
 def test_content_hash_has_the_length_asked_for_and_changes_with_any_field():

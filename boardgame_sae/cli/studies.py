@@ -19,7 +19,7 @@ class ReportInput:
 def sweep(argv: Sequence[str]) -> Path:
     """Run a whole study from a YAML file."""
     from boardgame_sae.files import read_json
-    from boardgame_sae.model.train import legality_text
+    from boardgame_sae.model.legality import legality_text
     from boardgame_sae.pipeline.study_folder import SWEEP_FILE
     from boardgame_sae.pipeline.sweep import sweep_config, sweep_run
 

@@ -34,6 +34,7 @@ _HOOK_NAME_OUT = tuple(f"{path}_out" for path in _HOOK_NAME)
 _D_IN = ("cfg.d_in", "d_in", "activation_dim")
 _D_OUT = ("cfg.d_out", "d_out")
 _LINEAR = {"W_enc": ("encoder.weight",), "W_dec": ("decoder.weight",)}
+_ENCODER_BIAS = ("b_mag", "b_enc", "encoder.bias")
 _BY_RUN = ("expected_average_only_in", "covariance_whitening")
 """Normalizations whose numbers only the training run knows, until they are folded into the weights."""
 N_TRIED = 256
@@ -71,6 +72,9 @@ class LatentSource:
     """The latents themselves, where they were given."""
     two_sided: bool = False
     """Whether latents go below zero, so that each stands for two: latent F + f is the negative part of latent f."""
+    encoder_bias: Tensor | None = None
+    """(n_latents,), float32: what it adds to the pre-activations, where it has that; of a gated SAE's, to those of the
+    magnitudes."""
 
     @property
     def is_given(self) -> bool:
@@ -175,14 +179,17 @@ def _from_object(source: Any, testbed: Testbed, name: str) -> LatentSource:
     sparse = _calls(source, testbed, "encode_sparse")[0] if callable(getattr(source, "encode_sparse", None)) else None
     decode = decode if _reconstructs(source, W_dec, testbed) else None
     reads_labels = bool(getattr(source, "reads_labels", False))
+    bias = _stated(source, _ENCODER_BIAS)
+    bias_F = bias.detach().float().cpu() if isinstance(bias, Tensor) and bias.ndim == 1 else None
     if two_sided := _goes_below_zero(encode, testbed):
         encode, decode, sparse = _encoding_both(encode), decode and _decoding_both(decode), None
         W_dec = None if W_dec is None else torch.cat([W_dec, -W_dec])
         W_enc = None if W_enc is None else torch.cat([W_enc, -W_enc], dim=1)
+        bias_F = None if bias_F is None else torch.cat([bias_F, -bias_F])
     else:
         encode, sparse = _never_below_zero(encode, name), sparse and _never_below_zero(sparse, name)
     weights = (W_dec, W_enc, d_in, hook_name, reads_labels, source)
-    return LatentSource(name, encode, decode, *weights, sparse, two_sided=two_sided)
+    return LatentSource(name, encode, decode, *weights, sparse, two_sided=two_sided, encoder_bias=bias_F)
 
 
 @torch.no_grad()

@@ -5,7 +5,7 @@ Every intermediate has TransformerLens's name (`blocks.3.hook_resid_post`, `bloc
 """
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Literal
 
 import torch
@@ -44,6 +44,26 @@ class GPTConfig:
     def __post_init__(self) -> None:
         if self.d_model % self.n_heads:
             raise ValueError(f"d_model {self.d_model} does not divide into {self.n_heads} heads")
+
+
+def weight_shapes(cfg: GPTConfig) -> Iterator[tuple[str, tuple[int, ...]]]:
+    """The name and shape of every weight of a GPT, without building it: one by one, of however many layers."""
+    width, hidden = cfg.d_model, 4 * cfg.d_model
+    yield "embed.weight", (cfg.d_vocab, width)
+    yield "pos_embed.weight", (cfg.n_ctx, width)
+    for layer in range(cfg.n_layers):
+        parts: dict[str, tuple[int, ...]] = {
+            **dict.fromkeys(("ln1", "ln2"), (width,)),
+            **{f"attn.{name}": (width, width) for name in ("q", "k", "v", "out")},
+            "mlp.up": (hidden, width),
+            "mlp.down": (width, hidden),
+        }
+        for name, shape in parts.items():
+            yield f"blocks.{layer}.{name}.weight", shape
+            yield f"blocks.{layer}.{name}.bias", shape[:1]
+    yield "ln_final.weight", (width,)
+    yield "ln_final.bias", (width,)
+    yield "unembed.weight", (cfg.d_vocab, width)
 
 
 class Hooks:

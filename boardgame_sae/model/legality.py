@@ -17,6 +17,7 @@ from torch import Tensor
 
 from boardgame_sae.config import Natural, NonNegative, Share, config, record, seed_for
 from boardgame_sae.files import as_record, read_json
+from boardgame_sae.games.game import PHASES
 from boardgame_sae.intervals import bootstrap_interval
 from boardgame_sae.model.game_model import GameModel
 from boardgame_sae.model.sampling import STOPPED, KeyValueCache, games_per_pass
@@ -294,3 +295,21 @@ def continuations(
     legal_BLV[game_N, token_N] = legal_NV
     floor_BL[game_N, token_N] = np.log(np.maximum(legal_NV.sum(1), 1))
     return legal_BLV, floor_BL
+
+
+def legality_text(folder: str | Path) -> str:
+    """The legality on test games that a finished GPT run has measured, in a few lines of text."""
+    results = read_legality(Path(folder))
+    if results is None:
+        return "legal: not measured, as this GPT was not trained here"
+    measured = results["test"]
+    low, high = measured["interval"]
+    greedy, by_phase = measured["kinds"]["greedy"], measured["legal_rate_phase"]
+    lines = [
+        f"legal: {measured['legal_rate']:.1%} of its most probable moves ({low:.1%} to {high:.1%}), "
+        f"{measured['legal_mass']:.1%} at temperature 1; "
+        f"{measured['n_positions']} moves of {measured['n_games']} test games",
+        "most probable moves: " + ", ".join(f"{kind} {greedy[kind]:.2%}" for kind in KINDS if kind in greedy),
+        "legal by phase: " + ", ".join(f"{phase} {by_phase[phase]:.1%}" for phase in PHASES if phase in by_phase),
+    ]
+    return "\n".join(lines)

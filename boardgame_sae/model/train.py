@@ -27,14 +27,14 @@ from boardgame_sae.config import (
     to_mapping,
 )
 from boardgame_sae.files import RunError, write_json
-from boardgame_sae.games.game import PHASES
 from boardgame_sae.launch import keep_freed_memory
 from boardgame_sae.model.game_model import GameModel, pick_device
 from boardgame_sae.model.gpt import GPT, GPTConfig
-from boardgame_sae.model.legality import KINDS, LEGALITY_FILE, continuations, legality, read_legality
+from boardgame_sae.model.legality import LEGALITY_FILE, continuations, legality
 from boardgame_sae.model.muon import Muon
 from boardgame_sae.runs import Run, pack_state, progress, unpack_state
 from boardgame_sae.transcripts.corpus import SPLITS, Corpus
+from boardgame_sae.weights import not_finite
 
 MEASURED_PLIES = 12
 """Plies per game at which a GPT whose tokens are not whole moves writes one, when its legality is measured."""
@@ -165,6 +165,8 @@ class Training:
         self.model, *self.wrapped = fabric.setup(self.gpt, *self.optimizers)
         self.step = 0
         self.losses: list[float] = []
+        self.last: dict[str, float] = {}
+        """Loss and norm of the gradient of the last step."""
 
     def advance(self) -> float:
         """One optimiser step; returns the batch's loss in nats."""
@@ -172,7 +174,7 @@ class Training:
         if self.step % (cfg.n_steps // cfg.cycles) == 0:
             for optimizer in self.optimizers:
                 optimizer.state.clear()
-        order = ("train", self.step, cfg.batch_size, seed_for(cfg.seed, "order"))
+        order = self.order(self.step)
         own, n_ctx, expected_BLV = slice(fabric.global_rank, None, fabric.world_size), self.gpt.cfg.n_ctx, None
         if cfg.targets == "expected":
             games_B = self.corpus.batch_games(*order)[own]
@@ -185,7 +187,7 @@ class Training:
         loss = next_token_loss(self.model, tokens, present, expected_BLV)
         fabric.backward(loss)
         factor = lr_factor(self.step, cfg)
-        torch.nn.utils.clip_grad_norm_(self.gpt.parameters(), cfg.grad_clip)
+        norm = torch.nn.utils.clip_grad_norm_(self.gpt.parameters(), cfg.grad_clip)
         for optimizer, wrapped, peak in zip(self.optimizers, self.wrapped, (cfg.muon_lr, cfg.adamw_lr), strict=True):
             for group in optimizer.param_groups:
                 group["lr"] = peak * factor
@@ -194,7 +196,25 @@ class Training:
         self.step += 1
         value = float(fabric.all_reduce(loss.detach()))
         self.losses.append(value)
+        self.last = {"loss": value, "gradient's norm": float(norm)}
         return value
+
+    def order(self, step: int) -> tuple[str, int, int, int]:
+        """What says which games a step reads: split, step, their number and seed."""
+        return "train", step, self.cfg.batch_size, seed_for(self.cfg.seed, "order")
+
+    def fault(self, *, weights: bool) -> str | None:
+        """What the last step left that is not finite, and the games it read; None if all is finite.
+
+        weights: look at them too, which takes longer than at the loss and the gradient.
+        """
+        names = [f"the {name} is {value}" for name, value in self.last.items() if not math.isfinite(value)]
+        if weights and not names:
+            names = [f"{name} is no longer finite" for name in not_finite(self.gpt.state_dict())]
+        if not names:
+            return None
+        games = "" if self.corpus.packs else f": games {_listed(self.corpus.batch_games(*self.order(self.step - 1)))}"
+        return f"{names[0]} at step {self.step}, whose batch is number {self.step - 1} of {self.corpus.path}{games}"
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Everything a resume needs, as tensors and plain data."""
@@ -210,6 +230,10 @@ class Training:
         for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
             optimizer.load_state_dict(saved)
         self.step, self.losses = meta["step"], list(meta["losses"])
+
+
+def _listed(numbers: Any, n: int = 8) -> str:
+    return ", ".join(map(str, numbers[:n])) + (", ..." if len(numbers) > n else "")
 
 
 def recipe(cfg: TrainGPTConfig) -> dict[str, Any]:
@@ -309,24 +333,6 @@ def _finish(training: Training, run: Run) -> None:
     run.finish(legal_rate=trained["test"]["legal_rate"], loss=trained["test"]["loss"])
 
 
-def legality_text(folder: str | Path) -> str:
-    """The legality on test games that a finished GPT run has measured, in a few lines of text."""
-    results = read_legality(Path(folder))
-    if results is None:
-        return "legal: not measured, as this GPT was not trained here"
-    measured = results["test"]
-    low, high = measured["interval"]
-    greedy, by_phase = measured["kinds"]["greedy"], measured["legal_rate_phase"]
-    lines = [
-        f"legal: {measured['legal_rate']:.1%} of its most probable moves ({low:.1%} to {high:.1%}), "
-        f"{measured['legal_mass']:.1%} at temperature 1; "
-        f"{measured['n_positions']} moves of {measured['n_games']} test games",
-        "most probable moves: " + ", ".join(f"{kind} {greedy[kind]:.2%}" for kind in KINDS if kind in greedy),
-        "legal by phase: " + ", ".join(f"{phase} {by_phase[phase]:.1%}" for phase in PHASES if phase in by_phase),
-    ]
-    return "\n".join(lines)
-
-
 def _fabric(device: str, devices: int, cfg: TrainGPTConfig) -> Any:
     from lightning_fabric import Fabric  # imported late: it takes seconds
 
@@ -340,26 +346,29 @@ def _fabric(device: str, devices: int, cfg: TrainGPTConfig) -> Any:
 
 def _train(training: Training, run: Run, checkpoint_seconds: float) -> None:
     cfg, began = training.cfg, time.perf_counter()
-    saved_at, first = began, training.step
+    saved_at, saved, first = began, training.step, training.step
     leader = training.fabric.is_global_zero
     bar = progress(cfg.n_steps, "train GPT", "steps", initial=first, disable=not leader)
     while training.step < cfg.n_steps:
         training.advance()
         bar.update(1)
+        last, due = training.step == cfg.n_steps, time.perf_counter() - saved_at >= checkpoint_seconds
+        evaluates = last or training.step % cfg.eval_every == 0
+        if fault := training.fault(weights=due or evaluates):
+            good = f"the last good checkpoint is of step {saved}" if saved else "no checkpoint was saved before"
+            raise RunError(f"{run.folder}: {fault}; {good}; lower muon_lr and adamw_lr")
         if not leader:
             continue
-        if training.step % cfg.log_every == 0 or training.step == cfg.n_steps:
+        if last or training.step % cfg.log_every == 0:
             mean = sum(training.losses) / len(training.losses)
             training.losses.clear()
-            if not math.isfinite(mean):
-                raise RunError(f"{run.folder}: the loss is {mean} at step {training.step}; lower muon_lr and adamw_lr")
             run.log(step=training.step, train_loss=mean, rate=lr_factor(training.step - 1, cfg))
             bar.set_postfix(loss=f"{mean:.4f}", refresh=False)
-        if training.step % cfg.eval_every == 0 or training.step == cfg.n_steps:
+        if evaluates:
             run.log(step=training.step, **_validation_metrics(training))
-        if time.perf_counter() - saved_at >= checkpoint_seconds:
+        if due:
             run.save_state(*training.state())
-            saved_at = time.perf_counter()
+            saved_at, saved = time.perf_counter(), training.step
     bar.close()
     if leader:
         run.save_state(*training.state())

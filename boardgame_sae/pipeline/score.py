@@ -2,7 +2,7 @@
 
 Each folder holds what `Scores.save` writes, and
 
-    <score>_eval_results.json    a score in SAEBench's own fields, of those that SAEBench has
+    <score>/*_eval_results.json  a score in SAEBench's own fields, of those that SAEBench has
     timings.jsonl                how long each score took
 
 A folder belongs to what a subject and a testbed hold, however they were made, and not to a suite: scores of a suite
@@ -35,7 +35,7 @@ from boardgame_sae.testbeds.shipped import SCORES
 from boardgame_sae.testbeds.testbed import Testbed, load_testbed
 from boardgame_sae.weights import tensors_hash
 
-FORMAT = 3
+FORMAT = 4
 """Increased whenever the content of a folder of scores changes, so that older folders are not reused."""
 
 

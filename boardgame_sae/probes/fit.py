@@ -6,6 +6,7 @@ is folded into the weights that are saved.
 """
 
 import hashlib
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
@@ -37,7 +38,7 @@ from boardgame_sae.model.game_model import GameModel
 from boardgame_sae.probes.data import KEPT_BYTES, BoardReader, ProbeData, Targets, check_known
 from boardgame_sae.runs import Run, pack_state, progress, unpack_state
 from boardgame_sae.transcripts.corpus import Corpus
-from boardgame_sae.weights import read_tensors, write_tensors
+from boardgame_sae.weights import check_finite, read_tensors, write_tensors
 
 PROBES_FILE, RESULTS_FILE = "probes.safetensors", "probes.json"
 
@@ -203,6 +204,7 @@ def probe_run(
         tensors = {}
         for hook_name, probe in zip(names, probes, strict=True):
             tensors[f"{hook_name}/weight"], tensors[f"{hook_name}/bias"] = probe.weight_DSC.cpu(), probe.bias_SC.cpu()
+        check_finite(run / PROBES_FILE, tensors)
         write_tensors(run / PROBES_FILE, tensors)
         games_B = corpus.games("test")[: cfg.n_test_games]
         results = dict(zip(names, _test(data, probes, games_B), strict=True))
@@ -243,6 +245,11 @@ def _fit(run: Run, data: ProbeData, cfg: ProbeConfig) -> list[Probe]:
             if len(classes_NS):
                 loss = fit.step(acts, classes_NS, lr_factor=1 - step / n_steps)
             step += 1
+            if not math.isfinite(loss):
+                raise RunError(
+                    f"{run.folder}: the loss is {loss} at step {step}, whose batch is training games {first_game} to "
+                    f"{first_game + len(part_B) - 1} of {data.corpus.path}; lower lr"
+                )
             bar.update(1)
             if step % 20 == 0 or step == n_steps:
                 run.log(step=step, loss=loss)
@@ -344,14 +351,16 @@ def load_probe(folder: str | Path, hook_name: str) -> Probe:
     Raises RunError when the file or the hook point is missing, or the file has changed.
     """
     path, about = Path(folder) / PROBES_FILE, probe_results(folder)
-    tensors = read_tensors(path, "run `boardgame-sae probe` again")
-    try:
-        targets = Targets(about["group"], about["none"])
-        return Probe(tensors[f"{hook_name}/weight"].float(), tensors[f"{hook_name}/bias"].float(), targets)
-    except KeyError:
+    tensors = read_tensors(path, "restore it, or run `boardgame-sae probe` again")
+    weight_DSC, bias_SC = (tensors.get(f"{hook_name}/{kind}") for kind in ("weight", "bias"))
+    if weight_DSC is None or bias_SC is None:
+        raise RunError(f"{path}: has no probe at '{hook_name}'; run `boardgame-sae probe` with that hook point")
+    if weight_DSC.ndim != 3 or weight_DSC.shape[1:] != bias_SC.shape:
         raise RunError(
-            f"{path}: has no probe at '{hook_name}'; run `boardgame-sae probe` with that hook point"
-        ) from None
+            f"{path}: {hook_name}/weight is {tuple(weight_DSC.shape)} and its bias {tuple(bias_SC.shape)}; restore it, "
+            "or run `boardgame-sae probe` again"
+        )
+    return Probe(weight_DSC.float(), bias_SC.float(), Targets(about["group"], about["none"]))
 
 
 @record
@@ -379,7 +388,10 @@ class ResultsRecord:
 
 
 def probe_results(folder: str | Path) -> dict[str, Any]:
-    """Accuracy and F1 by hook point, square and class, of a probe run. Raises RunError if missing or damaged."""
+    """Accuracy and F1 by hook point, square and class, of a probe run.
+
+    Raises RunError when the file is missing, damaged or changed, naming the field.
+    """
     verified(folder)
     path, fix = Path(folder) / RESULTS_FILE, "run `boardgame-sae probe` again"
     results = read_json(path)
