@@ -4,7 +4,8 @@
     python -m robustness.fuzz --targets JSON YAML --seed 3   some, spoilt otherwise
     python -m robustness.fuzz --again JSON:17                one case, with its traceback
 
-Prints a line per target. Faults are listed in OUT/faults.jsonl, and their spoilt files kept in OUT/TARGET-INDEX/.
+Prints a line per target, and writes the same to OUT/outcomes.json. Faults are listed in OUT/faults.jsonl, and their
+spoilt files kept in OUT/TARGET-INDEX/.
 """
 
 import argparse
@@ -20,6 +21,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from boardgame_sae.files import write_json
 from robustness import seed_files
 from robustness.entry import Entry, targets
 from robustness.outcome import FAULTS, TIME_LIMIT, Outcome, Result
@@ -37,10 +39,15 @@ def cases_of(target: str, entries: Sequence[Entry], setup: Path, n: int, seed: i
     return [Case(present[index % len(present)], index, f"{seed}/{target}/{index}") for index in range(n)]
 
 
-def results_of(cases: Sequence[Case], setup: Path, folder: Path, workers: int) -> Iterator[Result]:
-    """Try cases in forked processes, several at a time; the results come as they are ready."""
+def import_late() -> None:
+    """Import what the package imports late."""
     for name in LATE:
         importlib.import_module(name)
+
+
+def results_of(cases: Sequence[Case], setup: Path, folder: Path, workers: int) -> Iterator[Result]:
+    """Try cases in forked processes, several at a time; the results come as they are ready."""
+    import_late()
     waiting = [list(cases[start : start + BATCH]) for start in range(0, len(cases), BATCH)][::-1]
     running: dict[int, _Batch] = {}
     try:
@@ -184,9 +191,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--out", type=Path, default=Path("data/runs/fuzz"), help="where faults are kept (default data/runs/fuzz)"
     )
     parser.add_argument("--again", help="TARGET:INDEX of one case to read again")
+    parser.add_argument("--setup", type=Path, help="where the tiny setup is, or is made (default OUT/setup)")
     given = parser.parse_args(argv)
     out = given.out.resolve()
-    setup = seed_files.make(out / "setup")
+    setup = seed_files.make((given.setup or out / "setup").resolve())
     if given.again:
         again(given.again, given.seed, setup, out)
         return 0
@@ -201,6 +209,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         counts[target] = try_target(target, entries, setup, out, given.cases, given.seed, given.workers)
         print(table(counts).splitlines()[-1], file=sys.stderr)
     print(table(counts))
+    write_json(out / "outcomes.json", counts)
     return int(any(count[outcome] for count in counts.values() for outcome in FAULTS))
 
 
