@@ -105,9 +105,10 @@ class _Batch:
                 yield Result(line["index"], Outcome(line["outcome"]), line["message"])
 
     def kill(self) -> None:
-        """End the process."""
-        os.kill(self.pid, signal.SIGKILL)
-        self._bury()
+        """End the process, if it has not ended."""
+        if not self.ended:
+            os.kill(self.pid, signal.SIGKILL)
+            self._bury()
 
     def _bury(self) -> int:
         os.close(self.pipe)

@@ -5,8 +5,8 @@
     python -m robustness.kills.kill --verbs generate --at 7    one verb at its 7th write, with what differs
 
 A write is any call that changes a file below the verb's folder: write, rename, fsync, truncate, unlink, mkdir, opening
-a new file. `kill_at.c`, loaded before libc, counts them and ends the process at the n-th, halfway through a write. A second
-table is of verbs terminated (SIGTERM) at random moments, with two workers where they have any.
+a new file. `kill_at.c`, loaded before libc, counts them and ends the process at the n-th, halfway through a write. A
+second table is of verbs terminated (SIGTERM) at random moments, with two workers where they have any.
 """
 
 import argparse

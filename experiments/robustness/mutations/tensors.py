@@ -46,7 +46,7 @@ def _changed(random: Random, tensor: torch.Tensor, how: int) -> torch.Tensor:
     if how == 3:
         shapes = ((), (0,), tuple(tensor.shape[::-1]), (*tensor.shape, 1), (1, *tensor.shape), (7,), (3, 5))
         return torch.zeros(random.choice(shapes), dtype=tensor.dtype)
-    tensor = tensor.clone()
+    tensor = tensor.contiguous().clone()
     if how in (4, 5) and tensor.numel() and tensor.is_floating_point():
         spot = tensor.view(-1) if how == 4 else tensor.view(-1)[:1]
         spot.fill_(random.choice((float("nan"), float("inf"), -1e30, 1e30, 0.0, -1.0)))
