@@ -7,9 +7,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-ROWS = [
-    line.split("|")[1:3] for line in (ROOT / "docs/guarantees.md").read_text().splitlines() if line.startswith("| ")
-]
+LINES = (ROOT / "docs/guarantees.md").read_text().splitlines()
+ROWS = [line.split("|")[1:3] for line in LINES if line.startswith("| ")]
 PROMISES = {promise.strip(): re.findall(r"`([^`]+)::([^`]+)`", tests) for promise, tests in ROWS[2:]}
 
 

@@ -42,8 +42,11 @@ def _of_session(session: int) -> list[int]:
     return found
 
 
-def terminate(stage: Stage, verb: str, after: float) -> tuple[list[str], bool]:
-    """Terminate a verb after some seconds: what was wrong, and whether it had begun and not ended by then."""
+def terminate(stage: Stage, verb: str, after: float, expected: dict[str, str]) -> tuple[list[str], bool]:
+    """Terminate a verb after some seconds: what was wrong, and whether it had begun and not ended by then.
+
+    expected: what it makes when nobody ends it. Python itself answers no signals as it starts and as it ends.
+    """
     stage.clear()
     with _start(stage, verb) as process:
         try:
@@ -56,9 +59,8 @@ def terminate(stage: Stage, verb: str, after: float) -> tuple[list[str], bool]:
         time.sleep(0.02)
     wrong = [f"process {pid} is left" for pid in left]
     parts = [path.name for path in stage.folder.rglob(".*")]
-    begun = any((stage.folder / name).exists() for name in ("out", "runs"))
-    if process.returncode == 0 or (process.returncode == -signal.SIGTERM and not begun):
-        return wrong, False  # it had ended, or Python was still starting
+    if process.returncode == 0 or (process.returncode == -signal.SIGTERM and stage.made() in ({}, expected)):
+        return wrong, False
     if process.returncode != 128 + signal.SIGTERM or SAID not in said or "Traceback" in said:
         wrong.append(f"exit code {process.returncode}: {said[-300:]}")
     return wrong + [f"{name} is left" for name in parts], True
@@ -76,7 +78,7 @@ def terminated_table(verbs: Sequence[str], stage: Stage, n: int, seed: int = 0) 
         took, expected, random = time.monotonic() - began, stage.made(), Random(f"{seed}/{verb}")
         n_caught, faults, n_differ = 0, list[str](), 0
         for _ in range(n):
-            wrong, caught = terminate(stage, verb, random.uniform(0.1, 1.0) * took)
+            wrong, caught = terminate(stage, verb, random.uniform(0.1, 1.0) * took, expected)
             faults, n_caught = faults + wrong, n_caught + caught
             with _start(stage, verb) as process:
                 process.communicate()

@@ -3,12 +3,12 @@
 from pathlib import Path
 from unittest import mock
 
-from boardgame_sae.cli.runs import ls
+from boardgame_sae.cli.runs import check, ls
 from boardgame_sae.model.train import legality_text
 from boardgame_sae.pipeline.study_folder import read_study
 from boardgame_sae.players.tournament import Standings
 from boardgame_sae.report.rows import rows_of, write_table
-from boardgame_sae.runs import damaged_files, run_hash
+from boardgame_sae.runs import run_hash
 from boardgame_sae.shipping.card_numbers import shipped_table
 from boardgame_sae.testbeds.testbed import load_testbed
 from boardgame_sae.transcripts.corpus import SPLITS
@@ -30,8 +30,7 @@ def reused(folder: Path) -> None:
 @entry("JSON", "sae", "DONE", by=JSON)
 def checked(folder: Path) -> None:
     """As `check` reads any run."""
-    run_hash(folder)
-    damaged_files(folder)
+    check([str(folder), "--device", "cpu"])
 
 
 @entry("JSON", "gpt", "DONE", by=JSON)
