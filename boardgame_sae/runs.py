@@ -204,9 +204,7 @@ class Run:
 
         Raises RunError when the disk is full.
         """
-        for leftover in self.folder.rglob(".*"):  # of writes that were killed: ours, and safetensors' own temporaries
-            if leftover.is_file():
-                leftover.unlink()
+        self._remove_leftovers()
         files = sorted(path for path in self.folder.rglob("*") if path.is_file() and path.name not in UNHASHED_FILES)
         hashes = {str(path.relative_to(self.folder)): file_hash(path) for path in files}
         write_done(self.folder, hashes, summary)
@@ -218,6 +216,12 @@ class Run:
         """The summary of a run that is done. Raises RunError when it is not."""
         return read_done(self.folder).summary
 
+    def _remove_leftovers(self) -> None:
+        """Remove what killed writes left, of this process or of its workers: ours, and safetensors' own temporaries."""
+        for leftover in self.folder.rglob(".*"):
+            if leftover.is_file():
+                leftover.unlink()
+
     def close(self) -> None:
         """Release the lock, so that other processes can work in the folder."""
         if self._lock >= 0:
@@ -227,7 +231,9 @@ class Run:
     def __enter__(self) -> "Run":
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is not None and self._lock >= 0:
+            self._remove_leftovers()
         self.close()
 
 

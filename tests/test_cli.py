@@ -3,6 +3,7 @@
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 
@@ -198,6 +199,7 @@ def test_a_folder_of_another_run_is_a_failed_run(run, finished):
         (MemoryError("too large"), 1),
         (ValueError("bad"), 2),
         (KeyboardInterrupt(), 130),
+        (cli.Ended(signal.SIGTERM), 143),
     ],
 )
 def test_an_error_becomes_an_exit_code_and_a_line(run, monkeypatch, error, code):
@@ -206,7 +208,21 @@ def test_an_error_becomes_an_exit_code_and_a_line(run, monkeypatch, error, code)
 
     monkeypatch.setattr(generate_module, "generate_run", fail)
     found, out, err = run("generate", *SMALL)
-    assert found == code and out == "" and (str(error) or "it resumes") in err
+    assert found == code and out == ""
+    assert ("it resumes" if isinstance(error, KeyboardInterrupt) else str(error)) in err
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGHUP, 129)])
+def test_a_signal_that_ends_programs_ends_a_verb_as_an_interrupt_does(run, monkeypatch, number, code):
+    monkeypatch.setattr(generate_module, "generate_run", lambda *_, **__: os.kill(os.getpid(), number))
+    assert run("generate", *SMALL) == (code, "", "\ninterrupted; run the same command again, it resumes\n")
+
+
+def test_a_signal_that_is_to_be_ignored_is(run, monkeypatch):
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as nohup does
+    monkeypatch.setattr(generate_module, "generate_run", lambda *_, **__: os.kill(os.getpid(), signal.SIGHUP))
+    assert run("generate", *SMALL)[0] == 0
+    signal.signal(signal.SIGHUP, before)
 
 
 def test_train_gpt_trains_on_a_corpus_and_prints_the_models_folder(run, tiny_corpus, tmp_path):

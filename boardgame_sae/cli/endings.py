@@ -2,13 +2,14 @@
 
 0  done                     130  interrupted (SIGINT)
 1  a run failed             143  ended by SIGTERM
-2  bad input
+2  bad input                129  ended by SIGHUP
 """
 
 import os
 import re
 import signal
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stderr
 from typing import Any
@@ -21,14 +22,21 @@ _NO_MEMORY = re.compile(r"can't allocate memory|not enough memory|out of memory|
 """How torch says that memory is out, in a RuntimeError."""
 
 
+ENDING = (signal.SIGTERM, signal.SIGHUP)
+"""Signals that ask a process to end."""
+
+
 class Terminated(KeyboardInterrupt):
-    """The process was asked to end. It leaves as after Ctrl-C, so that nothing half-written stays behind."""
+    """The process was asked to end. It leaves as after Ctrl-C, so that nothing half-written stays behind.
+
+    Its only argument is the signal's number.
+    """
 
 
 def ended(work: Callable[[], None]) -> int:
     """Do some work and return the exit code for how it ended, after a line on standard error where it failed."""
     try:
-        with _sigterm_raises(), redirect_stderr(Patient(sys.stderr)):  # pyright: ignore[reportArgumentType]
+        with _endings_raise(), redirect_stderr(Patient(sys.stderr)):  # pyright: ignore[reportArgumentType]
             work()
         return 0
     except SystemExit as left:  # of the flags' parser: --help, or an unknown flag
@@ -37,8 +45,10 @@ def ended(work: Callable[[], None]) -> int:
         silence(sys.stdout)
         return 1
     except KeyboardInterrupt as error:
-        word, code = ("terminated", 143) if isinstance(error, Terminated) else ("interrupted", 130)
-        return _failed(code, f"\n{word}; run the same command again, it resumes")
+        word, number = (
+            ("terminated", error.args[0]) if isinstance(error, Terminated) else ("interrupted", signal.SIGINT)
+        )
+        return _failed(128 + number, f"\n{word}; run the same command again, it resumes")
     except Exception as error:
         foreseen = isinstance(error, ValueError | RuntimeError | OSError | MemoryError)
         if not foreseen and os.environ.get(SHOW_TRACEBACK):
@@ -79,19 +89,24 @@ def _said(error: Exception) -> str:
 
 
 @contextmanager
-def _sigterm_raises() -> Iterator[None]:
-    """While this is open, SIGTERM raises Terminated once; a second one ends the process at once."""
+def _endings_raise() -> Iterator[None]:
+    """While this is open, a signal of `ENDING` raises Terminated once; a second one ends the process at once.
 
-    def end(*_: Any) -> None:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        raise Terminated
+    Those that whoever started the process has it ignore, as nohup does, are ignored.
+    """
 
-    try:
-        before = signal.signal(signal.SIGTERM, end)
-    except ValueError:  # not the main thread, which alone gets signals
+    def end(number: int, _: Any) -> None:
+        signal.signal(number, signal.SIG_DFL)
+        raise Terminated(number)
+
+    if threading.current_thread() is not threading.main_thread():  # a notebook's: signals are not ours to answer
         yield
         return
+    answered = [number for number in ENDING if signal.getsignal(number) == signal.SIG_DFL]
+    for number in answered:
+        signal.signal(number, end)
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number in answered:
+            signal.signal(number, signal.SIG_DFL)
