@@ -72,6 +72,8 @@ class SAEConfig:
     def __post_init__(self) -> None:
         if self.d_model < 1 or self.n_latents < 1:
             raise ValueError("d_model and n_latents must be at least 1")
+        if not -(2**63) <= self.seed < 2**63:
+            raise ValueError("seed must fit into 64 bits")
 
     @classmethod
     def sparsity_field_of(cls, fields: Mapping[str, Any]) -> str | None:  # noqa: ARG003 (for those where it depends)
