@@ -3,6 +3,7 @@
 Every weight that enters is finite: a NaN would spread to each number computed from it, silently.
 """
 
+import hashlib
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -106,6 +107,18 @@ def _finite(tensor: Any) -> bool:
 def _listed(names: Iterable[str]) -> str:
     first, *rest = (f"tensor '{name}'" for name in names)
     return f"{first} (and {len(rest)} more)" if rest else first
+
+
+def tensors_hash(tensors: Mapping[str, Any]) -> str:
+    """SHA-256 of torch tensors, wherever they are: their names, number formats, shapes and bytes."""
+    import torch
+
+    digest = hashlib.sha256()
+    for name, tensor in sorted(tensors.items()):
+        plain = tensor.detach().cpu().contiguous()
+        digest.update(f"{name} {plain.dtype} {tuple(plain.shape)}\n".encode())
+        digest.update(plain.flatten().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Any], metadata: Mapping[str, str] | None = None) -> None:

@@ -1,6 +1,5 @@
 """The commands: exit codes 0, 1 and 2, messages that name the file and the fix, and no torch for a help text."""
 
-import json
 import os
 import re
 import shutil
@@ -8,6 +7,7 @@ import subprocess
 import sys
 
 import pytest
+from sealed import seal_again
 
 from boardgame_sae import cli
 from boardgame_sae.cli.flags import verb
@@ -153,11 +153,11 @@ def test_fields_come_from_a_file_and_a_flag_wins_over_it(run, tmp_path):
     [
         (["--game", "othelo"], "unknown game 'othelo'; did you mean 'othello'"),
         (["--players", "radnom"], "unknown player 'radnom'"),
-        (["--n-games", "0"], "n_games must be at least 1"),
+        (["--n-games", "0"], "field 'n_games' is 0: must be at least 1"),
         (["--n-games", "many"], "n-games"),
         (["--n-gmaes", "3"], "n-gmaes"),
         (["--tokenization", "word"], "word"),
-        (["--workers", "0"], "workers must be at least 1"),
+        (["--workers", "0"], "field 'workers' is 0: must be at least 1"),
         (["--config"], "--config needs a value"),
         (["--config", "nowhere.yaml"], "nowhere.yaml: cannot be read as a config"),
     ],
@@ -225,7 +225,7 @@ def test_train_gpt_trains_on_a_corpus_and_prints_the_models_folder(run, tiny_cor
         (["--preset", "huge"], "unknown preset 'huge'"),
         (["--device", "gpu"], "unknown device 'gpu'"),
         (["--n-heads", "3"], "does not divide into 3 heads"),
-        (["--n-steps", "0"], "n_steps must be at least 1"),
+        (["--n-steps", "0"], "field 'n_steps' is 0: must be at least 1"),
     ],
 )
 def test_train_gpt_refuses_bad_input(refused, tiny_corpus, tmp_path, argv, said):
@@ -268,19 +268,15 @@ def test_check_finds_one_changed_byte(run, finished):
     data[len(data) // 2] ^= 1
     (finished / "corpus.h5").write_bytes(data)
     code, _, err = run("check", finished)
-    assert code == 1 and f"{finished}/corpus.h5: changed or missing" in err
+    assert code == 1 and f"{finished}/corpus.h5: changed since it was written" in err
 
 
 def test_check_replays_every_move_even_where_the_hashes_fit(run, finished):
     import h5py
 
-    from boardgame_sae.files import file_hash
-
     with h5py.File(finished / "corpus.h5", "r+") as file:
         file["moves"][5] = file["moves"][4]
-    done = json.loads((finished / "DONE").read_text())
-    done["files"]["corpus.h5"] = file_hash(finished / "corpus.h5")
-    (finished / "DONE").write_text(json.dumps(done))
+    seal_again(finished)
     code, _, err = run("check", finished)
     assert code == 2 and "illegal move" in err
 

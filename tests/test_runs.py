@@ -15,8 +15,10 @@ from hypothesis import strategies as st
 from safetensors.torch import save_file
 
 from boardgame_sae import runs
-from boardgame_sae.files import RunError, file_hash, new_hdf5, read_json, write_bytes, write_json, writing
-from boardgame_sae.runs import Run, canonical_json, damaged_files, pack_state, run_hash, runs_root, unpack_state
+from boardgame_sae.files import RunError, file_hash, read_json, write_bytes, write_json, writing
+from boardgame_sae.hdf5.writer import new_hdf5
+from boardgame_sae.integrity import damaged_files
+from boardgame_sae.runs import Run, canonical_json, pack_state, run_hash, runs_root, unpack_state
 
 
 def names_in(folder: Path) -> list[str]:
@@ -96,7 +98,8 @@ FULL_DISK = """
     import resource, sys
     from pathlib import Path
     import numpy as np, torch
-    from boardgame_sae.files import RunError, new_hdf5, writing
+    from boardgame_sae.files import RunError, writing
+    from boardgame_sae.hdf5.writer import new_hdf5
     from boardgame_sae.runs import Run
 
     run = Run("kind", "name", {"a": 1}, out=sys.argv[1])
@@ -329,10 +332,10 @@ def test_the_resume_state_outlives_a_done_file_that_cannot_be_written(tmp_path, 
     with new_run(tmp_path) as run:
         run.save_state({"w": torch.ones(3)}, {})
 
-        def full(path, value):
+        def full(folder, files, summary):
             raise RunError("disk full")
 
-        monkeypatch.setattr(runs, "write_json", full)
+        monkeypatch.setattr(runs, "write_done", full)
         with pytest.raises(RunError):
             run.finish()
         assert run.load_state() is not None and not run.done

@@ -10,6 +10,9 @@ from torch import Tensor
 
 from boardgame_sae.model.gpt import GPT, Hook
 
+CPU_TOKENS = 2048
+"""Tokens that a GPT on a CPU reads at once: with more, the activations of a block no longer fit into the caches."""
+
 
 class HookError(ValueError):
     """A hook point that does not exist or cannot be used here; the message names some that can."""
@@ -78,22 +81,28 @@ def layer_of(name: str) -> int:
 def read(gpt: GPT, tokens_BL: Tensor, names: Sequence[str]) -> dict[str, Tensor]:
     """The activations (B, L, width) at some hook points; no block beyond the last one needed is run.
 
+    On a CPU the GPT reads a few games at a time, whose activations stay in its caches.
     Raises HookError for a bad hook point, ValueError when the input is longer than the GPT's context.
     """
     widths = {name: hook_width(gpt, name) for name in names}
-    acts: dict[str, Tensor] = {}
-
-    def keep(name: str) -> Hook:
-        def record(value: Tensor) -> None:
-            acts[name] = value.expand(len(tokens_BL), *value.shape[1:]).reshape(*tokens_BL.shape, widths[name])
-
-        return record
-
     block_numbers = [int(match[1]) for match in (re.match(r"blocks\.(\d+)\.", name) for name in names) if match]
     past_the_blocks = any(name.startswith("ln_final") for name in names)
     stop = None if past_the_blocks else max(block_numbers, default=-1) + 1
-    gpt(tokens_BL, {name: keep(name) for name in names}, stop_at_layer=stop)
-    return acts
+    n_games, n_tokens = tokens_BL.shape
+    at_once = max(1, CPU_TOKENS // max(1, n_tokens)) if tokens_BL.device.type == "cpu" else max(1, n_games)
+    parts: list[dict[str, Tensor]] = []
+    for part_BL in tokens_BL.split(at_once):
+        acts: dict[str, Tensor] = {}
+        gpt(part_BL, {name: _keep(acts, name, part_BL, widths[name]) for name in names}, stop_at_layer=stop)
+        parts.append(acts)
+    return parts[0] if len(parts) == 1 else {name: torch.cat([part[name] for part in parts]) for name in names}
+
+
+def _keep(acts: dict[str, Tensor], name: str, tokens_BL: Tensor, width: int) -> Hook:
+    def record(value: Tensor) -> None:
+        acts[name] = value.expand(len(tokens_BL), *value.shape[1:]).reshape(*tokens_BL.shape, width)
+
+    return record
 
 
 def replace(gpt: GPT, tokens_BL: Tensor, name: str, values_BLD: Tensor) -> Tensor:

@@ -5,7 +5,7 @@ from functools import partial
 from pathlib import Path
 
 from boardgame_sae.cli.flags import Output, named, parse, verb
-from boardgame_sae.config import ConfigError, config
+from boardgame_sae.config import ConfigError, Count, config
 
 
 @config
@@ -26,7 +26,7 @@ class ImportInput:
     """Folder of another library's SAE or GPT, or the file of its weights."""
     game: str | None = None
     """Game that a GPT plays (default: chess of a nanoGPT, othello of a TransformerLens model, as published)."""
-    n_heads: int | None = None
+    n_heads: Count | None = None
     """Attention heads of a GPT whose file does not say."""
     calibrate: str | None = None
     """Testbed on whose train games the threshold of a batch-wise SAE is set, where it was saved without one."""
@@ -35,9 +35,11 @@ class ImportInput:
 @verb("export", 160, "SAE_DIR --to sae_lens --out DIR")
 def export(argv: Sequence[str]) -> Path:
     """Write an SAE or a GPT for another library."""
+    from boardgame_sae.files import disk_error
+    from boardgame_sae.integrity import content_of
     from boardgame_sae.model.exchange import files as gpts
     from boardgame_sae.model.game_model import GameModel
-    from boardgame_sae.runs import Run, content_of
+    from boardgame_sae.runs import Run
     from boardgame_sae.saes import exchange as saes
     from boardgame_sae.saes.load import load_sae, sae_folder
     from boardgame_sae.testbeds.shipped import find_sae
@@ -56,7 +58,10 @@ def export(argv: Sequence[str]) -> Path:
         write = partial(writers[source.to], load_sae(folder))
     with Run("export", source.to, {"to": source.to}, {"source": content_of(folder)}, output.out) as run:
         if not run.done:
-            write(run.folder)
+            try:
+                write(run.folder)
+            except Exception as error:  # each library has its own for a full disk
+                raise disk_error(run.folder, error) from error
             run.finish()
         return run.folder
 
@@ -64,8 +69,9 @@ def export(argv: Sequence[str]) -> Path:
 @verb("import", 170, "FOREIGN --out DIR")
 def import_(argv: Sequence[str]) -> Path:
     """Read another library's SAE, or a GPT of nanoGPT or TransformerLens."""
+    from boardgame_sae.integrity import content_of
     from boardgame_sae.model.exchange.files import open_foreign
-    from boardgame_sae.runs import Run, content_of
+    from boardgame_sae.runs import Run
     from boardgame_sae.saes.load import load_sae, sae_folder
     from boardgame_sae.saes.training.on_testbed import calibrated_on
     from boardgame_sae.testbeds.testbed import load_testbed

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from boardgame_sae.cli.flags import Device, Output, chosen, parse, say, verb
-from boardgame_sae.config import Flags, config, to_mapping
+from boardgame_sae.config import Count, Flags, config, to_mapping
 
 
 @config
@@ -15,7 +15,7 @@ class TrainGPTInput:
     """Folder of the corpus."""
     preset: str = "tiny"
     """tiny, small or paper: sets the defaults of the flags below."""
-    devices: int = 1
+    devices: Count = 1
     """Number of devices to train on, data parallel."""
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from boardgame_sae.cli.flags import Device, Output, TestbedInput, named, parse, say, verb
+from boardgame_sae.cli.flags import Device, Output, Several, TestbedInput, named, parse, say, verb
 from boardgame_sae.config import config
 
 
@@ -11,7 +11,7 @@ from boardgame_sae.config import config
 class ScoreInput:
     """What is scored."""
 
-    saes: tuple[str, ...]
+    saes: Several
     """Folders of SAEs, or names of shipped ones: `othello6-tiny/topk-16`."""
 
 
@@ -29,9 +29,9 @@ class ScoreChoice:
 class CompareInput:
     """What is compared with what."""
 
-    scores: tuple[str, ...]
+    scores: Several
     """Score folders of one recipe; several are seeds of it."""
-    against: tuple[str, ...]
+    against: Several
     """Score folders of the other recipe, on the same games."""
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from boardgame_sae.cli.flags import Device, Output, StudyInput, Workers, named, parse, say, verb
+from boardgame_sae.cli.flags import Device, Output, Several, StudyInput, Workers, named, parse, say, verb
 from boardgame_sae.config import config, read_yaml
 
 
@@ -11,7 +11,7 @@ from boardgame_sae.config import config, read_yaml
 class ReportInput:
     """What a report shows."""
 
-    runs: tuple[str, ...]
+    runs: Several
     """Folders of sweeps, or packed testbeds, by folder or by the name of a shipped one."""
 
 

@@ -5,11 +5,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from boardgame_sae.config import checked_name
 from boardgame_sae.intervals import LEVEL, N_RESAMPLES, SEED
 from boardgame_sae.launch import keep_freed_memory
 from boardgame_sae.metrics.baselines.registry import SAE_KIND
 from boardgame_sae.metrics.results import Scores, ScoreValue
-from boardgame_sae.metrics.score import NEEDS, Score, scores, scores_in
+from boardgame_sae.metrics.score import NEEDS, Score, UnscorableError, scores, scores_in
 from boardgame_sae.metrics.subject import MAX_BYTES, Subject
 from boardgame_sae.saes.load import load_sae
 from boardgame_sae.saes.sae import SAE
@@ -48,9 +49,12 @@ def evaluate(
     calibrate: set the threshold of a batch-wise SAE (ours, or any in a folder) that was never set, on the testbed's
         train games; `subject["calibration"]` says so. Without it such an SAE is an error.
     What cannot be scored is left out; `subject["skipped"]` says why.
-    Raises ValueError for another suite, and where widths, hook points or shapes do not fit.
+    Raises ValueError for another suite, for a name with a separator of paths or a control character, and where widths,
+    hook points or shapes do not fit.
     """
     wanted = scores_in(suite)
+    if name is not None:
+        checked_name(name)
     keep_freed_memory()
     name = name or _name(sae)
     if calibrate:
@@ -69,7 +73,12 @@ def evaluate(
         if score.name in lacking or (score.name in values and score.satisfied_by(values[score.name], suite)):
             continue
         began = time.perf_counter()
-        values[score.name] = score.compute(subject, suite)
+        try:
+            values[score.name] = score.compute(subject, suite)
+        except UnscorableError as error:
+            values.pop(score.name, None)
+            about["skipped"][score.name] = str(error)
+            continue
         seconds[score.name] = time.perf_counter() - began
         if after_each is not None:
             after_each(so_far())
@@ -115,7 +124,7 @@ def _about(subject: Subject, skipped: dict[str, str]) -> dict[str, Any]:
     return {
         "name": subject.name,
         "kind": subject.kind,
-        "testbed": testbed.identity,
+        "testbed": {**testbed.identity, "content": testbed.made_of},
         "positions": {split: len(testbed.positions(split)) for split in SPLITS},
         "chosen_on": ["train", "validation"],
         "reported_on": "test",

@@ -14,9 +14,11 @@ from torch import Tensor
 from boardgame_sae.config import ConfigError, content_hash, from_mapping, to_mapping
 from boardgame_sae.files import RunError, read_json, write_json, writing
 from boardgame_sae.games import Game, load_game
+from boardgame_sae.integrity import verified
 from boardgame_sae.model.exchange.exporters import to_hugging_face, to_transformer_lens
 from boardgame_sae.model.gpt import GPT, GPTConfig
 from boardgame_sae.transcripts.tokenization import Tokenizer, find_tokenizer
+from boardgame_sae.weights import tensors_hash
 
 WEIGHTS_FILE, CARD_FILE = "model.safetensors", "cfg.json"
 
@@ -70,6 +72,12 @@ class GameModel:
         """Hash of everything the model was made from."""
         return self.card["hash"]
 
+    @property
+    def content(self) -> str:
+        """Hash of what it computes, its weights as they are now, and not of how it was made."""
+        what = {key: self.card.get(key) for key in ("game", "tokenization", "alphabet", "gpt")}
+        return content_hash([what, tensors_hash(self.gpt.state_dict())], 64)
+
     def save(self, folder: str | Path) -> None:
         """Write weights (safetensors) and card (JSON) into a folder. Raises RunError when the disk is full."""
         folder = Path(folder)
@@ -80,8 +88,9 @@ class GameModel:
 
     @classmethod
     def load(cls, folder: str | Path, device: str = "auto") -> "GameModel":
-        """Read a model's folder. Raises RunError naming the file that is missing, damaged or does not fit."""
+        """Read a model's folder. Raises RunError naming the file that is missing, damaged, changed or does not fit."""
         folder = Path(folder)
+        verified(folder)
         card = read_json(folder / CARD_FILE)
         if not isinstance(card, dict) or "gpt" not in card or "alphabet" not in card:
             raise RunError(f"{folder / CARD_FILE}: not a GPT's card; give the folder of a `train-gpt` run")

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from boardgame_sae.config import config
+from boardgame_sae.config import Count, config
 
 Hook = Callable[[Tensor], Tensor | None]
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
@@ -28,23 +28,20 @@ WRITERS = ("attn.out.weight", "mlp.down.weight")
 class GPTConfig:
     """The shape of a GPT, in TransformerLens's words."""
 
-    n_layers: int
+    n_layers: Count
     """Transformer blocks."""
-    d_model: int
+    d_model: Count
     """Width of the residual stream."""
-    n_heads: int
+    n_heads: Count
     """Attention heads in each block; divides d_model."""
-    d_vocab: int
+    d_vocab: Count
     """Size of the alphabet."""
-    n_ctx: int
+    n_ctx: Count
     """Longest input, in tokens."""
     act_fn: Literal["relu", "gelu", "gelu_exact"] = "relu"
     """Nonlinearity of the MLP; gelu is GPT-2's tanh form, gelu_exact nanoGPT's."""
 
     def __post_init__(self) -> None:
-        for name in ("n_layers", "d_model", "n_heads", "d_vocab", "n_ctx"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1")
         if self.d_model % self.n_heads:
             raise ValueError(f"d_model {self.d_model} does not divide into {self.n_heads} heads")
 

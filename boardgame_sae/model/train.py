@@ -14,13 +14,24 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from boardgame_sae.config import ConfigError, config, from_mapping, seed_for, to_mapping
-from boardgame_sae.files import RunError, read_json, write_json
+from boardgame_sae.config import (
+    ConfigError,
+    Count,
+    NonNegative,
+    Positive,
+    Seed,
+    Share,
+    config,
+    from_mapping,
+    seed_for,
+    to_mapping,
+)
+from boardgame_sae.files import RunError, write_json
 from boardgame_sae.games.game import PHASES
 from boardgame_sae.launch import keep_freed_memory
 from boardgame_sae.model.game_model import GameModel, pick_device
 from boardgame_sae.model.gpt import GPT, GPTConfig
-from boardgame_sae.model.legality import KINDS, LEGALITY_FILE, continuations, legality
+from boardgame_sae.model.legality import KINDS, LEGALITY_FILE, continuations, legality, read_legality
 from boardgame_sae.model.muon import Muon
 from boardgame_sae.runs import Run, pack_state, progress, unpack_state
 from boardgame_sae.transcripts.corpus import SPLITS, Corpus
@@ -35,55 +46,50 @@ ABSENT = -100
 class TrainGPTConfig:
     """The shape of the GPT and how it is trained."""
 
-    n_layers: int = 4
+    n_layers: Count = 4
     """Transformer blocks."""
-    d_model: int = 128
+    d_model: Count = 128
     """Width of the residual stream."""
-    n_heads: int = 4
+    n_heads: Count = 4
     """Attention heads per block."""
     act_fn: Literal["relu", "gelu"] = "relu"
     """Nonlinearity of the MLP."""
-    n_ctx: int | None = None
+    n_ctx: Count | None = None
     """Context length, in tokens (default: as many as the longest game needs)."""
     targets: Literal["sampled", "expected"] = "sampled"
     """What is predicted: the move that was played, or the uniform distribution over the moves that random players could
     have made there. The second is the expectation of the first, without its noise, but it uses the rules."""
-    n_steps: int = 2800
+    n_steps: Count = 2800
     """Optimiser steps."""
-    batch_size: int = 64
+    batch_size: Count = 64
     """Rows per step: games or, where the notation shows where a game begins, blocks of games."""
-    muon_lr: float = 0.02
+    muon_lr: Positive = 0.02
     """Peak learning rate of Muon, on the blocks' matrices."""
-    adamw_lr: float = 3e-3
+    adamw_lr: Positive = 3e-3
     """Peak learning rate of AdamW, on embeddings, norms, biases and the output."""
-    weight_decay: float = 0.01
+    weight_decay: NonNegative = 0.01
     """Decoupled weight decay of both."""
-    warmup_fraction: float = 0.02
+    warmup_fraction: Share = 0.02
     """Fraction of a cycle's steps, at its start, over which the learning rate rises from zero."""
-    decay_fraction: float = 0.4
+    decay_fraction: Share = 0.4
     """Fraction of a cycle's steps, at its end, over which the learning rate falls to zero."""
-    cycles: int = 1
+    cycles: Count = 1
     """Times that the learning rate rises and falls, each over an equal part of the steps and with new optimisers."""
-    grad_clip: float = 1.0
+    grad_clip: Positive = 1.0
     """Maximum norm of the gradient."""
-    log_every: int = 50
+    log_every: Count = 50
     """Steps between two logged training losses."""
-    eval_every: int = 500
+    eval_every: Count = 500
     """Steps between two measurements of legality on validation games."""
     precision: Literal["32-true", "bf16-mixed"] = "32-true"
     """Number format, in lightning-fabric's words."""
-    seed: int = 0
+    seed: Seed = 0
     """Seed of the weights and of the order of the games."""
 
     def __post_init__(self) -> None:
-        for name in ("n_layers", "d_model", "n_heads", "n_steps", "batch_size", "log_every", "eval_every"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1")
-        if self.n_ctx is not None and self.n_ctx < 1:
-            raise ValueError("n_ctx must be at least 1")
         if self.d_model % self.n_heads:
             raise ValueError(f"d_model {self.d_model} does not divide into {self.n_heads} heads")
-        if self.cycles < 1 or self.n_steps % self.cycles:
+        if self.n_steps % self.cycles:
             raise ValueError(f"n_steps {self.n_steps} do not divide into {self.cycles} cycles")
 
 
@@ -260,9 +266,15 @@ def train_gpt_run(
     """
     for split in SPLITS:
         corpus.games(split, 1)
+    if corpus.n_read(corpus.games("train")).max() < 2:
+        raise ValueError(
+            f"{corpus.path}: every train game is a single token, after which there is nothing to predict; give games "
+            "of at least two plies"
+        )
     if cfg.targets == "expected":
         check_expected(corpus)
-    with Run("gpt", name or corpus.game.name, recipe(cfg), {"corpus": corpus.hash}, out) as run:
+    inputs, content = {"corpus": corpus.hash}, {"corpus": corpus.content}
+    with Run("gpt", name or corpus.game.name, recipe(cfg), inputs, out, content=content) as run:
         if run.done:
             return run.folder
         keep_freed_memory()
@@ -299,9 +311,10 @@ def _finish(training: Training, run: Run) -> None:
 
 def legality_text(folder: str | Path) -> str:
     """The legality on test games that a finished GPT run has measured, in a few lines of text."""
-    if not (Path(folder) / LEGALITY_FILE).exists():
+    results = read_legality(Path(folder))
+    if results is None:
         return "legal: not measured, as this GPT was not trained here"
-    measured = read_json(Path(folder) / LEGALITY_FILE)["test"]
+    measured = results["test"]
     low, high = measured["interval"]
     greedy, by_phase = measured["kinds"]["greedy"], measured["legal_rate_phase"]
     lines = [
@@ -339,7 +352,7 @@ def _train(training: Training, run: Run, checkpoint_seconds: float) -> None:
             mean = sum(training.losses) / len(training.losses)
             training.losses.clear()
             if not math.isfinite(mean):
-                raise RunError(f"{run.folder}: the loss is {mean} at step {training.step}; lower the learning rates")
+                raise RunError(f"{run.folder}: the loss is {mean} at step {training.step}; lower muon_lr and adamw_lr")
             run.log(step=training.step, train_loss=mean, rate=lr_factor(training.step - 1, cfg))
             bar.set_postfix(loss=f"{mean:.4f}", refresh=False)
         if training.step % cfg.eval_every == 0 or training.step == cfg.n_steps:

@@ -5,28 +5,35 @@ Each folder holds what `Scores.save` writes, and
     <score>_eval_results.json    a score in SAEBench's own fields, of those that SAEBench has
     timings.jsonl                how long each score took
 
-A folder belongs to a subject and a testbed, not to a suite: scores of a suite that it lacks, or holds by an older
-version, are computed and added, and a run that was killed resumes after the last score that was finished.
+A folder belongs to what a subject and a testbed hold, however they were made, and not to a suite: scores of a suite
+that it lacks, or holds by an older version, are computed and added, and a run that was killed resumes after the last
+score that was finished.
 """
 
 import math
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from boardgame_sae.config import content_hash, to_mapping
+from boardgame_sae.integrity import check_finished, is_done
 from boardgame_sae.metrics.baselines.registry import SAE_KIND, Made, baselines, find_baseline, kind_of
 from boardgame_sae.metrics.evaluate import evaluate, missing
 from boardgame_sae.metrics.results import SCORES_FILE, Scores
 from boardgame_sae.metrics.saebench.result_file import write_result_files
 from boardgame_sae.metrics.score import scores_in
 from boardgame_sae.probes.fit import ProbeConfig, load_probe
-from boardgame_sae.runs import Run, content_of, is_done, progress
+from boardgame_sae.runs import Run, progress
 from boardgame_sae.saes.load import load_sae, sae_folder
+from boardgame_sae.saes.sae import SAE
 from boardgame_sae.saes.training.on_testbed import calibrated_on
+from boardgame_sae.streams import Patient
 from boardgame_sae.testbeds.probing import fit_missing_probes
 from boardgame_sae.testbeds.shipped import SCORES
 from boardgame_sae.testbeds.testbed import Testbed, load_testbed
+from boardgame_sae.weights import tensors_hash
 
 FORMAT = 3
 """Increased whenever the content of a folder of scores changes, so that older folders are not reused."""
@@ -109,6 +116,7 @@ def score_saes(
     folders = []
     with progress(len(sae_folders), "score SAEs", "SAEs") as bar:
         for folder in map(sae_folder, sae_folders):
+            check_finished(folder)
             sae = load_sae(folder, uncalibrated=calibrate)
             kind, name, here, with_probes = kind_of(sae), folder.name, testbed, fitted
             if kind != SAE_KIND:
@@ -116,8 +124,8 @@ def score_saes(
                 assert variant is not None
                 here = variants[kind] if kind in variants else variants.setdefault(kind, variant(testbed))
                 name, with_probes = f"{name}-{kind.removesuffix('_sae').replace('_', '-')}", {}
-            inputs = {"sae": content_of(folder), "testbed": here.hash, **with_probes}
-            facts = {"sae": {**sae.trained_as, "sae_folder": folder.name}}
+            facts = {"sae": {**sae.trained_as, "sae_folder": folder.name}, "content": _content(sae)}
+            inputs = {"sae": facts["content"], "testbed": here.content, **with_probes}
             sae = calibrated_on(here, sae)
             with Run("scores", name, {"format": FORMAT}, inputs) as run:
                 made = Made(name, sae, here, facts)
@@ -146,7 +154,7 @@ def score_baselines(
     of_testbed = {
         kind: baseline.of_testbed for kind, baseline in baselines().items() if baseline.of_testbed is not None
     }
-    with Run("scores", "baselines", {"format": FORMAT}, {"testbed": testbed.hash, **fitted}) as run:
+    with Run("scores", "baselines", {"format": FORMAT}, {"testbed": testbed.content, **fitted}) as run:
         for kind, make in of_testbed.items():
             _score(run, run / kind, suite, kind, lambda make=make: make(testbed), finish=False)
         if not run.done:
@@ -184,10 +192,15 @@ def score_ceilings(
             if is_done(testbed_folder) and packed.exists() and not missing(Scores.load(packed), suite):
                 folders.append(packed)
                 continue
-            with Run("scores", name, {"format": FORMAT, "k": k}, {"testbed": testbed.hash, **fitted}) as run:
+            with Run("scores", name, {"format": FORMAT, "k": k}, {"testbed": testbed.content, **fitted}) as run:
                 _score(run, run.folder, suite, kind, lambda make=make, k=k: make(testbed, k))
                 folders.append(run.folder)
     return folders
+
+
+def _content(sae: SAE) -> str:
+    """Hash of all that an SAE's scores depend on and say: what it computes, its weights as they are, its training."""
+    return content_hash([to_mapping(sae.cfg), sae.trained_as, tensors_hash(sae.state_dict())], 64)
 
 
 def ceiling_name(kind: str, k: int) -> str:
@@ -237,6 +250,8 @@ def _score(run: Run, folder: Path, suite: str, kind: str, make: Callable[[], Mad
         after_each=keep,
     )
     _save(scores, folder)
+    for name, reason in scores.subject["skipped"].items() if kind == SAE_KIND else ():
+        Patient(sys.stderr).write(f"{made.name}: {name} is skipped: {reason}\n")
     if finish:
         run.finish(**{name: value.value for name, value in scores.items()})
 

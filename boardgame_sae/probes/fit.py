@@ -16,17 +16,28 @@ from typing import Any, Literal
 import numpy as np
 import torch
 import torch.nn.functional as F
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from boardgame_sae.activations.hook_points import hook_width
-from boardgame_sae.config import config, to_mapping
-from boardgame_sae.files import RunError, read_json, write_json, writing
+from boardgame_sae.config import (
+    Count,
+    HookName,
+    Name,
+    Natural,
+    NonNegative,
+    Positive,
+    Share,
+    config,
+    record,
+    to_mapping,
+)
+from boardgame_sae.files import RunError, as_record, read_json, write_json
+from boardgame_sae.integrity import verified
 from boardgame_sae.model.game_model import GameModel
 from boardgame_sae.probes.data import KEPT_BYTES, BoardReader, ProbeData, Targets, check_known
 from boardgame_sae.runs import Run, pack_state, progress, unpack_state
 from boardgame_sae.transcripts.corpus import Corpus
+from boardgame_sae.weights import read_tensors, write_tensors
 
 PROBES_FILE, RESULTS_FILE = "probes.safetensors", "probes.json"
 
@@ -37,33 +48,26 @@ class ProbeConfig:
 
     property: str | None = None
     """A registered property of the game (default: what is on every square)."""
-    hook_names: tuple[str, ...] = ()
+    hook_names: tuple[HookName, ...] = ()
     """Hook points (default: the embedding and the residual stream after every block)."""
     positions: str | None = None
     """Where boards are read: `ply`, the end of each ply, or a place of the game's notation (default: the game's)."""
-    min_ply: int = 0
+    min_ply: Natural = 0
     """Positions after fewer plies are left out, in training and in test games."""
     fit: Literal["minibatch", "closed_form"] = "minibatch"
     """Multinomial regression by AdamW, or ridge regression onto one-hots in closed form."""
-    n_train_games: int = 10_000
+    n_train_games: Count = 10_000
     """Number of training games."""
-    epochs: int = 1
+    epochs: Count = 1
     """Passes over the training games; beyond one, their activations stay in memory, as far as it suffices."""
-    n_test_games: int = 1000
+    n_test_games: Count = 1000
     """Number of test games to report on."""
-    games_a_step: int = 64
+    games_a_step: Count = 64
     """Games per minibatch."""
-    lr: float = 0.03
+    lr: Positive = 0.03
     """Peak learning rate of AdamW; it falls linearly to zero."""
-    ridge: float = 1e-3
+    ridge: NonNegative = 1e-3
     """Added to the (whitened) covariance: the ridge of the closed form, and the floor of the whitening."""
-
-    def __post_init__(self) -> None:
-        for name in ("n_train_games", "n_test_games", "games_a_step", "epochs"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1")
-        if self.min_ply < 0:
-            raise ValueError("min_ply must not be negative")
 
 
 @dataclass(frozen=True, eq=False)
@@ -189,7 +193,8 @@ def probe_run(
     reading = reading or BoardReader(model, corpus, names, cfg.positions, KEPT_BYTES if cfg.epochs > 1 else 0)
     cfg = replace(cfg, property=prop.name, positions=reading.read_at)
     inputs = {"model": model.hash, "corpus": corpus.hash_for([prop.name])}
-    with Run("probes", name or prop.name, to_mapping(cfg), inputs, out) as run:
+    content = {"model": model.content, "corpus": corpus.content_for([prop.name])}
+    with Run("probes", name or prop.name, to_mapping(cfg), inputs, out, content=content) as run:
         if run.done:
             return run.folder
         began = time.perf_counter()
@@ -198,8 +203,7 @@ def probe_run(
         tensors = {}
         for hook_name, probe in zip(names, probes, strict=True):
             tensors[f"{hook_name}/weight"], tensors[f"{hook_name}/bias"] = probe.weight_DSC.cpu(), probe.bias_SC.cpu()
-        with writing(run / PROBES_FILE) as temporary:
-            save_file({key: tensor.contiguous() for key, tensor in tensors.items()}, temporary)
+        write_tensors(run / PROBES_FILE, tensors)
         games_B = corpus.games("test")[: cfg.n_test_games]
         results = dict(zip(names, _test(data, probes, games_B), strict=True))
         about = {"property": prop.name, "positions": cfg.positions, "min_ply": cfg.min_ply}
@@ -335,20 +339,49 @@ def _summary(table_SCC: Tensor) -> dict[str, Any]:
 
 
 def load_probe(folder: str | Path, hook_name: str) -> Probe:
-    """The probe of one hook point from a probe run. Raises RunError when the file or the hook point is missing."""
+    """The probe of one hook point from a probe run.
+
+    Raises RunError when the file or the hook point is missing, or the file has changed.
+    """
     path, about = Path(folder) / PROBES_FILE, probe_results(folder)
+    tensors = read_tensors(path, "run `boardgame-sae probe` again")
     try:
-        tensors = load_file(path)
         targets = Targets(about["group"], about["none"])
         return Probe(tensors[f"{hook_name}/weight"].float(), tensors[f"{hook_name}/bias"].float(), targets)
-    except (OSError, SafetensorError) as error:
-        raise RunError(f"{path}: missing or damaged ({error}); run `boardgame-sae probe` again") from error
     except KeyError:
         raise RunError(
             f"{path}: has no probe at '{hook_name}'; run `boardgame-sae probe` with that hook point"
         ) from None
 
 
+@record
+class HookPointRecord:
+    """How well a probe reads at one hook point."""
+
+    accuracy: Share
+    majority_accuracy: Share
+    f1: Share
+    n_positions: Count
+    accuracy_S: tuple[Share, ...]
+    extremes: dict[str, str | NonNegative] | None = None
+
+
+@record
+class ResultsRecord:
+    """probes.json."""
+
+    property: Name
+    positions: Name
+    min_ply: Natural
+    group: Count
+    none: bool
+    hook_points: dict[HookName, HookPointRecord]
+
+
 def probe_results(folder: str | Path) -> dict[str, Any]:
     """Accuracy and F1 by hook point, square and class, of a probe run. Raises RunError if missing or damaged."""
-    return read_json(Path(folder) / RESULTS_FILE)
+    verified(folder)
+    path, fix = Path(folder) / RESULTS_FILE, "run `boardgame-sae probe` again"
+    results = read_json(path)
+    as_record(ResultsRecord, results, str(path), fix)
+    return results

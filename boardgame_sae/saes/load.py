@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from boardgame_sae.integrity import verified
 from boardgame_sae.saes.exchange.library import locate, open_sae
 from boardgame_sae.saes.sae import SAE
 from boardgame_sae.testbeds.shipped import find_sae
@@ -12,9 +13,12 @@ def load_sae(folder: str | Path, *, uncalibrated: bool = False) -> SAE:
 
     folder: where it is, or the only SAE below; or the name of one that ships, `othello-small/topk-16`.
     uncalibrated: also a batch-wise SAE whose threshold was never set; `sae.calibrate(batches)` sets it.
-    Raises RunError when there is none, or when it cannot be read; ConfigError for an unknown architecture.
+    Raises RunError when there is none, when it cannot be read, or when a file of a finished run has changed;
+    ConfigError for an unknown architecture.
     """
-    return open_sae(find_sae(folder), uncalibrated=uncalibrated)
+    found = sae_folder(folder)
+    verified(found)
+    return open_sae(found, uncalibrated=uncalibrated)
 
 
 def sae_folder(name: str | Path) -> Path:

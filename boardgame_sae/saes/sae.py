@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from scipy.sparse import csr_array
 from torch import Tensor, nn
 
-from boardgame_sae.config import config, to_mapping
+from boardgame_sae.config import Count, Seed, config, to_mapping
 from boardgame_sae.files import write_json
 from boardgame_sae.saes.sparse.active_latents import Active, Rule, Way, activate
 from boardgame_sae.saes.sparse.autograd import drop_parallel, normalize_rows
@@ -58,11 +58,11 @@ class SAEConfig:
     """The field that sets how sparse an SAE is, where one does."""
     architecture: str
     """Kind of SAE: a registered architecture."""
-    d_model: int
+    d_model: Count
     """Width of the activations."""
-    n_latents: int
+    n_latents: Count
     """Number of latents, the size of the dictionary."""
-    seed: int = 0
+    seed: Seed = 0
     """Seed of the initial weights."""
     subtract_b_dec: bool = True
     """Subtract b_dec from the activations before they are encoded."""
@@ -70,10 +70,10 @@ class SAEConfig:
     """Initial value of b_dec: zeros, or the geometric median of the first training batch."""
 
     def __post_init__(self) -> None:
-        if self.d_model < 1 or self.n_latents < 1:
-            raise ValueError("d_model and n_latents must be at least 1")
-        if not -(2**63) <= self.seed < 2**63:
-            raise ValueError("seed must fit into 64 bits")
+        """Check fields against each other; a subclass's own check calls this one."""
+
+    def check_trainable(self) -> None:
+        """Raise ValueError where an SAE of this config can be read from a file and used, but not trained."""
 
     @classmethod
     def sparsity_field_of(cls, fields: Mapping[str, Any]) -> str | None:  # noqa: ARG003 (for those where it depends)

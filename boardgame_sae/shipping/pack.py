@@ -24,6 +24,7 @@ from safetensors.torch import load_file, save_file
 
 from boardgame_sae.config import canonical_json, config, content_hash, from_mapping, to_mapping
 from boardgame_sae.files import RunError, file_hash, read_json, write_bytes, write_json, writing
+from boardgame_sae.integrity import content_of
 from boardgame_sae.metrics.baselines.registry import SAE_KIND
 from boardgame_sae.metrics.results import LATENTS_FILE, SCORES_FILE, Scores
 from boardgame_sae.model import game_model
@@ -99,8 +100,8 @@ def pack_run(cfg: PackConfig, *, out: str | Path | None = None, workers: int = 1
     held_out_games(corpus, cfg.n_games)
     probed = probe_configs(cfg, corpus)
     model_folder = train_gpt_run(corpus, model_settings(cfg), name=cfg.name, device=device)
-    made_of = {"model": run_hash(model_folder)}
-    with Run("testbed", cfg.name, {**study_identity(cfg), "format": FORMAT}, made_of, out) as run:
+    made_of, content = {"model": run_hash(model_folder)}, {"model": content_of(model_folder)}
+    with Run("testbed", cfg.name, {**study_identity(cfg), "format": FORMAT}, made_of, out, content=content) as run:
         if run.done:
             return run.folder
         if not (run / f"corpus/{CORPUS_FILE}").exists():
@@ -113,7 +114,7 @@ def pack_run(cfg: PackConfig, *, out: str | Path | None = None, workers: int = 1
         hook_name = next(iter(cfg.hook_names), None) or _best_hook_point(model, corpus, first, cfg.n_games)
         testbed = Testbed(model, corpus, hook_name, n_games=cfg.n_games)
         own = {key: testbed.identity[key] for key in ("hook_name", "properties", "n_games", "positions")}
-        write_json(run / MANIFEST_FILE, {**own, "model": "model", "corpus": "corpus"})
+        write_json(run / MANIFEST_FILE, {**own, "model": "model", "corpus": "corpus", "content": testbed.made_of})
         _scored_probes(run, probed[0], device)
         testbed = load_testbed(run.folder, device)
         trained = train_grid(testbed, cfg.saes, cfg.training, device)

@@ -4,8 +4,9 @@ import os
 from pathlib import Path
 from typing import Any
 
-from boardgame_sae.files import RunError, read_json
-from boardgame_sae.runs import is_done
+from boardgame_sae.config import Count, HookName, Name, record
+from boardgame_sae.files import RunError, read_json, read_record
+from boardgame_sae.integrity import is_done
 
 MANIFEST_FILE = "testbed.json"
 """The file that makes a folder a testbed."""
@@ -16,6 +17,35 @@ SAES, SCORES, PROBES = "saes", "scores", "probes"
 _HERE = Path(__file__).parent
 _PLACES = (_HERE / "data", _HERE.parents[1] / "data" / "testbeds")
 """Inside the package, where a wheel has only small ones; and beside it, for a checkout that cannot follow links."""
+
+
+@record
+class Manifest:
+    """testbed.json: what a testbed is made of. Folders are relative to its own."""
+
+    model: str
+    """Folder of the GPT."""
+    corpus: str
+    """Folder of the games."""
+    hook_name: HookName
+    """Where activations are read."""
+    properties: tuple[Name, ...]
+    """Properties that are scored, the headline first."""
+    n_games: Count
+    """Games per split."""
+    positions: Name
+    """Where boards are read."""
+    content: dict[Name, str]
+    """Hashes of what the GPT and the games were when the testbed was made of them."""
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """What a testbed's folder is made of. Raises RunError naming the file and the field that is missing or damaged."""
+    path = folder / MANIFEST_FILE
+    if folder.is_dir() and not path.exists():
+        held = ", ".join(sorted(entry.name for entry in folder.iterdir())[:8]) or "nothing"
+        raise RunError(f"{folder}: no testbed, as it has no {MANIFEST_FILE}; it holds {held}")
+    return read_record(Manifest, path, "`boardgame-sae testbed` makes one")
 
 
 def shipped_testbeds() -> dict[str, Path]:

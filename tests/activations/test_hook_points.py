@@ -3,6 +3,7 @@ import re
 import pytest
 import torch
 
+from boardgame_sae.activations import hook_points as hook_points_module
 from boardgame_sae.activations.hook_points import HookError, hook_points, hook_width, layer_of, read, replace
 from boardgame_sae.model.gpt import GPT, GPTConfig
 
@@ -93,6 +94,17 @@ def test_read_gives_several_places_at_once_in_any_order(gpt, tokens_BL):
     assert set(found) == set(names)
     for name in names:
         assert torch.equal(found[name], full[name])
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("at_once", [1, 2, 3])
+def test_games_read_a_few_at_a_time_have_the_activations_they_have_together(gpt, at_once, monkeypatch):
+    tokens_BL = torch.randint(11, (5, 7), generator=torch.Generator().manual_seed(2))
+    together = read(gpt, tokens_BL, READABLE)
+    monkeypatch.setattr(hook_points_module, "CPU_TOKENS", at_once * tokens_BL.shape[1])
+    apart = read(gpt, tokens_BL, READABLE)
+    for name, acts_BLD in together.items():
+        torch.testing.assert_close(apart[name], acts_BLD, rtol=1e-5, atol=1e-5)
 
 
 @torch.no_grad()

@@ -7,8 +7,10 @@ import numpy as np
 import other_scores
 import pyarrow.parquet as pq
 import pytest
+from sealed import seal_again
 
 from boardgame_sae.files import RunError, file_hash, read_json, write_json
+from boardgame_sae.integrity import damaged_files
 from boardgame_sae.metrics.baselines.registry import Made, baselines, find_baseline
 from boardgame_sae.metrics.counting.game_sums import GameSums
 from boardgame_sae.metrics.evaluate import evaluate
@@ -24,7 +26,6 @@ from boardgame_sae.pipeline.score import (
     score_saes,
     score_with_baselines,
 )
-from boardgame_sae.runs import damaged_files
 from boardgame_sae.saes.load import load_sae
 from boardgame_sae.saes.training.on_testbed import train_sae
 from boardgame_sae.testbeds import testbed as testbeds
@@ -177,7 +178,7 @@ def packed_bed(root, folder):
     for name in ("model", "corpus"):
         card = read_json(bed / "testbed.json")
         write_json(bed / "testbed.json", {**card, name: str((root / "bed" / card[name]).resolve())})
-    return bed
+    return seal_again(bed)
 
 
 def test_a_packed_ceiling_is_given_as_it_is_where_it_holds_the_suite(root, scored, tmp_path):

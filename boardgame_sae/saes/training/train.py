@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from boardgame_sae.activations.stream import ActivationSource
-from boardgame_sae.config import config, seed_for, to_mapping
+from boardgame_sae.config import Count, Positive, Seed, Share, config, seed_for, to_mapping
 from boardgame_sae.launch import keep_freed_memory
 from boardgame_sae.model.game_model import pick_device
 from boardgame_sae.runs import Run, pack_state, progress, unpack_state
@@ -26,32 +26,32 @@ from boardgame_sae.saes.training.adam import Adam
 class TrainSAEConfig:
     """How SAEs are trained; the same for all on one stream."""
 
-    n_activations: int = 1_000_000
+    n_activations: Count = 1_000_000
     """Training activations per SAE; more than are harvested means several passes over them."""
     source: Literal["harvest", "fresh"] = "harvest"
     """harvest: the corpus's own games, harvested to disk once. fresh: games that are played for the training, read and
     thrown away; only where the corpus's players can play on (random, epsilon-greedy, the built-in search)."""
-    n_harvested: int = 1_000_000
+    n_harvested: Count = 1_000_000
     """Activations to harvest to disk for the training, of source `harvest`."""
     harvest_dtype: Literal["float16", "float32"] = "float32"
     """Number format in which activations are kept on disk."""
-    batch_size: int = 2048
+    batch_size: Count = 2048
     """Activations per step."""
-    lr: float = 3e-4
+    lr: Positive = 3e-4
     """Peak learning rate of Adam."""
-    lr_warmup: float = 0.03
+    lr_warmup: Share = 0.03
     """Fraction of the steps, the first, over which the learning rate rises from zero."""
-    lr_decay: float = 0.2
+    lr_decay: Share = 0.2
     """Fraction of the steps, the last, over which the learning rate falls to zero."""
     normalize_activations: bool = True
     """Divide activations by the root of their mean squared norm while training; the saved SAE takes raw ones."""
-    n_calibration: int = 65_536
+    n_calibration: Count = 65_536
     """Activations on which thresholds are set after training, and L0 at inference is measured."""
-    dead_window: int = 100_000
+    dead_window: Count = 100_000
     """Tokens without firing after which a latent is reported as dead."""
-    log_every: int = 50
+    log_every: Count = 50
     """Steps between two lines of metrics."""
-    seed: int = 0
+    seed: Seed = 0
     """Seed of the order of the activations."""
 
     @property
@@ -181,6 +181,7 @@ def train_saes_run(
     is full.
     """
     for sae_cfg in sae_configs:
+        sae_cfg.check_trainable()
         if sae_cfg.d_model != source.width:
             raise ValueError(
                 f"an SAE of width {sae_cfg.d_model} cannot train on {source.path}, whose activations have width "
@@ -190,7 +191,8 @@ def train_saes_run(
     try:
         for sae_cfg, out in zip(sae_configs, outs or [None] * len(sae_configs), strict=True):
             made_of = {"sae": to_mapping(sae_cfg), "training": training_identity(cfg)}
-            runs.append(Run("sae", _name(sae_cfg), made_of, {"activations": source.hash}, out))
+            inputs = {"activations": source.hash}
+            runs.append(Run("sae", _name(sae_cfg), made_of, inputs, out, content=source.content))
         open_runs = [(sae_cfg, run) for sae_cfg, run in zip(sae_configs, runs, strict=True) if not run.done]
         if open_runs:
             _train(source, open_runs, cfg, metadata or {}, pick_device(device), checkpoint_seconds)
