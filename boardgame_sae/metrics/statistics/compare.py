@@ -44,13 +44,7 @@ def compare(a: Sequence[Scores], b: Sequence[Scores]) -> list[Difference]:
     if not a or not b:
         raise ValueError("give scores for both sides of a comparison")
     everyone = [*a, *b]
-    for scored in everyone:
-        if scored.subject.get("testbed") is None:
-            raise ValueError(f"{scored.subject['name']}: its scores do not say on which testbed; score it again")
-    for name in ("corpus", "properties", "n_games", "positions"):
-        known = {str(scores.subject["testbed"][name]) for scores in everyone}
-        if len(known) > 1:
-            raise ValueError(f"scored on different testbeds, {name}: {', '.join(sorted(known))}; score them on one")
+    _check_testbeds(everyone)
     differences = []
     for name, score in scores().items():
         if score.statistic is None or not all(name in scored for scored in everyone):
@@ -67,6 +61,17 @@ def compare(a: Sequence[Scores], b: Sequence[Scores]) -> list[Difference]:
         held = "; ".join(f"{scored.subject['name']}: {', '.join(scored) or 'none'}" for scored in everyone)
         raise ValueError(f"no score with an interval is among those of all of them ({held}); score them with one suite")
     return differences
+
+
+def _check_testbeds(everyone: Sequence[Scores]) -> None:
+    """Raise ValueError unless all were scored on the same positions."""
+    for scored in everyone:
+        if scored.subject.get("testbed") is None:
+            raise ValueError(f"{scored.subject['name']}: its scores do not say on which testbed; score it again")
+    for name in ("corpus", "properties", "n_games", "positions"):
+        known = {str(scores.subject["testbed"][name]) for scores in everyone}
+        if len(known) > 1:
+            raise ValueError(f"scored on different testbeds, {name}: {', '.join(sorted(known))}; score them on one")
 
 
 def _sums(scored: Scores, name: str) -> GameSums:
