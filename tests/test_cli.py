@@ -11,6 +11,7 @@ import pytest
 from sealed import seal_again
 
 from boardgame_sae import cli
+from boardgame_sae.cli.endings import Terminated
 from boardgame_sae.cli.flags import verb
 from boardgame_sae.config import Flags
 from boardgame_sae.model.game_model import GameModel
@@ -199,7 +200,7 @@ def test_a_folder_of_another_run_is_a_failed_run(run, finished):
         (MemoryError("too large"), 1),
         (ValueError("bad"), 2),
         (KeyboardInterrupt(), 130),
-        (cli.Ended(signal.SIGTERM), 143),
+        (Terminated(signal.SIGTERM), 143),
     ],
 )
 def test_an_error_becomes_an_exit_code_and_a_line(run, monkeypatch, error, code):
@@ -215,7 +216,7 @@ def test_an_error_becomes_an_exit_code_and_a_line(run, monkeypatch, error, code)
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGHUP, 129)])
 def test_a_signal_that_ends_programs_ends_a_verb_as_an_interrupt_does(run, monkeypatch, number, code):
     monkeypatch.setattr(generate_module, "generate_run", lambda *_, **__: os.kill(os.getpid(), number))
-    assert run("generate", *SMALL) == (code, "", "\ninterrupted; run the same command again, it resumes\n")
+    assert run("generate", *SMALL) == (code, "", "\nterminated; run the same command again, it resumes\n")
 
 
 def test_a_signal_that_is_to_be_ignored_is(run, monkeypatch):
