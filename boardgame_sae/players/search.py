@@ -6,10 +6,10 @@ from typing import Annotated, Any, Protocol, runtime_checkable
 import numpy as np
 from pydantic import Field
 
-from boardgame_sae.config import ConfigError, Positive, config
+from boardgame_sae.config import ConfigError, config
 from boardgame_sae.games import Boards, Game, MoveRecord, SplitMix64
 from boardgame_sae.players.movers import BuiltInMover, Mover, draw_softly
-from boardgame_sae.players.registry import Player, read_ladder, register
+from boardgame_sae.players.registry import Ladder, Player, read_ladder, register
 
 
 @runtime_checkable
@@ -32,11 +32,8 @@ class SearchPlayer(Player):
 
     depth: Annotated[int, Field(ge=1, le=3)] = 1
     """Plies it looks ahead, 1 to 3; exchanges are followed further."""
-    temperature: str | Positive = 1.0
+    temperature: Annotated[str | float, Ladder] = 1.0
     """Pawns; several (`8/4/2`) are a ladder, of which each game draws one for each side."""
-
-    def __post_init__(self) -> None:
-        read_ladder(self.temperature)
 
     @property
     def ladder(self) -> tuple[float, ...]:

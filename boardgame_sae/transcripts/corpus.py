@@ -76,7 +76,7 @@ def check_corpus_config(cfg: Any) -> None:
     Raises ValueError when nothing is left to train on, ConfigError for an unknown tokenization.
     """
     if cfg.validation_fraction + cfg.test_fraction >= 1:
-        raise ValueError("validation_fraction and test_fraction must sum to less than 1: games to train on are left")
+        raise ValueError("validation_fraction and test_fraction must leave games to train on: sum to less than 1")
     if cfg.tokenization is not None:
         find_tokenizer(cfg.tokenization)
 

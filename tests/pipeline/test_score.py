@@ -157,13 +157,14 @@ def test_ceilings_are_probes_as_sparse_as_the_scored_saes_one_for_each_l0(root, 
 
 def test_many_saes_share_ceilings_of_nearly_their_l0(root, tmp_path, monkeypatch):
     probe = replace(find_baseline("sparse_probe"), of_sparsity=lambda testbed, k: Made("x", None, testbed, {"k": k}))
+    about = {"name": "x", "kind": "sae"}
     monkeypatch.setattr(score_run, "baselines", lambda: {"sparse_probe": probe})
-    monkeypatch.setattr(score_run, "evaluate", lambda latents, testbed, suite, *, facts, **_: Scores(facts, {}))
+    monkeypatch.setattr(score_run, "evaluate", lambda latents, testbed, suite, *, facts, **_: Scores(about | facts, {}))
     monkeypatch.setenv("BOARDGAME_SAE_RUNS", str(tmp_path / "runs"))
     folders = []
     for l0 in (0.3, 1.2, 5.2, 5.7, 15.0, 16.9, 23.0):
         folders.append(tmp_path / f"{l0}")
-        Scores({"l0": l0}, {}).save(folders[-1])
+        Scores({**about, "l0": l0}, {}).save(folders[-1])
     found = score_ceilings(folders, root / "bed", suite="quick", device="cpu", exact=False)
     assert [Scores.load(folder).subject["k"] for folder in found] == [1, 6, 16, 23]
 

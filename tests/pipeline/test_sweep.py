@@ -64,7 +64,7 @@ def test_a_grid_is_the_product_of_each_entrys_lists_one_entry_after_the_other():
         ({"positions": "dot"}, "othello4 has no positions 'dot'; with one token per move: ply"),
         ({"probes": [{}, {"positions": "dot"}]}, "othello4 has no positions 'dot'"),
         ({"probes": {"property": "board"}}, "field 'probes' is .*: input should be a valid array"),
-        ({"probes": [{"min_ply": -1}]}, "min_ply must not be negative"),
+        ({"probes": [{"min_ply": -1}]}, "'probes.0.min_ply' is -1: must be at least 0"),
         ({"trainings": {}}, "unknown field 'trainings'; did you mean 'training'"),
         ({"preset": "huge"}, "unknown preset 'huge'"),
         ({"model": {"n_layer": 2}}, "unknown field 'n_layer'; did you mean 'n_layers'"),

@@ -144,5 +144,5 @@ def test_graded_is_a_player_with_settings_of_its_own():
     assert settle_player("graded:temperature=1").endswith("depth=1,temperature=1")
     with pytest.raises(ConfigError, match="unknown field 'nodes'"):
         make_player("graded:nodes=3")
-    with pytest.raises(ConfigError, match="must be above 0"):
+    with pytest.raises(ConfigError, match="temperature must be above 0 pawns"):
         settle_player("graded:temperature=0")
