@@ -22,7 +22,7 @@ _WORDS = tokens(
 @entry("UCI", "engine", "said.txt", by=(_WORDS, several((_WORDS, *RAW))), starts_programs=True)
 def engine(folder: Path) -> None:
     """Two moves, drawn by their scores."""
-    player = UciPlayer(path=str(folder / "engine.sh"), temperature=1.0, multipv=2, timeout=0.3)
+    player = UciPlayer(path=str(folder / "engine.sh"), temperature=1.0, multipv=2, timeout=1.0)
     game, moves = load_game("chess"), list[int]()
     mover = player.mover(game)
     try:
