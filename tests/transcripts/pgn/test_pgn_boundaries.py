@@ -67,6 +67,14 @@ def test_every_game_begins_and_ends_where_it_does(case, tmp_path):
         assert outcome(text.replace("\n", end).encode(), tmp_path) == games, repr(end)
 
 
+def test_no_header_of_an_unplayed_game_is_another_s(tmp_path):
+    for gap in ("\n", "\n\n", "\n\n\n"):
+        odd = A + '[Variant "Atomic"]\n'
+        skipped, kept = ours(f"{odd}{gap}{B}{gap}{TEXT}", tmp_path)
+        assert skipped.fault == "variant" and kept.moves == MOVES
+        assert kept.headers == {"Site": "x", "White": "B"} and kept.result == "1-0"
+
+
 @pytest.mark.parametrize("ends", ["\r", "\r\n", "\n\r\r\n", "\r\n\n\r"])
 def test_mixed_line_ends_give_the_same_games(tmp_path, ends):
     lines = f"{A}\n{TEXT}\n{B}\n{TEXT}".split("\n")
@@ -106,8 +114,8 @@ def test_no_game_that_python_chess_finds_goes_uncounted(parts, tmp_path_factory)
     mine, theirs = ours(text, tmp_path_factory.mktemp("count")), python_chess(text)
     assert [game.moves for game in mine if game.moves] == [game.moves for game in theirs if game.moves]
     follows_headers = follows_open = 0
-    for (before, _), (part, _) in pairwise(parts):
-        is_text = part[0] not in "[;%"
+    for before, part in pairwise(part for part, _ in parts if part[0] not in ";%"):
+        is_text = part[0] != "["
         follows_headers += before[0] == "[" and is_text
         ended = before.endswith(("1-0\n", "*\n"))
         follows_open += is_text and (before[0] in "{x" or (before[0] == "1" and not ended and part[0] != "1"))
