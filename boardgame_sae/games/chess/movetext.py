@@ -112,6 +112,11 @@ def _is_bad(text: np.ndarray, begin: int, end: int, after_move: bool) -> bool:
         return True  # `ed`
     if end - begin > LONGEST_CAPTURE:
         return False
+    cut_off = end - begin > 1 and is_piece(text[begin])  # `Nb`
+    for i in range(begin + 1, end):
+        cut_off = cut_off and (is_file(text[i]) or text[i] == X)
+    if cut_off:
+        return True
     takes = False
     for i in range(begin + 1, end - 1):
         takes = takes or (text[i] == X and _is_man(text, i - 1) and _is_man(text, i + 1))

@@ -237,14 +237,17 @@ def _ends_word(text: np.ndarray, at: int) -> bool:
 
 @njit(cache=True)
 def _number(text: np.ndarray, at: int) -> tuple[int, int, int]:
-    """The move number that begins there, its dots and what comes after them (-1: none does): `12`, `12.`, `12...`."""
+    """The move number that begins there, its dots and what comes after them (-1: none does): `12`, `12.`, `12...`.
+
+    It has three digits at most, so that it hides no null move (`0000`).
+    """
     end, value = at, 0
-    while end < len(text) and is_digit(at_or_space(text, end)):
-        value, end = min(10 * value + int(np.int64(text[end] - ZERO)), 99999), end + 1
+    while end < at + 4 and is_digit(at_or_space(text, end)):
+        value, end = 10 * value + int(np.int64(text[end] - ZERO)), end + 1
     digits = end
     while end < len(text) and text[end] == DOT:
         end += 1
-    if digits == at or (end == digits and not _ends_word(text, end)):
+    if digits == at or digits == at + 4 or (end == digits and not _ends_word(text, end)):
         return 0, 0, -1
     if end > digits and is_digit(at_or_space(text, end)) and _move_end(text, end) < 0:
         return 0, 0, -1

@@ -17,7 +17,7 @@ MAX_BYTES = 1 << 24
 HEAD_BYTES = 1 << 16
 """What is kept of such a game: its headers."""
 LONGEST_NAME = 250
-"""Characters that a header may take before its value."""
+"""Characters of its line that a header may take before its value."""
 LOOKBACK = LONGEST_NAME + 6
 """Bytes before a block in which a game found in that block may have begun."""
 
@@ -36,7 +36,7 @@ NEWLINE, OPEN_BRACKET, PERCENT, SEMICOLON, BRACE, UNBRACE, QUOTE = (np.uint8(ord
 
 
 def new_state() -> np.ndarray:
-    """The state of `cut` at the beginning of a text: mode, seen, line, gap, tag, opened, body."""
+    """The state of `cut` at the beginning of a text: mode, seen, line, gap, tag, where the line begins, body."""
     return np.array([LINE, NOTHING, FRESH, 0, NO_TAG, 0, -1], np.int64)
 
 
@@ -74,29 +74,30 @@ def cut(  # noqa: C901 - one state machine
     empty line in a comment, which is then one that nobody closed. Another line that opens a bracket is a bad header,
     which begins a game after movetext and an empty line; it is movetext where there is none, as is what `[%` begins.
     base: the block's offset in the text. state: from `new_state`, and kept between blocks. Written, as offsets in the
-    text: starts, where each game begins; bodies, where the movetext of the game before it does.
+    text: starts, where the line of a game's first header begins; bodies, where the movetext of the game before it does.
     """
-    mode, seen, line, gap, tag, opened, body = state
+    mode, seen, line, gap, tag, line_at, body = state
     n = 0
     for i in range(len(block)):
         character, at, begins = block[i], base + i, False
         if tag != NO_TAG:
-            tag = _tag_after(tag, character) if at - opened < LONGEST_NAME else NO_TAG
+            escapes = tag == OPENED and character == PERCENT
+            tag = _tag_after(tag, character) if at - line_at < LONGEST_NAME else NO_TAG
             if tag == IS_TAG:
                 begins = seen == MOVES or (seen == HEADERS and gap == 1)
                 mode, seen, tag = TAGS, HEADERS, NO_TAG
             elif tag == NO_TAG and mode == BRACKET:
-                if (seen == MOVES and gap == 0) or (character == PERCENT and at == opened + 1):
-                    mode, seen, body = TEXT, MOVES, opened if body < 0 else body
+                if (seen == MOVES and gap == 0) or escapes:
+                    mode, seen, body = TEXT, MOVES, line_at if body < 0 else body
                 else:
                     begins = seen == MOVES
                     mode, seen = REST, HEADERS
             if begins:
-                starts[n], bodies[n] = opened, body if body >= 0 else opened
+                starts[n], bodies[n] = line_at, body if body >= 0 else line_at
                 n, body = n + 1, -1
         if character == NEWLINE:
             gap = 1 if line >= BLANK else gap if line == ASIDE else 0
-            line, mode = FRESH, mode if mode == COMMENT else LINE
+            line, mode, line_at = FRESH, mode if mode == COMMENT else LINE, at + 1
             continue
         before = line
         if _is_blank(character):
@@ -104,7 +105,7 @@ def cut(  # noqa: C901 - one state machine
             continue
         line = min(line, ASIDE) if mode == REST else FULL
         if before >= BLANK and character == OPEN_BRACKET and (mode == LINE or (mode == COMMENT and gap == 1)):
-            tag, opened, mode = OPENED, at, BRACKET if mode == LINE else mode
+            tag, mode = OPENED, BRACKET if mode == LINE else mode
         elif mode == COMMENT:
             mode = TEXT if character == UNBRACE else COMMENT
         elif mode == LINE and (character == BOM[0] or character == BOM[1] or character == BOM[2]):
@@ -116,7 +117,7 @@ def cut(  # noqa: C901 - one state machine
         elif mode in (LINE, TEXT):
             mode = COMMENT if character == BRACE else TEXT
             seen, body = MOVES, at if body < 0 else body
-    state[:] = mode, seen, line, gap, tag, opened, body
+    state[:] = mode, seen, line, gap, tag, line_at, body
     return n
 
 

@@ -18,7 +18,6 @@ _RESULT_LIKE = re.compile(rb"[-/.:+=]*[0-9\xc2\xbd][-0-9/.:+=\xc2\xbd]*")
 _NOTHING = re.compile(rb"(?>\s+|;[^\n]*)*+\Z")
 _WORD = re.compile(rb"[^\s{(]{1,40}")
 _SPACE = re.compile(rb"(?:\xef\xbb\xbf|\s)*")
-_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _NAMES = ("White", "Black", "Site")
 
 WRONG = {
@@ -56,8 +55,7 @@ def read_batch(batch: Batch, max_plies: int, refuse: Callable[[Headers], str]) -
     begin = 0
     for end, body in zip(batch.ends, batch.bodies, strict=True):
         headers = read_headers(batch.text, begin, body)
-        piece = batch.text[begin:end] if not headers and body == end else b"?"
-        if not piece.replace(_BYTE_ORDER_MARK, b"").strip():
+        if body == end and _NOTHING.match(_movetext(batch.text[begin:end])):
             pass  # the end of the text, or its empty beginning
         elif fault := why_not_chess(headers) or ("over 16 MiB" if batch.is_large else ""):
             yield PGNGame(headers, room[:0], "", fault, lines.place(begin, begin, headers))
@@ -100,7 +98,7 @@ def _ends_with_blank_line(text: bytes) -> bool:
 def _movetext(text: bytes) -> bytes:
     """A text of moves as long as before, in plain characters and with spaces for lines that are escaped."""
     text = plain(text)
-    return _ESCAPES.sub(_without_escape, text) if b"\n%" in text else text
+    return _ESCAPES.sub(_without_escape, text) if b"\n%" in text or text[:1] == b"%" else text
 
 
 def _fault(
