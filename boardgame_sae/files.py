@@ -9,12 +9,17 @@ import hashlib
 import io
 import json
 import os
+import re
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
+from boardgame_sae.config import ConfigError, from_mapping, not_finite
+from boardgame_sae.plain_data import MAX_JSON_BYTES, parse_json, read_bounded
+
+T = TypeVar("T")
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 """Error numbers of a full disk, a used-up quota, and a file that is too large for the file system."""
 
@@ -49,6 +54,7 @@ def writing(path: Path) -> Iterator[Path]:
 def disk_error(path: Path, error: Exception) -> Exception:
     """What to raise for an error while writing a file: a RunError if the disk is full, else the error itself."""
     full = getattr(error, "errno", None) in DISK_FULL or any(os.strerror(code) in str(error) for code in DISK_FULL)
+    full = full or re.fullmatch(r"\d+ requested and \d+ written", str(error)) is not None  # how numpy says it
     if not full:
         return error
     try:
@@ -89,7 +95,12 @@ def write_bytes(path: Path, data: bytes) -> None:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write plain data as readable JSON, whole or not at all. Raises RunError when the disk is full."""
+    """Write plain data as readable JSON, whole or not at all.
+
+    Raises RunError when the disk is full, and for NaN and infinity, naming the field.
+    """
+    if place := not_finite(value):
+        raise RunError(f"{path}: '{place}' would be NaN or infinite: what it is computed from has diverged")
     text = json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False)
     write_bytes(path, (text + "\n").encode())
 
@@ -115,7 +126,7 @@ def read_parquet(path: Path) -> dict[str, Any]:
         with duckdb.connect(":memory:", config={"threads": 1}) as database:
             return database.execute("SELECT * FROM read_parquet(?)", [str(path)]).fetchnumpy()
     except duckdb.Error as error:
-        raise RunError(f"{path}: damaged ({error}); remove its folder and run the stage again") from error
+        raise RunError(f"{path}: damaged ({error}); restore it, or run the command that wrote it again") from error
 
 
 def read_json(path: Path) -> Any:
@@ -124,13 +135,34 @@ def read_json(path: Path) -> Any:
     Raises RunError naming the file when it is missing, damaged or a git-LFS pointer.
     """
     try:
-        return json.loads(path.read_bytes())
+        return parse_json(read_bounded(path, MAX_JSON_BYTES))
     except FileNotFoundError:
         raise RunError(f"{path}: no such file; is the folder a run of boardgame-sae?") from None
-    except (OSError, ValueError, RecursionError) as error:
+    except (OSError, ValueError) as error:
         raise lfs_pointer_error(path) or RunError(
             f"{path}: damaged ({error}); restore it, or run the command that wrote it again"
         ) from error
+
+
+def read_record(cls: type[T], path: Path, fix: str) -> T:
+    """Read a JSON file as a record, the class that is its schema. fix: what to do about one that is something else.
+
+    Raises RunError naming the file and, where there is one at fault, the field.
+    """
+    return as_record(cls, read_json(path), str(path), fix)
+
+
+def as_record(cls: type[T], value: Any, source: str, fix: str) -> T:
+    """Plain data that was read from a file as a record. source: the file, and where in it.
+
+    Raises RunError as `read_record` does.
+    """
+    if not isinstance(value, dict):
+        raise RunError(f"{source}: holds a {type(value).__name__} where fields were expected; {fix}")
+    try:
+        return from_mapping(cls, value, source)
+    except ConfigError as error:
+        raise RunError(f"{str(error).splitlines()[0]}; {fix}") from error
 
 
 LFS_POINTER = b"version https://git-lfs.github.com/spec/"

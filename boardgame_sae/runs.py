@@ -18,15 +18,17 @@ import os
 import sys
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError, safe_open
 from tqdm import tqdm
 
-from boardgame_sae.config import canonical_json, content_hash
+from boardgame_sae.config import canonical_json, content_hash, not_finite
 from boardgame_sae.files import RunError, append_bytes, file_hash, read_json, write_json
 from boardgame_sae.integrity import CARD_FILE, DONE_FILE, check_finished, is_done, read_done, verified, write_done
+from boardgame_sae.streams import Patient
 from boardgame_sae.weights import write_tensors
 
 FORMAT = 1
@@ -161,7 +163,10 @@ class Run:
         self._append(TIMINGS_FILE, {"what": what, "seconds": round(seconds, 3), "at": round(time.time()), **row})
 
     def _append(self, name: str, row: Mapping[str, Any]) -> None:
-        append_bytes(self.folder / name, (canonical_json(row) + "\n").encode())
+        path = self.folder / name
+        if place := not_finite(row):
+            raise RunError(f"{path}: '{place}' would be {row.get(place)}: what it is computed from has diverged")
+        append_bytes(path, (canonical_json(row) + "\n").encode())
 
     def save_state(self, tensors: Mapping[str, Any], meta: Mapping[str, Any]) -> None:
         """Write what a killed run resumes from: tensors and plain data, in one safetensors file.
@@ -199,9 +204,7 @@ class Run:
 
         Raises RunError when the disk is full.
         """
-        for leftover in self.folder.rglob(".*"):  # of writes that were killed: ours, and safetensors' own temporaries
-            if leftover.is_file():
-                leftover.unlink()
+        self._remove_leftovers()
         files = sorted(path for path in self.folder.rglob("*") if path.is_file() and path.name not in UNHASHED_FILES)
         hashes = {str(path.relative_to(self.folder)): file_hash(path) for path in files}
         write_done(self.folder, hashes, summary)
@@ -213,6 +216,12 @@ class Run:
         """The summary of a run that is done. Raises RunError when it is not."""
         return read_done(self.folder).summary
 
+    def _remove_leftovers(self) -> None:
+        """Remove what killed writes left, of this process or of its workers: ours, and safetensors' own temporaries."""
+        for leftover in self.folder.rglob(".*"):
+            if leftover.is_file():
+                leftover.unlink()
+
     def close(self) -> None:
         """Release the lock, so that other processes can work in the folder."""
         if self._lock >= 0:
@@ -222,16 +231,33 @@ class Run:
     def __enter__(self) -> "Run":
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is not None and self._lock >= 0:
+            self._remove_leftovers()
         self.close()
 
 
 def progress(total: int, desc: str, unit: str, *, initial: int = 0, disable: bool = False) -> Any:
     """A progress bar with speed and time left, redrawn ten times a second; in a log file, a line every ten seconds."""
-    interval = 0.1 if sys.stderr.isatty() else 10.0
+    stderr = Patient(sys.stderr)
+    interval = 0.1 if stderr.isatty() else 10.0
     return tqdm(
-        total=total, initial=initial, desc=desc, unit=f" {unit}", unit_scale=True, mininterval=interval, disable=disable
+        total=total,
+        initial=initial,
+        desc=desc,
+        unit=f" {unit}",
+        unit_scale=True,
+        mininterval=interval,
+        disable=disable,
+        file=stderr,
     )
+
+
+def warn(text: str) -> None:
+    """Say on stderr what whoever runs this must not overlook."""
+    with suppress(OSError, ValueError, AttributeError):  # closed, full or none: no reason to stop
+        sys.stderr.write(f"warning: {text}\n")
+        sys.stderr.flush()
 
 
 def pack_state(value: Any) -> tuple[dict[str, Any], Any]:

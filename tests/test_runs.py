@@ -322,6 +322,18 @@ def test_finish_keeps_only_what_the_run_made_and_hashes_all_but_the_times(tmp_pa
         assert again.done and again.summary == {"loss": 0.5} and run_hash(tmp_path) == again.hash
 
 
+def test_a_run_that_is_interrupted_holds_no_half_written_file(tmp_path):
+    def interrupted():
+        with new_run(tmp_path) as run:
+            run.log(step=1)
+            write_bytes(run / "parts/.a.bin.part", b"0123")  # of a worker that was ended in the midst of it
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert names_in(tmp_path) == ["metrics.jsonl", "run.json"]
+
+
 def test_finish_lets_the_next_one_open_the_folder(tmp_path):
     run = new_run(tmp_path)
     run.finish()

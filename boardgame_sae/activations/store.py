@@ -122,7 +122,13 @@ def _fill(
     with progress(len(acts_ND), f"harvest {hook_name}", "acts", initial=row) as bar:
         for start in range(first, len(games_B), GAMES_PER_BATCH):
             part_B = games_B[start : start + GAMES_PER_BATCH]
-            new_ND = harvest(model, corpus, hook_name, part_B).cpu().numpy().astype(acts_ND.dtype)
+            exact_ND = harvest(model, corpus, hook_name, part_B).cpu().numpy()
+            if not np.isfinite(exact_ND).all():
+                raise RunError(
+                    f"{path}: the GPT's activations at {hook_name} are not finite numbers, so some of its weights are "
+                    "not, or far too large; give a GPT whose training did not diverge"
+                )
+            new_ND = exact_ND.astype(acts_ND.dtype)
             if not np.isfinite(new_ND).all():
                 raise RunError(f"{path}: an activation is too large for {acts_ND.dtype}; harvest with dtype=float32")
             acts_ND[row : row + len(new_ND)] = new_ND

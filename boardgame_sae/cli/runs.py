@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from boardgame_sae.cli.flags import Device, named, parse, say, verb
+from boardgame_sae.cli.flags import Device, Several, named, parse, say, verb
 from boardgame_sae.config import config
 
 
@@ -11,31 +11,40 @@ from boardgame_sae.config import config
 class FolderInput:
     """Folders to check."""
 
-    folders: tuple[str, ...]
+    folders: Several
     """Run folders, corpora, or names of shipped testbeds."""
 
 
 @verb("ls", 140)
 def ls(argv: Sequence[str]) -> Path:
     """List the testbeds and SAEs that ship, and the runs here."""
-    from boardgame_sae.files import RunError
-    from boardgame_sae.integrity import is_done, read_done, verified
-    from boardgame_sae.runs import runs_root
+    from boardgame_sae.runs import CARD_FILE, runs_root
     from boardgame_sae.shipping.card_numbers import shipped_table
 
     parse("ls", argv)
     say(shipped_table())
-    for card in sorted(runs_root().glob("*/*/run.json")):
-        done = is_done(card.parent)
-        try:
-            verified(card.parent)
-            summary = read_done(card.parent).summary if done else {}
-        except RunError as error:
-            say(f"DAMAGED {error}")
-            continue
-        shown = "  ".join(f"{k}={v:.4g}" if isinstance(v, float) else f"{k}={v}" for k, v in summary.items())
-        say(f"{'done ' if done else 'OPEN '} {card.parent}  {shown}")
+    cards = sorted(runs_root().glob(f"*/*/{CARD_FILE}"))
+    for card in cards:
+        say(_listed(card.parent))
+    if not cards:
+        say(f"no run below {runs_root()}; BOARDGAME_SAE_RUNS names another folder of runs")
     return runs_root()
+
+
+def _listed(folder: Path) -> str:
+    """The line of `ls` on a run; of one whose own files cannot be read it says that."""
+    from boardgame_sae.files import RunError, read_json
+    from boardgame_sae.runs import CARD_FILE, DONE_FILE, is_done
+
+    summary = {}
+    try:
+        read_json(folder / CARD_FILE)
+        if done := is_done(folder):
+            summary = read_json(folder / DONE_FILE)["summary"].items()
+    except (RunError, KeyError, TypeError, AttributeError) as error:
+        return f"DAMAGED  {folder}  {error}"
+    shown = "  ".join(f"{k}={v:.4g}" if isinstance(v, float) else f"{k}={v}" for k, v in summary)
+    return f"{'done ' if done else 'OPEN '} {folder}  {shown}"
 
 
 @verb("check", 150, "DIR ...")

@@ -1,6 +1,6 @@
 """The player of known skill that every machine has: an engine where it is installed, else the built-in player."""
 
-from boardgame_sae.config import ConfigError, config, spec_of
+from boardgame_sae.config import ConfigError, Count, Positive, config, spec_of
 from boardgame_sae.players.registry import Player, read_ladder, register
 from boardgame_sae.players.uci.engine import find_engine
 
@@ -10,9 +10,9 @@ from boardgame_sae.players.uci.engine import find_engine
 class GradedPlayer(Player):
     """Stockfish where it is installed, else the built-in player."""
 
-    depth: int = 1
+    depth: Count = 1
     """Plies it looks ahead."""
-    temperature: str | int | float | None = None
+    temperature: str | Count | Positive | None = None
     """Pawns, as of those two; by default as each of them has it."""
 
     def __post_init__(self) -> None:

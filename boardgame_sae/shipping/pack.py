@@ -8,6 +8,7 @@
     saes/            one folder per SAE, in half precision
     scores/          scores of the SAEs and of everything they are compared with
     card.json        every number of the card, with intervals: what `check` measures again
+    timings.jsonl    how long the training took: not on the card, for it differs from one packing to the next
 
 Everything is measured on the folder as it ships: after rounding, on its own games.
 """
@@ -123,9 +124,10 @@ def pack_run(cfg: PackConfig, *, out: str | Path | None = None, workers: int = 1
         shipped = [_sae(run, folder, name) for folder, name in zip(trained, names, strict=True)]
         scored = score_all(run.folder, shipped, random, suite=cfg.suite, probes=probed[0], device=device)
         write_json(run / SWEEP_FILE, {**listed, "testbeds": [_scores(run, scored)]})
-        seconds = {"gpt": _seconds(model_folder), "saes": sum(map(_seconds, trained))}
-        write_json(run / NUMBERS_FILE, _card(run, cfg, model_folder, seconds, device))
+        write_json(run / NUMBERS_FILE, _card(run, cfg, model_folder, device))
         write_card(run.folder, NUMBERS_FILE)
+        run.log_time("train GPT", _seconds(model_folder))
+        run.log_time("train SAEs", sum(map(_seconds, trained)))
         run.finish(hook_name=hook_name)
         return run.folder
 
@@ -263,7 +265,7 @@ def _ceiling_name(folder: str) -> str:
     return ceiling_name(subject["kind"], subject["k"])
 
 
-def _card(run: Run, cfg: PackConfig, model_folder: Path, seconds: Mapping[str, float], device: str) -> dict[str, Any]:
+def _card(run: Run, cfg: PackConfig, model_folder: Path, device: str) -> dict[str, Any]:
     """What the card says: every number with its interval, and the main ones with the GPT's weights not rounded."""
     testbed = load_testbed(run.folder, device)
     exact = Testbed(GameModel.load(model_folder, device), testbed.corpus, testbed.hook_name, n_games=testbed.n_games)
@@ -279,7 +281,6 @@ def _card(run: Run, cfg: PackConfig, model_folder: Path, seconds: Mapping[str, f
         "hash": testbed.hash,
         "numbers": dict(numbers(run.folder, device)),
         "unrounded": unrounded,
-        "seconds": {name: round(value) for name, value in seconds.items()},
         "notes": list(cfg.notes),
     }
 

@@ -14,12 +14,12 @@ from torch import Tensor
 from boardgame_sae.activations.hook_points import hook_width, read
 from boardgame_sae.activations.store import ActivationStore, harvest_run
 from boardgame_sae.config import content_hash
-from boardgame_sae.files import RunError, read_json, write_json
+from boardgame_sae.files import RunError, write_json
 from boardgame_sae.integrity import verified
 from boardgame_sae.model.game_model import GameModel
 from boardgame_sae.probes.fit import PROBES_FILE, Probe, load_probe, probe_results
 from boardgame_sae.runs import Run
-from boardgame_sae.testbeds.shipped import MANIFEST_FILE, PROBES, find_testbed
+from boardgame_sae.testbeds.shipped import MANIFEST_FILE, PROBES, find_testbed, read_manifest
 from boardgame_sae.transcripts.corpus import SPLITS, Corpus
 from boardgame_sae.transcripts.labels import (
     PackedLabels,
@@ -298,23 +298,21 @@ class Testbed:
         """
         folder = Path(folder)
         verified(folder)
-        manifest = read_json(folder / MANIFEST_FILE)
-        if not {"model", "corpus", "hook_name", "properties", "n_games", "positions", "content"} <= manifest.keys():
-            raise RunError(f"{folder / MANIFEST_FILE}: not a testbed's manifest; `boardgame-sae testbed` makes one")
+        manifest = read_manifest(folder)
         testbed = cls(
-            GameModel.load(folder / manifest["model"], device),
-            Corpus.open(folder / manifest["corpus"]),
-            manifest["hook_name"],
-            properties=manifest["properties"],
-            n_games=manifest["n_games"],
-            positions=manifest["positions"],
+            GameModel.load(folder / manifest.model, device),
+            Corpus.open(folder / manifest.corpus),
+            manifest.hook_name,
+            properties=manifest.properties,
+            n_games=manifest.n_games,
+            positions=manifest.positions,
         )
         made_of = testbed.made_of
         for part, now in made_of.items():
-            if manifest["content"].get(part) != now:
+            if manifest.content.get(part) != now:
                 raise RunError(
-                    f"{folder / manifest[part]}: the {part} has changed since the testbed {folder} was made from it; "
-                    f"restore the {part}, or make another testbed from it with `boardgame-sae testbed`"
+                    f"{folder / getattr(manifest, part)}: the {part} has changed since the testbed {folder} was made "
+                    f"from it; restore the {part}, or make another testbed from it with `boardgame-sae testbed`"
                 )
         for split in SPLITS:
             path = folder / LABELS_FILE.format(split)

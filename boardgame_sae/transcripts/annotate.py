@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from boardgame_sae.config import ConfigError, config, to_mapping
+from boardgame_sae.config import ConfigError, Count, config, to_mapping
 from boardgame_sae.files import write_bytes
 from boardgame_sae.games import Game, MoveRecord
 from boardgame_sae.launch import map_ordered
@@ -30,15 +30,13 @@ class AnnotateConfig:
     """A player at full strength: `stockfish:nodes=1000`, `uci:path=...,depth=8` or the built-in `search:depth=2`."""
     splits: tuple[str, ...] = SPLITS
     """Splits whose games are evaluated."""
-    n_games: int | None = None
+    n_games: Count | None = None
     """The first games of each split (default: all)."""
 
     def __post_init__(self) -> None:
         unknown = [split for split in self.splits if split not in SPLITS]
         if unknown or not self.splits:
             raise ValueError(f"splits are some of {', '.join(SPLITS)}, not {', '.join(unknown) or 'none'}")
-        if self.n_games is not None and self.n_games < 1:
-            raise ValueError("n_games must be at least 1")
 
 
 def evaluate_games(game: Game, player: Player, record: MoveRecord) -> np.ndarray:

@@ -75,8 +75,8 @@ def check_corpus_config(cfg: Any) -> None:
 
     Raises ValueError when nothing is left to train on, ConfigError for an unknown tokenization.
     """
-    if min(cfg.validation_fraction, cfg.test_fraction) < 0 or cfg.validation_fraction + cfg.test_fraction >= 1:
-        raise ValueError("validation_fraction and test_fraction are shares that leave games to train on")
+    if cfg.validation_fraction + cfg.test_fraction >= 1:
+        raise ValueError("validation_fraction and test_fraction must sum to less than 1: games to train on are left")
     if cfg.tokenization is not None:
         find_tokenizer(cfg.tokenization)
 
@@ -121,7 +121,7 @@ def _check_column(game: Game, name: str, values: np.ndarray, n_games: int) -> No
     column = game.columns.get(name)
     if column is None or column.per_position:
         raise ValueError(f"{game.name} declares no column '{name}' of its games; its `columns` must name it")
-    if np.shape(values) != (n_games,) or values.dtype != column.dtype:
+    if np.shape(values) != (n_games,) or not column.holds(values.dtype):
         raise ValueError(
             f"column '{name}' is {values.dtype} of shape {np.shape(values)}; {n_games} games need an entry each, "
             f"{column.dtype}"

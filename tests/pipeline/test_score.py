@@ -105,27 +105,23 @@ def test_finished_scores_are_reused_also_for_a_suite_that_they_hold(root, scored
     assert stamps(root / "runs") == before
 
 
-def test_the_core_file_has_saebenchs_fields_and_the_scores_numbers(scored):
-    core, found = read_json(scored[0] / "core_eval_results.json"), Scores.from_json(scored[0] / "scores.json")
-    assert core["eval_type_id"] == "core"
-    assert set(core) == {
-        "eval_type_id",
-        "eval_config",
-        "eval_id",
-        "eval_result_metrics",
-        "eval_result_details",
-        "sae_lens_id",
-        "sae_lens_release_id",
-        "sae_lens_version",
-        "sae_bench_commit_hash",
-        "sae_cfg_dict",
-        "eval_result_unstructured",
-    }
+def test_the_core_file_has_the_scores_numbers_and_says_what_it_is_of(scored):
+    (path,) = scored[0].rglob("*_eval_results.json")
+    core, found = read_json(path), Scores.from_json(scored[0] / "scores.json")
+    assert path == scored[0] / "core" / f"{core['sae_lens_release_id']}_{core['sae_lens_id']}_eval_results.json"
     metrics = core["eval_result_metrics"]
     assert metrics["model_performance_preservation"]["ce_loss_score"] == found["core"].value
     assert metrics["sparsity"]["l0"] == found["core"].parts["l0"]
-    assert core["sae_cfg_dict"]["n_latents"] == 24
-    assert core["eval_config"]["n_tokens"] == metrics["token_stats"]["total_tokens_eval_reconstruction"]
+    inside = {name for group in metrics.values() for name in group}
+    outside = {name: value for name, value in found["core"].parts.items() if name not in inside}
+    assert outside and outside.items() <= core["eval_result_unstructured"].items()
+    assert (core["sae_cfg_dict"]["d_sae"], core["sae_cfg_dict"]["architecture"]) == (24, "topk")
+    assert [row["index"] for row in core["eval_result_details"]] == list(range(24))
+
+
+def test_every_sae_has_a_file_of_its_own(scored):
+    names = [path.name for folder in scored for path in folder.rglob("*_eval_results.json")]
+    assert len(names) == len(set(names)) == len(scored)
 
 
 def test_baselines_are_scored_into_one_run_that_is_reused(root):

@@ -42,8 +42,8 @@ def test_a_players_text_gives_its_share_of_random_moves(text, epsilon):
         ("epsilon_greedy:=0.2", "'=0.2' is not setting=value"),
         ("epsilon_greedy:epsilon=0.2,epsilon=0.3", "'epsilon' is set twice"),
         ("epsilon_greedy:epsilon=often", "'often'"),
-        ("epsilon_greedy:epsilon=1.5", "a probability, 0 to 1, not 1.5"),
-        ("epsilon_greedy:epsilon=-0.1", "a probability, 0 to 1, not -0.1"),
+        ("epsilon_greedy:epsilon=1.5", "field 'epsilon' is 1.5: must be at most 1"),
+        ("epsilon_greedy:epsilon=-0.1", "field 'epsilon' is -0.1: must be at least 0"),
         ("epsilon_greedy:epsilon=nan", "epsilon"),
     ],
 )
@@ -144,5 +144,5 @@ def test_graded_is_a_player_with_settings_of_its_own():
     assert settle_player("graded:temperature=1").endswith("depth=1,temperature=1")
     with pytest.raises(ConfigError, match="unknown field 'nodes'"):
         make_player("graded:nodes=3")
-    with pytest.raises(ConfigError, match="temperature must be above 0 pawns"):
+    with pytest.raises(ConfigError, match="must be above 0"):
         settle_player("graded:temperature=0")

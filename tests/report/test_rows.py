@@ -90,7 +90,7 @@ def test_what_an_older_study_lacks_is_named(sweep, tmp_path):
         collect([listing.parent])
     del listed["testbeds"][0]["ceilings"]
     listing.write_text(json.dumps(listed))
-    with pytest.raises(RunError, match=r"sweep\.json: has no 'ceilings'; .*run the sweep again"):
+    with pytest.raises(RunError, match=r"sweep\.json: field 'testbeds.0.ceilings' is required; .*run the sweep again"):
         collect([listing.parent])
 
 
@@ -111,7 +111,7 @@ def test_a_missing_sweep_or_an_empty_list_is_an_error(tmp_path):
 
 def test_a_listing_without_its_keys_is_named(tmp_path):
     (tmp_path / "sweep.json").write_text('{"name": "x"}')
-    with pytest.raises(RunError, match=r"sweep\.json: has no 'corpus'"):
+    with pytest.raises(RunError, match=r"sweep\.json: field 'corpus' is required"):
         collect([tmp_path])
 
 

@@ -383,6 +383,13 @@ def test_training_time_covers_every_session_and_is_shared_with_what_was_trained_
     assert seconds({"what": "train", "seconds": 30, "steps": 50, "n_steps": 100, "beside": 4}) == 12
 
 
+def test_the_card_holds_no_times_which_differ_from_one_packing_to_the_next(packed):
+    assert "seconds" not in (packed / "card.json").read_text() and "minutes" not in (packed / "README.md").read_text()
+    timings = [json.loads(line) for line in (packed / "timings.jsonl").read_text().splitlines()]
+    assert [timing["what"] for timing in timings] == ["train GPT", "train SAEs"]
+    assert "timings.jsonl" not in read_json(packed / "DONE")["files"]
+
+
 def test_the_card_speaks_of_characters_where_tokens_are_characters(copied):
     model = read_json(copied / "model/cfg.json")
     corpus = {**model["corpus"], "max_plies": 9}

@@ -231,11 +231,11 @@ def test_an_unknown_split_is_an_error(bed):
 def test_folders_that_are_no_testbed_are_errors_that_name_them(folder, tmp_path):
     with pytest.raises(RunError, match=re.escape(str(tmp_path / "nowhere"))):
         load_testbed(tmp_path / "nowhere")
-    with pytest.raises(RunError, match=r"testbed\.json: no such file"):
+    with pytest.raises(RunError, match=r"it has no testbed\.json; it holds"):
         load_testbed(folder.parent / "model")
     for manifest in ({"model": "a"}, {"model": "a", "corpus": "b", "hook_name": "c"}):
         write_json(tmp_path / "testbed.json", manifest)
-        with pytest.raises(RunError, match=r"testbed\.json: not a testbed's manifest"):
+        with pytest.raises(RunError, match=r"testbed\.json: field 'corpus' is required"):
             load_testbed(tmp_path)
     (tmp_path / "testbed.json").write_text("{")
     with pytest.raises(RunError, match=r"testbed\.json: damaged"):

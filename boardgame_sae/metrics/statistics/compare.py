@@ -39,17 +39,13 @@ def compare(a: Sequence[Scores], b: Sequence[Scores]) -> list[Difference]:
     """The differences a - b of every number that has an interval, for every score that all of them have.
 
     a, b: scores as `Scores.load` reads them, or fresh from `evaluate`; each side is one recipe, one `Scores` per seed.
-    Raises ValueError when a side is empty, or they were not scored on the same positions and classes.
+    Raises ValueError when a side is empty, they have no score in common, or they were not scored on the same positions
+    and classes.
     """
     if not a or not b:
         raise ValueError("give scores for both sides of a comparison")
     everyone = [*a, *b]
-    for name in ("corpus", "properties", "n_games", "positions"):
-        known = {str(scores.subject["testbed"][name]) for scores in everyone}
-        if len(known) > 1:
-            raise ValueError(f"scored on different testbeds, {name}: {', '.join(sorted(known))}; score them on one")
-    if len({scores.subject["testbed"].get("content", {}).get("corpus") for scores in everyone}) > 1:
-        raise ValueError("scored on a corpus that has changed in between; score them all on the corpus as it is")
+    _check_same_testbed(everyone)
     differences = []
     for name, score in scores().items():
         if score.statistic is None or not all(name in scored for scored in everyone):
@@ -62,7 +58,23 @@ def compare(a: Sequence[Scores], b: Sequence[Scores]) -> list[Difference]:
         for index, (number, estimate) in enumerate(estimates.items()):
             mean_a, mean_b = (_mean(side, name, number, index == 0) for side in (a, b))
             differences.append(Difference(name, number, mean_a, mean_b, estimate.value, estimate.interval))
+    if not differences:
+        held = "; ".join(f"{scored.subject['name']}: {', '.join(scored) or 'none'}" for scored in everyone)
+        raise ValueError(f"no score with an interval is among those of all of them ({held}); score them with one suite")
     return differences
+
+
+def _check_same_testbed(everyone: Sequence[Scores]) -> None:
+    """Raise ValueError unless all say on which testbed they were scored, and it is the same one."""
+    for scored in everyone:
+        if scored.subject.get("testbed") is None:
+            raise ValueError(f"{scored.subject['name']}: its scores do not say on which testbed; score it again")
+    for name in ("corpus", "properties", "n_games", "positions"):
+        known = {str(scores.subject["testbed"][name]) for scores in everyone}
+        if len(known) > 1:
+            raise ValueError(f"scored on different testbeds, {name}: {', '.join(sorted(known))}; score them on one")
+    if len({scores.subject["testbed"].get("content", {}).get("corpus") for scores in everyone}) > 1:
+        raise ValueError("scored on a corpus that has changed in between; score them all on the corpus as it is")
 
 
 def _sums(scored: Scores, name: str) -> GameSums:

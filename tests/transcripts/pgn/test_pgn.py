@@ -24,8 +24,8 @@ from boardgame_sae.config import ConfigError
 from boardgame_sae.files import RunError, read_json
 from boardgame_sae.games.chess.position import python_move
 from boardgame_sae.transcripts.corpus import Corpus
+from boardgame_sae.transcripts.pgn import cutter as pgn_text
 from boardgame_sae.transcripts.pgn import importer as pgn_module
-from boardgame_sae.transcripts.pgn import reader as pgn_text
 from boardgame_sae.transcripts.pgn import source as pgn_source
 from boardgame_sae.transcripts.pgn.importer import ImportPGNConfig, import_pgn, import_pgn_run, import_table
 
@@ -176,7 +176,7 @@ def test_other_content_on_standard_input_is_another_run(tmp_path, standard_input
 
 DRIVER = """
     import sys, time
-    from boardgame_sae.transcripts.pgn import importer as module, reader as pgn_text
+    from boardgame_sae.transcripts.pgn import importer as module, cutter as pgn_text
 
     pgn_text.BATCH_GAMES = 10
     source, out, workers, wait = sys.argv[1:]
