@@ -38,7 +38,7 @@ ACTIVATIONS = Format(
     "activations",
     RunError,
     "restore it, or move its folder away and harvest again",
-    {"hook_name": str, "model": str, "corpus": str, "split": str},
+    {},
     {"acts": Array("f", "positions", rank=2)},
 )
 """What a file of activations holds, and nothing else."""

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import duckdb
 import pytest
+from sealed import seal_again
 
 from boardgame_sae.files import RunError, read_json
 from boardgame_sae.pipeline.study_folder import find_run, read_studies
@@ -74,6 +75,8 @@ def test_what_an_older_study_lacks_is_named(sweep, tmp_path):
     listing = root / "sweep" / sweep.name / "sweep.json"
     listed = read_json(listing)
     of_sae = next((root / "scores").glob("topk*")) / "scores.json"
+    for done in root.glob("s*/*/DONE"):
+        done.unlink()  # as if an older version had written all that
     scored = of_sae.read_text()
     found = json.loads(scored)
     del found["scores"]["coverage"]["details"]["groups"]
@@ -137,4 +140,5 @@ def copied(sweep: Path, tmp_path: Path) -> Path:
     shutil.copytree(sweep.parent.parent, root, ignore=shutil.ignore_patterns("activations"))
     listing = root / "sweep" / sweep.name / "sweep.json"
     listing.write_text(listing.read_text().replace(str(sweep.parent.parent), "/gone/data/runs"))
+    seal_again(listing.parent)
     return root
