@@ -32,16 +32,17 @@ def ls(argv: Sequence[str]) -> Path:
 
 
 def _listed(folder: Path) -> str:
-    """The line of `ls` on a run; of one whose own files cannot be read it says that."""
+    """The line of `ls` on a run; of one whose files were changed or cannot be read it says that."""
     from boardgame_sae.files import RunError, read_json
-    from boardgame_sae.runs import CARD_FILE, DONE_FILE, is_done
+    from boardgame_sae.integrity import CARD_FILE, is_done, read_done, verified
 
     summary = {}
     try:
         read_json(folder / CARD_FILE)
+        verified(folder)
         if done := is_done(folder):
-            summary = read_json(folder / DONE_FILE)["summary"].items()
-    except (RunError, KeyError, TypeError, AttributeError) as error:
+            summary = read_done(folder).summary.items()
+    except RunError as error:
         return f"DAMAGED  {folder}  {error}"
     shown = "  ".join(f"{k}={v:.4g}" if isinstance(v, float) else f"{k}={v}" for k, v in summary)
     return f"{'done ' if done else 'OPEN '} {folder}  {shown}"
