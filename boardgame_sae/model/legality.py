@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from boardgame_sae.config import Natural, NonNegative, Share, config, record, seed_for
+from boardgame_sae.config import Natural, NonNegative, Share, config, record, seed_for, to_mapping
 from boardgame_sae.files import as_record, read_json
 from boardgame_sae.games.game import PHASES
 from boardgame_sae.intervals import bootstrap_interval
@@ -23,6 +23,8 @@ from boardgame_sae.model.game_model import GameModel
 from boardgame_sae.model.sampling import STOPPED, KeyValueCache, games_per_pass
 from boardgame_sae.transcripts.corpus import Corpus
 
+MEASURED_PLIES = 12
+"""Plies per game at which a GPT whose tokens are not whole moves writes one, when its legality is measured."""
 LEGALITY_FILE = "legality.json"
 """The legality that was measured after a GPT's training; a GPT from elsewhere has no such file."""
 KINDS = ("legal", "ambiguous", "illegal", "unparsable")
@@ -295,6 +297,13 @@ def continuations(
     legal_BLV[game_N, token_N] = legal_NV
     floor_BL[game_N, token_N] = np.log(np.maximum(legal_NV.sum(1), 1))
     return legal_BLV, floor_BL
+
+
+def measure_legality(model: GameModel, corpus: Corpus, split: str, max_games: int) -> dict[str, Any]:
+    """Legality on at most max_games games, as plain data; moves of several tokens are written at some plies only."""
+    n_games = min(max_games, len(corpus.games(split)))
+    n_plies = None if corpus.tokenizer.is_whole_move else MEASURED_PLIES
+    return to_mapping(legality(model, corpus, split=split, n_games=n_games, positions_a_game=n_plies))
 
 
 def legality_text(folder: str | Path) -> str:

@@ -30,14 +30,12 @@ from boardgame_sae.files import RunError, write_json
 from boardgame_sae.launch import keep_freed_memory
 from boardgame_sae.model.game_model import GameModel, pick_device
 from boardgame_sae.model.gpt import GPT, GPTConfig
-from boardgame_sae.model.legality import LEGALITY_FILE, continuations, legality
+from boardgame_sae.model.legality import LEGALITY_FILE, continuations, measure_legality
 from boardgame_sae.model.muon import Muon
 from boardgame_sae.runs import Run, pack_state, progress, unpack_state
 from boardgame_sae.transcripts.corpus import SPLITS, Corpus
 from boardgame_sae.weights import not_finite
 
-MEASURED_PLIES = 12
-"""Plies per game at which a GPT whose tokens are not whole moves writes one, when its legality is measured."""
 ABSENT = -100
 """The target that tells torch to ignore a prediction."""
 
@@ -386,13 +384,6 @@ def _validation_metrics(training: Training) -> dict[str, float]:
         ["legal_rate", "legal_mass"] if measured["loss_floor"] is None else ["loss_floor", "legal_rate", "legal_mass"]
     )
     return {"validation_loss": measured["loss"], **{name: measured[name] for name in names}}
-
-
-def measure_legality(model: GameModel, corpus: Corpus, split: str, max_games: int) -> dict[str, Any]:
-    """Legality on at most max_games games, as plain data; moves of several tokens are written at some plies only."""
-    n_games = min(max_games, len(corpus.games(split)))
-    n_plies = None if corpus.tokenizer.is_whole_move else MEASURED_PLIES
-    return to_mapping(legality(model, corpus, split=split, n_games=n_games, positions_a_game=n_plies))
 
 
 def train_gpt(

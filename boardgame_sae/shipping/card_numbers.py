@@ -17,7 +17,7 @@ from boardgame_sae.metrics.evaluate import evaluate
 from boardgame_sae.metrics.results import Scores
 from boardgame_sae.metrics.score import main_scores
 from boardgame_sae.model.game_model import GameModel
-from boardgame_sae.model.train import measure_legality
+from boardgame_sae.model.legality import measure_legality
 from boardgame_sae.pipeline.study_folder import read_sweep
 from boardgame_sae.probes.data import BoardReader, ProbeData
 from boardgame_sae.probes.fit import PROBES_FILE, load_probe, probe_results

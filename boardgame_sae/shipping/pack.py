@@ -30,8 +30,8 @@ from boardgame_sae.metrics.baselines.registry import SAE_KIND
 from boardgame_sae.metrics.results import LATENTS_FILE, SCORES_FILE, Scores
 from boardgame_sae.model import game_model
 from boardgame_sae.model.game_model import GameModel
-from boardgame_sae.model.legality import LEGALITY_FILE
-from boardgame_sae.model.train import measure_legality, train_gpt_run
+from boardgame_sae.model.legality import LEGALITY_FILE, measure_legality
+from boardgame_sae.model.train import train_gpt_run
 from boardgame_sae.pipeline.score import ceiling_name
 from boardgame_sae.pipeline.study_folder import SWEEP_FILE
 from boardgame_sae.pipeline.sweep import (

@@ -4,7 +4,7 @@ from pathlib import Path
 from unittest import mock
 
 from boardgame_sae.cli.runs import check, ls
-from boardgame_sae.model.train import legality_text
+from boardgame_sae.model.legality import legality_text
 from boardgame_sae.pipeline.study_folder import read_study
 from boardgame_sae.players.tournament import Standings
 from boardgame_sae.report.rows import rows_of, write_table
