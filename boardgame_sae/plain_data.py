@@ -47,11 +47,13 @@ _Loader.add_implicit_resolver(
 
 def read_bounded(path: Path, most: int) -> bytes:
     """The bytes of a file. Raises ValueError when there are more than `most`, OSError when it cannot be read."""
+    data = bytearray()
     with open(path, "rb") as file:
-        data = file.read(most + 1)
-    if len(data) > most:
-        raise ValueError(f"larger than {most / 2**20:g} MiB")
-    return data
+        while part := file.read(2**16):  # reading `most` bytes at once would take as much memory for a short file
+            data += part
+            if len(data) > most:
+                raise ValueError(f"larger than {most / 2**20:g} MiB")
+    return bytes(data)
 
 
 def parse_json(data: bytes) -> Any:

@@ -102,7 +102,10 @@ def test_a_verb_without_what_it_works_on_is_refused(said, words):
     [
         (["report", "EMPTY"], "no finished sweep, as it has no sweep.json; it holds note.txt"),
         (["report", "runs/*"], "runs/*: no such folder, and no shipped testbed of that name"),
-        (["score", "x", "--testbed", "EMPTY"], "no testbed, as it has no testbed.json; it holds note.txt"),
+        (
+            ["score", "othello6-tiny/topk-48", "--testbed", "EMPTY"],
+            "no testbed, as it has no testbed.json; it holds note.txt",
+        ),
         (["compare", "EMPTY", "--against", "EMPTY"], "scores.json: no such file"),
         (["check", "nowhere"], "nowhere: no such folder"),
     ],
@@ -153,7 +156,7 @@ def test_closed_and_full_standard_streams_end_no_run(tmp_path, line, code, reaso
         (ValueError(), 2, "error: ValueError"),
         (KeyError("x"), 1, "KeyError: 'x': nobody foresaw this"),
         (KeyboardInterrupt(), 130, "interrupted; run the same command again, it resumes"),
-        (Terminated(), 143, "terminated; run the same command again, it resumes"),
+        (Terminated(signal.SIGTERM), 143, "terminated; run the same command again, it resumes"),
     ],
 )
 def test_every_ending_is_a_line_and_a_code(capsys, error, code, reason):

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from boardgame_sae.config import HookName, Name, NonNegative, record
+from boardgame_sae.config import HookName, Name, record
 from boardgame_sae.files import RunError, read_record
 from boardgame_sae.integrity import verified
 from boardgame_sae.intervals import bootstrap_interval
@@ -41,7 +41,6 @@ class CardRecord:
     numbers: dict[str, tuple[float, float, float]]
     """Value, lower and upper end of the interval, by name."""
     unrounded: dict[str, float]
-    seconds: dict[str, NonNegative]
     notes: tuple[str, ...] = ()
 
 

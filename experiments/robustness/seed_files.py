@@ -20,7 +20,7 @@ from boardgame_sae.model.game_model import GameModel
 from boardgame_sae.model.train import TrainGPTConfig, train_gpt_run
 from boardgame_sae.players.tournament import TournamentConfig, tournament_run
 from boardgame_sae.runs import Run, runs_root
-from boardgame_sae.saes.exchange import WRITERS as SAE_WRITERS
+from boardgame_sae.saes.exchange import writers
 from boardgame_sae.saes.load import load_sae
 from boardgame_sae.shipping.pack import pack_config, pack_run
 from boardgame_sae.testbeds.testbed import testbed_run
@@ -137,7 +137,7 @@ def _killed_training(folder: Path) -> None:
 def _foreign(folder: Path) -> None:
     """SAEs and GPTs as other libraries write them."""
     sae, model = load_sae(folder / "sae"), GameModel.load(folder / "gpt", "cpu")
-    for library, write in SAE_WRITERS.items():
+    for library, write in writers().items():
         write(sae, folder / library)
     GPT_WRITERS["transformer_lens"](model, folder / "transformer_lens")
     torch.save({name: weight.detach().clone() for name, weight in hooked_weights(model.gpt)}, folder / "hooked.pth")

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from sealed import seal_again
 from sklearn.linear_model import LinearRegression, Ridge
 from sklearn.metrics import accuracy_score, f1_score
 
@@ -331,6 +332,7 @@ def test_a_probe_that_is_not_finite_is_named(copy_of_probed, value):
     weights = load_file(copy_of_probed / "probes.safetensors")
     weights[f"{RESIDUAL[0]}/bias"][0, 0] = value
     save_file(weights, copy_of_probed / "probes.safetensors")
+    seal_again(copy_of_probed)
     with pytest.raises(RunError, match=rf"probes\.safetensors: tensor '{RESIDUAL[0]}/bias' holds NaN or infinite"):
         load_probe(copy_of_probed, RESIDUAL[0])
 
@@ -339,7 +341,8 @@ def test_a_probe_that_is_not_finite_is_named(copy_of_probed, value):
 def test_a_field_of_another_type_is_named(copy_of_probed, field, value):
     about = json.loads((copy_of_probed / "probes.json").read_text())
     (copy_of_probed / "probes.json").write_text(json.dumps({**about, field: value}))
-    with pytest.raises(RunError, match=rf"probes\.json: damaged: {field} missing or of another type"):
+    seal_again(copy_of_probed)
+    with pytest.raises(RunError, match=rf"probes\.json: field '{field}' is "):
         load_probe(copy_of_probed, RESIDUAL[0])
 
 

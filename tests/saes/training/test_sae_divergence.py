@@ -95,7 +95,8 @@ def test_activations_that_do_not_vary_train_without_an_undefined_number(tmp_path
     class Still:
         """Activations that are all the same."""
 
-        path, hash, width, mean_norm, batches_per_pass = tmp_path / "still", "0", 16, 4.0, None
+        path, hash, content = tmp_path / "still", "0", {}
+        width, mean_norm, batches_per_pass = 16, 4.0, None
 
         def stream(self, batch_size, seed):
             return self
