@@ -11,6 +11,7 @@ import json
 import math
 import unicodedata
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Annotated, Any, NamedTuple, TypeVar, dataclass_transform, get_args, get_type_hints, overload
@@ -175,6 +176,18 @@ def _closest(name: Any, fields: Sequence[str]) -> str:
     return f"did you mean '{close[0]}'?" if close else f"the fields are {', '.join(fields)}"
 
 
+@contextmanager
+def naming(source: str) -> Iterator[None]:
+    """Have a ValueError that is raised inside be a ConfigError whose lines begin with the source of the fault."""
+    try:
+        yield
+    except ValueError as error:
+        lines = str(error).splitlines()
+        raise ConfigError(
+            "\n".join(line if line.startswith(f"{source}:") else f"{source}: {line}" for line in lines)
+        ) from None
+
+
 def from_yaml(cls: type[T], path: str | Path) -> T:
     """Read and validate a YAML file as a config class. Raises ConfigError."""
     return from_mapping(cls, read_yaml(path), str(path))
@@ -239,7 +252,7 @@ def read_flags(
     namespace = dataclasses.make_dataclass(command.replace("-", "_"), fields.values())
     flags = tyro.cli(namespace, args=list(argv), prog=f"boardgame-sae {command}", description=description)
     values = {name: getattr(flags, name) for name in fields}
-    return [group.make(values, command) for group in groups]
+    return [group.make(values, f"{command} ({source})" if given else command) for group in groups]
 
 
 def _metavar(kind: Any) -> str | None:

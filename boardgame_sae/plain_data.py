@@ -100,7 +100,10 @@ def parse_yaml(text: str) -> Any:
     Raises ValueError naming the line for what is no YAML, a key given twice, a type that is not plain data, a whole
     number beyond 64 bits, and for more nesting or values than the bounds allow.
     """
-    loader = _Loader(text)
+    try:
+        loader = _Loader(text)
+    except yaml.YAMLError as error:  # a character that no YAML may hold
+        raise ValueError(f"not valid YAML: {' '.join(str(error).split())}") from error
     try:
         node = loader.get_single_node()
         if node is None:

@@ -13,27 +13,29 @@ Every file appears whole or not at all (`files.writing`), and nothing is written
 
 import contextlib
 import fcntl
+import hashlib
 import json
 import os
 import sys
 import time
 from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import field
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError, safe_open
 from tqdm import tqdm
 
-from boardgame_sae.config import canonical_json, content_hash, not_finite
-from boardgame_sae.files import RunError, append_bytes, file_hash, read_json, write_json
+from boardgame_sae.config import canonical_json, content_hash, not_finite, record
+from boardgame_sae.files import RunError, append_bytes, as_record, file_hash, read_json, write_json
 from boardgame_sae.integrity import CARD_FILE, DONE_FILE, check_finished, is_done, read_done, verified, write_done
 from boardgame_sae.streams import Patient
-from boardgame_sae.weights import write_tensors
+from boardgame_sae.weights import read_metadata, read_tensors, tensors_hash, write_tensors
 
 FORMAT = 1
 """Increased when the same config comes to mean other files, so that old runs are not taken for new ones."""
 METRICS_FILE, TIMINGS_FILE, STATE_FILE = "metrics.jsonl", "timings.jsonl", "state.safetensors"
+_STATE = "state"
 UNHASHED_FILES = (TIMINGS_FILE, DONE_FILE, STATE_FILE)
 LOCK_HOLDER = "BOARDGAME_SAE_LOCK_HOLDER"
 """Environment variable by which the further processes of a data-parallel run know that their parent has the lock."""
@@ -42,6 +44,14 @@ LOCK_HOLDER = "BOARDGAME_SAE_LOCK_HOLDER"
 def runs_root() -> Path:
     """Where runs go by default: $BOARDGAME_SAE_RUNS, else data/runs below the current folder."""
     return Path(os.environ.get("BOARDGAME_SAE_RUNS", "data/runs"))
+
+
+@record
+class CardRecord:
+    """What must be right in run.json for it to be compared."""
+
+    hash: str
+    content: dict[str, str] = field(default_factory=dict)
 
 
 class Run:
@@ -103,7 +113,8 @@ class Run:
             write_json(path, {**self.identity, **made_of, "name": self.name, "hash": self.hash})
             return
         card = read_json(path)
-        if card.get("hash") != self.hash:
+        as_record(CardRecord, card, str(path), "restore it, or move the folder away and run the same command again")
+        if card["hash"] != self.hash:
             raise RunError(f"{self.folder}: holds another run ({self._difference(card)}); choose another --out")
         for name, then in card.get("content", {}).items():
             if self.content.get(name, then) != then:
@@ -178,7 +189,9 @@ class Run:
             with open(metrics, "rb") as file:
                 os.fsync(file.fileno())
             size = metrics.stat().st_size
-        write_tensors(self.folder / STATE_FILE, tensors, {"meta": canonical_json({**meta, "metrics_bytes": size})})
+        plain = canonical_json({**meta, "metrics_bytes": size})
+        about = {_STATE: canonical_json({"meta": plain, "hash": _state_hash(plain, tensors)})}
+        write_tensors(self.folder / STATE_FILE, tensors, about)
 
     def load_state(self) -> tuple[dict[str, Any], dict[str, Any]] | None:
         """The last saved state as (tensors, meta), or None; metrics written after it are cut off.
@@ -189,12 +202,16 @@ class Run:
         if not path.exists():
             metrics.unlink(missing_ok=True)
             return None
+        fix = "remove it to start this run from the beginning"
+        tensors = read_tensors(path, fix, finite=False)
         try:
-            with safe_open(path, "pt") as file:
-                meta = json.loads(file.metadata()["meta"])
-                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
-        except (SafetensorError, KeyError, TypeError, ValueError) as error:
-            raise RunError(f"{path}: damaged ({error}); remove it to start this run from the beginning") from error
+            about = json.loads(read_metadata(path, fix)[_STATE])
+            intact = about["hash"] == _state_hash(about["meta"], tensors)
+        except (KeyError, TypeError, ValueError) as error:
+            raise RunError(f"{path}: damaged, or of another version ({error}); {fix}") from error
+        if not intact:
+            raise RunError(f"{path}: damaged (its content is not what was saved); {fix}")
+        meta = json.loads(about["meta"])
         if metrics.exists():
             os.truncate(metrics, meta["metrics_bytes"])
         return tensors, meta
@@ -279,6 +296,10 @@ def pack_state(value: Any) -> tuple[dict[str, Any], Any]:
         return item
 
     return tensors, walk(value, "")
+
+
+def _state_hash(meta: str, tensors: Mapping[str, Any]) -> str:
+    return hashlib.sha256(f"{meta} {tensors_hash(tensors)}".encode()).hexdigest()
 
 
 def unpack_state(tensors: Mapping[str, Any], plain: Any) -> Any:

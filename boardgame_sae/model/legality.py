@@ -18,6 +18,7 @@ from torch import Tensor
 from boardgame_sae.config import Natural, NonNegative, Share, config, record, seed_for, to_mapping
 from boardgame_sae.files import as_record, read_json
 from boardgame_sae.games.game import PHASES
+from boardgame_sae.integrity import verified
 from boardgame_sae.intervals import bootstrap_interval
 from boardgame_sae.model.game_model import GameModel
 from boardgame_sae.model.sampling import STOPPED, KeyValueCache, games_per_pass
@@ -75,6 +76,7 @@ def read_legality(folder: Path) -> dict[str, Any] | None:
     path = folder / LEGALITY_FILE
     if not path.exists():
         return None
+    verified(folder)
     measured = read_json(path)
     as_record(LegalityRecord, measured, str(path), "train the GPT again")
     return measured

@@ -11,7 +11,7 @@ from dataclasses import field, replace
 from pathlib import Path
 from typing import Any
 
-from boardgame_sae.config import ConfigError, Count, HookName, Name, config, from_mapping, to_mapping
+from boardgame_sae.config import ConfigError, Count, HookName, Name, config, from_mapping, naming, to_mapping
 from boardgame_sae.files import read_json, write_json
 from boardgame_sae.games import load_game
 from boardgame_sae.metrics.score import scores_in
@@ -223,11 +223,13 @@ def sweep_config(values: Mapping[str, Any], source: str) -> SweepConfig:
 
 
 def check_study(cfg: SweepConfig, source: str) -> None:
-    """Raise ConfigError, or the game's own error, for faults that validating the fields one by one does not show."""
-    try:
-        scores_in(cfg.suite)
-    except ValueError as error:
-        raise ConfigError(f"{source}: {error}") from None
+    """Raise ConfigError for faults that validating the fields one by one does not show."""
+    with naming(source):
+        _check(cfg, source)
+
+
+def _check(cfg: SweepConfig, source: str) -> None:
+    scores_in(cfg.suite)
     if not cfg.probes:
         raise ConfigError(f"{source}: probes: give at least one; SAEs are compared with it")
     if cfg.testbed is None:

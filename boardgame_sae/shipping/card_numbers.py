@@ -46,6 +46,7 @@ class CardRecord:
 
 def read_card(folder: str | Path) -> CardRecord:
     """The card.json of a packed testbed. Raises RunError naming the file and the field that is missing or damaged."""
+    verified(folder)
     return read_record(CardRecord, Path(folder) / NUMBERS_FILE, "pack the testbed again")
 
 

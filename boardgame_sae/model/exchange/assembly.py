@@ -7,7 +7,7 @@ from typing import TypeAlias
 import torch
 from torch import Tensor
 
-from boardgame_sae.config import ConfigError, content_hash, from_mapping, to_mapping
+from boardgame_sae.config import ConfigError, content_hash, from_mapping, naming, to_mapping
 from boardgame_sae.files import RunError
 from boardgame_sae.games import Game, load_game
 from boardgame_sae.model.exchange import padding
@@ -38,7 +38,8 @@ def assemble(
     further ids must be padding.
     Raises RunError naming the source whose tokens are not the game's.
     """
-    played = load_game(game)
+    with naming(source):
+        played = load_game(game)
     tokenizer = tokenizer_of(played)
     wanted = tokenizer.alphabet(played)
     theirs = _padded(wanted if alphabet is None else alphabet, cfg, weights, played, tokenizer, source)

@@ -4,7 +4,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from boardgame_sae.files import RunError, read_json, write_json
+from boardgame_sae.config import record
+from boardgame_sae.files import RunError, read_json, read_record, write_json
 from boardgame_sae.model.exchange.exporters import hooked_weights, to_hugging_face, transformer_lens_config
 from boardgame_sae.model.exchange.foreign_weights import SUFFIXES
 from boardgame_sae.model.exchange.importers import from_mingpt, from_nanogpt, from_transformer_lens, library_of
@@ -28,6 +29,22 @@ def write_hugging_face(model: GameModel, folder: str | Path) -> None:
     """Write a folder that `GPT2LMHeadModel.from_pretrained` opens, with the alphabet beside the weights."""
     to_hugging_face(model.gpt).save_pretrained(folder)
     write_json(Path(folder) / ALPHABET_FILE, {"game": model.card["game"], "alphabet": list(model.alphabet)})
+
+
+@record
+class ConfigRecord:
+    """What is read of hooked_transformer.json; the rest is in the shapes of the weights."""
+
+    act_fn: str
+
+
+@record
+class AlphabetRecord:
+    """alphabet.json."""
+
+    game: str
+    alphabet: tuple[str | None, ...]
+    """What each token id stands for; None where it stands for nothing."""
 
 
 WRITERS: dict[str, Callable[[GameModel, Path], None]] = {
@@ -88,4 +105,7 @@ def _said_beside(file: Path) -> dict[str, Any]:
     """What `write_transformer_lens` wrote beside a file of weights; nothing where another wrote that."""
     if not (file.parent / TRANSFORMER_LENS_FILE).exists():
         return {}
-    return {**read_json(file.parent / TRANSFORMER_LENS_FILE), **read_json(file.parent / ALPHABET_FILE)}
+    fix = "write the GPT again"
+    config = read_record(ConfigRecord, file.parent / TRANSFORMER_LENS_FILE, fix)
+    about = read_record(AlphabetRecord, file.parent / ALPHABET_FILE, fix)
+    return {"act_fn": config.act_fn, "game": about.game, "alphabet": about.alphabet}

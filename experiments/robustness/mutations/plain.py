@@ -1,6 +1,7 @@
 """Ways to spoil plain data in JSON and YAML: values of another type or size, fields gone, doubled, nested deeply."""
 
 import json
+from copy import deepcopy
 from random import Random
 from typing import Any
 
@@ -45,7 +46,7 @@ def places(value: Any) -> list[Place]:
 def change(random: Random, value: Any) -> Any:
     """Spoil one to three places of plain data, in place; returns it, or what now stands for the whole."""
     if random.random() < 0.02:
-        return random.choice(VALUES)
+        return deepcopy(random.choice(VALUES))
     for _ in range(random.choice((1, 1, 1, 2, 3))):
         known = places(value)
         if known:
@@ -67,7 +68,7 @@ def _change_one(random: Random, node: Any, key: Any, known: list[Place]) -> None
     elif how == 4 and isinstance(node[key], int | float):
         node[key] = random.choice((-node[key], node[key] + 1, node[key] * 1000, float(node[key]), node[key] / 3))
     else:
-        node[key] = random.choice(VALUES)
+        node[key] = deepcopy(random.choice(VALUES))  # a later change must not reach into the constant
 
 
 def change_json(random: Random, data: bytes) -> bytes:
