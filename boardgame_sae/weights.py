@@ -4,6 +4,7 @@ Every weight that enters is finite: a NaN would spread to each number computed f
 """
 
 import hashlib
+import tarfile
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -74,6 +75,8 @@ def read_pt(path: Path, fix: str) -> Any:
     """
     import torch  # imported late: it takes seconds
 
+    if path.is_file() and tarfile.is_tarfile(path):  # torch would unpack it into a temporary folder, then refuse it
+        raise RunError(f"{path}: in torch's .tar format of before 2017, which is not read; {fix}")
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # a damaged pickle can raise anything

@@ -157,11 +157,10 @@ class Standings:
         path = path / STANDINGS_FILE if path.is_dir() else path
         verified(path)
         standings = read_record(StandingsRecord, path, "run the tournament again")
-        results = [np.array(table, np.int64) for table in (standings.wins, standings.draws, standings.unfinished)]
-        n = len(standings.players)
-        if any(table.shape != (n, n) for table in results):
+        tables, n = (standings.wins, standings.draws, standings.unfinished), len(standings.players)
+        if any([len(row) for row in table] != [n] * n for table in tables):
             raise RunError(f"{path}: its tables are not of {n} by {n} players; run the tournament again")
-        return cls(standings.players, *results)
+        return cls(standings.players, *(np.array(table, np.int64) for table in tables))
 
 
 def _fit(points_PP: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -317,7 +317,9 @@ class Testbed:
         for split in SPLITS:
             path = folder / LABELS_FILE.format(split)
             if path.exists():
-                testbed._labels[split] = open_labels(path, made_of)
+                testbed._labels[split] = labels = open_labels(path, made_of)
+                if lacking := [name for name in testbed.properties if name not in labels]:
+                    raise RunError(f"{path}: has no labels of {', '.join(lacking)}; make the testbed again")
         for path in sorted((folder / PROBES).glob(f"*/{PROBES_FILE}")):
             testbed._take_probe(path.parent)
         return testbed

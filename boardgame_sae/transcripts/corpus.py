@@ -21,7 +21,7 @@ import h5py
 import numpy as np
 
 from boardgame_sae.config import canonical_json, content_hash, seed_for, to_mapping
-from boardgame_sae.games import Boards, Game, MoveRecord, load_game
+from boardgame_sae.games import Boards, Game, IllegalMove, MoveRecord, load_game
 from boardgame_sae.games.random_bits import GOLDEN, mix_words
 from boardgame_sae.hdf5.reader import Array, Format, read_hdf5
 from boardgame_sae.hdf5.writer import new_hdf5
@@ -292,7 +292,10 @@ class Corpus:
         return content_hash([own, self.evaluations.hash])
 
     def boards(self, games_B: np.ndarray) -> Boards:
-        """Every position of some games, with what the corpus knows of them that the game makes use of."""
+        """Every position of some games, with what the corpus knows of them that the game makes use of.
+
+        Raises CorpusError at the first move that the rules forbid.
+        """
         games_B, record, about = np.asarray(games_B), self.record(games_B), {}
         for name in filter(self.knows, self.game.about):
             if self._is_evaluation(name):
@@ -300,7 +303,10 @@ class Corpus:
                 about[name] = self.evaluations.rows(games_B, record.lengths + 1)
             else:
                 about[name] = self.arrays[f"games/{name}"][games_B]
-        return self.game.boards(record, about=about)
+        try:
+            return self.game.boards(record, about=about)
+        except IllegalMove as error:
+            raise CorpusError(f"{self.path}: {error}; restore it, or make the corpus again") from error
 
     @property
     def packs(self) -> bool:

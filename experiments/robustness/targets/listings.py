@@ -4,6 +4,7 @@ from pathlib import Path
 from unittest import mock
 
 from boardgame_sae.cli.runs import check, ls
+from boardgame_sae.files import RunError
 from boardgame_sae.model.legality import legality_text
 from boardgame_sae.pipeline.study_folder import read_study
 from boardgame_sae.players.tournament import Standings
@@ -65,7 +66,9 @@ def report(folder: Path) -> None:
 def card(folder: Path) -> None:
     """As `ls` shows testbeds that ship."""
     with mock.patch.dict("os.environ", BOARDGAME_SAE_TESTBEDS=str(folder.parent)):
-        shipped_table()
+        shown = shipped_table()
+    if "DAMAGED" in shown:  # said in its line, so that the others are listed too
+        raise RunError(shown)
 
 
 @entry("JSON", "gpt", "legality.json", by=JSON)
