@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from boardgame_sae.config import content_hash
+from boardgame_sae.config import content_hash, not_finite
 from boardgame_sae.files import RunError, file_hash, read_json, write_json
 
 CARD_FILE, DONE_FILE = "run.json", "DONE"
@@ -52,7 +52,7 @@ def read_done(folder: str | Path) -> Done:
     fix = f"restore it, or move {folder} away and rebuild it with the command that made it"
     read = read_json(path)
     files, summary = (read.get(name) if isinstance(read, dict) else None for name in ("files", "summary"))
-    if not isinstance(files, dict) or not isinstance(summary, dict):
+    if not isinstance(files, dict) or not isinstance(summary, dict) or not_finite(read) is not None:
         raise RunError(f"{path}: damaged (it has no hashes of files, or no summary); {fix}")
     if read.get("hash", done_hash(files, summary)) != done_hash(files, summary):
         raise RunError(f"{path}: changed since it was written; {fix}")

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from boardgame_sae.activations.hook_points import hook_width, read
 from boardgame_sae.activations.store import ActivationStore, harvest_run
-from boardgame_sae.config import content_hash
+from boardgame_sae.config import content_hash, naming
 from boardgame_sae.files import RunError, write_json
 from boardgame_sae.integrity import verified
 from boardgame_sae.model.game_model import GameModel
@@ -299,14 +299,10 @@ class Testbed:
         folder = Path(folder)
         verified(folder)
         manifest = read_manifest(folder)
-        testbed = cls(
-            GameModel.load(folder / manifest.model, device),
-            Corpus.open(folder / manifest.corpus),
-            manifest.hook_name,
-            properties=manifest.properties,
-            n_games=manifest.n_games,
-            positions=manifest.positions,
-        )
+        model, corpus = GameModel.load(folder / manifest.model, device), Corpus.open(folder / manifest.corpus)
+        own = {"properties": manifest.properties, "n_games": manifest.n_games, "positions": manifest.positions}
+        with naming(str(folder / MANIFEST_FILE)):
+            testbed = cls(model, corpus, manifest.hook_name, **own)
         made_of = testbed.made_of
         for part, now in made_of.items():
             if manifest.content.get(part) != now:

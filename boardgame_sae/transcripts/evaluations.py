@@ -110,7 +110,13 @@ class Evaluations:
         places_B = np.searchsorted(self.games_B, games_B)
         for place, game, end, n in zip(places_B, games_B, ends_B, n_rows_B, strict=True):
             if place < len(self.games_B) and self.games_B[place] == game:
-                values_N[end - n : end] = self.centipawns[self.offsets[place] : self.offsets[place + 1]]
+                own = self.centipawns[self.offsets[place] : self.offsets[place + 1]]
+                if len(own) != n:
+                    raise EvaluationsError(
+                        f"evaluations of the corpus {self.corpus}: {len(own)} of game {game}, which has {n} positions; "
+                        f"{EVALUATIONS.fix}"
+                    )
+                values_N[end - n : end] = own
         return values_N
 
 

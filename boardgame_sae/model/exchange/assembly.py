@@ -76,10 +76,10 @@ def _padded(
         if padding.untrained(weights["embed.weight"], further_V):
             return theirs
         games = padding.random_games(game, tokenizer, theirs, cfg.n_ctx)
-        share = padding.share_of(further_V, cfg, weights, games)
+        share = padding.share_of(further_V, cfg, weights, games) if games else 1.0
         if share < padding.NEVER_PREDICTED:
             return theirs
-        fault += f", and the others get {share:.1%} of the probability, so they are no padding"
+        fault += f", and the others get {share:.1%} of the probability, so they are no padding" if games else ""
     raise RunError(
         f"{fault}; pass the game that it plays (not {game.spec}?), or as alphabet what each of its ids stands for "
         "(None for nothing)"

@@ -43,8 +43,8 @@ class AlphabetRecord:
     """alphabet.json."""
 
     game: str
-    alphabet: tuple[str | None, ...]
-    """What each token id stands for; None where it stands for nothing."""
+    alphabet: tuple[str | None, ...] | None = None
+    """What each token id stands for, None where it stands for nothing; by default as in our own alphabet."""
 
 
 WRITERS: dict[str, Callable[[GameModel, Path], None]] = {
