@@ -52,8 +52,8 @@ def open_first(path: str) -> None:
     """
     with contextlib.suppress(OSError, ValueError):
         resource.setrlimit(resource.RLIMIT_AS, (MAX_MEMORY, MAX_MEMORY))
-        seconds = _seconds(Path(path))
-        resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds))  # should the process that asks be killed
+        seconds = _seconds(Path(path)) + 5  # later than the process that asks, which says so, unless that was killed
+        resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds))
     with contextlib.suppress(RefusedError), h5py.File(path, "r") as file:
         attributes(file)
         for name, at in scan(file).items():
