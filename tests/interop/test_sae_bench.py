@@ -8,7 +8,6 @@ import torch
 os.environ["JAXTYPING_DISABLE"] = "1"  # with beartype, its type checks refuse its own arguments
 pytest.importorskip("sae_bench")
 
-from boardgame_sae.saes.exchange.formats import saebench_view
 from sae_bench.evals.core import main as core
 from sae_bench.evals.core.eval_output import CoreEvalOutput
 from sae_bench.sae_bench_utils import graphing_utils
@@ -20,6 +19,7 @@ from boardgame_sae.metrics.saebench import core as our_core
 from boardgame_sae.metrics.saebench import splice
 from boardgame_sae.metrics.saebench.result_file import write_result_files
 from boardgame_sae.metrics.saebench.splice import clean_run
+from boardgame_sae.saes.exchange.saebench_view import saebench_view
 from boardgame_sae.saes.registry import architectures, config_class, make_sae
 from boardgame_sae.testbeds.testbed import Testbed
 
