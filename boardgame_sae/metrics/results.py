@@ -77,7 +77,7 @@ class ScoreRecord:
 
     value: float
     interval: Interval | None
-    parts: dict[Name, float]
+    parts: dict[Name, int | float]
     details: dict[str, Any]
     intervals: dict[Name, Interval] = field(default_factory=dict)
     config: dict[str, Any] = field(default_factory=dict)
