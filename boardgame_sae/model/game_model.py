@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from boardgame_sae.config import ConfigError, content_hash, from_mapping, to_mapping
+from boardgame_sae.config import ConfigError, content_hash, from_mapping, naming, to_mapping
 from boardgame_sae.files import RunError, read_json, write_json
 from boardgame_sae.games import Game, load_game
 from boardgame_sae.integrity import verified
@@ -139,6 +139,9 @@ def read_card(path: Path) -> dict[str, Any]:
         wrong = [f"'alphabet' has {len(card['alphabet'])} tokens, 'gpt' {card['gpt'].get('d_vocab')!r:.60}"]
     if wrong:
         raise RunError(f"{path}: damaged: {', '.join(wrong)}; restore it, or train the model again")
+    with naming(str(path)):
+        load_game(card["game"])
+        find_tokenizer(card["tokenization"])
     return card
 
 
