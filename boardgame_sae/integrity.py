@@ -147,7 +147,7 @@ def _record(folder: Path, records: dict[str, Any]) -> None:
 
 
 def damaged_files(folder: str | Path) -> list[str]:
-    """Names of a finished run's files that are missing or changed since, all hashed anew.
+    """Names of a finished run's files that are missing or have changed since. Every file is hashed again.
 
     Raises RunError when the run is not done.
     """

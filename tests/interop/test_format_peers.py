@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from shaken_weights import shaken
 
 from boardgame_sae.files import RunError
 from boardgame_sae.metrics.latent_source import as_latent_source
@@ -20,15 +21,6 @@ top_k = pytest.importorskip("dictionary_learning.trainers.top_k")
 
 pytestmark = pytest.mark.interop
 D, F, K = 16, 40, 5
-
-
-@torch.no_grad()
-def shaken(module, size=0.3):
-    """A module with every floating parameter away from its start."""
-    generator = torch.Generator().manual_seed(0)
-    for weight in module.parameters():
-        weight += size * torch.randn(weight.shape, generator=generator)
-    return module
 
 
 def batch(n=200):

@@ -5,6 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
+from shaken_weights import shaken
 
 from boardgame_sae.metrics.latent_source import as_latent_source
 from boardgame_sae.testbeds.testbed import Testbed
@@ -28,15 +29,6 @@ def bed(tiny_model, tiny_corpus):
 @pytest.fixture(scope="module")
 def acts_ND(bed):
     return bed.activations("train")
-
-
-@torch.no_grad()
-def shaken(module, size=0.3):
-    """A module with every floating parameter away from its start."""
-    generator = torch.Generator().manual_seed(0)
-    for weight in module.parameters():
-        weight += size * torch.randn(weight.shape, generator=generator).to(weight)
-    return module
 
 
 def of_sae_lens(kind, module=sae_lens, **fields):
