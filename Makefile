@@ -2,6 +2,7 @@
 #   PYTHON=python3.12    the interpreter to create it with
 #   TORCH=torch==2.13.0  the build of torch, installed first, by pip; TORCH="torch==2.13.0+cu130" keeps a CUDA build
 #   SIZE=tiny            tiny, small or paper
+#   CASES=20000          spoilt files per target of fuzz
 #   TESTBEDS=...         folder that testbed-NAME writes into; the testbeds that ship are in data/testbeds
 
 PYTHON ?= python3
@@ -10,6 +11,7 @@ PEERS ?= .venv-peers
 TORCH ?= $(shell grep '^torch==' requirements.lock | cut -d+ -f1)
 SIZE ?= tiny
 WORKERS ?= 2
+CASES ?= 20000
 TESTBEDS ?= data/runs/testbeds
 BIN := $(VENV)/bin
 NO_STOCKFISH = echo "No Stockfish, so the built-in engine plays. To install it: sudo apt-get install stockfish, brew install stockfish, or stockfishchess.org; it must be on the PATH."
@@ -17,7 +19,7 @@ STUDY := experiments/demo/study.yaml
 
 .DEFAULT_GOAL := help
 TESTBED_TARGETS := testbed-othello6-tiny testbed-othello-small testbed-chess-small
-.PHONY: $(TESTBED_TARGETS) help install demo demo-chess first-look test lint format types layers unit slow peers stockfish bench bench-saes bench-metrics train-othello-gpt train-chess-gpt clean
+.PHONY: $(TESTBED_TARGETS) help install demo demo-chess first-look test lint format types layers unit slow fuzz kill peers stockfish bench bench-saes bench-metrics train-othello-gpt train-chess-gpt clean
 
 help: ## List the targets
 	@grep -hE '^[a-zA-Z_$$()-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^.*testbed-%:/testbed-NAME:/; s/:.*## /\t/' | expand -t 22
@@ -79,10 +81,18 @@ unit: install ## Run the tests
 slow: install ## Run the long checks: chess against python-chess on 50,000 positions, tournaments with an engine
 	$(BIN)/python -m pytest -m "slow or engine"
 
-peers: $(PEERS)/.installed ## Check against SAELens and dictionary_learning, in a separate environment (2.4 GB)
-	$(PEERS)/bin/python -m pytest -m "" tests/interop
+fuzz: install ## Spoil files of every kind, 20,000 times each (CASES=), and check what reads them: a table of zeros (hours)
+	PYTHONPATH=experiments $(BIN)/python -m robustness.fuzz --cases $(CASES) --workers $(WORKERS) --out data/runs/fuzz
 
-# They need TransformerLens 3, the lock has 4. The torchvision they install is built for another torch and breaks imports.
+kill: install ## Kill every verb at each of its writes, and compare all bytes after a rerun: a table of zeros (hours)
+	PYTHONPATH=experiments $(BIN)/python -m robustness.kills.kill --out data/runs/kill
+
+peers: $(PEERS)/.installed ## Check against SAELens, dictionary_learning and SAEBench, in a separate environment (3.2 GB)
+	$(PEERS)/bin/python -m pytest -m "" tests/interop
+	$(PEERS)/bin/python -m pytest tests/games
+
+# They need TransformerLens 3 and numpy 1.26, the lock has 4 and 2: so the games are checked there too. The torchvision
+# they install is built for another torch and breaks imports.
 $(PEERS)/.installed: pyproject.toml
 	$(PYTHON) -m venv $(PEERS)
 	$(PEERS)/bin/python -m pip install --quiet $(TORCH)

@@ -12,9 +12,12 @@ import importlib
 import os
 from typing import Any
 
+from boardgame_sae.kernel_cache import choose_kernel_cache
+
 # Worker threads that spin while they wait make a training step on a busy machine ten times slower: let them sleep.
 # The OpenMP runtime reads this when torch is first imported.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+choose_kernel_cache()
 
 _PUBLIC = {
     "generate": "transcripts.generate",

@@ -1,27 +1,67 @@
 """Strict frozen config classes: YAML and flags in, canonical JSON and a content hash out.
 
-A config is a frozen dataclass that pydantic validates: an unknown field, a mistyped value or a missing one is an
-error that names the file, the field and the fix. Field docstrings become the command line's help.
+A config is a frozen dataclass that pydantic validates: an unknown field, a mistyped value, one out of its bounds or a
+missing one is an error that names the file, the field and the fix. Field docstrings become the command line's help.
 """
 
 import dataclasses
 import difflib
 import hashlib
 import json
-import re
-from collections.abc import Callable, Mapping, Sequence
+import math
+import unicodedata
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Annotated, Any, NamedTuple, TypeVar, dataclass_transform, get_args, get_type_hints, overload
 
 import pydantic
-import yaml
+from pydantic import AfterValidator, Field
+
+from boardgame_sae.plain_data import MAX_DEPTH, MAX_YAML_BYTES, parse_yaml, read_bounded, shortened
 
 T = TypeVar("T")
 
 
 class ConfigError(ValueError):
     """A config that cannot be used; the message names its source, the field and the fix."""
+
+
+def checked_name(text: str) -> str:
+    """The text, if it can name a thing and the folder or file that holds it.
+
+    Raises ValueError for one that is empty, longer than 100 characters, begins with a dot, or holds a separator of
+    paths, a control character or one that changes how the text around it is shown.
+    """
+    strange = [sign for sign in text if sign in "/\\" or unicodedata.category(sign) in ("Zl", "Zp") or _hidden(sign)]
+    if strange:
+        raise ValueError(f"a name holds no {strange[0]!r}; use letters, digits, spaces and hyphens")
+    if not text.strip() or text.startswith(".") or len(text) > 100:
+        raise ValueError("a name has 1 to 100 characters, of which the first is no dot")
+    return text
+
+
+def _hidden(sign: str) -> bool:
+    return unicodedata.category(sign).startswith("C")
+
+
+Count = Annotated[int, Field(ge=1, lt=2**63)]
+"""How many there are of something that there must be."""
+Natural = Annotated[int, Field(ge=0, lt=2**63)]
+"""A whole number that may be 0."""
+Seed = Annotated[int, Field(ge=0, lt=2**63)]
+"""A random seed."""
+Share = Annotated[float, Field(ge=0, le=1)]
+"""A part of a whole, 0 to 1."""
+Positive = Annotated[float, Field(gt=0)]
+"""A number above 0."""
+NonNegative = Annotated[float, Field(ge=0)]
+"""A number that may be 0."""
+Name = Annotated[str, AfterValidator(checked_name)]
+"""What something is called: never a path, so that nothing named by a file lies outside the folder it belongs in."""
+HookName = Annotated[str, Field(pattern=r"^\w+(\.\w+)*$", max_length=100)]
+"""The name of a hook point, `blocks.3.hook_resid_post`."""
 
 
 @overload
@@ -35,34 +75,33 @@ def config(cls: Any = None, /, *, check: bool = True) -> Any:
     """Make a class a strict config: frozen, keyword-only, no field beyond those declared."""
 
     def make(target: type) -> type:
-        settings = pydantic.ConfigDict(extra="forbid", use_attribute_docstrings=True, validate_default=check)
-        return pydantic.dataclasses.dataclass(target, frozen=True, kw_only=True, config=settings)
+        return _validated(target, extra="forbid", use_attribute_docstrings=True, validate_default=check)
 
     return make if cls is None else make(cls)
 
 
-class _Loader(yaml.SafeLoader):
-    """YAML's safe loader that also reads `3e-4` as a number, as whoever types it means."""
+@dataclass_transform(frozen_default=True, kw_only_default=True, field_specifiers=(dataclasses.field, pydantic.Field))
+def record(cls: type[T], /) -> type[T]:
+    """Make a class the schema of a file that a run writes: as a config, but fields of a later version are ignored."""
+    return _validated(cls, extra="ignore")
 
 
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
-    re.compile(r"^[-+]?(\d[\d_]*)(\.[\d_]*)?[eE][-+]?\d+$"),
-    list("-+0123456789"),
-)
+def _validated(cls: type, **settings: Any) -> Any:
+    every = pydantic.ConfigDict(allow_inf_nan=False, **settings)
+    return pydantic.dataclasses.dataclass(cls, frozen=True, kw_only=True, config=every)
 
 
 def read_yaml(path: str | Path) -> dict[str, Any]:
     """The mapping in a YAML file. Raises ConfigError when the file is missing, malformed or not a mapping."""
     path = Path(path)
     try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+        text = read_bounded(path, MAX_YAML_BYTES).decode("utf-8-sig")
+    except (OSError, ValueError) as error:
         raise ConfigError(f"{path}: cannot be read as a config ({error}); give a YAML text file") from error
     try:
-        values = yaml.load(text, Loader=_Loader)
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from error
+        values = parse_yaml(text)
+    except ValueError as error:
+        raise ConfigError(f"{path}: {error}") from error
     if values is None:
         return {}
     if not isinstance(values, dict):
@@ -75,14 +114,44 @@ def from_mapping(cls: type[T], values: Mapping[str, Any], source: str = "config"
 
     Raises ConfigError with one line per fault, each naming `source`, the field and, of a misspelt one, the closest.
     """
+    faults = [f"{source}: {fault}" for fault in _not_plain(values, ())]
+    if faults:
+        raise ConfigError("\n".join(faults))
     try:
-        text = json.dumps(values, allow_nan=False)
-    except (TypeError, ValueError) as error:
-        raise ConfigError(f"{source}: holds something that is not plain data: {error}") from error
-    try:
-        return pydantic.TypeAdapter(cls).validate_json(text, strict=True)
+        return pydantic.TypeAdapter(cls).validate_json(json.dumps(values), strict=True)
     except pydantic.ValidationError as error:
         raise ConfigError("\n".join(_explain(cls, fault, source) for fault in error.errors())) from None
+
+
+def _not_plain(value: Any, place: tuple[str, ...]) -> Iterator[str]:
+    """What in a value JSON cannot say, each with its field."""
+    field = f"field '{shortened('.'.join(place))}'" if place else "it"
+    if len(place) > MAX_DEPTH:
+        yield f"{field} is nested deeper than {MAX_DEPTH} levels"
+    elif isinstance(value, Mapping):
+        for key, part in value.items():
+            if not isinstance(key, str | int):
+                yield f"{field} has the key {shortened(repr(key))}: must be text"
+            yield from _not_plain(part, (*place, str(key)))
+    elif isinstance(value, list | tuple):
+        for index, part in enumerate(value):
+            yield from _not_plain(part, (*place, str(index)))
+    elif isinstance(value, float) and not math.isfinite(value):
+        yield f"{field} is {value}: must be a finite number"
+    elif isinstance(value, int) and value.bit_length() > 64:
+        yield f"{field} is a number of {value.bit_length()} bits: must have at most 64"
+    elif value is not None and not isinstance(value, str | int | float):
+        yield f"{field} is a {type(value).__name__}: must be text, a number, a truth value, a list or a mapping"
+
+
+_BOUNDS = {
+    "ge": "must be at least",
+    "gt": "must be above",
+    "le": "must be at most",
+    "lt": "must be below",
+    "min_length": "must have a length of at least",
+}
+"""How pydantic's bounds are worded here."""
 
 
 def _explain(cls: type, fault: Any, source: str) -> str:
@@ -94,15 +163,29 @@ def _explain(cls: type, fault: Any, source: str) -> str:
         return f"{source}: field '{field}' is required"
     message = fault["msg"].removeprefix("Value error, ")
     message = message[0].lower() + message[1:]
+    for kind, bound in fault.get("ctx", {}).items():
+        if kind in _BOUNDS:
+            message = f"{_BOUNDS[kind]} {f'{bound:g}' if isinstance(bound, float) else bound}"
     if not field:  # what the class itself says of several fields together
         return f"{source}: {message}"
-    value = repr(fault.get("input"))
-    return f"{source}: field '{field}' is {value if len(value) <= 60 else value[:57] + '...'}: {message}"
+    return f"{source}: field '{field}' is {shortened(repr(fault.get('input')))}: {message}"
 
 
 def _closest(name: Any, fields: Sequence[str]) -> str:
     close = difflib.get_close_matches(str(name), fields, n=1)
     return f"did you mean '{close[0]}'?" if close else f"the fields are {', '.join(fields)}"
+
+
+@contextmanager
+def naming(source: str) -> Iterator[None]:
+    """Have a ValueError that is raised inside be a ConfigError whose lines begin with the source of the fault."""
+    try:
+        yield
+    except ValueError as error:
+        lines = str(error).splitlines()
+        raise ConfigError(
+            "\n".join(line if line.startswith(f"{source}:") else f"{source}: {line}" for line in lines)
+        ) from None
 
 
 def from_yaml(cls: type[T], path: str | Path) -> T:
@@ -169,7 +252,7 @@ def read_flags(
     namespace = dataclasses.make_dataclass(command.replace("-", "_"), fields.values())
     flags = tyro.cli(namespace, args=list(argv), prog=f"boardgame-sae {command}", description=description)
     values = {name: getattr(flags, name) for name in fields}
-    return [group.make(values, command) for group in groups]
+    return [group.make(values, f"{command} ({source})" if given else command) for group in groups]
 
 
 def _metavar(kind: Any) -> str | None:
@@ -190,7 +273,7 @@ def _check_given(given: Mapping[str, Any], groups: Sequence[Flags], names: Seque
     for group in groups:
         for field in group.fields():
             if field.name in given:
-                kind = get_type_hints(group.cls)[field.name]
+                kind = get_type_hints(group.cls, include_extras=True)[field.name]
                 holder = dataclasses.make_dataclass("Given", [(field.name, kind)])
                 from_mapping(holder, {field.name: given[field.name]}, source)
 
@@ -231,8 +314,22 @@ def to_mapping(value: Any) -> Any:
     return pydantic.TypeAdapter(type(value)).dump_python(value, mode="json")
 
 
+def not_finite(value: Any, place: str = "") -> str | None:
+    """Where plain data holds NaN or infinity, which JSON has no number for (`saes.0.lr`); None where it does not."""
+    if isinstance(value, float):
+        return None if math.isfinite(value) else place
+    parts = value.items() if isinstance(value, Mapping) else enumerate(value if isinstance(value, list | tuple) else ())
+    inside = (not_finite(part, f"{place}.{key}".removeprefix(".")) for key, part in parts)
+    return next((found for found in inside if found is not None), None)
+
+
 def canonical_json(value: Any) -> str:
-    """JSON text that is equal exactly when the data is: sorted keys, no spaces."""
+    """JSON text that is equal exactly when the data is: sorted keys, no spaces.
+
+    Raises ConfigError naming the field that is NaN or infinite.
+    """
+    if place := not_finite(value):
+        raise ConfigError(f"field '{place}' is not a finite number; give one")
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
 
 

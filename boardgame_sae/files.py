@@ -9,14 +9,17 @@ import hashlib
 import io
 import json
 import os
+import re
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-import h5py
+from boardgame_sae.config import ConfigError, from_mapping, not_finite
+from boardgame_sae.plain_data import MAX_JSON_BYTES, parse_json, read_bounded
 
+T = TypeVar("T")
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 """Error numbers of a full disk, a used-up quota, and a file that is too large for the file system."""
 
@@ -29,11 +32,13 @@ class RunError(RuntimeError):
 def writing(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`; on success flush it and rename it into place, else remove it.
 
+    Nothing is there when the block begins: what a killed write has left, a link too, is removed.
     Raises RunError when the disk is full; nothing half-written stays behind.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.part")
     try:
+        temporary.unlink(missing_ok=True)
         yield temporary
         with open(temporary, "rb") as file:
             os.fsync(file.fileno())
@@ -49,6 +54,7 @@ def writing(path: Path) -> Iterator[Path]:
 def disk_error(path: Path, error: Exception) -> Exception:
     """What to raise for an error while writing a file: a RunError if the disk is full, else the error itself."""
     full = getattr(error, "errno", None) in DISK_FULL or any(os.strerror(code) in str(error) for code in DISK_FULL)
+    full = full or re.fullmatch(r"\d+ requested and \d+ written", str(error)) is not None  # how numpy says it
     if not full:
         return error
     try:
@@ -61,54 +67,40 @@ def disk_error(path: Path, error: Exception) -> Exception:
     )
 
 
-class _PatientFile:
-    """An open file that keeps its first write error and goes on as if nothing had happened."""
-
-    def __init__(self, raw: io.RawIOBase) -> None:
-        self.raw, self.error = raw, None
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.raw, name)
-
-    def write(self, data: Any) -> int:
-        rest = memoryview(data)
-        try:
-            while rest and self.error is None:
-                rest = rest[self.raw.write(rest) :]
-        except OSError as error:
-            self.error = error
-        return len(data)
-
-    def truncate(self, size: int | None = None) -> int:
-        try:
-            return self.raw.truncate(size)
-        except OSError as error:
-            self.error = self.error or error
-            return size or 0
+def open_new(path: Path) -> io.FileIO:
+    """Create a file and open it for reading and writing; what has its name goes, and a link there is not followed."""
+    path.unlink(missing_ok=True)
+    return _opened(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, "w+b")
 
 
-@contextmanager
-def new_hdf5(path: Path) -> Iterator[Any]:
-    """Yield a new HDF5 file (h5py.File) to fill; on success every byte of it is in `path`.
+def append_bytes(path: Path, data: bytes) -> None:
+    """Add to the end of a file, which need not be there. Raises RunError for a link or when the disk is full."""
+    try:
+        with _opened(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, "ab") as file:
+            file.write(data)
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise RunError(f"{path}: a link, and nothing is written through links; remove it") from error
+        raise disk_error(path, error) from error
 
-    Raises OSError when the disk is full: HDF5 itself would end the process with a segmentation fault on closing.
-    """
-    with open(path, "w+b", buffering=0) as raw:
-        patient = _PatientFile(raw)
-        with h5py.File(patient, "w", libver="latest") as file:
-            yield file
-        if patient.error is not None:
-            raise patient.error
+
+def _opened(path: Path, flags: int, mode: str) -> io.FileIO:
+    return io.FileIO(path, mode, opener=lambda name, _: os.open(name, flags | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666))
 
 
 def write_bytes(path: Path, data: bytes) -> None:
     """Write a file whole or not at all. Raises RunError when the disk is full."""
-    with writing(path) as temporary:
-        temporary.write_bytes(data)
+    with writing(path) as temporary, io.BufferedWriter(open_new(temporary)) as file:
+        file.write(data)
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write plain data as readable JSON, whole or not at all. Raises RunError when the disk is full."""
+    """Write plain data as readable JSON, whole or not at all.
+
+    Raises RunError when the disk is full, and for NaN and infinity, naming the field.
+    """
+    if place := not_finite(value):
+        raise RunError(f"{path}: '{place}' would be NaN or infinite: what it is computed from has diverged")
     text = json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False)
     write_bytes(path, (text + "\n").encode())
 
@@ -134,7 +126,7 @@ def read_parquet(path: Path) -> dict[str, Any]:
         with duckdb.connect(":memory:", config={"threads": 1}) as database:
             return database.execute("SELECT * FROM read_parquet(?)", [str(path)]).fetchnumpy()
     except duckdb.Error as error:
-        raise RunError(f"{path}: damaged ({error}); remove its folder and run the stage again") from error
+        raise RunError(f"{path}: damaged ({error}); restore it, or run the command that wrote it again") from error
 
 
 def read_json(path: Path) -> Any:
@@ -143,13 +135,34 @@ def read_json(path: Path) -> Any:
     Raises RunError naming the file when it is missing, damaged or a git-LFS pointer.
     """
     try:
-        return json.loads(path.read_bytes())
+        return parse_json(read_bounded(path, MAX_JSON_BYTES))
     except FileNotFoundError:
         raise RunError(f"{path}: no such file; is the folder a run of boardgame-sae?") from None
-    except (OSError, ValueError, RecursionError) as error:
+    except (OSError, ValueError) as error:
         raise lfs_pointer_error(path) or RunError(
             f"{path}: damaged ({error}); restore it, or run the command that wrote it again"
         ) from error
+
+
+def read_record(cls: type[T], path: Path, fix: str) -> T:
+    """Read a JSON file as a record, the class that is its schema. fix: what to do about one that is something else.
+
+    Raises RunError naming the file and, where there is one at fault, the field.
+    """
+    return as_record(cls, read_json(path), str(path), fix)
+
+
+def as_record(cls: type[T], value: Any, source: str, fix: str) -> T:
+    """Plain data that was read from a file as a record. source: the file, and where in it.
+
+    Raises RunError as `read_record` does.
+    """
+    if not isinstance(value, dict):
+        raise RunError(f"{source}: holds a {type(value).__name__} where fields were expected; {fix}")
+    try:
+        return from_mapping(cls, value, source)
+    except ConfigError as error:
+        raise RunError(f"{str(error).splitlines()[0]}; {fix}") from error
 
 
 LFS_POINTER = b"version https://git-lfs.github.com/spec/"

@@ -1,14 +1,17 @@
 """Where work runs: map a function over inputs here or in processes, and prepare this process for heavy work."""
 
 import ctypes
+import fcntl
 import multiprocessing
 import os
+import signal
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
+from multiprocessing.connection import Connection
 from typing import TypeVar
 
 import numba
@@ -19,47 +22,75 @@ from boardgame_sae.files import RunError
 T = TypeVar("T")
 R = TypeVar("R")
 
+INTERRUPTS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+"""Signals that reach a whole process group. Only this process answers them; it then ends its workers."""
 
-def _die_with_parent() -> None:
-    """Called in each worker, so that a killed parent leaves no worker behind."""
-    parent = multiprocessing.parent_process()
-    if parent is None:
-        return
+
+def _end_with(leash: Connection) -> None:
+    """Called in each worker: end at once when the other end of a pipe closes, by its process's will or by its death.
+
+    The kernel sends SIGIO, which ends a process in the midst of a long calculation too. Where it sends none (macOS), a
+    thread ends it as soon as Python runs again.
+    """
 
     def watch() -> None:
-        parent.join()
+        leash.poll(None)
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()
+    own = os.open(f"/dev/fd/{leash.fileno()}", os.O_RDONLY | os.O_NONBLOCK)  # the one inherited signals but one worker
+    fcntl.fcntl(own, fcntl.F_SETOWN, os.getpid())
+    fcntl.fcntl(own, fcntl.F_SETFL, os.O_NONBLOCK | os.O_ASYNC)
+
+
+@contextmanager
+def _pool(workers: int) -> Iterator[ProcessPoolExecutor]:
+    """Worker processes, gone at once when this ends by an error or an interrupt, and when this process dies."""
+    context = multiprocessing.get_context("spawn")
+    theirs, ours = context.Pipe(duplex=False)
+    with theirs, ProcessPoolExecutor(workers, context, initializer=_end_with, initargs=(theirs,)) as pool:
+        try:
+            yield pool
+        except BaseException:
+            ours.close()
+            raise
+        pool.shutdown()
+    ours.close()
+
+
+def _submit(pool: ProcessPoolExecutor, function: Callable[[T], R], item: T) -> "Future[R]":
+    """Hand in a job. A worker that is started for it inherits that interrupts wait, and so never prints one."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, INTERRUPTS)
+    try:
+        return pool.submit(function, item)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def map_ordered(function: Callable[[T], R], inputs: Iterable[T], workers: int = 1) -> Iterator[R]:
     """Yield function(x) for every input, in order, computed by `workers` processes (1: this process).
 
     A fresh process must be able to import `function` and to unpickle the inputs.
-    Raises what the function raises, and RunError when a worker process dies.
+    Raises what the function raises, and RunError when a worker process dies. Whatever it raises, and when this process
+    is killed, no worker goes on.
     """
     if workers <= 1:
         yield from map(function, inputs)
         return
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, mp_context=context, initializer=_die_with_parent) as pool:
-        waiting: deque[Future[R]] = deque()
-        try:
+    waiting: deque[Future[R]] = deque()
+    try:
+        with _pool(workers) as pool:
             for item in inputs:
-                waiting.append(pool.submit(function, item))
+                waiting.append(_submit(pool, function, item))
                 if len(waiting) >= 2 * workers:
                     yield waiting.popleft().result()
             while waiting:
                 yield waiting.popleft().result()
-        except BrokenProcessPool as error:
-            raise RunError(
-                "a worker process died: out of memory, killed, or started by a script without "
-                "`if __name__ == '__main__':`; fix that and run the same command again"
-            ) from error
-        finally:
-            for future in waiting:
-                future.cancel()
+    except BrokenProcessPool as error:
+        raise RunError(
+            "a worker process died: out of memory, killed, or started by a script without "
+            "`if __name__ == '__main__':`; fix that and run the same command again"
+        ) from error
 
 
 def keep_freed_memory() -> None:

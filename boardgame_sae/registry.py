@@ -35,7 +35,7 @@ class Registry(Generic[T]):
     def find(self, name: str, source: str = "") -> T:
         """The thing of a name. source: what the error begins with. Raises ConfigError with the closest names."""
         known = self.all()
-        if name not in known:
+        if not isinstance(name, str) or name not in known:
             raise ConfigError(f"{source}unknown {self.kind} '{name}'; {self.advice(name)}")
         return known[name]
 

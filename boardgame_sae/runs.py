@@ -8,9 +8,10 @@
         ...                 the artifact's own files
         DONE                every file's SHA-256; present: reuse, absent: resume
 
-Every file appears whole or not at all (`files.writing`).
+Every file appears whole or not at all (`files.writing`), and nothing is written through a link that lies in the folder.
 """
 
+import contextlib
 import fcntl
 import hashlib
 import json
@@ -18,25 +19,39 @@ import os
 import sys
 import time
 from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import field
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError, safe_open
 from tqdm import tqdm
 
-from boardgame_sae.config import canonical_json, content_hash
-from boardgame_sae.files import RunError, disk_error, file_hash, read_json, write_json, writing
+from boardgame_sae.config import canonical_json, content_hash, not_finite, record
+from boardgame_sae.files import RunError, append_bytes, as_record, file_hash, read_json, write_json
+from boardgame_sae.integrity import CARD_FILE, DONE_FILE, check_finished, is_done, read_done, verified, write_done
+from boardgame_sae.streams import Patient
+from boardgame_sae.weights import read_metadata, read_tensors, tensors_hash, write_tensors
 
 FORMAT = 1
 """Increased when the same config comes to mean other files, so that old runs are not taken for new ones."""
-CARD_FILE, METRICS_FILE, TIMINGS_FILE = "run.json", "metrics.jsonl", "timings.jsonl"
-STATE_FILE, DONE_FILE = "state.safetensors", "DONE"
+METRICS_FILE, TIMINGS_FILE, STATE_FILE = "metrics.jsonl", "timings.jsonl", "state.safetensors"
+_STATE = "state"
 UNHASHED_FILES = (TIMINGS_FILE, DONE_FILE, STATE_FILE)
+LOCK_HOLDER = "BOARDGAME_SAE_LOCK_HOLDER"
+"""Environment variable by which the further processes of a data-parallel run know that their parent has the lock."""
 
 
 def runs_root() -> Path:
     """Where runs go by default: $BOARDGAME_SAE_RUNS, else data/runs below the current folder."""
     return Path(os.environ.get("BOARDGAME_SAE_RUNS", "data/runs"))
+
+
+@record
+class CardRecord:
+    """What must be right in run.json for it to be compared."""
+
+    hash: str
+    content: dict[str, str] = field(default_factory=dict)
 
 
 class Run:
@@ -49,14 +64,18 @@ class Run:
         config: Mapping[str, Any],
         inputs: Mapping[str, str] | None = None,
         out: str | Path | None = None,
+        *,
+        content: Mapping[str, str] | None = None,
     ) -> None:
         """Open (or create) the folder of a run, and lock it against other processes.
 
         kind, name: what its folder is called. config: plain data. inputs: hash of each artifact it is made from.
-        out: the folder; by default a hashed one under `runs_root()`.
-        Raises RunError when `out` holds another run or something else, or another process works in it.
+        out: the folder; by default a hashed one under `runs_root()`. content: hash of what each of the artifacts holds,
+        where `inputs` say only how it was made; it does not count for the run's own hash.
+        Raises RunError when `out` holds another run, one made from other content, or something else, or another process
+        works in it.
         """
-        self.kind, self.name = kind, name
+        self.kind, self.name, self.content = kind, name, dict(content or {})
         self.identity = {"kind": kind, "config": dict(config), "inputs": dict(inputs or {})}
         self.hash = content_hash({**self.identity, "format": FORMAT})
         self.folder = Path(out) if out is not None else runs_root() / kind / f"{name}-{self.hash}"
@@ -72,14 +91,16 @@ class Run:
             raise
 
     def _take_lock(self) -> int:
-        if int(os.environ.get("LOCAL_RANK", "0")) > 0:
-            return -1  # a further process of one data-parallel run, whose first process has the lock
+        further = int(os.environ.get("LOCAL_RANK", "0")) > 0 and os.environ.get(LOCK_HOLDER) == str(os.getppid())
+        if further:
+            return -1  # a further process of one data-parallel run, launched by the first, which has the lock
         handle = os.open(self.folder, os.O_RDONLY)
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             os.close(handle)
             raise RunError(f"{self.folder}: another process is working in this run; wait for it or end it") from None
+        os.environ[LOCK_HOLDER] = str(os.getpid())
         return handle
 
     def _claim(self) -> None:
@@ -88,11 +109,30 @@ class Run:
             others = [path.name for path in self.folder.iterdir() if not path.name.startswith(".")]
             if others:
                 raise RunError(f"{self.folder}: holds {others[0]} but no {CARD_FILE}; choose an empty folder as --out")
-            write_json(path, {**self.identity, "name": self.name, "hash": self.hash})
+            made_of = {"content": self.content} if self.content else {}
+            write_json(path, {**self.identity, **made_of, "name": self.name, "hash": self.hash})
             return
         card = read_json(path)
-        if card.get("hash") != self.hash:
+        as_record(CardRecord, card, str(path), "restore it, or move the folder away and run the same command again")
+        if card["hash"] != self.hash:
             raise RunError(f"{self.folder}: holds another run ({self._difference(card)}); choose another --out")
+        for name, then in card.get("content", {}).items():
+            if self.content.get(name, then) != then:
+                raise RunError(
+                    f"{self.folder}: was made from the {name} as it was before it changed; restore the {name}, or move "
+                    "this folder away and run the same command again"
+                )
+        if not self.done:
+            self._drop_links()
+        elif (self.folder / STATE_FILE).exists():  # left by a kill right after DONE was written
+            with contextlib.suppress(OSError):
+                (self.folder / STATE_FILE).unlink()
+
+    def _drop_links(self) -> None:
+        """Remove what is neither a file nor a folder, so that nothing is written to where a link points."""
+        for path in list(self.folder.rglob("*")):
+            if path.is_symlink() or not (path.is_file() or path.is_dir()):
+                path.unlink(missing_ok=True)
 
     def _difference(self, card: Mapping[str, Any]) -> str:
         for part in ("kind", "config", "inputs"):
@@ -108,12 +148,16 @@ class Run:
 
     @property
     def done(self) -> bool:
-        """True when the artifact is finished and can be reused."""
-        return is_done(self.folder)
+        """True when the artifact is finished and can be reused. Raises RunError when a file of it has changed since."""
+        done = is_done(self.folder)
+        if done:
+            verified(self.folder)
+        return done
 
     def reopen(self) -> None:
         """Take back that the run is done, to add to it; what it holds stays."""
         (self.folder / DONE_FILE).unlink(missing_ok=True)
+        self._drop_links()
 
     def __truediv__(self, name: str) -> Path:
         return self.folder / name
@@ -131,27 +175,23 @@ class Run:
 
     def _append(self, name: str, row: Mapping[str, Any]) -> None:
         path = self.folder / name
-        try:
-            with open(path, "ab") as file:
-                file.write((canonical_json(row) + "\n").encode())
-        except OSError as error:
-            raise disk_error(path, error) from error
+        if place := not_finite(row):
+            raise RunError(f"{path}: '{place}' would be {row.get(place)}: what it is computed from has diverged")
+        append_bytes(path, (canonical_json(row) + "\n").encode())
 
     def save_state(self, tensors: Mapping[str, Any], meta: Mapping[str, Any]) -> None:
         """Write what a killed run resumes from: tensors and plain data, in one safetensors file.
 
         Raises RunError when the disk is full.
         """
-        from safetensors.torch import save_file  # imported late: torch takes seconds
-
         metrics, size = self.folder / METRICS_FILE, 0
         if metrics.exists():
             with open(metrics, "rb") as file:
                 os.fsync(file.fileno())
             size = metrics.stat().st_size
-        header = {"meta": canonical_json({**meta, "metrics_bytes": size})}
-        with writing(self.folder / STATE_FILE) as temporary:
-            save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, temporary, header)
+        plain = canonical_json({**meta, "metrics_bytes": size})
+        about = {_STATE: canonical_json({"meta": plain, "hash": _state_hash(plain, tensors)})}
+        write_tensors(self.folder / STATE_FILE, tensors, about)
 
     def load_state(self) -> tuple[dict[str, Any], dict[str, Any]] | None:
         """The last saved state as (tensors, meta), or None; metrics written after it are cut off.
@@ -162,12 +202,16 @@ class Run:
         if not path.exists():
             metrics.unlink(missing_ok=True)
             return None
+        fix = "remove it to start this run from the beginning"
+        tensors = read_tensors(path, fix, finite=False)
         try:
-            with safe_open(path, "pt") as file:
-                meta = json.loads(file.metadata()["meta"])
-                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
-        except (SafetensorError, KeyError, TypeError, ValueError) as error:
-            raise RunError(f"{path}: damaged ({error}); remove it to start this run from the beginning") from error
+            about = json.loads(read_metadata(path, fix)[_STATE])
+            intact = about["hash"] == _state_hash(about["meta"], tensors)
+        except (KeyError, TypeError, ValueError) as error:
+            raise RunError(f"{path}: damaged, or of another version ({error}); {fix}") from error
+        if not intact:
+            raise RunError(f"{path}: damaged (its content is not what was saved); {fix}")
+        meta = json.loads(about["meta"])
         if metrics.exists():
             os.truncate(metrics, meta["metrics_bytes"])
         return tensors, meta
@@ -177,19 +221,23 @@ class Run:
 
         Raises RunError when the disk is full.
         """
-        for leftover in self.folder.rglob(".*"):  # of writes that were killed: ours, and safetensors' own temporaries
-            if leftover.is_file():
-                leftover.unlink()
+        self._remove_leftovers()
         files = sorted(path for path in self.folder.rglob("*") if path.is_file() and path.name not in UNHASHED_FILES)
         hashes = {str(path.relative_to(self.folder)): file_hash(path) for path in files}
-        write_json(self.folder / DONE_FILE, {"files": hashes, "summary": summary})
+        write_done(self.folder, hashes, summary)
         (self.folder / STATE_FILE).unlink(missing_ok=True)  # last: if DONE cannot be written, nothing is lost
         self.close()
 
     @property
     def summary(self) -> dict[str, Any]:
         """The summary of a run that is done. Raises RunError when it is not."""
-        return read_json(self.folder / DONE_FILE)["summary"]
+        return read_done(self.folder).summary
+
+    def _remove_leftovers(self) -> None:
+        """Remove what killed writes left, of this process or of its workers: ours, and safetensors' own temporaries."""
+        for leftover in self.folder.rglob(".*"):
+            if leftover.is_file():
+                leftover.unlink()
 
     def close(self) -> None:
         """Release the lock, so that other processes can work in the folder."""
@@ -200,16 +248,33 @@ class Run:
     def __enter__(self) -> "Run":
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is not None and self._lock >= 0:
+            self._remove_leftovers()
         self.close()
 
 
 def progress(total: int, desc: str, unit: str, *, initial: int = 0, disable: bool = False) -> Any:
     """A progress bar with speed and time left, redrawn ten times a second; in a log file, a line every ten seconds."""
-    interval = 0.1 if sys.stderr.isatty() else 10.0
+    stderr = Patient(sys.stderr)
+    interval = 0.1 if stderr.isatty() else 10.0
     return tqdm(
-        total=total, initial=initial, desc=desc, unit=f" {unit}", unit_scale=True, mininterval=interval, disable=disable
+        total=total,
+        initial=initial,
+        desc=desc,
+        unit=f" {unit}",
+        unit_scale=True,
+        mininterval=interval,
+        disable=disable,
+        file=stderr,
     )
+
+
+def warn(text: str) -> None:
+    """Say on stderr what whoever runs this must not overlook."""
+    with suppress(OSError, ValueError, AttributeError):  # closed, full or none: no reason to stop
+        sys.stderr.write(f"warning: {text}\n")
+        sys.stderr.flush()
 
 
 def pack_state(value: Any) -> tuple[dict[str, Any], Any]:
@@ -233,6 +298,10 @@ def pack_state(value: Any) -> tuple[dict[str, Any], Any]:
     return tensors, walk(value, "")
 
 
+def _state_hash(meta: str, tensors: Mapping[str, Any]) -> str:
+    return hashlib.sha256(f"{meta} {tensors_hash(tensors)}".encode()).hexdigest()
+
+
 def unpack_state(tensors: Mapping[str, Any], plain: Any) -> Any:
     """What `pack_state` took apart (tuples come back as lists)."""
     if isinstance(plain, list):
@@ -244,34 +313,10 @@ def unpack_state(tensors: Mapping[str, Any], plain: Any) -> Any:
     return {key: unpack_state(tensors, part) for key, part in plain["items"]}
 
 
-def is_done(folder: str | Path) -> bool:
-    """Whether the run in a folder is finished, every file of it whole."""
-    return (Path(folder) / DONE_FILE).exists()
-
-
 def run_hash(folder: str | Path) -> str:
-    """The hash of the finished run in a folder. Raises RunError when it is not a run, or not done."""
+    """The hash of the finished run in a folder. Raises RunError when it is no run, not done, or has changed since."""
     folder = Path(folder)
     card = read_json(folder / CARD_FILE)
-    if not is_done(folder):
-        raise RunError(f"{folder}: this run is not finished; run its stage again, it resumes")
+    check_finished(folder)
+    verified(folder)
     return card["hash"]
-
-
-def content_of(path: str | Path) -> str:
-    """The hash of the run in a folder; of any other folder, or of a file, a hash of its names and bytes.
-
-    Raises RunError when the run is not done, OSError when there is nothing to read.
-    """
-    path = Path(path)
-    if (path / CARD_FILE).exists():
-        return run_hash(path)
-    files = sorted(file for file in path.iterdir() if file.is_file()) if path.is_dir() else [path]
-    return hashlib.sha256("".join(f"{file.name} {file_hash(file)}\n" for file in files).encode()).hexdigest()
-
-
-def damaged_files(folder: str | Path) -> list[str]:
-    """Names of a finished run's files that are missing or changed since. Raises RunError when the run is not done."""
-    folder = Path(folder)
-    hashes = read_json(folder / DONE_FILE)["files"]
-    return [name for name, known in hashes.items() if not (folder / name).exists() or file_hash(folder / name) != known]

@@ -3,7 +3,9 @@
 Every weight that enters is finite: a NaN would spread to each number computed from it, silently.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+import hashlib
+import tarfile
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
@@ -14,19 +16,21 @@ from safetensors import SafetensorError, safe_open
 from boardgame_sae.files import RunError, lfs_pointer_error, write_bytes
 
 T = TypeVar("T")
-WRAPPER_PREFIXES = ("module.", "_orig_mod.")
-"""What data-parallel training and torch.compile put before the name of every tensor."""
+WRAPPERS = ("module", "_orig_mod")
+"""What data-parallel training and torch.compile put into the names of the tensors of what they wrap."""
 
 
-def read_tensors(path: Path, fix: str) -> dict[str, Any]:
+def read_tensors(path: Path, fix: str, *, finite: bool = True, unset: Collection[str] = ()) -> dict[str, Any]:
     """The torch tensors, by name, of a safetensors file.
 
-    fix: what to do about a damaged file, for the message.
+    fix: what to do about a damaged file, for the message. finite: False for a file that may also hold what is no
+    weight, such as a mask, for which infinity is right. unset: names of tensors that are NaN until they are set.
     Raises RunError naming the file, and the tensor of one that is not finite.
     """
     with _open(path, "pt", fix) as file:
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
-    check_finite(path, tensors)
+    if finite:
+        check_finite(path, {name: tensor for name, tensor in tensors.items() if name not in unset})
     return tensors
 
 
@@ -71,6 +75,8 @@ def read_pt(path: Path, fix: str) -> Any:
     """
     import torch  # imported late: it takes seconds
 
+    if path.is_file() and tarfile.is_tarfile(path):  # torch would unpack it into a temporary folder, then refuse it
+        raise RunError(f"{path}: in torch's .tar format of before 2017, which is not read; {fix}")
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # a damaged pickle can raise anything
@@ -81,35 +87,49 @@ def read_pt(path: Path, fix: str) -> Any:
 
 
 def without_wrappers(tensors: Mapping[str, T]) -> dict[str, T]:
-    """Tensors by the names they have outside of `DataParallel` and `torch.compile`: no prefix of theirs is left."""
-    return {_bare(name): tensor for name, tensor in tensors.items()}
+    """Tensors by the names they have outside of `DataParallel` and `torch.compile`, which may wrap parts too."""
+    return {
+        ".".join(part for part in name.split(".") if part not in WRAPPERS): value for name, value in tensors.items()
+    }
 
 
-def _bare(name: str) -> str:
-    while name.startswith(WRAPPER_PREFIXES):
-        name = name.partition(".")[2]
-    return name
-
-
-def check_finite(path: Path, tensors: Mapping[str, Any]) -> None:
+def check_finite(path: Path | str, tensors: Mapping[str, Any]) -> None:
     """Raise RunError naming the file and the tensors in which a number is NaN or infinite."""
-    faulty = [name for name, tensor in tensors.items() if not _finite(tensor)]
-    if faulty:
+    if faulty := not_finite(tensors):
         raise RunError(
             f"{path}: {_listed(faulty)} holds NaN or infinite values, so that every number computed from it would be "
             "wrong; its training diverged or the file was damaged: use an earlier checkpoint"
         )
 
 
+def not_finite(tensors: Mapping[str, Any]) -> list[str]:
+    """Names of the tensors in which a number is NaN or infinite."""
+    return [name for name, tensor in tensors.items() if not _finite(tensor)]
+
+
 def _finite(tensor: Any) -> bool:
     if isinstance(tensor, np.ndarray):
         return tensor.dtype.kind not in "fc" or bool(np.isfinite(tensor).all())
-    return not tensor.is_floating_point() or bool(tensor.isfinite().all())
+    if not tensor.is_floating_point():
+        return True
+    return bool((tensor.float() if tensor.element_size() == 1 else tensor).isfinite().all())  # torch cannot of 8 bits
 
 
 def _listed(names: Iterable[str]) -> str:
     first, *rest = (f"tensor '{name}'" for name in names)
     return f"{first} (and {len(rest)} more)" if rest else first
+
+
+def tensors_hash(tensors: Mapping[str, Any]) -> str:
+    """SHA-256 of torch tensors, wherever they are: their names, number formats, shapes and bytes."""
+    import torch
+
+    digest = hashlib.sha256()
+    for name, tensor in sorted(tensors.items()):
+        plain = tensor.detach().cpu().contiguous()
+        digest.update(f"{name} {plain.dtype} {tuple(plain.shape)}\n".encode())
+        digest.update(plain.flatten().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Any], metadata: Mapping[str, str] | None = None) -> None:

@@ -1,15 +1,17 @@
 """The commands: exit codes 0, 1 and 2, messages that name the file and the fix, and no torch for a help text."""
 
-import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 
 import pytest
+from sealed import seal_again
 
 from boardgame_sae import cli
+from boardgame_sae.cli.endings import Terminated
 from boardgame_sae.cli.flags import verb
 from boardgame_sae.config import Flags
 from boardgame_sae.model.game_model import GameModel
@@ -153,11 +155,11 @@ def test_fields_come_from_a_file_and_a_flag_wins_over_it(run, tmp_path):
     [
         (["--game", "othelo"], "unknown game 'othelo'; did you mean 'othello'"),
         (["--players", "radnom"], "unknown player 'radnom'"),
-        (["--n-games", "0"], "n_games must be at least 1"),
+        (["--n-games", "0"], "field 'n_games' is 0: must be at least 1"),
         (["--n-games", "many"], "n-games"),
         (["--n-gmaes", "3"], "n-gmaes"),
         (["--tokenization", "word"], "word"),
-        (["--workers", "0"], "workers must be at least 1"),
+        (["--workers", "0"], "field 'workers' is 0: must be at least 1"),
         (["--config"], "--config needs a value"),
         (["--config", "nowhere.yaml"], "nowhere.yaml: cannot be read as a config"),
     ],
@@ -198,6 +200,7 @@ def test_a_folder_of_another_run_is_a_failed_run(run, finished):
         (MemoryError("too large"), 1),
         (ValueError("bad"), 2),
         (KeyboardInterrupt(), 130),
+        (Terminated(signal.SIGTERM), 143),
     ],
 )
 def test_an_error_becomes_an_exit_code_and_a_line(run, monkeypatch, error, code):
@@ -206,7 +209,21 @@ def test_an_error_becomes_an_exit_code_and_a_line(run, monkeypatch, error, code)
 
     monkeypatch.setattr(generate_module, "generate_run", fail)
     found, out, err = run("generate", *SMALL)
-    assert found == code and out == "" and (str(error) or "it resumes") in err
+    assert found == code and out == ""
+    assert ("it resumes" if isinstance(error, KeyboardInterrupt) else str(error)) in err
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGHUP, 129)])
+def test_a_signal_that_ends_programs_ends_a_verb_as_an_interrupt_does(run, monkeypatch, number, code):
+    monkeypatch.setattr(generate_module, "generate_run", lambda *_, **__: os.kill(os.getpid(), number))
+    assert run("generate", *SMALL) == (code, "", "\nterminated; run the same command again, it resumes\n")
+
+
+def test_a_signal_that_is_to_be_ignored_is(run, monkeypatch):
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as nohup does
+    monkeypatch.setattr(generate_module, "generate_run", lambda *_, **__: os.kill(os.getpid(), signal.SIGHUP))
+    assert run("generate", *SMALL)[0] == 0
+    signal.signal(signal.SIGHUP, before)
 
 
 def test_train_gpt_trains_on_a_corpus_and_prints_the_models_folder(run, tiny_corpus, tmp_path):
@@ -225,7 +242,7 @@ def test_train_gpt_trains_on_a_corpus_and_prints_the_models_folder(run, tiny_cor
         (["--preset", "huge"], "unknown preset 'huge'"),
         (["--device", "gpu"], "unknown device 'gpu'"),
         (["--n-heads", "3"], "does not divide into 3 heads"),
-        (["--n-steps", "0"], "n_steps must be at least 1"),
+        (["--n-steps", "0"], "field 'n_steps' is 0: must be at least 1"),
     ],
 )
 def test_train_gpt_refuses_bad_input(refused, tiny_corpus, tmp_path, argv, said):
@@ -268,19 +285,15 @@ def test_check_finds_one_changed_byte(run, finished):
     data[len(data) // 2] ^= 1
     (finished / "corpus.h5").write_bytes(data)
     code, _, err = run("check", finished)
-    assert code == 1 and f"{finished}/corpus.h5: changed or missing" in err
+    assert code == 1 and f"{finished}/corpus.h5: changed since it was written" in err
 
 
 def test_check_replays_every_move_even_where_the_hashes_fit(run, finished):
     import h5py
 
-    from boardgame_sae.files import file_hash
-
     with h5py.File(finished / "corpus.h5", "r+") as file:
         file["moves"][5] = file["moves"][4]
-    done = json.loads((finished / "DONE").read_text())
-    done["files"]["corpus.h5"] = file_hash(finished / "corpus.h5")
-    (finished / "DONE").write_text(json.dumps(done))
+    seal_again(finished)
     code, _, err = run("check", finished)
     assert code == 2 and "illegal move" in err
 
@@ -296,7 +309,7 @@ def test_check_refuses_a_run_that_is_not_finished_and_a_folder_that_is_none(run,
 
 def test_many_saes_are_trained_on_one_stream_and_exchanged(run, refused, tiny_corpus, tmp_path):
     from boardgame_sae.model.train import preset, train_gpt_run
-    from boardgame_sae.saes.load import load_sae
+    from boardgame_sae.saes import load_sae, make_sae
     from boardgame_sae.testbeds.testbed import testbed_run
 
     small = preset("tiny", n_steps=2, n_layers=1, d_model=16, n_heads=2, batch_size=8)
@@ -322,6 +335,14 @@ def test_many_saes_are_trained_on_one_stream_and_exchanged(run, refused, tiny_co
     assert code == 0 and (tmp_path / "theirs" / "sae_weights.safetensors").exists()
     code, out, _ = run("import", tmp_path / "theirs", "--out", tmp_path / "back")
     assert code == 0 and load_sae(tmp_path / "back").trained_as["architecture"] == "batch_topk"
+    assert "an SAE is not for sparsfy" in refused("export", folders[0], "--to", "sparsfy")
+    unset = make_sae("batch_topk", d_model=16, n_latents=24, k=2)
+    unset.save(tmp_path / "above" / "unset")
+    for words in (["import", tmp_path / "above"], ["export", tmp_path / "above", "--to", "sae_lens"]):
+        code, _, err = run(*words, "--out", tmp_path / "none")
+        assert code == 1 and "its threshold was never set" in err and "--calibrate" in err
+    code, _, _ = run("import", tmp_path / "above", "--calibrate", bed, "--out", tmp_path / "set")
+    assert code == 0 and load_sae(tmp_path / "set").metadata["calibration"]["k"] == 2
     for text in ("saes: []", "saes: 3", "{}", "saes: [topk]"):
         grid.write_text(text)
         assert "needs `saes`, a list of mappings" in refused("train-sae", "--testbed", bed, "--saes", grid, *size)

@@ -1,6 +1,7 @@
 """Configs are strict in what they take, plain in what they complain about, and stable in what they hash to."""
 
 import dataclasses
+import datetime
 import json
 import math
 from typing import Literal
@@ -13,10 +14,12 @@ from boardgame_sae.config import (
     ConfigError,
     Flags,
     canonical_json,
+    checked_name,
     config,
     content_hash,
     from_mapping,
     from_yaml,
+    not_finite,
     parse_spec,
     read_flags,
     read_yaml,
@@ -116,9 +119,53 @@ def test_a_long_value_is_shortened_in_the_message():
     assert len(fault({"n_steps": "9" * 500})) < 200
 
 
-@pytest.mark.parametrize("value", [object(), math.nan, math.inf, {1, 2}])
-def test_what_is_not_plain_data_is_refused(value):
-    assert "here: holds something that is not plain data" in fault({"n_steps": 1, "learning_rate": value})
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        (object(), "is a object: must be text, a number"),
+        ({1, 2}, "is a set: must be"),
+        (datetime.date(2020, 1, 1), "is a date: must be"),
+        (math.nan, "is nan: must be a finite number"),
+        (-math.inf, "is -inf: must be a finite number"),
+        (10**4000, "is a number of 13288 bits: must have at most 64"),
+        ({(1, 2): 3}, "has the key (1, 2): must be text"),
+    ],
+)
+def test_what_is_not_plain_data_is_refused_by_name_wherever_it_is(value, said):
+    assert fault({"n_steps": 1, "learning_rate": value}).startswith(f"here: field 'learning_rate' {said}")
+    assert fault({"n_steps": 1, "names": [{"a": value}]}).startswith(f"here: field 'names.0.a' {said}")
+
+
+def test_a_value_that_holds_itself_is_refused():
+    endless = []
+    endless.append(endless)
+    assert "nested deeper than" in fault({"n_steps": 1, "names": endless})
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_a_number_that_is_not_finite_is_refused_by_name_from_a_mapping_and_in_python(value):
+    message = f"here: field 'learning_rate' is {value}: must be a finite number"
+    assert fault({"n_steps": 1, "learning_rate": value}) == message
+    with pytest.raises(ValueError, match=r"learning_rate\n.*finite number"):
+        Dish(n_steps=1, learning_rate=value)
+
+
+@pytest.mark.parametrize("text", ["nan", "NaN", "inf", "-inf", "Infinity", "1e999"])
+def test_nor_is_it_taken_from_yaml_or_flags(tmp_path, text, capsys):
+    """YAML's own words for them begin with a dot; ours, as flags, are Python's."""
+    yaml = {"nan": ".nan", "inf": ".inf", "-inf": "-.inf"}.get(text.lower(), text)
+    (tmp_path / "dish.yaml").write_text(f"n_steps: 1\nlearning_rate: {yaml}\n")
+    with pytest.raises(ConfigError, match=r"dish\.yaml: field 'learning_rate' is"):
+        from_yaml(Dish, tmp_path / "dish.yaml")
+    argv = ["--n-steps", "1", f"--learning-rate={text}"]
+    with pytest.raises(ConfigError, match=r"cook: field 'learning_rate' is .*finite number"):
+        read_flags("cook", "", argv, [Flags(Dish)], {}, "cook")
+
+
+def test_a_number_that_is_not_finite_is_found_wherever_it_is():
+    assert not_finite({"a": [1.5, {"b": (0, math.nan)}]}) == "a.1.b.1"
+    assert not_finite({"a": [1.5, None, True, "nan", 10**400]}) is None
+    assert not_finite(math.inf) == ""
 
 
 def test_a_whole_number_is_taken_for_a_float():
@@ -159,7 +206,9 @@ def test_quoted_yaml_numbers_are_text(tmp_path):
         (b"a: b: c", "not valid YAML"),
         (b"- 1\n- 2\n", "holds a list"),
         (b"just text", "holds a str"),
-        (b"a: !!python/object/apply:os.getcwd []", "not valid YAML"),
+        (b"a: !!python/object/apply:os.getcwd []", "line 1: the type python/object/apply:os.getcwd is not plain data"),
+        (b"a: 1\nb: 2\na: 3", "line 3: the key 'a' is given twice"),
+        (b"a: x" * 2**17, "larger than 0.25 MiB"),
     ],
 )
 def test_an_unusable_yaml_file_is_named_with_its_fault(tmp_path, text, complaint):
@@ -220,8 +269,8 @@ def test_canonical_json_and_hash_are_what_they_always_were():
 
 
 def test_canonical_json_refuses_what_json_cannot_say():
-    with pytest.raises(ValueError, match="JSON"):
-        canonical_json({"a": math.nan})
+    with pytest.raises(ConfigError, match=r"field .a\.0. is not a finite number"):
+        canonical_json({"a": [math.nan]})
 
 
 def test_content_hash_has_the_length_asked_for_and_changes_with_any_field():
@@ -331,3 +380,17 @@ def test_a_fault_of_the_file_is_told_as_the_files_even_where_a_flag_would_win(gi
     with pytest.raises(ConfigError) as caught:
         flags("--n-steps", "3", given=given, fixed={"inner": {}})
     assert str(caught.value).startswith(message)
+
+
+@pytest.mark.parametrize("name", ["topk-16", "linear probe", "blocks.3.hook_resid_post", "SAE, 3 seeds", "Größe"])
+def test_names_of_things_are_names(name):
+    assert checked_name(name) == name
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["", " ", "..", ".hidden", "../x", "a\\b", "/etc", "a\nb", "a\x00", "\u202etxt", "a\u2028b", "x" * 101],
+)
+def test_what_leads_out_of_a_folder_or_cannot_be_seen_is_no_name(name):
+    with pytest.raises(ValueError, match=r"a name (has|holds)"):
+        checked_name(name)

@@ -54,12 +54,12 @@ def test_a_worker_that_dies_is_a_run_error_that_says_what_to_do():
 
 
 DRIVER = """
-    import os, sys, time
+    import ctypes, os, sys, time
     from boardgame_sae.launch import map_ordered
 
     def wait(folder):
         open(os.path.join(folder, str(os.getpid())), "w").close()
-        time.sleep(600)
+        ctypes.PyDLL(None).sleep(600)  # holds Python's lock all the while, as a long move of a compiled search does
 
     if __name__ == "__main__":
         list(map_ordered(wait, [sys.argv[1]] * 2, 2))
@@ -76,17 +76,24 @@ def alive(pid: int) -> bool:
 
 
 @pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="looks for processes in /proc")
-def test_a_killed_parent_leaves_no_worker_behind(tmp_path):
+@pytest.mark.parametrize(
+    ("number", "send"),
+    [(signal.SIGKILL, os.kill), (signal.SIGINT, os.kill), (signal.SIGINT, os.killpg)],  # the last: as terminals do
+)
+def test_workers_end_with_their_parent_at_once_and_in_silence(tmp_path, number, send):
     (tmp_path / "driver.py").write_text(textwrap.dedent(DRIVER))
     (tmp_path / "pids").mkdir()
-    with subprocess.Popen([sys.executable, tmp_path / "driver.py", tmp_path / "pids"]) as parent:
+    command = [sys.executable, tmp_path / "driver.py", tmp_path / "pids"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True) as parent:
         while len(os.listdir(tmp_path / "pids")) < 2:
             assert parent.poll() is None
             time.sleep(0.02)
         workers = [int(name) for name in os.listdir(tmp_path / "pids")]
         assert all(alive(pid) for pid in workers)
-        parent.kill()
-    deadline = time.monotonic() + 60
+        send(parent.pid, number)
+        said = parent.stderr.read()
+    deadline = time.monotonic() + 2
     while any(alive(pid) for pid in workers) and time.monotonic() < deadline:
         time.sleep(0.02)
     assert not any(alive(pid) for pid in workers)
+    assert said.count("Traceback") <= (number == signal.SIGINT)  # the parent's own, which here nothing catches

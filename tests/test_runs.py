@@ -15,8 +15,10 @@ from hypothesis import strategies as st
 from safetensors.torch import save_file
 
 from boardgame_sae import runs
-from boardgame_sae.files import RunError, file_hash, new_hdf5, read_json, write_bytes, write_json, writing
-from boardgame_sae.runs import Run, canonical_json, damaged_files, pack_state, run_hash, runs_root, unpack_state
+from boardgame_sae.files import RunError, file_hash, read_json, write_bytes, write_json, writing
+from boardgame_sae.hdf5.writer import new_hdf5
+from boardgame_sae.integrity import damaged_files
+from boardgame_sae.runs import Run, canonical_json, pack_state, run_hash, runs_root, unpack_state
 
 
 def names_in(folder: Path) -> list[str]:
@@ -96,7 +98,8 @@ FULL_DISK = """
     import resource, sys
     from pathlib import Path
     import numpy as np, torch
-    from boardgame_sae.files import RunError, new_hdf5, writing
+    from boardgame_sae.files import RunError, writing
+    from boardgame_sae.hdf5.writer import new_hdf5
     from boardgame_sae.runs import Run
 
     run = Run("kind", "name", {"a": 1}, out=sys.argv[1])
@@ -290,7 +293,7 @@ def test_a_damaged_state_is_a_run_error_that_names_it(tmp_path, damage):
     with new_run(tmp_path) as run:
         run.save_state({"w": torch.ones(3)}, {"step": 0})
         damage(run / "state.safetensors")
-        with pytest.raises(RunError, match=r"state\.safetensors: damaged"):
+        with pytest.raises(RunError, match=r"state\.safetensors: (truncated or )?damaged"):
             run.load_state()
 
 
@@ -319,6 +322,18 @@ def test_finish_keeps_only_what_the_run_made_and_hashes_all_but_the_times(tmp_pa
         assert again.done and again.summary == {"loss": 0.5} and run_hash(tmp_path) == again.hash
 
 
+def test_a_run_that_is_interrupted_holds_no_half_written_file(tmp_path):
+    def interrupted():
+        with new_run(tmp_path) as run:
+            run.log(step=1)
+            write_bytes(run / "parts/.a.bin.part", b"0123")  # of a worker that was ended in the midst of it
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert names_in(tmp_path) == ["metrics.jsonl", "run.json"]
+
+
 def test_finish_lets_the_next_one_open_the_folder(tmp_path):
     run = new_run(tmp_path)
     run.finish()
@@ -329,10 +344,10 @@ def test_the_resume_state_outlives_a_done_file_that_cannot_be_written(tmp_path, 
     with new_run(tmp_path) as run:
         run.save_state({"w": torch.ones(3)}, {})
 
-        def full(path, value):
+        def full(folder, files, summary):
             raise RunError("disk full")
 
-        monkeypatch.setattr(runs, "write_json", full)
+        monkeypatch.setattr(runs, "write_done", full)
         with pytest.raises(RunError):
             run.finish()
         assert run.load_state() is not None and not run.done

@@ -88,5 +88,5 @@ def test_a_missing_file_is_named(tmp_path, read):
 
 
 def test_wrappers_of_training_are_not_part_of_a_name():
-    names = ["module.a.b", "_orig_mod.c", "module._orig_mod.module.d", "my_module.e"]
-    assert list(without_wrappers(dict.fromkeys(names))) == ["a.b", "c", "d", "my_module.e"]
+    names = ["module.a.b", "_orig_mod.c", "module._orig_mod.module.d", "my_module.e", "h.0._orig_mod.f"]
+    assert list(without_wrappers(dict.fromkeys(names))) == ["a.b", "c", "d", "my_module.e", "h.0.f"]

@@ -22,13 +22,26 @@ from torch import Tensor
 
 from boardgame_sae.activations.hook_points import hook_width, read
 from boardgame_sae.config import content_hash, seed_for
-from boardgame_sae.files import RunError, new_hdf5, write_json, writing
+from boardgame_sae.files import RunError, read_json, write_json, writing
+from boardgame_sae.hdf5.reader import Array, Format, read_hdf5
+from boardgame_sae.hdf5.writer import new_hdf5
+from boardgame_sae.integrity import CARD_FILE, verified
 from boardgame_sae.model.game_model import GameModel
 from boardgame_sae.runs import Run, progress
 from boardgame_sae.transcripts.corpus import Corpus
 
 ACTS_FILE, PROGRESS_FILE = "acts.h5", "progress.json"
 FORMAT, VERSION = "boardgame_sae activations", 1
+ACTIVATIONS = Format(
+    FORMAT,
+    VERSION,
+    "activations",
+    RunError,
+    "restore it, or move its folder away and harvest again",
+    {},
+    {"acts": Array("f", "positions", rank=2)},
+)
+"""What a file of activations holds, and nothing else."""
 GAMES_PER_BATCH = 512
 """Games that the GPT reads together."""
 BLOCK_ROWS, BUFFER_BLOCKS = 4096, 64
@@ -62,7 +75,9 @@ def harvest_run(
     """
     width = hook_width(model.gpt, hook_name)
     config = {"hook_name": hook_name, "n_activations": n_activations, "split": split, "dtype": dtype}
-    with Run("activations", hook_name, config, {"model": model.hash, "corpus": corpus.hash}, out) as run:
+    inputs = {"model": model.hash, "corpus": corpus.hash}
+    content = {"model": model.content, "corpus": corpus.content}
+    with Run("activations", hook_name, config, inputs, out, content=content) as run:
         if run.done:
             return run.folder
         began = time.perf_counter()
@@ -70,7 +85,7 @@ def harvest_run(
         n_rows = int(corpus.n_read(games_B, model.gpt.cfg.n_ctx).sum())
         path = run / ACTS_FILE
         if not (run / PROGRESS_FILE).exists():
-            attributes = {**config, "model": model.hash, "corpus": corpus.hash, "format": FORMAT, "version": VERSION}
+            attributes = {**config, **inputs, "format": FORMAT, "version": VERSION}
             _allocate(path, (n_rows, width), dtype, attributes)
             write_json(run / PROGRESS_FILE, {"games": 0, "rows": 0})
         _fill(model, corpus, games_B, hook_name, path, run / PROGRESS_FILE)
@@ -103,11 +118,17 @@ def _fill(
 ) -> None:
     done = json.loads(progress_path.read_text())
     first, row = done["games"], done["rows"]
-    acts_ND = _map(path, "r+")[1]
+    acts_ND: Any = read_hdf5(path, ACTIVATIONS, "r+").arrays["acts"]
     with progress(len(acts_ND), f"harvest {hook_name}", "acts", initial=row) as bar:
         for start in range(first, len(games_B), GAMES_PER_BATCH):
             part_B = games_B[start : start + GAMES_PER_BATCH]
-            new_ND = harvest(model, corpus, hook_name, part_B).cpu().numpy().astype(acts_ND.dtype)
+            exact_ND = harvest(model, corpus, hook_name, part_B).cpu().numpy()
+            if not np.isfinite(exact_ND).all():
+                raise RunError(
+                    f"{path}: the GPT's activations at {hook_name} are not finite numbers, so some of its weights are "
+                    "not, or far too large; give a GPT whose training did not diverge"
+                )
+            new_ND = exact_ND.astype(acts_ND.dtype)
             if not np.isfinite(new_ND).all():
                 raise RunError(f"{path}: an activation is too large for {acts_ND.dtype}; harvest with dtype=float32")
             acts_ND[row : row + len(new_ND)] = new_ND
@@ -130,21 +151,6 @@ def harvest(model: GameModel, corpus: Corpus, hook_name: str, games_B: np.ndarra
     return read(model.gpt, tokens_BL, [hook_name])[hook_name][plies_BL >= 0].float()
 
 
-def _map(path: Path, mode: Literal["r", "r+"]) -> tuple[dict[str, Any], np.memmap]:
-    try:
-        with h5py.File(path, "r") as file:
-            attributes = dict(file.attrs)
-            data: Any = file["acts"]
-            offset, dtype, shape = data.id.get_offset(), data.dtype, data.shape
-    except (OSError, KeyError, RuntimeError) as error:
-        raise RunError(
-            f"{path}: truncated or not an activation file ({error}); remove its folder and harvest again"
-        ) from error
-    if attributes.get("format") != FORMAT or attributes.get("version") != VERSION:
-        raise RunError(f"{path}: not an activation file of this version; remove its folder and harvest again")
-    return attributes, np.memmap(path, dtype, mode, offset, shape)
-
-
 @dataclass(frozen=True, eq=False)
 class ActivationStore:
     """A harvest on disk."""
@@ -156,10 +162,12 @@ class ActivationStore:
 
     @classmethod
     def open(cls, folder: str | Path) -> "ActivationStore":
-        """Open the run folder of a harvest (or its file). Raises RunError when it is missing or damaged."""
+        """Open the run folder of a harvest (or its file). Raises RunError when it is missing, damaged or changed."""
         path = Path(folder)
+        verified(path)
         path = path / ACTS_FILE if path.is_dir() else path
-        return cls(path, *_map(path, "r"))
+        attributes, arrays = read_hdf5(path, ACTIVATIONS)
+        return cls(path, attributes, arrays["acts"])
 
     def __len__(self) -> int:
         return len(self.acts_ND)
@@ -173,6 +181,12 @@ class ActivationStore:
     def hash(self) -> str:
         """Hash of what was harvested: hook point, model, corpus, split, size."""
         return content_hash({key: str(value) for key, value in sorted(self.attributes.items())})
+
+    @property
+    def content(self) -> dict[str, str]:
+        """Hashes of what the GPT and the corpus held that it was made from, where its run says so."""
+        card = self.path.parent / CARD_FILE
+        return read_json(card).get("content", {}) if card.exists() else {}
 
     @cached_property
     def mean_norm(self) -> float:

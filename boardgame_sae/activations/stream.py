@@ -75,6 +75,11 @@ class FreshActivations:
         parts = {"games": self.games.hash, "model": self.model.hash, "hook_name": self.hook_name}
         return content_hash({**parts, "rows_per_block": self.rows_per_block})
 
+    @property
+    def content(self) -> dict[str, str]:
+        """Hash of what the GPT holds; the games depend on the hash alone."""
+        return {"model": self.model.content}
+
     @cached_property
     def mean_norm(self) -> float:
         """Root mean square of the norms of N_FOR_SCALE activations, from games outside every training block."""

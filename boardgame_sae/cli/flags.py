@@ -4,10 +4,14 @@ import inspect
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, TypeAlias
+from typing import Annotated, Any, NamedTuple, TypeAlias
 
-from boardgame_sae.config import ConfigError, Flags, config, read_flags, read_yaml
+from pydantic import Field
+
+from boardgame_sae.config import ConfigError, Count, Flags, config, read_flags, read_yaml
+from boardgame_sae.plain_data import shortened
 from boardgame_sae.registry import Registry
+from boardgame_sae.streams import silence
 
 Function: TypeAlias = Callable[[Sequence[str]], Path]
 """Does a verb's work on its words of the command line, and returns the folder to print last."""
@@ -52,6 +56,10 @@ def find_verb(name: str) -> Verb:
     return _VERBS.find(name)
 
 
+Several: TypeAlias = Annotated[tuple[str, ...], Field(min_length=1)]
+"""One text or more."""
+
+
 @config
 class Output:
     """Where a verb writes."""
@@ -72,7 +80,7 @@ class Device:
 class Workers:
     """How many processes work."""
 
-    workers: int = 1
+    workers: Count = 1
     """Worker processes; the result is the same for any number."""
 
 
@@ -122,10 +130,13 @@ def take(argv: Sequence[str], flag: str) -> tuple[str | None, list[str]]:
 def chosen(argv: Sequence[str], name: str, default: str) -> str:
     """A choice that other defaults depend on: from its flag, else from the YAML file, else the default.
 
-    Raises ConfigError when the file cannot be read.
+    Raises ConfigError when the file cannot be read, or gives something else than a text.
     """
     path, _ = take(argv, "--config")
-    return take(argv, f"--{name}")[0] or (read_yaml(path) if path else {}).get(name, default)
+    choice = take(argv, f"--{name}")[0] or (read_yaml(path) if path else {}).get(name, default)
+    if not isinstance(choice, str):
+        raise ConfigError(f"{path}: field '{name}' is {shortened(repr(choice))}: must be text")
+    return choice
 
 
 def named(argv: Sequence[str], flag: str) -> list[str]:
@@ -137,5 +148,12 @@ def named(argv: Sequence[str], flag: str) -> list[str]:
 
 
 def say(text: str) -> None:
-    """Print a line."""
-    sys.stdout.write(text + "\n")
+    """Print a line. Raises OSError naming standard output when it is full."""
+    try:
+        sys.stdout.write(text + "\n")
+        sys.stdout.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        silence(sys.stdout)
+        raise OSError(error.errno, f"cannot be written ({error.strerror})", "standard output") from error

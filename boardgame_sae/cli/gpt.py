@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from boardgame_sae.cli.flags import Device, Output, chosen, parse, say, verb
-from boardgame_sae.config import Flags, config, to_mapping
+from boardgame_sae.config import Count, Flags, config, to_mapping
 
 
 @config
@@ -15,14 +15,15 @@ class TrainGPTInput:
     """Folder of the corpus."""
     preset: str = "tiny"
     """tiny, small or paper: sets the defaults of the flags below."""
-    devices: int = 1
+    devices: Count = 1
     """Number of devices to train on, data parallel."""
 
 
 @verb("train-gpt", 50, "--corpus DIR --preset tiny")
 def train_gpt(argv: Sequence[str]) -> Path:
     """Train a GPT on a corpus; a killed run resumes by itself."""
-    from boardgame_sae.model.train import TrainGPTConfig, legality_text, preset, train_gpt_run
+    from boardgame_sae.model.legality import legality_text
+    from boardgame_sae.model.train import TrainGPTConfig, preset, train_gpt_run
     from boardgame_sae.transcripts.corpus import Corpus
 
     of_preset = to_mapping(preset(chosen(argv, "preset", "tiny")))

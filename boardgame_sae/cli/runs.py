@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from boardgame_sae.cli.flags import Device, named, parse, say, verb
+from boardgame_sae.cli.flags import Device, Several, named, parse, say, verb
 from boardgame_sae.config import config
 
 
@@ -11,25 +11,41 @@ from boardgame_sae.config import config
 class FolderInput:
     """Folders to check."""
 
-    folders: tuple[str, ...]
+    folders: Several
     """Run folders, corpora, or names of shipped testbeds."""
 
 
 @verb("ls", 140)
 def ls(argv: Sequence[str]) -> Path:
     """List the testbeds and SAEs that ship, and the runs here."""
-    from boardgame_sae.files import read_json
-    from boardgame_sae.runs import DONE_FILE, is_done, runs_root
+    from boardgame_sae.runs import CARD_FILE, runs_root
     from boardgame_sae.shipping.card_numbers import shipped_table
 
     parse("ls", argv)
     say(shipped_table())
-    for card in sorted(runs_root().glob("*/*/run.json")):
-        done = is_done(card.parent)
-        summary = read_json(card.parent / DONE_FILE)["summary"] if done else {}
-        shown = "  ".join(f"{k}={v:.4g}" if isinstance(v, float) else f"{k}={v}" for k, v in summary.items())
-        say(f"{'done ' if done else 'OPEN '} {card.parent}  {shown}")
+    cards = sorted(runs_root().glob(f"*/*/{CARD_FILE}"))
+    for card in cards:
+        say(_listed(card.parent))
+    if not cards:
+        say(f"no run below {runs_root()}; BOARDGAME_SAE_RUNS names another folder of runs")
     return runs_root()
+
+
+def _listed(folder: Path) -> str:
+    """The line of `ls` on a run; of one whose files were changed or cannot be read it says that."""
+    from boardgame_sae.files import RunError, read_json
+    from boardgame_sae.integrity import CARD_FILE, is_done, read_done, verified
+
+    summary = {}
+    try:
+        read_json(folder / CARD_FILE)
+        verified(folder)
+        if done := is_done(folder):
+            summary = read_done(folder).summary.items()
+    except RunError as error:
+        return f"DAMAGED  {folder}  {error}"
+    shown = "  ".join(f"{k}={v:.4g}" if isinstance(v, float) else f"{k}={v}" for k, v in summary)
+    return f"{'done ' if done else 'OPEN '} {folder}  {shown}"
 
 
 @verb("check", 150, "DIR ...")
@@ -42,6 +58,7 @@ def check(argv: Sequence[str]) -> Path:
     for folder in folders:
         _check_hashes(folder)
         _check_moves(folder)
+        _check_parts(folder, device.device)
         _check_card(folder, device.device)
         say(f"{folder}: every file as it was when its run finished")
     return folders[-1]
@@ -50,13 +67,23 @@ def check(argv: Sequence[str]) -> Path:
 def _check_hashes(folder: Path) -> None:
     """Raises RunError when the run is not finished, or a file is not what it was when it finished."""
     from boardgame_sae.files import RunError
-    from boardgame_sae.runs import damaged_files, run_hash
+    from boardgame_sae.integrity import damaged_files
+    from boardgame_sae.runs import run_hash
 
     run_hash(folder)
     damaged = damaged_files(folder)
     if damaged:
         path = folder / damaged[0]
-        raise RunError(f"{path}: changed or missing since its run finished; remove the folder and run its stage again")
+        raise RunError(f"{path}: missing, or changed since it was written; restore it, or rebuild {folder} elsewhere")
+
+
+def _check_parts(folder: Path, device: str) -> None:
+    """Open a testbed with its GPT and corpus, wherever they are. Raises RunError when one is not what it was."""
+    from boardgame_sae.testbeds.shipped import MANIFEST_FILE
+    from boardgame_sae.testbeds.testbed import load_testbed
+
+    if (folder / MANIFEST_FILE).exists():
+        load_testbed(folder, device)
 
 
 def _check_moves(folder: Path) -> None:

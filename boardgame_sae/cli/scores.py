@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from boardgame_sae.cli.flags import Device, Output, TestbedInput, named, parse, say, verb
+from boardgame_sae.cli.flags import Device, Output, Several, TestbedInput, named, parse, say, verb
 from boardgame_sae.config import config
 
 
@@ -11,7 +11,7 @@ from boardgame_sae.config import config
 class ScoreInput:
     """What is scored."""
 
-    saes: tuple[str, ...]
+    saes: Several
     """Folders of SAEs, or names of shipped ones: `othello6-tiny/topk-16`."""
 
 
@@ -21,15 +21,17 @@ class ScoreChoice:
 
     suite: str = "supervised"
     """quick, supervised, saebench, causal or all."""
+    calibrate: bool = False
+    """Set the threshold of a batch-wise SAE that was saved without one, on the testbed's train games."""
 
 
 @config
 class CompareInput:
     """What is compared with what."""
 
-    scores: tuple[str, ...]
+    scores: Several
     """Score folders of one recipe; several are seeds of it."""
-    against: tuple[str, ...]
+    against: Several
     """Score folders of the other recipe, on the same games."""
 
 
@@ -44,7 +46,8 @@ def score(argv: Sequence[str]) -> Path:
     groups = (ScoreInput, TestbedInput, ScoreChoice, Device)
     given, source, choice, device = parse("score", named(argv, "--saes"), *groups)
     testbed = find_testbed(source.testbed)
-    folders = score_with_baselines(given.saes, testbed, suite=choice.suite, device=device.device)
+    how = {"suite": choice.suite, "device": device.device, "calibrate": choice.calibrate}
+    folders = score_with_baselines(given.saes, testbed, **how)
     scored = [Scores.load(folder) for folder in folders.all]
     for scores in scored[: len(given.saes)]:
         say(f"\n{scores.subject['name']}\n{scores.table()}")

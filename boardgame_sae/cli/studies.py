@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from boardgame_sae.cli.flags import Device, Output, StudyInput, Workers, named, parse, say, verb
+from boardgame_sae.cli.flags import Device, Output, Several, StudyInput, Workers, named, parse, say, verb
 from boardgame_sae.config import config, read_yaml
 
 
@@ -11,7 +11,7 @@ from boardgame_sae.config import config, read_yaml
 class ReportInput:
     """What a report shows."""
 
-    runs: tuple[str, ...]
+    runs: Several
     """Folders of sweeps, or packed testbeds, by folder or by the name of a shipped one."""
 
 
@@ -19,7 +19,7 @@ class ReportInput:
 def sweep(argv: Sequence[str]) -> Path:
     """Run a whole study from a YAML file."""
     from boardgame_sae.files import read_json
-    from boardgame_sae.model.train import legality_text
+    from boardgame_sae.model.legality import legality_text
     from boardgame_sae.pipeline.study_folder import SWEEP_FILE
     from boardgame_sae.pipeline.sweep import sweep_config, sweep_run
 

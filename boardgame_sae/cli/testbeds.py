@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from boardgame_sae.cli.flags import Device, Output, StudyInput, TestbedInput, Workers, named, parse, say, verb
-from boardgame_sae.config import config, read_yaml
+from boardgame_sae.config import Count, config, read_yaml
 
 
 @config
@@ -20,7 +20,7 @@ class TestbedParts:
     """Hook point (default: the residual stream at two thirds of the depth)."""
     properties: tuple[str, ...] = ()
     """Properties to score (default: those of the game)."""
-    n_games: int = 1000
+    n_games: Count = 1000
     """Games per split."""
     positions: str | None = None
     """Where boards are read: `ply`, the end of each ply, or a place of the game's notation (default: the game's)."""

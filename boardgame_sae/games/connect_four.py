@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from boardgame_sae.games.bits import counts
 from boardgame_sae.games.board_svg import DiscStyle
 from boardgame_sae.games.game import Game
 from boardgame_sae.games.property import board_property
@@ -193,7 +194,7 @@ def must_block(_: ConnectFour, boards: DiscBoards) -> np.ndarray:
 @board_property(name="three", shape=lambda _: (len(LINES),), **LINE)
 def three(_: ConnectFour, boards: DiscBoards) -> np.ndarray:
     """Three discs of the player to move stand on the line of four, and its other square is empty."""
-    n_mine_NL, yours_NL = np.bitwise_count(boards.mine_N[:, None] & SETS_L), boards.yours_N[:, None] & SETS_L
+    n_mine_NL, yours_NL = counts(boards.mine_N[:, None] & SETS_L), boards.yours_N[:, None] & SETS_L
     return (n_mine_NL == 3) & (yours_NL == 0)
 
 

@@ -15,15 +15,24 @@ N_SKILLS = 6
 """Bins of playing strength, as published."""
 
 
+LONGEST_TEXT = 255
+"""Bytes of a text that a column may hold."""
+
+
 @dataclass(frozen=True)
 class Column:
     """What a corpus may keep of each game beside its moves."""
 
     dtype: str
-    """How it is stored, in numpy's words."""
+    """How it is stored, in numpy's words; texts (`S16`) wider where one is longer, up to LONGEST_TEXT bytes."""
     meaning: str
     per_position: bool = False
     """It has an entry for each position, not for each game, and is kept beside the corpus: evaluations."""
+
+    def holds(self, dtype: np.dtype) -> bool:
+        """Whether values of a type are stored as they are."""
+        own = np.dtype(self.dtype)
+        return dtype == own or (own.kind == dtype.kind == "S" and own.itemsize < dtype.itemsize <= LONGEST_TEXT)
 
 
 PLAYER_COLUMNS: Mapping[str, Column] = MappingProxyType(

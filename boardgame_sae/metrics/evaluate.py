@@ -5,12 +5,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from boardgame_sae.config import checked_name
 from boardgame_sae.intervals import LEVEL, N_RESAMPLES, SEED
 from boardgame_sae.launch import keep_freed_memory
 from boardgame_sae.metrics.baselines.registry import SAE_KIND
 from boardgame_sae.metrics.results import Scores, ScoreValue
-from boardgame_sae.metrics.score import NEEDS, Score, scores, scores_in
+from boardgame_sae.metrics.score import NEEDS, Score, UnscorableError, scores, scores_in
 from boardgame_sae.metrics.subject import MAX_BYTES, Subject
+from boardgame_sae.saes.load import load_sae
+from boardgame_sae.saes.sae import SAE
+from boardgame_sae.saes.training.on_testbed import calibrated_on
 from boardgame_sae.testbeds.testbed import Testbed
 from boardgame_sae.transcripts.corpus import SPLITS
 
@@ -26,6 +30,7 @@ def evaluate(
     max_bytes: int = MAX_BYTES,
     known: Scores | None = None,
     after_each: Callable[[Scores], None] | None = None,
+    calibrate: bool = False,
 ) -> Scores:
     """Score an SAE on a testbed.
 
@@ -41,12 +46,21 @@ def evaluate(
     known: scores of the same SAE on the same testbed; those that are still valid are not computed again, and those of
         other suites are kept beside the new ones.
     after_each: called with all scores so far, each time one more is computed.
+    calibrate: set the threshold of a batch-wise SAE (ours, or any in a folder) that was never set, on the testbed's
+        train games; `subject["calibration"]` says so. Without it such an SAE is an error.
     What cannot be scored is left out; `subject["skipped"]` says why.
-    Raises ValueError for another suite, and where widths, hook points or shapes do not fit.
+    Raises ValueError for another suite, for a name with a separator of paths or a control character, and where widths,
+    hook points or shapes do not fit.
     """
     wanted = scores_in(suite)
+    if name is not None:
+        checked_name(name)
     keep_freed_memory()
-    subject = Subject(name or _name(sae), kind, sae, testbed, facts or {}, max_bytes=max_bytes)
+    name = name or _name(sae)
+    if calibrate:
+        sae = _calibrated(sae, testbed)
+    facts = {**_calibration(sae), **(facts or {})}
+    subject = Subject(name, kind, sae, testbed, facts, max_bytes=max_bytes)
     lacking = {score.name: reason for score in wanted.values() if (reason := _lacking(score, subject))}
     skipped = known.subject.get("skipped", {}) if known else {}
     about = _about(subject, {name: why for name, why in skipped.items() if name not in wanted} | lacking)
@@ -59,7 +73,12 @@ def evaluate(
         if score.name in lacking or (score.name in values and score.satisfied_by(values[score.name], suite)):
             continue
         began = time.perf_counter()
-        values[score.name] = score.compute(subject, suite)
+        try:
+            values[score.name] = score.compute(subject, suite)
+        except UnscorableError as error:
+            values.pop(score.name, None)
+            about["skipped"][score.name] = str(error)
+            continue
         seconds[score.name] = time.perf_counter() - began
         if after_each is not None:
             after_each(so_far())
@@ -105,15 +124,29 @@ def _about(subject: Subject, skipped: dict[str, str]) -> dict[str, Any]:
     return {
         "name": subject.name,
         "kind": subject.kind,
-        "testbed": testbed.identity,
+        "testbed": {**testbed.identity, "content": testbed.made_of},
         "positions": {split: len(testbed.positions(split)) for split in SPLITS},
         "chosen_on": ["train", "validation"],
         "reported_on": "test",
         "l0": subject.l0,
         "skipped": skipped,
+        **({"two_sided": True} if subject.source.two_sided else {}),
         "interval": {"over": "games", "level": LEVEL, "n_resamples": N_RESAMPLES, "seed": SEED},
         **subject.facts,
     }
+
+
+def _calibrated(sae: Any, testbed: Testbed) -> Any:
+    """An SAE of ours, or the one in a folder, with a threshold; anything else as it is."""
+    if isinstance(sae, str | Path):
+        sae = load_sae(sae, uncalibrated=True)
+    return calibrated_on(testbed, sae) if isinstance(sae, SAE) else sae
+
+
+def _calibration(sae: Any) -> dict[str, Any]:
+    """What is kept of how the threshold of an SAE of ours was set on a testbed, if it was."""
+    told = sae.metadata.get("calibration") if isinstance(sae, SAE) else None
+    return {"calibration": told} if told else {}
 
 
 def _name(sae: Any) -> str:

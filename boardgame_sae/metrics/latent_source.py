@@ -7,8 +7,12 @@
     a path                                            the SAE saved there
 
 Objects are recognised by what they have, not by where they come from, and no other library has to be installed.
+
+A latent is a classifier that says yes above zero. Where an object's latents go below zero (AbsTopK, a linear basis),
+each stands for two: latent f is its positive part, latent F + f its negative part, and `decode` takes both.
 """
 
+import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +24,7 @@ import torch
 from torch import Tensor, nn
 
 from boardgame_sae.activations.hook_points import hook_points
-from boardgame_sae.metrics.counting.latent_columns import Latents, as_latents
+from boardgame_sae.metrics.counting.latent_columns import Latents, as_latents, both_signs, lowest
 from boardgame_sae.saes.load import load_sae
 from boardgame_sae.testbeds.testbed import Testbed
 from boardgame_sae.transcripts.corpus import SPLITS
@@ -30,8 +34,11 @@ _HOOK_NAME_OUT = tuple(f"{path}_out" for path in _HOOK_NAME)
 _D_IN = ("cfg.d_in", "d_in", "activation_dim")
 _D_OUT = ("cfg.d_out", "d_out")
 _LINEAR = {"W_enc": ("encoder.weight",), "W_dec": ("decoder.weight",)}
+_ENCODER_BIAS = ("b_mag", "b_enc", "encoder.bias")
 _BY_RUN = ("expected_average_only_in", "covariance_whitening")
 """Normalizations whose numbers only the training run knows, until they are folded into the weights."""
+N_TRIED = 256
+"""Positions that an object is tried on: whether its latents go below zero."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,6 +70,11 @@ class LatentSource:
     """`encode` that never stores zeros, where it has one."""
     table: "GivenLatents | None" = None
     """The latents themselves, where they were given."""
+    two_sided: bool = False
+    """Whether latents go below zero, so that each stands for two: latent F + f is the negative part of latent f."""
+    encoder_bias: Tensor | None = None
+    """(n_latents,), float32: what it adds to the pre-activations, where it has that; of a gated SAE's, to those of the
+    magnitudes."""
 
     @property
     def is_given(self) -> bool:
@@ -138,8 +150,9 @@ def as_latent_source(thing: Any, testbed: Testbed, name: str | None = None) -> L
         return _from_object(thing, testbed, name or type(thing).__name__)
     if isinstance(thing, Mapping) or _is_array(thing):
         name = name or "given latents"
-        table = _table(thing, testbed, name)
-        return LatentSource(name, table.encode, None, None, None, None, None, False, thing, table=table)
+        table, two_sided = _table(thing, testbed, name)
+        about = {"reads_labels": False, "given": thing, "table": table, "two_sided": two_sided}
+        return LatentSource(name, table.encode, None, None, None, None, None, **about)
     given = f"the class {thing.__name__} itself" if isinstance(thing, type) else f"a {type(thing).__name__}"
     raise ValueError(
         f"{given} gives no latents: expected an object with `encode` ((positions, width) -> (positions, n_latents)), "
@@ -166,7 +179,55 @@ def _from_object(source: Any, testbed: Testbed, name: str) -> LatentSource:
     sparse = _calls(source, testbed, "encode_sparse")[0] if callable(getattr(source, "encode_sparse", None)) else None
     decode = decode if _reconstructs(source, W_dec, testbed) else None
     reads_labels = bool(getattr(source, "reads_labels", False))
-    return LatentSource(name, encode, decode, W_dec, W_enc, d_in, hook_name, reads_labels, source, sparse)
+    bias = _stated(source, _ENCODER_BIAS)
+    bias_F = bias.detach().float().cpu() if isinstance(bias, Tensor) and bias.ndim == 1 else None
+    if two_sided := _goes_below_zero(encode, testbed):
+        encode, decode, sparse = _encoding_both(encode), decode and _decoding_both(decode), None
+        W_dec = None if W_dec is None else torch.cat([W_dec, -W_dec])
+        W_enc = None if W_enc is None else torch.cat([W_enc, -W_enc], dim=1)
+        bias_F = None if bias_F is None else torch.cat([bias_F, -bias_F])
+    else:
+        encode, sparse = _never_below_zero(encode, name), sparse and _never_below_zero(sparse, name)
+    weights = (W_dec, W_enc, d_in, hook_name, reads_labels, source)
+    return LatentSource(name, encode, decode, *weights, sparse, two_sided=two_sided, encoder_bias=bias_F)
+
+
+@torch.no_grad()
+def _goes_below_zero(encode: Callable[[Tensor], Any], testbed: Testbed) -> bool:
+    """Whether latents are below zero at the first train positions."""
+    n = min(N_TRIED, len(testbed.positions("train")))
+    return n > 0 and lowest(encode(testbed.read("train", 0, n))) < 0
+
+
+def _never_below_zero(encode: Callable[[Tensor], Any], name: str) -> Callable[[Tensor], Any]:
+    def checked(x: Tensor) -> Any:
+        z = encode(x)
+        if lowest(z) < 0:
+            raise ValueError(
+                f"the encode of {name} gave latents below zero, which it did not at the first {N_TRIED} train "
+                "positions; a latent is a classifier that says yes above zero: give its positive and its negative part "
+                "as two latents"
+            )
+        return z
+
+    return checked
+
+
+def _encoding_both(encode: Callable[[Tensor], Any]) -> Callable[[Tensor], Tensor]:
+    def both(x: Tensor) -> Tensor:
+        z = encode(x)
+        z_NF = z.to_dense() if isinstance(z, Tensor) else torch.as_tensor(z.toarray() if hasattr(z, "toarray") else z)
+        return torch.cat([z_NF.clamp(min=0), (-z_NF).clamp(min=0)], dim=-1)
+
+    return both
+
+
+def _decoding_both(decode: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+    def joined(z: Tensor) -> Tensor:
+        above, below = z.chunk(2, dim=-1)
+        return decode(above - below)
+
+    return joined
 
 
 def _check_ready(source: Any, name: str) -> None:
@@ -183,6 +244,24 @@ def _check_ready(source: Any, name: str) -> None:
             "depend on the others; give its inference form, with a threshold (`calibrate`, or load what "
             "save_inference_model wrote)"
         )
+    if _threshold_never_set(source):
+        raise ValueError(
+            f"{name} has no threshold: it was never set, so that its latents are dense, or depend on the rest of the "
+            "batch; save it and score its folder with `--calibrate` (`evaluate(folder, testbed, calibrate=True)`), or "
+            "set its `threshold` to the value at which k latents are on per position on average"
+        )
+
+
+def _threshold_never_set(source: Any) -> bool:
+    """Whether it is a batch-wise SAE of dictionary_learning whose one threshold is still at -1, or which has none."""
+    threshold = _stated(source, ("threshold",))
+    if threshold is None:
+        return "BatchTopK" in type(source).__name__ and _stated(source, ("k",)) is not None
+    used = inspect.signature(source.encode).parameters.get("use_threshold")
+    if used is None or used.default is not True or not isinstance(threshold, Tensor | float | int):
+        return False
+    number = torch.as_tensor(threshold)
+    return number.numel() == 1 and not number.item() >= 0
 
 
 def _check_hook_name(hook_name: str | None, testbed: Testbed, name: str) -> None:
@@ -267,14 +346,14 @@ def _is_array(thing: Any) -> bool:
     return isinstance(thing, np.ndarray | Tensor | Latents) or scipy.sparse.issparse(thing)
 
 
-def _matrix(given: Any, n_rows: int, giver: str, advice: str) -> Latents:
+def _matrix(given: Any, n_rows: int, giver: str, advice: str, *, two_sided: bool = False) -> Latents:
     """Latents that were given. Raises ValueError unless they are a finite matrix of n_rows rows."""
     shape = tuple(given.shape) if _is_array(given) else None
     if shape is None or len(shape) != 2 or shape[0] != n_rows:
         what = f"a {type(given).__name__}" if shape is None else f"an array of shape {shape}"
         raise ValueError(f"{giver} {what}, but ({n_rows}, n_latents) was expected; give {advice}")
     try:
-        return as_latents(given)
+        return both_signs(given) if two_sided else as_latents(given)
     except ValueError as error:
         raise ValueError(f"{giver} what cannot be scored: {error}") from error
 
@@ -285,23 +364,26 @@ def _rows(latents: Latents, start: int, stop: int) -> Latents:
     return latents.select_rows(wanted_N)
 
 
-def _table(given: Any, testbed: Testbed, name: str) -> GivenLatents:
+def _table(given: Any, testbed: Testbed, name: str) -> tuple[GivenLatents, bool]:
+    """The latents of every split, and whether each latent given stands for two, as some are below zero."""
+    two_sided = any(lowest(part) < 0 for part in (given.values() if isinstance(given, Mapping) else [given]))
     n = {split: len(testbed.positions(split)) for split in SPLITS}
     by_split = ", ".join(f"{number} for {split}" for split, number in n.items())
     advice = f"one row for each row of testbed.activations(split): {by_split}, {sum(n.values())} in all, in this order"
     if not isinstance(given, Mapping):
-        all_latents = _matrix(given, sum(n.values()), f"{name}:", advice)
+        all_latents = _matrix(given, sum(n.values()), f"{name}:", advice, two_sided=two_sided)
         stops = np.cumsum(list(n.values())).tolist()
-        return GivenLatents(
-            {split: _rows(all_latents, stop - n[split], stop) for split, stop in zip(n, stops, strict=True)}
-        )
+        by_split = {split: _rows(all_latents, stop - n[split], stop) for split, stop in zip(n, stops, strict=True)}
+        return GivenLatents(by_split), two_sided
     if set(given) != set(SPLITS):
         raise ValueError(
             f"{name}: a mapping of {', '.join(map(repr, given)) or 'nothing'} was given, but one of exactly "
             f"{', '.join(map(repr, SPLITS))} to latents was expected; give those of every split, and only those"
         )
-    splits = {split: _matrix(given[split], n[split], f"{name}: for {split}", advice) for split in SPLITS}
+    splits = {
+        split: _matrix(given[split], n[split], f"{name}: for {split}", advice, two_sided=two_sided) for split in SPLITS
+    }
     if len({latents.n_latents for latents in splits.values()}) > 1:
         numbers = ", ".join(f"{latents.n_latents} for {split}" for split, latents in splits.items())
         raise ValueError(f"{name}: {numbers} latents were given; give the same latents, in the same order, for each")
-    return GivenLatents(splits)
+    return GivenLatents(splits), two_sided

@@ -9,12 +9,16 @@ properties, each with its `value`, `interval` and `parts`; `headline` is the pro
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Annotated, Any, ClassVar, NamedTuple
 
 import numpy as np
+from pydantic import Field
 
-from boardgame_sae.files import RunError, read_json, read_parquet, write_json, write_parquet
+from boardgame_sae.config import Count, HookName, Name, Natural, NonNegative, Seed, record
+from boardgame_sae.files import as_record, read_parquet, read_record, write_json, write_parquet
+from boardgame_sae.integrity import verified
 from boardgame_sae.metrics.counting.game_sums import GameSums
 
 SCORES_FILE, SUMS_FILE, LATENTS_FILE = "scores.json", "{}.sums.safetensors", "latents.parquet"
@@ -46,6 +50,82 @@ class ScoreValue(NamedTuple):
     def plain(self) -> dict[str, Any]:
         """The part that is written as JSON."""
         return {name: value for name, value in self._asdict().items() if name not in ("sums", "latents")}
+
+
+@record
+class NumberRecord:
+    """A number of a property or of a group, in a score's details."""
+
+    value: float
+    interval: Interval | None = None
+    parts: dict[Name, Any] = field(default_factory=dict)
+
+
+@record
+class DetailsRecord:
+    """What tables read of a score's details."""
+
+    headline: Name | None = None
+    layout: tuple[tuple[Name, Name, Natural], ...] = ()
+    by_property: dict[Name, NumberRecord] = field(default_factory=dict)
+    groups: dict[Name, NumberRecord] = field(default_factory=dict)
+
+
+@record
+class ScoreRecord:
+    """One score in scores.json; see `ScoreValue`."""
+
+    value: float
+    interval: Interval | None
+    parts: dict[Name, int | float]
+    details: dict[str, Any]
+    intervals: dict[Name, Interval] = field(default_factory=dict)
+    config: dict[str, Any] = field(default_factory=dict)
+    version: int = 1
+
+
+@record
+class TestbedRecord:
+    """The testbed that a subject was scored on: its `identity`."""
+
+    __test__: ClassVar[bool] = False
+
+    corpus: str
+    hook_name: HookName
+    n_games: Count
+    positions: Name
+    properties: Annotated[tuple[Name, ...], Field(min_length=1)]
+
+
+@record
+class SAERecord:
+    """The SAE that was scored: its config, and the folder it was in."""
+
+    architecture: Name | None = None
+    n_latents: Count | None = None
+    seed: Seed | None = None
+    sae_folder: Name | None = None
+
+
+@record
+class SubjectRecord:
+    """What is read of the subject in scores.json; there is more."""
+
+    name: Name
+    kind: Name
+    testbed: TestbedRecord | None = None
+    l0: NonNegative | None = None
+    k: Count | None = None
+    sae: SAERecord | None = None
+    skipped: dict[Name, str] = field(default_factory=dict)
+
+
+@record
+class ScoresRecord:
+    """scores.json."""
+
+    subject: dict[str, Any]
+    scores: dict[Name, ScoreRecord]
 
 
 class Scores(Mapping[str, ScoreValue]):
@@ -96,7 +176,8 @@ class Scores(Mapping[str, ScoreValue]):
 
     @classmethod
     def load(cls, folder: str | Path) -> "Scores":
-        """Read what `save` wrote. Raises RunError naming a file that is missing or damaged."""
+        """Read what `save` wrote. Raises RunError naming a file that is missing, damaged or changed."""
+        verified(folder)
         scores, latents = cls.from_json(Path(folder) / SCORES_FILE), Path(folder) / LATENTS_FILE
         values = dict(scores)
         for name, value in scores.items():
@@ -108,15 +189,16 @@ class Scores(Mapping[str, ScoreValue]):
     @classmethod
     def from_json(cls, path: str | Path) -> "Scores":
         """Read what `to_json` wrote. Raises RunError naming a file that is missing, damaged or something else."""
-        data = read_json(Path(path))
-        try:
-            values = {name: _value(plain) for name, plain in data["scores"].items()}
-            return cls(data["subject"], values)
-        except (KeyError, TypeError, AttributeError) as error:
-            raise RunError(f"{path}: not a file of scores ({error}); score the SAE again") from error
+        fix = "score the SAE again"
+        verified(path)
+        written = read_record(ScoresRecord, Path(path), fix)
+        as_record(SubjectRecord, written.subject, f"{path}: subject", fix)
+        for name, score in written.scores.items():
+            as_record(DetailsRecord, score.details, f"{path}: scores.{name}.details", fix)
+        return cls(written.subject, {name: ScoreValue(**vars(score)) for name, score in written.scores.items()})
 
     def table(self) -> str:
-        """The numbers as text, one per line, with their intervals."""
+        """The numbers as text, one per line, with their intervals, and why scores were skipped."""
         lines = []
         for name, score in self.items():
             lines.append(f"{name:36}{score.value:12.4f}{brackets(score.interval)}")
@@ -125,13 +207,8 @@ class Scores(Mapping[str, ScoreValue]):
                 if isinstance(value, float):
                     interval = score.intervals.get(part) or groups.get(part, {}).get("interval")
                     lines.append(f"  {part:34}{value:12.4f}{brackets(interval)}")
+        lines += [f"{name:36}     skipped: {reason}" for name, reason in self.subject.get("skipped", {}).items()]
         return "\n".join(lines)
-
-
-def _value(plain: Mapping[str, Any]) -> ScoreValue:
-    value = ScoreValue(**plain)
-    pairs: dict[str, Interval] = {part: (low, high) for part, (low, high) in value.intervals.items()}
-    return value._replace(interval=tuple(value.interval) if value.interval else None, intervals=pairs)
 
 
 def brackets(interval: Sequence[float] | None) -> str:

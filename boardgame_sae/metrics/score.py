@@ -24,6 +24,13 @@ class NoConfig:
     """The config of a score that has nothing to set."""
 
 
+class UnscorableError(ValueError):
+    """A subject that a score cannot be computed for, found while computing; the message is the reason, in words.
+
+    The score is skipped for this subject, and everything else goes on.
+    """
+
+
 class Need(NamedTuple):
     """Something that a subject may lack, without which a score cannot be computed."""
 

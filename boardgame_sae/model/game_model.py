@@ -7,18 +7,20 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from boardgame_sae.config import ConfigError, content_hash, from_mapping, to_mapping
-from boardgame_sae.files import RunError, read_json, write_json, writing
+from boardgame_sae.config import ConfigError, content_hash, from_mapping, naming, to_mapping
+from boardgame_sae.files import RunError, read_json, write_json
 from boardgame_sae.games import Game, load_game
+from boardgame_sae.integrity import verified
 from boardgame_sae.model.exchange.exporters import to_hugging_face, to_transformer_lens
-from boardgame_sae.model.gpt import GPT, GPTConfig
+from boardgame_sae.model.gpt import GPT, GPTConfig, weight_shapes
 from boardgame_sae.transcripts.tokenization import Tokenizer, find_tokenizer
+from boardgame_sae.weights import read_tensors, shapes_of, tensors_hash, write_tensors
 
 WEIGHTS_FILE, CARD_FILE = "model.safetensors", "cfg.json"
+RESTORE = "restore it, or train the model again"
+"""What to do about a damaged file of weights."""
 
 
 def pick_device(device: str = "auto") -> torch.device:
@@ -70,29 +72,30 @@ class GameModel:
         """Hash of everything the model was made from."""
         return self.card["hash"]
 
+    @property
+    def content(self) -> str:
+        """Hash of what it computes, its weights as they are now, and not of how it was made."""
+        what = {key: self.card.get(key) for key in ("game", "tokenization", "alphabet", "gpt")}
+        return content_hash([what, tensors_hash(self.gpt.state_dict())], 64)
+
     def save(self, folder: str | Path) -> None:
         """Write weights (safetensors) and card (JSON) into a folder. Raises RunError when the disk is full."""
         folder = Path(folder)
-        with writing(folder / WEIGHTS_FILE) as temporary:
-            weights = {name: tensor.contiguous().cpu() for name, tensor in self.gpt.state_dict().items()}
-            save_file(weights, temporary)
+        write_tensors(folder / WEIGHTS_FILE, self.gpt.state_dict())
         write_json(folder / CARD_FILE, self.card)
 
     @classmethod
     def load(cls, folder: str | Path, device: str = "auto") -> "GameModel":
-        """Read a model's folder. Raises RunError naming the file that is missing, damaged or does not fit."""
-        folder = Path(folder)
-        card = read_json(folder / CARD_FILE)
-        if not isinstance(card, dict) or "gpt" not in card or "alphabet" not in card:
-            raise RunError(f"{folder / CARD_FILE}: not a GPT's card; give the folder of a `train-gpt` run")
-        gpt = GPT(from_mapping(GPTConfig, card["gpt"], str(folder / CARD_FILE)))
-        path = folder / WEIGHTS_FILE
-        try:
-            gpt.load_state_dict(load_file(path))
-        except (OSError, SafetensorError, RuntimeError) as error:
-            raise RunError(
-                f"{path}: missing, truncated or of another shape ({error}); train the model again"
-            ) from error
+        """Read a model's folder.
+
+        Raises RunError naming the file that is missing or changed, and the field or tensor that is missing or wrong.
+        """
+        verified(folder)
+        card, path = read_card(Path(folder) / CARD_FILE), Path(folder) / WEIGHTS_FILE
+        cfg = from_mapping(GPTConfig, card["gpt"], str(Path(folder) / CARD_FILE))
+        _check_shapes(path, cfg)  # from its header, before anything of a size that the card states is made
+        gpt = GPT(cfg)
+        gpt.load_state_dict(read_tensors(path, RESTORE))
         return cls(gpt.to(pick_device(device)).eval(), card)
 
     def random_twin(self, seed: int = 0) -> "GameModel":
@@ -119,3 +122,38 @@ class GameModel:
 
     def __str__(self) -> str:
         return json.dumps({key: self.card[key] for key in ("game", "tokenization", "hash")})
+
+
+def read_card(path: Path) -> dict[str, Any]:
+    """A GPT's card. Raises RunError naming the file and the field that is missing or of another type."""
+    card = read_json(path)
+    if not isinstance(card, dict) or "gpt" not in card:
+        raise RunError(f"{path}: not a GPT's card; give the folder of a `train-gpt` run")
+    types = {"game": str, "tokenization": str, "hash": str, "alphabet": list, "gpt": dict}
+    wrong = [
+        f"'{name}' is {card.get(name)!r:.60}" for name, kind in types.items() if not isinstance(card.get(name), kind)
+    ]
+    if not wrong and not all(isinstance(token, str) for token in card["alphabet"]):
+        wrong = ["'alphabet' holds something that is not text"]
+    if not wrong and len(card["alphabet"]) != card["gpt"].get("d_vocab"):
+        wrong = [f"'alphabet' has {len(card['alphabet'])} tokens, 'gpt' {card['gpt'].get('d_vocab')!r:.60}"]
+    if wrong:
+        raise RunError(f"{path}: damaged: {', '.join(wrong)}; restore it, or train the model again")
+    with naming(str(path)):
+        load_game(card["game"])
+        find_tokenizer(card["tokenization"])
+    return card
+
+
+def _check_shapes(path: Path, cfg: GPTConfig) -> None:
+    """Raise RunError naming the first weight that the file lacks, has in another shape, or has too much."""
+    shapes, known = shapes_of(path, RESTORE), set[str]()
+    for name, shape in weight_shapes(cfg):
+        if shapes.get(name) != shape:
+            has = f"is {shapes[name]}" if name in shapes else "is missing"
+            raise RunError(f"{path}: {name} {has}, by {CARD_FILE} it is {shape}; the two belong to different models")
+        known.add(name)
+    if unknown := sorted(shapes.keys() - known):
+        raise RunError(
+            f"{path}: has {unknown[0]}, which a GPT by {CARD_FILE} has not; the two belong to different models"
+        )

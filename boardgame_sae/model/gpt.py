@@ -5,14 +5,14 @@ Every intermediate has TransformerLens's name (`blocks.3.hook_resid_post`, `bloc
 """
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from boardgame_sae.config import config
+from boardgame_sae.config import Count, config
 
 Hook = Callable[[Tensor], Tensor | None]
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
@@ -28,25 +28,42 @@ WRITERS = ("attn.out.weight", "mlp.down.weight")
 class GPTConfig:
     """The shape of a GPT, in TransformerLens's words."""
 
-    n_layers: int
+    n_layers: Count
     """Transformer blocks."""
-    d_model: int
+    d_model: Count
     """Width of the residual stream."""
-    n_heads: int
+    n_heads: Count
     """Attention heads in each block; divides d_model."""
-    d_vocab: int
+    d_vocab: Count
     """Size of the alphabet."""
-    n_ctx: int
+    n_ctx: Count
     """Longest input, in tokens."""
     act_fn: Literal["relu", "gelu", "gelu_exact"] = "relu"
     """Nonlinearity of the MLP; gelu is GPT-2's tanh form, gelu_exact nanoGPT's."""
 
     def __post_init__(self) -> None:
-        for name in ("n_layers", "d_model", "n_heads", "d_vocab", "n_ctx"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1")
         if self.d_model % self.n_heads:
             raise ValueError(f"d_model {self.d_model} does not divide into {self.n_heads} heads")
+
+
+def weight_shapes(cfg: GPTConfig) -> Iterator[tuple[str, tuple[int, ...]]]:
+    """The name and shape of every weight of a GPT, without building it: one by one, of however many layers."""
+    width, hidden = cfg.d_model, 4 * cfg.d_model
+    yield "embed.weight", (cfg.d_vocab, width)
+    yield "pos_embed.weight", (cfg.n_ctx, width)
+    for layer in range(cfg.n_layers):
+        parts: dict[str, tuple[int, ...]] = {
+            **dict.fromkeys(("ln1", "ln2"), (width,)),
+            **{f"attn.{name}": (width, width) for name in ("q", "k", "v", "out")},
+            "mlp.up": (hidden, width),
+            "mlp.down": (width, hidden),
+        }
+        for name, shape in parts.items():
+            yield f"blocks.{layer}.{name}.weight", shape
+            yield f"blocks.{layer}.{name}.bias", shape[:1]
+    yield "ln_final.weight", (width,)
+    yield "ln_final.bias", (width,)
+    yield "unembed.weight", (cfg.d_vocab, width)
 
 
 class Hooks:

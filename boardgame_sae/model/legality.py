@@ -7,6 +7,7 @@ character writes its next move there, once greedily and once by sampling, and th
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,12 +15,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from boardgame_sae.config import config, seed_for
+from boardgame_sae.config import Natural, NonNegative, Share, config, record, seed_for, to_mapping
+from boardgame_sae.files import as_record, read_json
+from boardgame_sae.games.game import PHASES
+from boardgame_sae.integrity import verified
 from boardgame_sae.intervals import bootstrap_interval
 from boardgame_sae.model.game_model import GameModel
 from boardgame_sae.model.sampling import STOPPED, KeyValueCache, games_per_pass
 from boardgame_sae.transcripts.corpus import Corpus
 
+MEASURED_PLIES = 12
+"""Plies per game at which a GPT whose tokens are not whole moves writes one, when its legality is measured."""
 LEGALITY_FILE = "legality.json"
 """The legality that was measured after a GPT's training; a GPT from elsewhere has no such file."""
 KINDS = ("legal", "ambiguous", "illegal", "unparsable")
@@ -30,28 +36,50 @@ KINDS = ("legal", "ambiguous", "illegal", "unparsable")
 class Legality:
     """The legality and loss of a model on held-out games."""
 
-    legal_rate: float
+    legal_rate: Share
     """Share of positions at which the most probable move (for characters: the one written greedily) is legal."""
-    interval: tuple[float, float]
+    interval: tuple[Share, Share]
     """95% interval of legal_rate, by resampling games."""
-    legal_mass: float
+    legal_mass: NonNegative
     """Mean total probability of the legal moves (for characters: the share of sampled moves that are legal)."""
-    kinds: dict[str, dict[str, float]]
+    kinds: dict[str, dict[str, NonNegative]]
     """Shares of legal, ambiguous, illegal and unparsable moves, among `greedy` moves and among `sampled` ones."""
-    loss: float
+    loss: NonNegative
     """Mean cross-entropy of the tokens that were played, in nats."""
-    loss_floor: float | None
+    loss_floor: NonNegative | None
     """The loss of a player who draws uniformly from the legal moves, where the games' players did; else None."""
-    legal_rate_ply: tuple[float | None, ...]
+    legal_rate_ply: tuple[Share | None, ...]
     """legal_rate by the ply that is predicted, from the second (from the first, where text comes before it)."""
-    legal_rate_phase: dict[str, float]
+    legal_rate_phase: dict[str, Share]
     """legal_rate by the phase of the game."""
-    n_positions: int
+    n_positions: Natural
     """Number of positions measured."""
-    n_games: int
+    n_games: Natural
     """Number of games they come from."""
     split: str
     """The split those games are in."""
+
+
+@record
+class LegalityRecord:
+    """What is read of legality.json."""
+
+    test: Legality
+    random_weights: Legality
+
+
+def read_legality(folder: Path) -> dict[str, Any] | None:
+    """The legality that was measured after a GPT's training, as plain data: `test`, `validation`, `random_weights`.
+
+    None for a GPT from elsewhere. Raises RunError naming the file and the field that is missing or damaged.
+    """
+    path = folder / LEGALITY_FILE
+    if not path.exists():
+        return None
+    verified(folder)
+    measured = read_json(path)
+    as_record(LegalityRecord, measured, str(path), "train the GPT again")
+    return measured
 
 
 @dataclass
@@ -271,3 +299,28 @@ def continuations(
     legal_BLV[game_N, token_N] = legal_NV
     floor_BL[game_N, token_N] = np.log(np.maximum(legal_NV.sum(1), 1))
     return legal_BLV, floor_BL
+
+
+def measure_legality(model: GameModel, corpus: Corpus, split: str, max_games: int) -> dict[str, Any]:
+    """Legality on at most max_games games, as plain data; moves of several tokens are written at some plies only."""
+    n_games = min(max_games, len(corpus.games(split)))
+    n_plies = None if corpus.tokenizer.is_whole_move else MEASURED_PLIES
+    return to_mapping(legality(model, corpus, split=split, n_games=n_games, positions_a_game=n_plies))
+
+
+def legality_text(folder: str | Path) -> str:
+    """The legality on test games that a finished GPT run has measured, in a few lines of text."""
+    results = read_legality(Path(folder))
+    if results is None:
+        return "legal: not measured, as this GPT was not trained here"
+    measured = results["test"]
+    low, high = measured["interval"]
+    greedy, by_phase = measured["kinds"]["greedy"], measured["legal_rate_phase"]
+    lines = [
+        f"legal: {measured['legal_rate']:.1%} of its most probable moves ({low:.1%} to {high:.1%}), "
+        f"{measured['legal_mass']:.1%} at temperature 1; "
+        f"{measured['n_positions']} moves of {measured['n_games']} test games",
+        "most probable moves: " + ", ".join(f"{kind} {greedy[kind]:.2%}" for kind in KINDS if kind in greedy),
+        "legal by phase: " + ", ".join(f"{phase} {by_phase[phase]:.1%}" for phase in PHASES if phase in by_phase),
+    ]
+    return "\n".join(lines)

@@ -14,19 +14,28 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from boardgame_sae.config import ConfigError, config, from_mapping, seed_for, to_mapping
-from boardgame_sae.files import RunError, read_json, write_json
-from boardgame_sae.games.game import PHASES
+from boardgame_sae.config import (
+    ConfigError,
+    Count,
+    NonNegative,
+    Positive,
+    Seed,
+    Share,
+    config,
+    from_mapping,
+    seed_for,
+    to_mapping,
+)
+from boardgame_sae.files import RunError, write_json
 from boardgame_sae.launch import keep_freed_memory
 from boardgame_sae.model.game_model import GameModel, pick_device
 from boardgame_sae.model.gpt import GPT, GPTConfig
-from boardgame_sae.model.legality import KINDS, LEGALITY_FILE, continuations, legality
+from boardgame_sae.model.legality import LEGALITY_FILE, continuations, measure_legality
 from boardgame_sae.model.muon import Muon
 from boardgame_sae.runs import Run, pack_state, progress, unpack_state
 from boardgame_sae.transcripts.corpus import SPLITS, Corpus
+from boardgame_sae.weights import not_finite
 
-MEASURED_PLIES = 12
-"""Plies per game at which a GPT whose tokens are not whole moves writes one, when its legality is measured."""
 ABSENT = -100
 """The target that tells torch to ignore a prediction."""
 
@@ -35,55 +44,50 @@ ABSENT = -100
 class TrainGPTConfig:
     """The shape of the GPT and how it is trained."""
 
-    n_layers: int = 4
+    n_layers: Count = 4
     """Transformer blocks."""
-    d_model: int = 128
+    d_model: Count = 128
     """Width of the residual stream."""
-    n_heads: int = 4
+    n_heads: Count = 4
     """Attention heads per block."""
     act_fn: Literal["relu", "gelu"] = "relu"
     """Nonlinearity of the MLP."""
-    n_ctx: int | None = None
+    n_ctx: Count | None = None
     """Context length, in tokens (default: as many as the longest game needs)."""
     targets: Literal["sampled", "expected"] = "sampled"
     """What is predicted: the move that was played, or the uniform distribution over the moves that random players could
     have made there. The second is the expectation of the first, without its noise, but it uses the rules."""
-    n_steps: int = 2800
+    n_steps: Count = 2800
     """Optimiser steps."""
-    batch_size: int = 64
+    batch_size: Count = 64
     """Rows per step: games or, where the notation shows where a game begins, blocks of games."""
-    muon_lr: float = 0.02
+    muon_lr: Positive = 0.02
     """Peak learning rate of Muon, on the blocks' matrices."""
-    adamw_lr: float = 3e-3
+    adamw_lr: Positive = 3e-3
     """Peak learning rate of AdamW, on embeddings, norms, biases and the output."""
-    weight_decay: float = 0.01
+    weight_decay: NonNegative = 0.01
     """Decoupled weight decay of both."""
-    warmup_fraction: float = 0.02
+    warmup_fraction: Share = 0.02
     """Fraction of a cycle's steps, at its start, over which the learning rate rises from zero."""
-    decay_fraction: float = 0.4
+    decay_fraction: Share = 0.4
     """Fraction of a cycle's steps, at its end, over which the learning rate falls to zero."""
-    cycles: int = 1
+    cycles: Count = 1
     """Times that the learning rate rises and falls, each over an equal part of the steps and with new optimisers."""
-    grad_clip: float = 1.0
+    grad_clip: Positive = 1.0
     """Maximum norm of the gradient."""
-    log_every: int = 50
+    log_every: Count = 50
     """Steps between two logged training losses."""
-    eval_every: int = 500
+    eval_every: Count = 500
     """Steps between two measurements of legality on validation games."""
     precision: Literal["32-true", "bf16-mixed"] = "32-true"
     """Number format, in lightning-fabric's words."""
-    seed: int = 0
+    seed: Seed = 0
     """Seed of the weights and of the order of the games."""
 
     def __post_init__(self) -> None:
-        for name in ("n_layers", "d_model", "n_heads", "n_steps", "batch_size", "log_every", "eval_every"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1")
-        if self.n_ctx is not None and self.n_ctx < 1:
-            raise ValueError("n_ctx must be at least 1")
         if self.d_model % self.n_heads:
             raise ValueError(f"d_model {self.d_model} does not divide into {self.n_heads} heads")
-        if self.cycles < 1 or self.n_steps % self.cycles:
+        if self.n_steps % self.cycles:
             raise ValueError(f"n_steps {self.n_steps} do not divide into {self.cycles} cycles")
 
 
@@ -159,6 +163,8 @@ class Training:
         self.model, *self.wrapped = fabric.setup(self.gpt, *self.optimizers)
         self.step = 0
         self.losses: list[float] = []
+        self.last: dict[str, float] = {}
+        """Loss and norm of the gradient of the last step."""
 
     def advance(self) -> float:
         """One optimiser step; returns the batch's loss in nats."""
@@ -166,7 +172,7 @@ class Training:
         if self.step % (cfg.n_steps // cfg.cycles) == 0:
             for optimizer in self.optimizers:
                 optimizer.state.clear()
-        order = ("train", self.step, cfg.batch_size, seed_for(cfg.seed, "order"))
+        order = self.order(self.step)
         own, n_ctx, expected_BLV = slice(fabric.global_rank, None, fabric.world_size), self.gpt.cfg.n_ctx, None
         if cfg.targets == "expected":
             games_B = self.corpus.batch_games(*order)[own]
@@ -179,7 +185,7 @@ class Training:
         loss = next_token_loss(self.model, tokens, present, expected_BLV)
         fabric.backward(loss)
         factor = lr_factor(self.step, cfg)
-        torch.nn.utils.clip_grad_norm_(self.gpt.parameters(), cfg.grad_clip)
+        norm = torch.nn.utils.clip_grad_norm_(self.gpt.parameters(), cfg.grad_clip)
         for optimizer, wrapped, peak in zip(self.optimizers, self.wrapped, (cfg.muon_lr, cfg.adamw_lr), strict=True):
             for group in optimizer.param_groups:
                 group["lr"] = peak * factor
@@ -188,7 +194,25 @@ class Training:
         self.step += 1
         value = float(fabric.all_reduce(loss.detach()))
         self.losses.append(value)
+        self.last = {"loss": value, "gradient's norm": float(norm)}
         return value
+
+    def order(self, step: int) -> tuple[str, int, int, int]:
+        """What says which games a step reads: split, step, their number and seed."""
+        return "train", step, self.cfg.batch_size, seed_for(self.cfg.seed, "order")
+
+    def fault(self, *, weights: bool) -> str | None:
+        """What the last step left that is not finite, and the games it read; None if all is finite.
+
+        weights: look at them too, which takes longer than at the loss and the gradient.
+        """
+        names = [f"the {name} is {value}" for name, value in self.last.items() if not math.isfinite(value)]
+        if weights and not names:
+            names = [f"{name} is no longer finite" for name in not_finite(self.gpt.state_dict())]
+        if not names:
+            return None
+        games = "" if self.corpus.packs else f": games {_listed(self.corpus.batch_games(*self.order(self.step - 1)))}"
+        return f"{names[0]} at step {self.step}, whose batch is number {self.step - 1} of {self.corpus.path}{games}"
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Everything a resume needs, as tensors and plain data."""
@@ -204,6 +228,10 @@ class Training:
         for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
             optimizer.load_state_dict(saved)
         self.step, self.losses = meta["step"], list(meta["losses"])
+
+
+def _listed(numbers: Any, n: int = 8) -> str:
+    return ", ".join(map(str, numbers[:n])) + (", ..." if len(numbers) > n else "")
 
 
 def recipe(cfg: TrainGPTConfig) -> dict[str, Any]:
@@ -260,9 +288,15 @@ def train_gpt_run(
     """
     for split in SPLITS:
         corpus.games(split, 1)
+    if corpus.n_read(corpus.games("train")).max() < 2:
+        raise ValueError(
+            f"{corpus.path}: every train game is a single token, after which there is nothing to predict; give games "
+            "of at least two plies"
+        )
     if cfg.targets == "expected":
         check_expected(corpus)
-    with Run("gpt", name or corpus.game.name, recipe(cfg), {"corpus": corpus.hash}, out) as run:
+    inputs, content = {"corpus": corpus.hash}, {"corpus": corpus.content}
+    with Run("gpt", name or corpus.game.name, recipe(cfg), inputs, out, content=content) as run:
         if run.done:
             return run.folder
         keep_freed_memory()
@@ -297,23 +331,6 @@ def _finish(training: Training, run: Run) -> None:
     run.finish(legal_rate=trained["test"]["legal_rate"], loss=trained["test"]["loss"])
 
 
-def legality_text(folder: str | Path) -> str:
-    """The legality on test games that a finished GPT run has measured, in a few lines of text."""
-    if not (Path(folder) / LEGALITY_FILE).exists():
-        return "legal: not measured, as this GPT was not trained here"
-    measured = read_json(Path(folder) / LEGALITY_FILE)["test"]
-    low, high = measured["interval"]
-    greedy, by_phase = measured["kinds"]["greedy"], measured["legal_rate_phase"]
-    lines = [
-        f"legal: {measured['legal_rate']:.1%} of its most probable moves ({low:.1%} to {high:.1%}), "
-        f"{measured['legal_mass']:.1%} at temperature 1; "
-        f"{measured['n_positions']} moves of {measured['n_games']} test games",
-        "most probable moves: " + ", ".join(f"{kind} {greedy[kind]:.2%}" for kind in KINDS if kind in greedy),
-        "legal by phase: " + ", ".join(f"{phase} {by_phase[phase]:.1%}" for phase in PHASES if phase in by_phase),
-    ]
-    return "\n".join(lines)
-
-
 def _fabric(device: str, devices: int, cfg: TrainGPTConfig) -> Any:
     from lightning_fabric import Fabric  # imported late: it takes seconds
 
@@ -327,26 +344,29 @@ def _fabric(device: str, devices: int, cfg: TrainGPTConfig) -> Any:
 
 def _train(training: Training, run: Run, checkpoint_seconds: float) -> None:
     cfg, began = training.cfg, time.perf_counter()
-    saved_at, first = began, training.step
+    saved_at, saved, first = began, training.step, training.step
     leader = training.fabric.is_global_zero
     bar = progress(cfg.n_steps, "train GPT", "steps", initial=first, disable=not leader)
     while training.step < cfg.n_steps:
         training.advance()
         bar.update(1)
+        last, due = training.step == cfg.n_steps, time.perf_counter() - saved_at >= checkpoint_seconds
+        evaluates = last or training.step % cfg.eval_every == 0
+        if fault := training.fault(weights=due or evaluates):
+            good = f"the last good checkpoint is of step {saved}" if saved else "no checkpoint was saved before"
+            raise RunError(f"{run.folder}: {fault}; {good}; lower muon_lr and adamw_lr")
         if not leader:
             continue
-        if training.step % cfg.log_every == 0 or training.step == cfg.n_steps:
+        if last or training.step % cfg.log_every == 0:
             mean = sum(training.losses) / len(training.losses)
             training.losses.clear()
-            if not math.isfinite(mean):
-                raise RunError(f"{run.folder}: the loss is {mean} at step {training.step}; lower the learning rates")
             run.log(step=training.step, train_loss=mean, rate=lr_factor(training.step - 1, cfg))
             bar.set_postfix(loss=f"{mean:.4f}", refresh=False)
-        if training.step % cfg.eval_every == 0 or training.step == cfg.n_steps:
+        if evaluates:
             run.log(step=training.step, **_validation_metrics(training))
-        if time.perf_counter() - saved_at >= checkpoint_seconds:
+        if due:
             run.save_state(*training.state())
-            saved_at = time.perf_counter()
+            saved_at, saved = time.perf_counter(), training.step
     bar.close()
     if leader:
         run.save_state(*training.state())
@@ -364,13 +384,6 @@ def _validation_metrics(training: Training) -> dict[str, float]:
         ["legal_rate", "legal_mass"] if measured["loss_floor"] is None else ["loss_floor", "legal_rate", "legal_mass"]
     )
     return {"validation_loss": measured["loss"], **{name: measured[name] for name in names}}
-
-
-def measure_legality(model: GameModel, corpus: Corpus, split: str, max_games: int) -> dict[str, Any]:
-    """Legality on at most max_games games, as plain data; moves of several tokens are written at some plies only."""
-    n_games = min(max_games, len(corpus.games(split)))
-    n_plies = None if corpus.tokenizer.is_whole_move else MEASURED_PLIES
-    return to_mapping(legality(model, corpus, split=split, n_games=n_games, positions_a_game=n_plies))
 
 
 def train_gpt(

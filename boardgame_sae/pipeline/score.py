@@ -2,32 +2,40 @@
 
 Each folder holds what `Scores.save` writes, and
 
-    <score>_eval_results.json    a score in SAEBench's own fields, of those that SAEBench has
+    <score>/*_eval_results.json  a score in SAEBench's own fields, of those that SAEBench has
     timings.jsonl                how long each score took
 
-A folder belongs to a subject and a testbed, not to a suite: scores of a suite that it lacks, or holds by an older
-version, are computed and added, and a run that was killed resumes after the last score that was finished.
+A folder belongs to what a subject and a testbed hold, however they were made, and not to a suite: scores of a suite
+that it lacks, or holds by an older version, are computed and added, and a run that was killed resumes after the last
+score that was finished.
 """
 
 import math
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from boardgame_sae.config import content_hash, to_mapping
+from boardgame_sae.integrity import check_finished, is_done
 from boardgame_sae.metrics.baselines.registry import SAE_KIND, Made, baselines, find_baseline, kind_of
 from boardgame_sae.metrics.evaluate import evaluate, missing
 from boardgame_sae.metrics.results import SCORES_FILE, Scores
 from boardgame_sae.metrics.saebench.result_file import write_result_files
 from boardgame_sae.metrics.score import scores_in
 from boardgame_sae.probes.fit import ProbeConfig, load_probe
-from boardgame_sae.runs import Run, content_of, is_done, progress
-from boardgame_sae.saes.load import load_sae
+from boardgame_sae.runs import Run, progress
+from boardgame_sae.saes.load import load_sae, sae_folder
+from boardgame_sae.saes.sae import SAE
+from boardgame_sae.saes.training.on_testbed import calibrated_on
+from boardgame_sae.streams import Patient
 from boardgame_sae.testbeds.probing import fit_missing_probes
-from boardgame_sae.testbeds.shipped import SCORES, find_sae
+from boardgame_sae.testbeds.shipped import SCORES
 from boardgame_sae.testbeds.testbed import Testbed, load_testbed
+from boardgame_sae.weights import tensors_hash
 
-FORMAT = 3
+FORMAT = 4
 """Increased whenever the content of a folder of scores changes, so that older folders are not reused."""
 
 
@@ -58,15 +66,19 @@ def score_with_baselines(
     probes: ProbeConfig | None = None,
     device: str = "auto",
     exact: bool = True,
+    calibrate: bool = False,
 ) -> ScoreFolders:
     """Score SAEs and every baseline on a testbed; finished scores are reused.
 
     twins: SAEs trained on a variant of the testbed, such as its random-weights GPT. None: the scores that a packed
     testbed ships serve as baselines, where they hold the suite; else a twin of each SAE is trained.
-    probes: how probes that the testbed lacks are fitted. exact: see `score_ceilings`.
+    probes: how probes that the testbed lacks are fitted. exact: see `score_ceilings`. calibrate: see `score_saes`.
     Raises ValueError for an unknown suite or one without scores, RunError for an SAE or testbed that cannot be read.
     """
     scores_in(suite)  # raises before anything is trained
+    saes = [sae_folder(sae) for sae in saes]
+    for sae in saes:
+        load_sae(sae, uncalibrated=calibrate)
     how: dict[str, Any] = {"suite": suite, "probes": probes, "device": device}
     shipped = packed_scores(testbed_folder) if twins is None else []
     if any(missing(Scores.load(folder), suite) for folder in shipped):
@@ -74,8 +86,8 @@ def score_with_baselines(
     if twins is None:
         trained = [baseline.of_sae for baseline in baselines().values() if baseline.of_sae is not None]
         testbed = load_testbed(testbed_folder, device)
-        twins = [] if shipped else [train(find_sae(sae), testbed, device) for sae in saes for train in trained]
-    scored = score_saes([*saes, *twins], testbed_folder, **how)
+        twins = [] if shipped else [train(sae, testbed, device) for sae in saes for train in trained]
+    scored = score_saes([*saes, *twins], testbed_folder, **how, calibrate=calibrate)
     beside = shipped or baseline_folders(score_baselines(testbed_folder, **how))
     ceilings = score_ceilings(scored[: len(saes)], testbed_folder, **how, exact=exact)
     return ScoreFolders(tuple(scored[: len(saes)]), tuple(scored[len(saes) :]), tuple(ceilings), tuple(beside))
@@ -88,9 +100,11 @@ def score_saes(
     suite: str = "supervised",
     probes: ProbeConfig | None = None,
     device: str = "auto",
+    calibrate: bool = False,
 ) -> list[Path]:
     """Score SAEs, each into a run folder; finished scores are reused.
 
+    calibrate: set thresholds that were never set, on the testbed's train games; without it they are an error.
     probes: how probes that the testbed lacks, whose directions decoders are compared with, are fitted (see
     `score_baselines`).
     A twin, such as an SAE of the random-weights GPT, is scored where it was trained, on the same games and truth.
@@ -101,16 +115,18 @@ def score_saes(
     fitted, variants = _fit_probes(testbed, probes), dict[str, Testbed]()
     folders = []
     with progress(len(sae_folders), "score SAEs", "SAEs") as bar:
-        for sae_folder in map(find_sae, sae_folders):
-            sae = load_sae(sae_folder)
-            kind, name, here, with_probes = kind_of(sae), sae_folder.name, testbed, fitted
+        for folder in map(sae_folder, sae_folders):
+            check_finished(folder)
+            sae = load_sae(folder, uncalibrated=calibrate)
+            kind, name, here, with_probes = kind_of(sae), folder.name, testbed, fitted
             if kind != SAE_KIND:
                 variant = find_baseline(kind).variant
                 assert variant is not None
                 here = variants[kind] if kind in variants else variants.setdefault(kind, variant(testbed))
                 name, with_probes = f"{name}-{kind.removesuffix('_sae').replace('_', '-')}", {}
-            inputs = {"sae": content_of(sae_folder), "testbed": here.hash, **with_probes}
-            facts = {"sae": {**sae.trained_as, "sae_folder": sae_folder.name}}
+            facts = {"sae": {**sae.trained_as, "sae_folder": folder.name}, "content": _content(sae)}
+            inputs = {"sae": facts["content"], "testbed": here.content, **with_probes}
+            sae = calibrated_on(here, sae)
             with Run("scores", name, {"format": FORMAT}, inputs) as run:
                 made = Made(name, sae, here, facts)
                 _score(run, run.folder, suite, kind, lambda made=made: made)
@@ -138,7 +154,7 @@ def score_baselines(
     of_testbed = {
         kind: baseline.of_testbed for kind, baseline in baselines().items() if baseline.of_testbed is not None
     }
-    with Run("scores", "baselines", {"format": FORMAT}, {"testbed": testbed.hash, **fitted}) as run:
+    with Run("scores", "baselines", {"format": FORMAT}, {"testbed": testbed.content, **fitted}) as run:
         for kind, make in of_testbed.items():
             _score(run, run / kind, suite, kind, lambda make=make: make(testbed), finish=False)
         if not run.done:
@@ -176,10 +192,15 @@ def score_ceilings(
             if is_done(testbed_folder) and packed.exists() and not missing(Scores.load(packed), suite):
                 folders.append(packed)
                 continue
-            with Run("scores", name, {"format": FORMAT, "k": k}, {"testbed": testbed.hash, **fitted}) as run:
+            with Run("scores", name, {"format": FORMAT, "k": k}, {"testbed": testbed.content, **fitted}) as run:
                 _score(run, run.folder, suite, kind, lambda make=make, k=k: make(testbed, k))
                 folders.append(run.folder)
     return folders
+
+
+def _content(sae: SAE) -> str:
+    """Hash of all that an SAE's scores depend on and say: what it computes, its weights as they are, its training."""
+    return content_hash([to_mapping(sae.cfg), sae.trained_as, tensors_hash(sae.state_dict())], 64)
 
 
 def ceiling_name(kind: str, k: int) -> str:
@@ -229,6 +250,8 @@ def _score(run: Run, folder: Path, suite: str, kind: str, make: Callable[[], Mad
         after_each=keep,
     )
     _save(scores, folder)
+    for name, reason in scores.subject["skipped"].items() if kind == SAE_KIND else ():
+        Patient(sys.stderr).write(f"{made.name}: {name} is skipped: {reason}\n")
     if finish:
         run.finish(**{name: value.value for name, value in scores.items()})
 

@@ -3,19 +3,60 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from boardgame_sae.files import RunError, read_json
+from boardgame_sae.config import HookName, Name, content_hash, record
+from boardgame_sae.files import RunError, read_record
 from boardgame_sae.games import Game
+from boardgame_sae.integrity import content_of, verified
 from boardgame_sae.metrics.baselines.registry import kind_order
 from boardgame_sae.metrics.results import SCORES_FILE, Scores
 from boardgame_sae.metrics.statistics.pool_seeds import pool, siblings
-from boardgame_sae.model.legality import LEGALITY_FILE
-from boardgame_sae.probes.fit import RESULTS_FILE
+from boardgame_sae.model.legality import read_legality
+from boardgame_sae.probes.fit import probe_results
 from boardgame_sae.transcripts.corpus import Corpus
 
 SWEEP_FILE = "sweep.json"
+AGAIN = "run the sweep again, which makes only what is missing"
+
+
+@record
+class ListedTestbed:
+    """One testbed in sweep.json: the folders of all its runs."""
+
+    hook_name: HookName
+    testbed: str
+    saes: tuple[str, ...]
+    random_saes: tuple[str, ...]
+    scores: tuple[str, ...]
+    ceilings: tuple[str, ...]
+    baselines: str
+
+
+@record
+class ListedRuns:
+    """sweep.json: the folders of all runs of a study."""
+
+    name: Name
+    corpus: str
+    model: str
+    probes: tuple[str, ...] = ()
+    random_probes: tuple[str, ...] = ()
+    testbeds: tuple[ListedTestbed, ...] = ()
+
+
+def read_sweep(folder: Path) -> ListedRuns:
+    """The runs that a sweep's folder, or a packed testbed's, lists.
+
+    Raises RunError naming the file and the field that is missing or damaged, or what a folder without it holds.
+    """
+    path = folder / SWEEP_FILE
+    if folder.is_dir() and not path.exists():
+        held = ", ".join(sorted(entry.name for entry in folder.iterdir())[:8]) or "nothing"
+        raise RunError(f"{folder}: no finished sweep, as it has no {SWEEP_FILE}; it holds {held}")
+    return read_record(ListedRuns, path, f"if it is a sweep's, an older version wrote it or it is damaged: {AGAIN}")
 
 
 @dataclass(frozen=True)
@@ -59,6 +100,13 @@ class Study:
     """Those on the random-weights GPT, in the same order."""
     testbeds: tuple[StudyTestbed, ...]
 
+    @property
+    def content(self) -> str:
+        """Hash of all that its runs hold. Raises RunError when one is not finished or has changed since."""
+        testbeds = [[listed.folder, *listed.saes, *listed.score_folders] for listed in self.testbeds]
+        folders = [self.folder, self.corpus, self.model, *self.probes, *self.random_probes, *chain(*testbeds)]
+        return content_hash([content_of(folder) for folder in folders], 64)
+
     @cached_property
     def game(self) -> Game:
         """The game that is played. Raises CorpusError when the corpus is damaged."""
@@ -67,35 +115,33 @@ class Study:
     @cached_property
     def legality(self) -> dict[str, Any] | None:
         """How often the GPT's moves are legal; None for a GPT from elsewhere, which has no such file."""
-        path = self.model / LEGALITY_FILE
-        return read_json(path) if path.exists() else None
+        return read_legality(self.model)
 
     @cached_property
     def probe_results(self) -> tuple[tuple[dict[str, Any], dict[str, Any]], ...]:
         """Results of each probe on the trained GPT and on the random-weights GPT."""
+        if len(self.probes) != len(self.random_probes):
+            raise RunError(f"{self.folder / SWEEP_FILE}: lists {len(self.probes)} probes and {len(self.random_probes)} "
+                           f"random_probes, which go in pairs; {AGAIN}")  # fmt: skip
         both = zip(self.probes, self.random_probes, strict=True)
-        return tuple((read_json(trained / RESULTS_FILE), read_json(random / RESULTS_FILE)) for trained, random in both)
+        return tuple((probe_results(trained), probe_results(random)) for trained, random in both)
 
 
 def read_study(folder: str | Path) -> Study:
     """Open the folder of a finished sweep. Raises RunError naming what is missing."""
     folder = Path(folder)
-    listed = read_json(folder / SWEEP_FILE)
-    try:
-        return Study(
-            name=listed["name"],
-            label=listed["name"],
-            folder=folder,
-            corpus=find_run(listed["corpus"], folder),
-            model=find_run(listed["model"], folder),
-            probes=_runs(listed.get("probes", []), folder),
-            random_probes=_runs(listed.get("random_probes", []), folder),
-            testbeds=tuple(_testbed(testbed, folder) for testbed in listed.get("testbeds", [])),
-        )
-    except KeyError as error:
-        raise RunError(
-            f"{folder / SWEEP_FILE}: has no {error}; if it is a sweep's, an older version wrote it: run the sweep again"
-        ) from error
+    verified(folder)
+    listed = read_sweep(folder)
+    return Study(
+        name=listed.name,
+        label=listed.name,
+        folder=folder,
+        corpus=find_run(listed.corpus, folder),
+        model=find_run(listed.model, folder),
+        probes=_runs(listed.probes, folder),
+        random_probes=_runs(listed.random_probes, folder),
+        testbeds=tuple(_testbed(testbed, folder) for testbed in listed.testbeds),
+    )
 
 
 def read_studies(folders: Sequence[str | Path]) -> list[Study]:
@@ -112,14 +158,14 @@ def read_studies(folders: Sequence[str | Path]) -> list[Study]:
 
 
 def find_run(written: str, sweep_folder: Path) -> Path:
-    """The folder that a sweep lists. Raises RunError naming it when it cannot be found."""
+    """The folder that a sweep lists. Raises RunError naming it when it cannot be found, or a file of it has changed."""
     path, root = Path(written), sweep_folder.resolve().parent.parent
     for candidate in (sweep_folder / path, path, root / path, root.joinpath(*path.parts[-2:])):
         if candidate.is_dir():
+            verified(candidate)
             return candidate
     raise RunError(
-        f"{written}: listed in {sweep_folder / SWEEP_FILE}, but found neither there nor below {root}; run the sweep "
-        "again, which makes only what is missing"
+        f"{written}: listed in {sweep_folder / SWEEP_FILE}, but found neither there nor below {root}; {AGAIN}"
     )
 
 
@@ -127,14 +173,14 @@ def _runs(listed: Sequence[str], sweep_folder: Path) -> tuple[Path, ...]:
     return tuple(find_run(path, sweep_folder) for path in listed)
 
 
-def _testbed(listed: dict[str, Any], sweep_folder: Path) -> StudyTestbed:
-    scores = (*listed["scores"], *listed["ceilings"])
-    baselines = [path for path in find_run(listed["baselines"], sweep_folder).iterdir() if path.is_dir()]
+def _testbed(listed: ListedTestbed, sweep_folder: Path) -> StudyTestbed:
+    scores = (*listed.scores, *listed.ceilings)
+    baselines = [path for path in find_run(listed.baselines, sweep_folder).iterdir() if path.is_dir()]
     return StudyTestbed(
-        hook_name=listed["hook_name"],
-        folder=find_run(listed["testbed"], sweep_folder),
-        saes=_runs(listed["saes"], sweep_folder),
-        random_saes=_runs(listed["random_saes"], sweep_folder),
+        hook_name=listed.hook_name,
+        folder=find_run(listed.testbed, sweep_folder),
+        saes=_runs(listed.saes, sweep_folder),
+        random_saes=_runs(listed.random_saes, sweep_folder),
         score_folders=(*_runs(scores, sweep_folder), *sorted(baselines, key=_kind_order)),
     )
 
@@ -146,7 +192,7 @@ def _kind_order(folder: Path) -> tuple[int, str]:
 def _read_scores(folder: Path) -> Scores:
     """The scores in a folder. Raises RunError where an older version wrote them."""
     scores = Scores.from_json(folder / SCORES_FILE)
-    lacking = ["subject: l0"] if "l0" not in scores.subject else []
+    lacking = [f"subject: {key}" for key in ("l0", "testbed") if scores.subject.get(key) is None]
     for name, value in scores.items():
         if "by_property" in value.details:
             lacking += [f"{name}: {key}" for key in ("groups", "layout") if key not in value.details]

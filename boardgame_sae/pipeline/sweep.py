@@ -11,7 +11,7 @@ from dataclasses import field, replace
 from pathlib import Path
 from typing import Any
 
-from boardgame_sae.config import ConfigError, config, from_mapping, to_mapping
+from boardgame_sae.config import ConfigError, Count, HookName, Name, config, from_mapping, naming, to_mapping
 from boardgame_sae.files import read_json, write_json
 from boardgame_sae.games import load_game
 from boardgame_sae.metrics.score import scores_in
@@ -19,7 +19,7 @@ from boardgame_sae.model import game_model
 from boardgame_sae.model.game_model import GameModel
 from boardgame_sae.model.train import preset, train_gpt_run
 from boardgame_sae.pipeline.score import score_with_baselines
-from boardgame_sae.pipeline.study_folder import SWEEP_FILE
+from boardgame_sae.pipeline.study_folder import SWEEP_FILE, read_sweep
 from boardgame_sae.probes.data import check_known
 from boardgame_sae.probes.fit import ProbeConfig, probe_run
 from boardgame_sae.runs import Run, run_hash
@@ -27,7 +27,7 @@ from boardgame_sae.saes.registry import sae_config
 from boardgame_sae.saes.sae import SAEConfig
 from boardgame_sae.saes.training.on_testbed import train_on_testbed
 from boardgame_sae.saes.training.train import TrainSAEConfig, training_identity
-from boardgame_sae.testbeds.shipped import MANIFEST_FILE, find_testbed
+from boardgame_sae.testbeds.shipped import find_testbed, read_manifest
 from boardgame_sae.testbeds.testbed import Testbed, load_testbed, testbed_run
 from boardgame_sae.transcripts.corpus import Corpus
 from boardgame_sae.transcripts.generate import GenerateConfig, generate_run
@@ -42,7 +42,7 @@ FEW = 12
 class SweepConfig:
     """One study: what is played, trained, probed, decomposed and scored."""
 
-    name: str
+    name: Name
     """Name of the study."""
     testbed: str | None = None
     """A testbed to study, its folder or the name of one that ships: then no games are generated and no GPT is trained;
@@ -57,9 +57,9 @@ class SweepConfig:
     probes: tuple[ProbeConfig, ...] = (ProbeConfig(),)
     """Probes of the trained GPT and of its random-weights twin; the first is the headline, and the probes that
     SAEs are compared with are fitted with its settings."""
-    hook_names: tuple[str, ...] = ()
+    hook_names: tuple[HookName, ...] = ()
     """Hook points to train SAEs at (default: the testbed's, or else the residual stream two thirds up)."""
-    n_games: int = 1000
+    n_games: Count = 1000
     """Games per split to score on."""
     positions: str | None = None
     """Where boards are read: `ply`, the end of each ply, or a place of the game's notation (default: the game's)."""
@@ -79,13 +79,19 @@ def expand(entries: Sequence[Mapping[str, Any]], d_model: int, source: str = "sa
     for index, entry in enumerate(entries):
         if "architecture" not in entry:
             raise ConfigError(f"{source}.{index}: needs an architecture")
+        empty = [name for name, values in entry.items() if values == []]
+        if empty:
+            raise ConfigError(f"{source}.{index}.{empty[0]}: an empty list makes no SAE; give a value or several")
         axes = [
             [(name, value) for value in (values if isinstance(values, list) else [values])]
             for name, values in entry.items()
         ]
         try:
-            configs += [sae_config(**{"d_model": d_model, **dict(chosen)}) for chosen in itertools.product(*axes)]
-        except ConfigError as error:
+            made = [sae_config(**{"d_model": d_model, **dict(chosen)}) for chosen in itertools.product(*axes)]
+            for cfg in made:
+                cfg.check_trainable()
+            configs += made
+        except ValueError as error:
             raise ConfigError(f"{source}.{index}: {error}") from None
     return configs
 
@@ -130,11 +136,12 @@ def study_identity(cfg: SweepConfig) -> dict[str, Any]:
 
 def _parts(folder: Path) -> dict[str, Any]:
     """Paths of a testbed's corpus and GPT, and of its probes where it was packed with some."""
-    manifest = read_json(folder / MANIFEST_FILE)
-    paths: dict[str, Any] = {part: str(folder / manifest[part]) for part in ("corpus", "model")}
+    manifest = read_manifest(folder)
+    paths: dict[str, Any] = {"corpus": str(folder / manifest.corpus), "model": str(folder / manifest.model)}
     if (folder / SWEEP_FILE).exists():
-        listed = read_json(folder / SWEEP_FILE)
-        paths |= {part: [str(folder / path) for path in listed[part]] for part in ("probes", "random_probes")}
+        listed = read_sweep(folder)
+        paths["probes"] = [str(folder / path) for path in listed.probes]
+        paths["random_probes"] = [str(folder / path) for path in listed.random_probes]
     return paths
 
 
@@ -167,10 +174,10 @@ def _testbed_folder(cfg: SweepConfig, folders: Mapping[str, Any], hook_name: str
     choice: dict[str, Any] = {"n_games": cfg.n_games, "positions": cfg.positions}
     if cfg.testbed is not None:
         folder = find_testbed(cfg.testbed)
-        manifest = read_json(folder / MANIFEST_FILE)
-        if hook_name in (None, manifest["hook_name"]):
+        manifest = read_manifest(folder)
+        if hook_name in (None, manifest.hook_name):
             return folder
-        choice = {key: manifest[key] for key in ("n_games", "positions", "properties")}
+        choice = {key: getattr(manifest, key) for key in ("n_games", "positions", "properties")}
     corpus, model = folders["corpus"], folders["model"]
     return testbed_run(model, corpus, hook_name=hook_name, **choice, name=cfg.name, device=device)
 
@@ -192,7 +199,7 @@ def score_all(
     )
     return {
         "testbed": str(folder),
-        "hook_name": read_json(folder / MANIFEST_FILE)["hook_name"],
+        "hook_name": read_manifest(folder).hook_name,
         "saes": [str(path) for path in saes],
         "random_saes": [str(path) for path in random_saes],
         "scores": [str(path) for path in (*scored.saes, *scored.twins)],
@@ -216,11 +223,13 @@ def sweep_config(values: Mapping[str, Any], source: str) -> SweepConfig:
 
 
 def check_study(cfg: SweepConfig, source: str) -> None:
-    """Raise ConfigError, or the game's own error, for faults that validating the fields one by one does not show."""
-    try:
-        scores_in(cfg.suite)
-    except ValueError as error:
-        raise ConfigError(f"{source}: {error}") from None
+    """Raise ConfigError for faults that validating the fields one by one does not show."""
+    with naming(source):
+        _check(cfg, source)
+
+
+def _check(cfg: SweepConfig, source: str) -> None:
+    scores_in(cfg.suite)
     if not cfg.probes:
         raise ConfigError(f"{source}: probes: give at least one; SAEs are compared with it")
     if cfg.testbed is None:
@@ -232,7 +241,7 @@ def check_study(cfg: SweepConfig, source: str) -> None:
         if changed:
             raise ConfigError(f"{source}: a study of the testbed '{cfg.testbed}' cannot have its own {changed[0]}")
         folder = find_testbed(cfg.testbed)
-        card = read_json(folder / read_json(folder / MANIFEST_FILE)["model"] / game_model.CARD_FILE)
+        card = read_json(folder / read_manifest(folder).model / game_model.CARD_FILE)
         game, tokenization, d_model = load_game(card["game"]), card["tokenization"], card["gpt"]["d_model"]
     for probe_cfg in cfg.probes:
         game.property(probe_cfg.property or game.board_property)
@@ -243,4 +252,4 @@ def check_study(cfg: SweepConfig, source: str) -> None:
 
 
 def _unset(name: str) -> Any:
-    return getattr(SweepConfig(name=""), name)
+    return getattr(SweepConfig(name="unset"), name)

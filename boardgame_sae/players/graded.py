@@ -1,7 +1,9 @@
 """The player of known skill that every machine has: an engine where it is installed, else the built-in player."""
 
-from boardgame_sae.config import ConfigError, config, spec_of
-from boardgame_sae.players.registry import Player, read_ladder, register
+from typing import Annotated
+
+from boardgame_sae.config import ConfigError, Count, config, spec_of
+from boardgame_sae.players.registry import Ladder, Player, register
 from boardgame_sae.players.uci.engine import find_engine
 
 
@@ -10,14 +12,10 @@ from boardgame_sae.players.uci.engine import find_engine
 class GradedPlayer(Player):
     """Stockfish where it is installed, else the built-in player."""
 
-    depth: int = 1
+    depth: Count = 1
     """Plies it looks ahead."""
-    temperature: str | int | float | None = None
+    temperature: Annotated[str | int | float, Ladder] | None = None
     """Pawns, as of those two; by default as each of them has it."""
-
-    def __post_init__(self) -> None:
-        if self.temperature is not None:
-            read_ladder(self.temperature)
 
     @property
     def stands_for(self) -> str:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from boardgame_sae.config import config
+from boardgame_sae.config import Share, config
 from boardgame_sae.games import Game, SplitMix64
 from boardgame_sae.players.movers import BuiltInMover, Mover
 from boardgame_sae.players.registry import Player, register
@@ -51,12 +51,8 @@ class RandomPlayer(Player):
 class EpsilonGreedyPlayer(Player):
     """Plays the move with the best evaluation one ply ahead (ties at random), or sometimes a random one."""
 
-    epsilon: float = 0.1
+    epsilon: Share = 0.1
     """Probability of a random move, 0 to 1."""
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.epsilon <= 1:
-            raise ValueError(f"epsilon is a probability, 0 to 1, not {self.epsilon}")
 
     @property
     def native_epsilon(self) -> float:

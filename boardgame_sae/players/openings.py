@@ -12,7 +12,7 @@ from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 
-from boardgame_sae.config import ConfigError, config, from_mapping, parse_spec
+from boardgame_sae.config import ConfigError, Natural, config, from_mapping, parse_spec
 from boardgame_sae.games import Game, MoveRecord, SplitMix64
 from boardgame_sae.registry import Registry
 
@@ -77,12 +77,8 @@ def make_opening(text: str | None) -> Opening:
 class RandomOpening:
     """Random plies."""
 
-    plies: int = 6
+    plies: Natural = 6
     """How many."""
-
-    def __post_init__(self) -> None:
-        if self.plies < 0:
-            raise ValueError(f"plies are 0 or more, not {self.plies}")
 
     def content(self, game: Game) -> None:
         """Nothing but the rules."""
@@ -99,7 +95,7 @@ class BookOpening:
 
     path: str | None = None
     """The book (default: one that is installed where the game looks for it)."""
-    plies: int = 12
+    plies: Natural = 12
     """Plies it plays at most."""
 
     def content(self, game: Game) -> Path:

@@ -16,6 +16,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 import numpy as np
+from pydantic import AfterValidator
 
 from boardgame_sae.config import ConfigError, from_mapping, parse_spec
 from boardgame_sae.games import Game, MoveRecord
@@ -135,6 +136,15 @@ def read_ladder(temperature: Any) -> tuple[float, ...]:
     if not all(0 < value < math.inf for value in ladder):
         raise ValueError(f"temperature must be above 0 pawns, not {temperature!r}")
     return ladder
+
+
+def _checked_ladder(temperature: Any) -> Any:
+    read_ladder(temperature)
+    return temperature
+
+
+Ladder = AfterValidator(_checked_ladder)
+"""Marks a config's field of one temperature or several: `Annotated[str | float, Ladder]`."""
 
 
 def _read(text: str) -> Player:

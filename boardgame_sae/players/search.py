@@ -1,14 +1,15 @@
 """The player that a game brings with it, which looks a few plies ahead."""
 
 from collections.abc import Sequence
-from typing import Any, Protocol, runtime_checkable
+from typing import Annotated, Any, Protocol, runtime_checkable
 
 import numpy as np
+from pydantic import Field
 
 from boardgame_sae.config import ConfigError, config
 from boardgame_sae.games import Boards, Game, MoveRecord, SplitMix64
 from boardgame_sae.players.movers import BuiltInMover, Mover, draw_softly
-from boardgame_sae.players.registry import Player, read_ladder, register
+from boardgame_sae.players.registry import Ladder, Player, read_ladder, register
 
 
 @runtime_checkable
@@ -29,15 +30,10 @@ class Searchable(Protocol):
 class SearchPlayer(Player):
     """The built-in player: looks a few plies ahead, and draws its move from a softmax over the scores."""
 
-    depth: int = 1
+    depth: Annotated[int, Field(ge=1, le=3)] = 1
     """Plies it looks ahead, 1 to 3; exchanges are followed further."""
-    temperature: str | float = 1.0
+    temperature: Annotated[str | float, Ladder] = 1.0
     """Pawns; several (`8/4/2`) are a ladder, of which each game draws one for each side."""
-
-    def __post_init__(self) -> None:
-        if not 1 <= self.depth <= 3:
-            raise ValueError(f"depth is 1 to 3 plies, not {self.depth}")
-        read_ladder(self.temperature)
 
     @property
     def ladder(self) -> tuple[float, ...]:

@@ -15,13 +15,15 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, TypeAlias
 
 import numpy as np
+from pydantic import Field
 
-from boardgame_sae.config import ConfigError, config, from_mapping, seed_for, to_mapping
-from boardgame_sae.files import read_json, write_bytes, write_json
+from boardgame_sae.config import ConfigError, Count, Natural, Seed, config, from_mapping, record, seed_for, to_mapping
+from boardgame_sae.files import RunError, read_json, read_record, write_bytes, write_json
 from boardgame_sae.games import Result, load_game
+from boardgame_sae.integrity import verified
 from boardgame_sae.launch import map_ordered
 from boardgame_sae.players.openings import make_opening
 from boardgame_sae.players.play import game_seeds, identities, play_games
@@ -45,24 +47,35 @@ class TournamentConfig:
     """The players, as of `generate`; the first is the anchor of the scale, at 0."""
     game: str
     """A registered game, with its options if any."""
-    n_games: int = 40
+    n_games: Count = 40
     """Games per pair of players, half with each to move first."""
     opening: str | None = "random:plies=6"
     """How games begin; every opening is played twice, once with each of the two to move first."""
-    max_plies: int | None = None
+    max_plies: Count | None = None
     """Longer games are broken off there, and count as draws (default: the game's own limit)."""
-    seed: int = 0
+    seed: Seed = 0
     """The seed of the openings and of the players' draws."""
 
     def __post_init__(self) -> None:
         if len(self.players) < 2 or len(set(self.players)) < len(self.players):
             raise ValueError("players are two or more, each named once")
-        if self.n_games < 2 or self.n_games % 2:
+        if self.n_games % 2:
             raise ValueError(
                 f"n_games is even and at least 2, not {self.n_games}: half of them with each to move first"
             )
-        if self.max_plies is not None and self.max_plies < 1:
-            raise ValueError("max_plies must be at least 1")
+
+
+Table: TypeAlias = tuple[tuple[Natural, ...], ...]
+
+
+@record
+class StandingsRecord:
+    """What is read of standings.json: see `Standings`."""
+
+    players: Annotated[tuple[str, ...], Field(min_length=2)]
+    wins: Table
+    draws: Table
+    unfinished: Table
 
 
 @dataclass(frozen=True, eq=False)
@@ -139,11 +152,15 @@ class Standings:
 
     @classmethod
     def from_json(cls, path: str | Path) -> "Standings":
-        """The standings of a run folder, or of its `standings.json`. Raises RunError when it is missing or damaged."""
+        """The standings of a run folder, or of its `standings.json`. Raises RunError if damaged or changed."""
         path = Path(path)
-        standings = read_json(path / STANDINGS_FILE if path.is_dir() else path)
-        results = [np.array(standings[name], np.int64) for name in ("wins", "draws", "unfinished")]
-        return cls(tuple(standings["players"]), *results)
+        path = path / STANDINGS_FILE if path.is_dir() else path
+        verified(path)
+        standings = read_record(StandingsRecord, path, "run the tournament again")
+        tables, n = (standings.wins, standings.draws, standings.unfinished), len(standings.players)
+        if any([len(row) for row in table] != [n] * n for table in tables):
+            raise RunError(f"{path}: its tables are not of {n} by {n} players; run the tournament again")
+        return cls(standings.players, *(np.array(table, np.int64) for table in tables))
 
 
 def _fit(points_PP: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -6,6 +6,7 @@ is folded into the weights that are saved.
 """
 
 import hashlib
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
@@ -16,17 +17,28 @@ from typing import Any, Literal
 import numpy as np
 import torch
 import torch.nn.functional as F
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from boardgame_sae.activations.hook_points import hook_width
-from boardgame_sae.config import config, to_mapping
-from boardgame_sae.files import RunError, read_json, write_json, writing
+from boardgame_sae.config import (
+    Count,
+    HookName,
+    Name,
+    Natural,
+    NonNegative,
+    Positive,
+    Share,
+    config,
+    record,
+    to_mapping,
+)
+from boardgame_sae.files import RunError, as_record, read_json, write_json
+from boardgame_sae.integrity import verified
 from boardgame_sae.model.game_model import GameModel
 from boardgame_sae.probes.data import KEPT_BYTES, BoardReader, ProbeData, Targets, check_known
 from boardgame_sae.runs import Run, pack_state, progress, unpack_state
 from boardgame_sae.transcripts.corpus import Corpus
+from boardgame_sae.weights import check_finite, read_tensors, write_tensors
 
 PROBES_FILE, RESULTS_FILE = "probes.safetensors", "probes.json"
 
@@ -37,33 +49,26 @@ class ProbeConfig:
 
     property: str | None = None
     """A registered property of the game (default: what is on every square)."""
-    hook_names: tuple[str, ...] = ()
+    hook_names: tuple[HookName, ...] = ()
     """Hook points (default: the embedding and the residual stream after every block)."""
     positions: str | None = None
     """Where boards are read: `ply`, the end of each ply, or a place of the game's notation (default: the game's)."""
-    min_ply: int = 0
+    min_ply: Natural = 0
     """Positions after fewer plies are left out, in training and in test games."""
     fit: Literal["minibatch", "closed_form"] = "minibatch"
     """Multinomial regression by AdamW, or ridge regression onto one-hots in closed form."""
-    n_train_games: int = 10_000
+    n_train_games: Count = 10_000
     """Number of training games."""
-    epochs: int = 1
+    epochs: Count = 1
     """Passes over the training games; beyond one, their activations stay in memory, as far as it suffices."""
-    n_test_games: int = 1000
+    n_test_games: Count = 1000
     """Number of test games to report on."""
-    games_a_step: int = 64
+    games_a_step: Count = 64
     """Games per minibatch."""
-    lr: float = 0.03
+    lr: Positive = 0.03
     """Peak learning rate of AdamW; it falls linearly to zero."""
-    ridge: float = 1e-3
+    ridge: NonNegative = 1e-3
     """Added to the (whitened) covariance: the ridge of the closed form, and the floor of the whitening."""
-
-    def __post_init__(self) -> None:
-        for name in ("n_train_games", "n_test_games", "games_a_step", "epochs"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1")
-        if self.min_ply < 0:
-            raise ValueError("min_ply must not be negative")
 
 
 @dataclass(frozen=True, eq=False)
@@ -189,7 +194,8 @@ def probe_run(
     reading = reading or BoardReader(model, corpus, names, cfg.positions, KEPT_BYTES if cfg.epochs > 1 else 0)
     cfg = replace(cfg, property=prop.name, positions=reading.read_at)
     inputs = {"model": model.hash, "corpus": corpus.hash_for([prop.name])}
-    with Run("probes", name or prop.name, to_mapping(cfg), inputs, out) as run:
+    content = {"model": model.content, "corpus": corpus.content_for([prop.name])}
+    with Run("probes", name or prop.name, to_mapping(cfg), inputs, out, content=content) as run:
         if run.done:
             return run.folder
         began = time.perf_counter()
@@ -198,8 +204,8 @@ def probe_run(
         tensors = {}
         for hook_name, probe in zip(names, probes, strict=True):
             tensors[f"{hook_name}/weight"], tensors[f"{hook_name}/bias"] = probe.weight_DSC.cpu(), probe.bias_SC.cpu()
-        with writing(run / PROBES_FILE) as temporary:
-            save_file({key: tensor.contiguous() for key, tensor in tensors.items()}, temporary)
+        check_finite(run / PROBES_FILE, tensors)
+        write_tensors(run / PROBES_FILE, tensors)
         games_B = corpus.games("test")[: cfg.n_test_games]
         results = dict(zip(names, _test(data, probes, games_B), strict=True))
         about = {"property": prop.name, "positions": cfg.positions, "min_ply": cfg.min_ply}
@@ -239,6 +245,11 @@ def _fit(run: Run, data: ProbeData, cfg: ProbeConfig) -> list[Probe]:
             if len(classes_NS):
                 loss = fit.step(acts, classes_NS, lr_factor=1 - step / n_steps)
             step += 1
+            if not math.isfinite(loss):
+                raise RunError(
+                    f"{run.folder}: the loss is {loss} at step {step}, whose batch is training games {first_game} to "
+                    f"{first_game + len(part_B) - 1} of {data.corpus.path}; lower lr"
+                )
             bar.update(1)
             if step % 20 == 0 or step == n_steps:
                 run.log(step=step, loss=loss)
@@ -335,20 +346,54 @@ def _summary(table_SCC: Tensor) -> dict[str, Any]:
 
 
 def load_probe(folder: str | Path, hook_name: str) -> Probe:
-    """The probe of one hook point from a probe run. Raises RunError when the file or the hook point is missing."""
+    """The probe of one hook point from a probe run.
+
+    Raises RunError when the file or the hook point is missing, or the file has changed.
+    """
     path, about = Path(folder) / PROBES_FILE, probe_results(folder)
-    try:
-        tensors = load_file(path)
-        targets = Targets(about["group"], about["none"])
-        return Probe(tensors[f"{hook_name}/weight"].float(), tensors[f"{hook_name}/bias"].float(), targets)
-    except (OSError, SafetensorError) as error:
-        raise RunError(f"{path}: missing or damaged ({error}); run `boardgame-sae probe` again") from error
-    except KeyError:
+    tensors = read_tensors(path, "restore it, or run `boardgame-sae probe` again")
+    weight_DSC, bias_SC = (tensors.get(f"{hook_name}/{kind}") for kind in ("weight", "bias"))
+    if weight_DSC is None or bias_SC is None:
+        raise RunError(f"{path}: has no probe at '{hook_name}'; run `boardgame-sae probe` with that hook point")
+    if weight_DSC.ndim != 3 or weight_DSC.shape[1:] != bias_SC.shape:
         raise RunError(
-            f"{path}: has no probe at '{hook_name}'; run `boardgame-sae probe` with that hook point"
-        ) from None
+            f"{path}: {hook_name}/weight is {tuple(weight_DSC.shape)} and its bias {tuple(bias_SC.shape)}; restore it, "
+            "or run `boardgame-sae probe` again"
+        )
+    return Probe(weight_DSC.float(), bias_SC.float(), Targets(about["group"], about["none"]))
+
+
+@record
+class HookPointRecord:
+    """How well a probe reads at one hook point."""
+
+    accuracy: Share
+    majority_accuracy: Share
+    f1: Share
+    n_positions: Count
+    accuracy_S: tuple[Share, ...]
+    extremes: dict[str, str | NonNegative] | None = None
+
+
+@record
+class ResultsRecord:
+    """probes.json."""
+
+    property: Name
+    positions: Name
+    min_ply: Natural
+    group: Count
+    none: bool
+    hook_points: dict[HookName, HookPointRecord]
 
 
 def probe_results(folder: str | Path) -> dict[str, Any]:
-    """Accuracy and F1 by hook point, square and class, of a probe run. Raises RunError if missing or damaged."""
-    return read_json(Path(folder) / RESULTS_FILE)
+    """Accuracy and F1 by hook point, square and class, of a probe run.
+
+    Raises RunError when the file is missing, damaged or changed, naming the field.
+    """
+    verified(folder)
+    path, fix = Path(folder) / RESULTS_FILE, "run `boardgame-sae probe` again"
+    results = read_json(path)
+    as_record(ResultsRecord, results, str(path), fix)
+    return results

@@ -47,12 +47,12 @@ def read_latents(folder: str | Path) -> dict[str, np.ndarray]:
     """The table of latents of a score run, column by column. Raises RunError when it is missing or damaged."""
     path = Path(folder) / LATENTS_FILE
     if not path.exists():
-        raise RunError(f"{path}: no such file; an older version scored the SAE: remove the folder and score it again")
+        raise RunError(f"{path}: no such file; an older version scored the SAE: score it again")
     try:
         with duckdb.connect(":memory:", config={"threads": 1}) as database:
             columns = database.execute("SELECT * FROM read_parquet(?) ORDER BY latent", [str(path)]).fetchnumpy()
     except duckdb.Error as error:
-        raise RunError(f"{path}: damaged ({error}); remove its folder and score the SAE again") from error
+        raise RunError(f"{path}: damaged ({error}); restore it, or score the SAE again") from error
     return {name: np.asarray(values) for name, values in columns.items()}
 
 

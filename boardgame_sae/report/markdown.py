@@ -1,5 +1,6 @@
 """The main columns of a report's rows as a Markdown table."""
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -22,7 +23,7 @@ def markdown(rows: Sequence[Row]) -> str:
     lines = []
     for sweep, hook_name in testbeds:
         here = [row for row in rows if (row["sweep"], row["hook_name"]) == (sweep, hook_name)]
-        place = [sweep, f"`{hook_name}`"] if len(testbeds) > 1 else []
+        place = [escaped(sweep), f"`{hook_name}`"] if len(testbeds) > 1 else []
         lines += [[*place, *_cells(row, columns)] for row in in_order(here)]
         lines += [[*place, title, "", "", *cells] for title, cells in chance_lines(here, columns)]
     return table(heads, lines)
@@ -61,6 +62,15 @@ def shown(value: float | None, digits: int = 3) -> str:
     return "" if value is None else f"{value:.{digits}f}"
 
 
+def escaped(text: str) -> str:
+    """A text from elsewhere, such as a name, so that Markdown shows it as it is: no HTML or link begins in it.
+
+    An underscore between letters or digits means nothing to Markdown and stays.
+    """
+    text = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return re.sub(r"[\\`*\[\]#~!]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])", r"\\\g<0>", text)
+
+
 def table(heads: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
     """A Markdown table of texts; a bar within one is escaped."""
     rows = [heads, ["---"] * len(heads), *lines]
@@ -73,7 +83,12 @@ def _head(column: str, title: str, rows: Sequence[Row]) -> str:
 
 
 def _cells(row: Row, columns: Sequence[str]) -> list[str]:
-    return [recipe(row), kind_title(row["kind"]), shown(row["l0"], 1), *(_cell(row, column) for column in columns)]
+    return [
+        escaped(recipe(row)),
+        escaped(kind_title(row["kind"])),
+        shown(row["l0"], 1),
+        *(_cell(row, column) for column in columns),
+    ]
 
 
 def _cell(row: Row, column: str) -> str:

@@ -15,7 +15,7 @@ One SAE, from making to using:
 
 How it is built: `sae` has the interface, `registry` the architectures by name; `sparse` the latents that are on, which
 every loss is computed from, and the fast paths on a CPU; `training` trains many SAEs on one stream, resamples dead
-latents and calibrates thresholds; `exchange` reads and writes the formats of SAELens and dictionary_learning.
+latents and calibrates thresholds; `exchange` reads and writes the formats of other libraries.
 """
 
 from boardgame_sae.saes.load import load_sae

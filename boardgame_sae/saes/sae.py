@@ -15,15 +15,15 @@ from typing import Any, ClassVar, Literal, NamedTuple, TypeAlias
 
 import torch
 import torch.nn.functional as F
-from safetensors.torch import save_file
 from scipy.sparse import csr_array
 from torch import Tensor, nn
 
-from boardgame_sae.config import config, to_mapping
-from boardgame_sae.files import write_json, writing
+from boardgame_sae.config import Count, Seed, config, to_mapping
+from boardgame_sae.files import write_json
 from boardgame_sae.saes.sparse.active_latents import Active, Rule, Way, activate
 from boardgame_sae.saes.sparse.autograd import drop_parallel, normalize_rows
 from boardgame_sae.saes.training.adam import Adam
+from boardgame_sae.weights import write_tensors
 
 WEIGHTS_FILE, CONFIG_FILE = "sae.safetensors", "cfg.json"
 Form: TypeAlias = Literal["relu", "topk", "jumprelu", "gated"]
@@ -58,11 +58,11 @@ class SAEConfig:
     """The field that sets how sparse an SAE is, where one does."""
     architecture: str
     """Kind of SAE: a registered architecture."""
-    d_model: int
+    d_model: Count
     """Width of the activations."""
-    n_latents: int
+    n_latents: Count
     """Number of latents, the size of the dictionary."""
-    seed: int = 0
+    seed: Seed = 0
     """Seed of the initial weights."""
     subtract_b_dec: bool = True
     """Subtract b_dec from the activations before they are encoded."""
@@ -70,8 +70,10 @@ class SAEConfig:
     """Initial value of b_dec: zeros, or the geometric median of the first training batch."""
 
     def __post_init__(self) -> None:
-        if self.d_model < 1 or self.n_latents < 1:
-            raise ValueError("d_model and n_latents must be at least 1")
+        """Check fields against each other; a subclass's own check calls this one."""
+
+    def check_trainable(self) -> None:
+        """Raise ValueError where an SAE of this config can be read from a file and used, but not trained."""
 
     @classmethod
     def sparsity_field_of(cls, fields: Mapping[str, Any]) -> str | None:  # noqa: ARG003 (for those where it depends)
@@ -117,6 +119,8 @@ class SAE(nn.Module, ABC):
     """Initial norm of the decoder's rows."""
     per_latent: ClassVar[tuple[str, ...]] = ("b_enc",)
     """Names of what has one value per latent, in the units of the activations."""
+    set_by_calibration: ClassVar[tuple[str, ...]] = ()
+    """Names of what is NaN until `calibrate` sets it."""
     tokens_since_fired_F: Tensor
 
     def __init__(self, cfg: SAEConfig) -> None:
@@ -231,6 +235,11 @@ class SAE(nn.Module, ABC):
     def refresh(self, step: int, x_ND: Tensor, optimizer: Adam) -> None:
         """Give dead latents new weights, where that is due; called after each step."""
 
+    @property
+    def calibrated(self) -> bool:
+        """Whether all that inference needs is set, a batch-wise SAE's threshold: else latents depend on the batch."""
+        return True
+
     def calibrate(self, batches: Sequence[Tensor]) -> None:
         """Set, after training, what inference needs and only data can tell (BatchTopK's threshold)."""
 
@@ -287,9 +296,7 @@ class SAE(nn.Module, ABC):
         Raises RunError when the disk is full.
         """
         folder, simple = Path(folder), self.inference()
-        tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in simple.state_dict().items()}
-        with writing(folder / WEIGHTS_FILE) as temporary:
-            save_file(tensors, temporary)
+        write_tensors(folder / WEIGHTS_FILE, simple.state_dict())
         metadata = {**self.metadata, "trained_as": self.trained_as}
         write_json(folder / CONFIG_FILE, {**to_mapping(simple.cfg), "metadata": metadata})
 

@@ -1,32 +1,53 @@
 """The numbers on a shipped testbed's card, measured on the testbed as it ships: when it is packed, and by `check`."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from math import nan
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
 
-from boardgame_sae.files import read_json
+from boardgame_sae.config import HookName, Name, record
+from boardgame_sae.files import RunError, read_record
+from boardgame_sae.integrity import verified
 from boardgame_sae.intervals import bootstrap_interval
 from boardgame_sae.metrics.baselines.registry import baselines
 from boardgame_sae.metrics.evaluate import evaluate
 from boardgame_sae.metrics.results import Scores
 from boardgame_sae.metrics.score import main_scores
 from boardgame_sae.model.game_model import GameModel
-from boardgame_sae.model.train import measure_legality
-from boardgame_sae.pipeline.study_folder import SWEEP_FILE
+from boardgame_sae.model.legality import measure_legality
+from boardgame_sae.pipeline.study_folder import read_sweep
 from boardgame_sae.probes.data import BoardReader, ProbeData
 from boardgame_sae.probes.fit import PROBES_FILE, load_probe, probe_results
 from boardgame_sae.runs import progress
-from boardgame_sae.testbeds.shipped import MANIFEST_FILE, PROBES, shipped_saes, shipped_testbeds
+from boardgame_sae.testbeds.shipped import PROBES, read_manifest, shipped_saes, shipped_testbeds
 from boardgame_sae.testbeds.testbed import GAMES_AT_ONCE, Testbed, load_testbed
 from boardgame_sae.transcripts.corpus import Corpus
 
 NUMBERS_FILE = "card.json"
 STRETCH = 10
 """Plies of a stretch of the game; the card says how well the boards of each stretch are read."""
+
+
+@record
+class CardRecord:
+    """What is read of card.json; there is more, for people."""
+
+    name: Name
+    game: str
+    hook_name: HookName
+    numbers: dict[str, tuple[float, float, float]]
+    """Value, lower and upper end of the interval, by name."""
+    unrounded: dict[str, float]
+    notes: tuple[str, ...] = ()
+
+
+def read_card(folder: str | Path) -> CardRecord:
+    """The card.json of a packed testbed. Raises RunError naming the file and the field that is missing or damaged."""
+    verified(folder)
+    return read_record(CardRecord, Path(folder) / NUMBERS_FILE, "pack the testbed again")
 
 
 class Number(NamedTuple):
@@ -128,7 +149,7 @@ def differing(folder: str | Path, device: str = "auto") -> Iterator[tuple[str, N
     It fits where it lies in the card's interval; a number that only one of the two has is NaN in the other, and does
     not fit. Raises RunError when the folder has no card.
     """
-    card: Mapping[str, Any] = read_json(Path(folder) / NUMBERS_FILE)["numbers"]
+    card = read_card(folder).numbers
     unknown, seen = (nan, nan, nan), set[str]()
     for name, now in numbers(folder, device):
         seen.add(name)
@@ -139,20 +160,28 @@ def differing(folder: str | Path, device: str = "auto") -> Iterator[tuple[str, N
 
 
 def shipped_table() -> str:
-    """The testbeds that ship, each with its SAEs and the main numbers of its card, as text."""
+    """The testbeds that ship, each with its SAEs and the main numbers of its card, as text; a damaged one says so."""
     testbeds = {name: (folder, shipped_saes(folder)) for name, folder in shipped_testbeds().items()}
     width = max((len(f"{name}/{sae}") for name, (_, saes) in testbeds.items() for sae in ("", *saes)), default=0)
     lines = []
     for name, (folder, saes) in testbeds.items():
-        card = read_json(folder / NUMBERS_FILE)["numbers"] if (folder / NUMBERS_FILE).exists() else {}
-        hook_name = read_json(folder / MANIFEST_FILE)["hook_name"]
-        probe = Path(read_json(folder / SWEEP_FILE)["probes"][0]).name if card else ""
-        accuracy = card.get(f"probe/{probe}/{hook_name}")
-        best = [f"legal {card['legality'][0]:.1%}"] if "legality" in card else []
-        best += [f"{probe} probe {accuracy[0]:.1%}"] if accuracy else []
-        lines.append(f"testbed {name:{width}} {hook_name}  {'  '.join(best)}  {folder}")
-        for sae in saes:
-            keys = {score.name: f"{sae}/{score.name}" for score in main_scores()}
-            values = [f"{score} {card[key][0]:.3f}" for score, key in keys.items() if key in card]
-            lines.append(f"SAE     {name + '/' + sae:{width}} {'  '.join(values)}")
+        try:
+            verified(folder)
+            lines += _shipped_lines(name, folder, saes, width)
+        except RunError as error:
+            lines.append(f"DAMAGED {name:{width}} {error}")
     return "\n".join(lines) or "no testbed ships here"
+
+
+def _shipped_lines(name: str, folder: Path, saes: Iterable[str], width: int) -> Iterator[str]:
+    card = read_card(folder).numbers if (folder / NUMBERS_FILE).exists() else {}
+    hook_name = read_manifest(folder).hook_name
+    probe = next((Path(probe).name for probe in read_sweep(folder).probes), "") if card else ""
+    accuracy = card.get(f"probe/{probe}/{hook_name}")
+    best = [f"legal {card['legality'][0]:.1%}"] if "legality" in card else []
+    best += [f"{probe} probe {accuracy[0]:.1%}"] if accuracy else []
+    yield f"testbed {name:{width}} {hook_name}  {'  '.join(best)}  {folder}"
+    for sae in saes:
+        keys = {score.name: f"{sae}/{score.name}" for score in main_scores()}
+        values = [f"{score} {card[key][0]:.3f}" for score, key in keys.items() if key in card]
+        yield f"SAE     {name + '/' + sae:{width}} {'  '.join(values)}"

@@ -66,7 +66,7 @@ def _head(card: Mapping[str, Any], model: Mapping[str, Any], sae: str) -> str:
 def _gpt(folder: Path, card: Mapping[str, Any], model: Mapping[str, Any], legality: Mapping[str, Any]) -> str:
     gpt, training, corpus, test = model["gpt"], model["training"], model["corpus"], legality["test"]
     n_seen = training["n_steps"] * training["batch_size"]
-    seconds, cut = card["seconds"], f", cut after {corpus['max_plies']} plies" if corpus["max_plies"] else ""
+    cut = f", cut after {corpus['max_plies']} plies" if corpus["max_plies"] else ""
     cycles = f" in {training['cycles']} cycles of the learning rate" if training.get("cycles", 1) > 1 else ""
     tokenizer = find_tokenizer(model["tokenization"])
     best_move = BEST_MOVE[tokenizer.is_whole_move].split(" ", 1)[1]
@@ -76,7 +76,7 @@ def _gpt(folder: Path, card: Mapping[str, Any], model: Mapping[str, Any], legali
         ("played by", ", ".join(corpus["players"]) + (f"; opening {corpus['opening']}" if corpus["opening"] else "")),
         ("games", f"{corpus['n_games']:,}{cut}, seed {corpus['seed']}"),
         ("training", f"{training['n_steps']:,} steps of {training['batch_size']} rows ({n_seen:,}){cycles}, seed "
-                     f"{training['seed']}, about {seconds['gpt'] / 60:.0f} minutes"),
+                     f"{training['seed']}"),
         (f"legal: {best_move}", _with_interval(card["numbers"]["legality"])),
         *_first_moves(test["legal_rate_ply"], 30),
         ("... with random weights", f"{legality['random_weights']['legal_rate']:.2%}"),
@@ -141,8 +141,8 @@ def _saes(card: Mapping[str, Any], study: Study) -> str:
     rows = [row for row in rows_of([study]) if not of_one_sparsity(row)]
     return (
         "## SAEs and what they are compared with\n\n"
-        f"All read {hook_title(card['hook_name'])} (`{card['hook_name']}`). Training the SAEs that ship took about "
-        f"{card['seconds']['saes'] / 60:.0f} minutes. `README.md` of the repository says how to read the columns.\n\n"
+        f"All read {hook_title(card['hook_name'])} (`{card['hook_name']}`). `README.md` of the repository says how to "
+        f"read the columns.\n\n"
         f"{markdown(rows)}\n{_pictures(study.folder, 'saes')}"
     )
 

@@ -8,6 +8,7 @@
     saes/            one folder per SAE, in half precision
     scores/          scores of the SAEs and of everything they are compared with
     card.json        every number of the card, with intervals: what `check` measures again
+    timings.jsonl    how long the training took: not on the card, for it differs from one packing to the next
 
 Everything is measured on the folder as it ships: after rounding, on its own games.
 """
@@ -24,12 +25,13 @@ from safetensors.torch import load_file, save_file
 
 from boardgame_sae.config import canonical_json, config, content_hash, from_mapping, to_mapping
 from boardgame_sae.files import RunError, file_hash, read_json, write_bytes, write_json, writing
+from boardgame_sae.integrity import content_of
 from boardgame_sae.metrics.baselines.registry import SAE_KIND
 from boardgame_sae.metrics.results import LATENTS_FILE, SCORES_FILE, Scores
 from boardgame_sae.model import game_model
 from boardgame_sae.model.game_model import GameModel
-from boardgame_sae.model.legality import LEGALITY_FILE
-from boardgame_sae.model.train import measure_legality, train_gpt_run
+from boardgame_sae.model.legality import LEGALITY_FILE, measure_legality
+from boardgame_sae.model.train import train_gpt_run
 from boardgame_sae.pipeline.score import ceiling_name
 from boardgame_sae.pipeline.study_folder import SWEEP_FILE
 from boardgame_sae.pipeline.sweep import (
@@ -99,8 +101,8 @@ def pack_run(cfg: PackConfig, *, out: str | Path | None = None, workers: int = 1
     held_out_games(corpus, cfg.n_games)
     probed = probe_configs(cfg, corpus)
     model_folder = train_gpt_run(corpus, model_settings(cfg), name=cfg.name, device=device)
-    made_of = {"model": run_hash(model_folder)}
-    with Run("testbed", cfg.name, {**study_identity(cfg), "format": FORMAT}, made_of, out) as run:
+    made_of, content = {"model": run_hash(model_folder)}, {"model": content_of(model_folder)}
+    with Run("testbed", cfg.name, {**study_identity(cfg), "format": FORMAT}, made_of, out, content=content) as run:
         if run.done:
             return run.folder
         if not (run / f"corpus/{CORPUS_FILE}").exists():
@@ -113,7 +115,7 @@ def pack_run(cfg: PackConfig, *, out: str | Path | None = None, workers: int = 1
         hook_name = next(iter(cfg.hook_names), None) or _best_hook_point(model, corpus, first, cfg.n_games)
         testbed = Testbed(model, corpus, hook_name, n_games=cfg.n_games)
         own = {key: testbed.identity[key] for key in ("hook_name", "properties", "n_games", "positions")}
-        write_json(run / MANIFEST_FILE, {**own, "model": "model", "corpus": "corpus"})
+        write_json(run / MANIFEST_FILE, {**own, "model": "model", "corpus": "corpus", "content": testbed.made_of})
         _scored_probes(run, probed[0], device)
         testbed = load_testbed(run.folder, device)
         trained = train_grid(testbed, cfg.saes, cfg.training, device)
@@ -122,9 +124,10 @@ def pack_run(cfg: PackConfig, *, out: str | Path | None = None, workers: int = 1
         shipped = [_sae(run, folder, name) for folder, name in zip(trained, names, strict=True)]
         scored = score_all(run.folder, shipped, random, suite=cfg.suite, probes=probed[0], device=device)
         write_json(run / SWEEP_FILE, {**listed, "testbeds": [_scores(run, scored)]})
-        seconds = {"gpt": _seconds(model_folder), "saes": sum(map(_seconds, trained))}
-        write_json(run / NUMBERS_FILE, _card(run, cfg, model_folder, seconds, device))
+        write_json(run / NUMBERS_FILE, _card(run, cfg, model_folder, device))
         write_card(run.folder, NUMBERS_FILE)
+        run.log_time("train GPT", _seconds(model_folder))
+        run.log_time("train SAEs", sum(map(_seconds, trained)))
         run.finish(hook_name=hook_name)
         return run.folder
 
@@ -262,7 +265,7 @@ def _ceiling_name(folder: str) -> str:
     return ceiling_name(subject["kind"], subject["k"])
 
 
-def _card(run: Run, cfg: PackConfig, model_folder: Path, seconds: Mapping[str, float], device: str) -> dict[str, Any]:
+def _card(run: Run, cfg: PackConfig, model_folder: Path, device: str) -> dict[str, Any]:
     """What the card says: every number with its interval, and the main ones with the GPT's weights not rounded."""
     testbed = load_testbed(run.folder, device)
     exact = Testbed(GameModel.load(model_folder, device), testbed.corpus, testbed.hook_name, n_games=testbed.n_games)
@@ -278,7 +281,6 @@ def _card(run: Run, cfg: PackConfig, model_folder: Path, seconds: Mapping[str, f
         "hash": testbed.hash,
         "numbers": dict(numbers(run.folder, device)),
         "unrounded": unrounded,
-        "seconds": {name: round(value) for name, value in seconds.items()},
         "notes": list(cfg.notes),
     }
 

@@ -2,17 +2,50 @@
 
 import os
 from pathlib import Path
+from typing import Any
 
-from boardgame_sae.files import RunError
-from boardgame_sae.runs import is_done
+from boardgame_sae.config import Count, HookName, Name, record
+from boardgame_sae.files import RunError, read_json, read_record
+from boardgame_sae.integrity import is_done
 
 MANIFEST_FILE = "testbed.json"
 """The file that makes a folder a testbed."""
+SAE_CARD_FILE = MODEL_CARD_FILE = "cfg.json"
+"""What an SAE and a model are told by."""
 SAES, SCORES, PROBES = "saes", "scores", "probes"
 """Folders inside a shipped testbed."""
 _HERE = Path(__file__).parent
 _PLACES = (_HERE / "data", _HERE.parents[1] / "data" / "testbeds")
 """Inside the package, where a wheel has only small ones; and beside it, for a checkout that cannot follow links."""
+
+
+@record
+class Manifest:
+    """testbed.json: what a testbed is made of. Folders are relative to its own."""
+
+    model: str
+    """Folder of the GPT."""
+    corpus: str
+    """Folder of the games."""
+    hook_name: HookName
+    """Where activations are read."""
+    properties: tuple[Name, ...]
+    """Properties that are scored, the headline first."""
+    n_games: Count
+    """Games per split."""
+    positions: Name
+    """Where boards are read."""
+    content: dict[Name, str]
+    """Hashes of what the GPT and the games were when the testbed was made of them."""
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """What a testbed's folder is made of. Raises RunError naming the file and the field that is missing or damaged."""
+    path = folder / MANIFEST_FILE
+    if folder.is_dir() and not path.exists():
+        held = ", ".join(sorted(entry.name for entry in folder.iterdir())[:8]) or "nothing"
+        raise RunError(f"{folder}: no testbed, as it has no {MANIFEST_FILE}; it holds {held}")
+    return read_record(Manifest, path, "`boardgame-sae testbed` makes one")
 
 
 def shipped_testbeds() -> dict[str, Path]:
@@ -31,7 +64,7 @@ def shipped_testbeds() -> dict[str, Path]:
 
 def shipped_saes(testbed: Path) -> dict[str, Path]:
     """Folders of the SAEs in a testbed's folder, by name."""
-    return {card.parent.name: card.parent for card in sorted((testbed / SAES).glob("*/cfg.json"))}
+    return {card.parent.name: card.parent for card in sorted((testbed / SAES).glob(f"*/{SAE_CARD_FILE}"))}
 
 
 def find_testbed(name: str | Path) -> Path:
@@ -52,15 +85,41 @@ def _shipped_here() -> str:
 def find_sae(name: str | Path) -> Path:
     """The folder of an SAE, given itself or the name of a shipped one, `TESTBED/SAE`.
 
+    A shipped name means the shipped SAE unless a folder of that name holds an SAE that was saved here: an export, or
+    anything else that happens to be called so, hides none (`./TESTBED/SAE` is always a folder).
     Raises RunError, listing those that ship, when there is neither such a folder nor such a shipped SAE.
     """
     testbed, _, sae = str(name).rpartition("/")
     folder = shipped_testbeds().get(testbed)
+    known = shipped_saes(folder) if folder is not None else {}
+    if sae in known and not _is_sae(Path(name)):
+        return known[sae]
     if Path(name).exists():
         return Path(name)
     if folder is None:
         raise RunError(f"{name}: no such folder, and no SAE (TESTBED/SAE) of a shipped testbed ({_shipped_here()})")
-    known = shipped_saes(folder)
-    if sae not in known:
-        raise RunError(f"{name}: the testbed {testbed} has no SAE '{sae}'; it has {', '.join(known) or 'none'}")
-    return known[sae]
+    raise RunError(f"{name}: the testbed {testbed} has no SAE '{sae}'; it has {', '.join(known) or 'none'}")
+
+
+def _is_sae(folder: Path) -> bool:
+    """Whether a folder holds an SAE as we save it, by the card beside its weights."""
+    card = _fields(folder / SAE_CARD_FILE)
+    return "n_latents" in card and "architecture" in card
+
+
+def context_size_of(model: str | None) -> int | None:
+    """How many tokens the model of a shipped testbed reads at once, by its hash; None for any other."""
+    for folder in shipped_testbeds().values() if model else ():
+        card = _fields(folder / str(_fields(folder / MANIFEST_FILE).get("model")) / MODEL_CARD_FILE)
+        if card.get("hash") == model:
+            return card["gpt"]["n_ctx"]
+    return None
+
+
+def _fields(path: Path) -> dict[str, Any]:
+    """The fields of a JSON file; none if it is missing, damaged or no mapping."""
+    try:
+        fields = read_json(path)
+    except RunError:
+        return {}
+    return fields if isinstance(fields, dict) else {}

@@ -13,12 +13,13 @@ from torch import Tensor
 
 from boardgame_sae.activations.hook_points import hook_width, read
 from boardgame_sae.activations.store import ActivationStore, harvest_run
-from boardgame_sae.config import content_hash
-from boardgame_sae.files import RunError, read_json, write_json
+from boardgame_sae.config import content_hash, naming
+from boardgame_sae.files import RunError, write_json
+from boardgame_sae.integrity import verified
 from boardgame_sae.model.game_model import GameModel
 from boardgame_sae.probes.fit import PROBES_FILE, Probe, load_probe, probe_results
 from boardgame_sae.runs import Run
-from boardgame_sae.testbeds.shipped import MANIFEST_FILE, PROBES, find_testbed
+from boardgame_sae.testbeds.shipped import MANIFEST_FILE, PROBES, find_testbed, read_manifest
 from boardgame_sae.transcripts.corpus import SPLITS, Corpus
 from boardgame_sae.transcripts.labels import (
     PackedLabels,
@@ -143,8 +144,18 @@ class Testbed:
 
     @property
     def hash(self) -> str:
-        """Hash of `identity`."""
+        """Hash of `identity`: how the testbed was made."""
         return content_hash(self.identity)
+
+    @property
+    def made_of(self) -> dict[str, str]:
+        """Hashes of what its GPT and its corpus hold now."""
+        return {"model": self.model.content, "corpus": self.corpus.content_for(self.properties)}
+
+    @property
+    def content(self) -> str:
+        """Hash of what scores depend on, however its GPT and its corpus were made."""
+        return content_hash({**self.identity, **self.made_of})
 
     @cached_property
     def columns(self) -> tuple[PropertyColumns, ...]:
@@ -281,26 +292,32 @@ class Testbed:
 
     @classmethod
     def load(cls, folder: str | Path, device: str = "auto") -> "Testbed":
-        """Open a testbed's folder. Raises RunError or CorpusError naming what is missing or damaged.
+        """Open a testbed's folder.
 
+        Raises RunError or CorpusError naming what is missing or damaged, or was changed since the testbed was made.
         Labels that the folder does not hold are computed when they are needed. Probes of the hook point that lie in its
         `probes/` are loaded into `probes`.
         """
         folder = Path(folder)
-        manifest = read_json(folder / MANIFEST_FILE)
-        if not {"model", "corpus", "hook_name", "properties", "n_games", "positions"} <= manifest.keys():
-            raise RunError(f"{folder / MANIFEST_FILE}: not a testbed's manifest; `boardgame-sae testbed` makes one")
-        model = GameModel.load(folder / manifest["model"], device)
-        files = {split: folder / LABELS_FILE.format(split) for split in SPLITS}
-        testbed = cls(
-            model,
-            Corpus.open(folder / manifest["corpus"]),
-            manifest["hook_name"],
-            properties=manifest["properties"],
-            n_games=manifest["n_games"],
-            positions=manifest["positions"],
-            labels={split: open_labels(path) for split, path in files.items() if path.exists()},
-        )
+        verified(folder)
+        manifest = read_manifest(folder)
+        model, corpus = GameModel.load(folder / manifest.model, device), Corpus.open(folder / manifest.corpus)
+        own = {"properties": manifest.properties, "n_games": manifest.n_games, "positions": manifest.positions}
+        with naming(str(folder / MANIFEST_FILE)):
+            testbed = cls(model, corpus, manifest.hook_name, **own)
+        made_of = testbed.made_of
+        for part, now in made_of.items():
+            if manifest.content.get(part) != now:
+                raise RunError(
+                    f"{folder / getattr(manifest, part)}: the {part} has changed since the testbed {folder} was made "
+                    f"from it; restore the {part}, or make another testbed from it with `boardgame-sae testbed`"
+                )
+        for split in SPLITS:
+            path = folder / LABELS_FILE.format(split)
+            if path.exists():
+                testbed._labels[split] = labels = open_labels(path, made_of)
+                if lacking := [name for name in testbed.properties if name not in labels]:
+                    raise RunError(f"{path}: has no labels of {', '.join(lacking)}; make the testbed again")
         for path in sorted((folder / PROBES).glob(f"*/{PROBES_FILE}")):
             testbed._take_probe(path.parent)
         return testbed
@@ -333,17 +350,15 @@ def testbed_run(
     testbed = Testbed(model, corpus, hook_name, properties=properties, n_games=n_games, positions=positions)
     config = {key: value for key, value in testbed.identity.items() if key not in ("model", "corpus")}
     inputs = {"model": model.hash, "corpus": corpus.hash_for(testbed.properties)}
-    with Run("testbed", name or corpus.game.name, config, inputs, out) as run:
+    made_of = testbed.made_of
+    with Run("testbed", name or corpus.game.name, config, inputs, out, content=made_of) as run:
         if not run.done:
             for split in SPLITS:
                 testbed.labels(split)
-                write_labels(run / LABELS_FILE.format(split), testbed._labels[split])
-            manifest = {
-                **config,
-                "model": os.path.relpath(model_folder, run.folder),
-                "corpus": os.path.relpath(corpus_folder, run.folder),
-            }
-            write_json(run / MANIFEST_FILE, manifest)
+                write_labels(run / LABELS_FILE.format(split), testbed._labels[split], made_of)
+            paths = {"model": Path(model_folder).resolve(), "corpus": Path(corpus_folder).resolve()}
+            places = {part: os.path.relpath(path, run.folder.resolve()) for part, path in paths.items()}
+            write_json(run / MANIFEST_FILE, {**config, **places, "content": made_of})
             run.finish(n_supported=int(testbed.supported_P.sum()), n_columns=len(testbed.supported_P))
         return run.folder
 

@@ -4,14 +4,15 @@ Games are evaluated in parts of a fixed size, each a file that appears whole. A 
 alone: the engine forgets all others before it.
 """
 
+import io
 import shutil
 import time
 from pathlib import Path
 
 import numpy as np
 
-from boardgame_sae.config import ConfigError, config, to_mapping
-from boardgame_sae.files import writing
+from boardgame_sae.config import ConfigError, Count, config, to_mapping
+from boardgame_sae.files import write_bytes
 from boardgame_sae.games import Game, MoveRecord
 from boardgame_sae.launch import map_ordered
 from boardgame_sae.players.play import identities
@@ -29,15 +30,13 @@ class AnnotateConfig:
     """A player at full strength: `stockfish:nodes=1000`, `uci:path=...,depth=8` or the built-in `search:depth=2`."""
     splits: tuple[str, ...] = SPLITS
     """Splits whose games are evaluated."""
-    n_games: int | None = None
+    n_games: Count | None = None
     """The first games of each split (default: all)."""
 
     def __post_init__(self) -> None:
         unknown = [split for split in self.splits if split not in SPLITS]
         if unknown or not self.splits:
             raise ValueError(f"splits are some of {', '.join(SPLITS)}, not {', '.join(unknown) or 'none'}")
-        if self.n_games is not None and self.n_games < 1:
-            raise ValueError("n_games must be at least 1")
 
 
 def evaluate_games(game: Game, player: Player, record: MoveRecord) -> np.ndarray:
@@ -53,8 +52,9 @@ def _evaluate_part(job: tuple[str, str, np.ndarray, str]) -> int:
     corpus_path, engine, games_B, path = job
     corpus = Corpus.open(corpus_path)
     centipawns = evaluate_games(corpus.game, make_player(engine), corpus.record(games_B))
-    with writing(Path(path)) as temporary, open(temporary, "wb") as file:
-        np.save(file, centipawns)
+    data = io.BytesIO()
+    np.save(data, centipawns)
+    write_bytes(Path(path), data.getvalue())
     return len(games_B)
 
 
@@ -79,9 +79,9 @@ def annotate_run(
     inputs = {"corpus": opened.hash, **identities(opened.game, [player], None)}
     if workers < 1:
         raise ConfigError(f"workers must be at least 1, not {workers}")
-    with Run(
-        "evaluations", opened.game.name, to_mapping(cfg), inputs, out or opened.path.parent / EVALUATIONS_FOLDER
-    ) as run:
+    beside = opened.path.parent / EVALUATIONS_FOLDER
+    content = {"corpus": opened.content}
+    with Run("evaluations", opened.game.name, to_mapping(cfg), inputs, out or beside, content=content) as run:
         if run.done:
             return run.folder
         began, size = time.perf_counter(), player.games_per_part
@@ -99,7 +99,8 @@ def annotate_run(
                 bar.update(n)
         offsets = np.concatenate([[0], np.cumsum(opened.record(games_B).lengths + 1)])
         centipawns = np.concatenate([np.empty(0, np.int16), *map(np.load, paths)])
-        Evaluations(opened.hash, cfg.engine, games_B, offsets, centipawns).write(run / EVALUATIONS_FILE)
+        made = Evaluations(opened.hash, cfg.engine, games_B, offsets, centipawns, opened.content)
+        made.write(run / EVALUATIONS_FILE)
         shutil.rmtree(run / "parts", ignore_errors=True)
         run.log_time("annotate", time.perf_counter() - began, games=len(games_B))
         run.finish(n_games=len(games_B), n_positions=len(centipawns))

@@ -21,9 +21,11 @@ import h5py
 import numpy as np
 
 from boardgame_sae.config import canonical_json, content_hash, seed_for, to_mapping
-from boardgame_sae.files import new_hdf5
-from boardgame_sae.games import Boards, Game, MoveRecord, load_game
+from boardgame_sae.games import Boards, Game, IllegalMove, MoveRecord, load_game
 from boardgame_sae.games.random_bits import GOLDEN, mix_words
+from boardgame_sae.hdf5.reader import Array, Format, read_hdf5
+from boardgame_sae.hdf5.writer import new_hdf5
+from boardgame_sae.integrity import sha256_of, verified
 from boardgame_sae.players.registry import plays_uniformly
 from boardgame_sae.transcripts.evaluations import EVALUATIONS_FILE, EVALUATIONS_FOLDER, Evaluations
 from boardgame_sae.transcripts.packing import Packing
@@ -32,11 +34,30 @@ from boardgame_sae.transcripts.tokenization import Tokenizer, find_tokenizer, to
 CORPUS_FILE = "corpus.h5"
 FORMAT, VERSION = "boardgame_sae corpus", 2
 SPLITS = ("train", "validation", "test")
-ARRAYS = ("moves", "move_offsets", "tokens", "token_offsets", "plies", "split")
 
 
 class CorpusError(ValueError):
     """A file that is not a usable corpus; the message names it and the fix."""
+
+
+CORPUS = Format(
+    FORMAT,
+    VERSION,
+    "a corpus",
+    CorpusError,
+    "give a corpus.h5 as it was written, or generate or import the games again",
+    dict.fromkeys(("game", "tokenization", "alphabet", "config", "hash"), str),
+    {
+        "moves": Array("iu", "moves"),
+        "move_offsets": Array("iu", "games", beyond=1),
+        "tokens": Array("iu", "tokens"),
+        "plies": Array("iu", "tokens"),
+        "token_offsets": Array("iu", "games", beyond=1),
+        "split": Array("iu", "games"),
+        "games/*": Array("iufbS", "games"),
+    },
+)
+"""What a corpus file holds, and nothing else."""
 
 
 def split_games(record: MoveRecord, seed: int, validation: float, test: float) -> np.ndarray:
@@ -54,8 +75,8 @@ def check_corpus_config(cfg: Any) -> None:
 
     Raises ValueError when nothing is left to train on, ConfigError for an unknown tokenization.
     """
-    if min(cfg.validation_fraction, cfg.test_fraction) < 0 or cfg.validation_fraction + cfg.test_fraction >= 1:
-        raise ValueError("validation_fraction and test_fraction are shares that leave games to train on")
+    if cfg.validation_fraction + cfg.test_fraction >= 1:
+        raise ValueError("validation_fraction and test_fraction must leave games to train on: sum to less than 1")
     if cfg.tokenization is not None:
         find_tokenizer(cfg.tokenization)
 
@@ -100,7 +121,7 @@ def _check_column(game: Game, name: str, values: np.ndarray, n_games: int) -> No
     column = game.columns.get(name)
     if column is None or column.per_position:
         raise ValueError(f"{game.name} declares no column '{name}' of its games; its `columns` must name it")
-    if np.shape(values) != (n_games,) or values.dtype != column.dtype:
+    if np.shape(values) != (n_games,) or not column.holds(values.dtype):
         raise ValueError(
             f"column '{name}' is {values.dtype} of shape {np.shape(values)}; {n_games} games need an entry each, "
             f"{column.dtype}"
@@ -121,37 +142,30 @@ class Corpus:
     def open(cls, path: str | Path) -> "Corpus":
         """Open a corpus file, or the run folder that holds one.
 
-        Raises CorpusError, naming the file, when it is missing, truncated, no HDF5, or not a corpus of this version.
+        Raises CorpusError, naming the file, when it is missing, truncated, no HDF5, or not a corpus of this version;
+        RunError when a file of a finished run has changed since.
         """
         path = Path(path)
+        verified(path)
         path = path / CORPUS_FILE if path.is_dir() else path
         if not path.exists():
             raise CorpusError(f"{path}: no such corpus; `boardgame-sae generate` makes one, and resumes a killed one")
-        try:
-            with h5py.File(path, "r") as file:
-                attributes = dict(file.attrs)
-                if attributes.get("format") != FORMAT:
-                    raise CorpusError(f"{path}: an HDF5 file, but not a corpus of boardgame_sae; give a corpus.h5")
-                if attributes.get("version") != VERSION:
-                    raise CorpusError(
-                        f"{path}: corpus version {attributes.get('version')}, this program reads {VERSION}"
-                    )
-                arrays = _map_arrays(path, file)
-        except (OSError, KeyError, RuntimeError) as error:
-            raise CorpusError(
-                f"{path}: truncated or not an HDF5 file ({error}); remove it and generate the corpus again"
-            ) from error
-        corpus = cls(path, attributes, arrays)
+        corpus = cls(path, *read_hdf5(path, CORPUS))
         corpus._check()
         return corpus
 
     def _check(self) -> None:
-        missing = [name for name in ARRAYS if name not in self.arrays]
-        if missing:
-            raise CorpusError(f"{self.path}: has no array '{missing[0]}'; remove it and generate the corpus again")
-        offsets, tokens = self.arrays["token_offsets"], self.arrays["tokens"]
-        if offsets[-1] != len(tokens) or self.arrays["move_offsets"][-1] != len(self.arrays["moves"]):
-            raise CorpusError(f"{self.path}: its offsets do not match its tokens; remove it and generate it again")
+        for offsets, values in (("move_offsets", "moves"), ("token_offsets", "tokens")):
+            ends, n_values = self.arrays[offsets], len(self.arrays[values])
+            if ends[0] != 0 or ends[-1] != n_values or (ends[1:] < ends[:-1]).any():
+                raise CorpusError(f"{self.path}: its {offsets} do not match its {values}; {CORPUS.fix}")
+        for name, kind in (("alphabet", list), ("config", dict)):
+            try:
+                read = json.loads(self.attributes[name])
+            except (ValueError, RecursionError):
+                read = None
+            if not isinstance(read, kind):
+                raise CorpusError(f"{self.path}: its attribute '{name}' is no JSON {kind.__name__}; {CORPUS.fix}")
 
     @cached_property
     def game(self) -> Game:
@@ -183,6 +197,11 @@ class Corpus:
     def hash(self) -> str:
         """Hash of what the corpus was made from."""
         return self.attributes["hash"]
+
+    @property
+    def content(self) -> str:
+        """SHA-256 of its file: what it holds, however it was made."""
+        return sha256_of(self.path)
 
     @cached_property
     def config(self) -> dict[str, Any]:
@@ -243,7 +262,7 @@ class Corpus:
         """
         beside = [self.path.parent / EVALUATIONS_FILE, self.path.parent / EVALUATIONS_FOLDER / EVALUATIONS_FILE]
         path = self.evaluated_at or next((path for path in beside if path.exists()), None)
-        return Evaluations.open(path, self.hash) if path else None
+        return Evaluations.open(path, self.hash, self.content) if path else None
 
     def with_evaluations(self, path: str | Path) -> "Corpus":
         """This corpus with the evaluations in a run folder or file. Raises EvaluationsError when they are not its."""
@@ -260,13 +279,23 @@ class Corpus:
 
     def hash_for(self, names: Sequence[str]) -> str:
         """Hash of all that some properties' labels depend on: its own, and of evaluations where one needs them."""
+        return self._with_evaluations(self.hash, names)
+
+    def content_for(self, names: Sequence[str]) -> str:
+        """The same of what it holds, and not of how it was made."""
+        return self._with_evaluations(self.content, names)
+
+    def _with_evaluations(self, own: str, names: Sequence[str]) -> str:
         needed = {self.game.property(name).needs for name in names}
         if not any(map(self._is_evaluation, needed)) or self.evaluations is None:
-            return self.hash
-        return content_hash([self.hash, self.evaluations.hash])
+            return own
+        return content_hash([own, self.evaluations.hash])
 
     def boards(self, games_B: np.ndarray) -> Boards:
-        """Every position of some games, with what the corpus knows of them that the game makes use of."""
+        """Every position of some games, with what the corpus knows of them that the game makes use of.
+
+        Raises CorpusError at the first move that the rules forbid.
+        """
         games_B, record, about = np.asarray(games_B), self.record(games_B), {}
         for name in filter(self.knows, self.game.about):
             if self._is_evaluation(name):
@@ -274,7 +303,10 @@ class Corpus:
                 about[name] = self.evaluations.rows(games_B, record.lengths + 1)
             else:
                 about[name] = self.arrays[f"games/{name}"][games_B]
-        return self.game.boards(record, about=about)
+        try:
+            return self.game.boards(record, about=about)
+        except IllegalMove as error:
+            raise CorpusError(f"{self.path}: {error}; restore it, or make the corpus again") from error
 
     @property
     def packs(self) -> bool:
@@ -356,20 +388,3 @@ class Corpus:
     @cached_property
     def _memo(self) -> dict[tuple[Any, ...], Any]:
         return {}
-
-
-def _map_arrays(path: Path, file: h5py.File) -> dict[str, np.ndarray]:
-    """Every dataset as a read-only memory map (an empty array where it has no bytes)."""
-    arrays: dict[str, np.ndarray] = {}
-
-    def visit(name: str, item: Any) -> None:
-        if not isinstance(item, h5py.Dataset):
-            return
-        offset = item.id.get_offset()
-        if offset is None:
-            arrays[name] = item[()]
-        else:
-            arrays[name] = np.memmap(path, item.dtype, "r", offset, item.shape)
-
-    file.visititems(visit)
-    return arrays

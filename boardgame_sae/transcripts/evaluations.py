@@ -1,6 +1,6 @@
 """What an engine thinks of the positions of a corpus: centipawns for the player to move, in a file of their own.
 
-evaluations.h5   attributes: format, version, corpus (its hash), engine
+evaluations.h5   attributes: format, version, corpus (its hash), content (of the corpus), engine
     games        places in the corpus of the games evaluated, ascending
     offsets      where each one's positions begin: one per ply and one for the start
     centipawns   int16, clipped
@@ -12,12 +12,14 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 
 from boardgame_sae.config import content_hash
-from boardgame_sae.files import new_hdf5, writing
+from boardgame_sae.files import writing
 from boardgame_sae.games import UNKNOWN_EVALUATION
+from boardgame_sae.hdf5.reader import Array, Format, read_hdf5
+from boardgame_sae.hdf5.writer import new_hdf5
+from boardgame_sae.integrity import verified
 
 EVALUATIONS_FILE, EVALUATIONS_FOLDER = "evaluations.h5", "evaluations"
 FORMAT, VERSION = "boardgame_sae evaluations", 1
@@ -27,6 +29,22 @@ MAX_CENTIPAWNS = 32_000
 
 class EvaluationsError(ValueError):
     """A file that holds no usable evaluations of a corpus; the message names it and the fix."""
+
+
+EVALUATIONS = Format(
+    FORMAT,
+    VERSION,
+    "evaluations",
+    EvaluationsError,
+    "restore it, or annotate the corpus again",
+    {"corpus": str, "engine": str},
+    {
+        "games": Array("iu", "games"),
+        "offsets": Array("iu", "games", beyond=1),
+        "centipawns": Array("i", "positions"),
+    },
+)
+"""What a file of evaluations holds, and nothing else."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,6 +61,8 @@ class Evaluations:
     """int64 (B + 1): game b has `centipawns[offsets[b]:offsets[b + 1]]`, the start first."""
     centipawns: np.ndarray
     """int16, for the player to move."""
+    content: str
+    """Hash of what the corpus holds."""
 
     @cached_property
     def hash(self) -> str:
@@ -51,35 +71,33 @@ class Evaluations:
         return content_hash([self.corpus, self.engine, digest.hexdigest()])
 
     @classmethod
-    def open(cls, path: str | Path, corpus: str) -> "Evaluations":
-        """Read a file, or the run folder that holds it, of the corpus with some hash.
+    def open(cls, path: str | Path, corpus: str, content: str) -> "Evaluations":
+        """Read a file, or the run folder that holds it, of the corpus with some hash and some content.
 
-        Raises EvaluationsError, naming the file, when it is missing, damaged or of another corpus.
+        Raises EvaluationsError, naming the file, when it is missing, damaged or of another corpus; RunError when a file
+        of a finished run has changed since.
         """
         path = Path(path)
+        verified(path)
         path = path / EVALUATIONS_FILE if path.is_dir() else path
         if not path.exists():
             raise EvaluationsError(f"{path}: no such evaluations; `boardgame-sae annotate` makes them")
-        try:
-            with h5py.File(path, "r") as file:
-                about: dict[str, Any] = dict(file.attrs)
-                if (about.get("format"), about.get("version")) != (FORMAT, VERSION):
-                    raise EvaluationsError(f"{path}: no evaluations of version {VERSION}; annotate the corpus again")
-                arrays = [np.asarray(file[name]) for name in ("games", "offsets", "centipawns")]
-        except (OSError, KeyError, RuntimeError) as error:
-            raise EvaluationsError(
-                f"{path}: damaged ({error}); remove its folder, annotate the corpus again"
-            ) from error
-        if about["corpus"] != corpus:
-            raise EvaluationsError(
-                f"{path}: of the corpus {about['corpus']}, not of {corpus}; remove it, or annotate this corpus too"
-            )
-        return cls(corpus, about["engine"], *arrays)
+        about, arrays = read_hdf5(path, EVALUATIONS)
+        games_B, offsets, centipawns = (np.array(arrays[name]) for name in ("games", "offsets", "centipawns"))
+        if offsets[0] != 0 or offsets[-1] != len(centipawns) or (np.diff(offsets) < 0).any():
+            raise EvaluationsError(f"{path}: its offsets do not match its centipawns; {EVALUATIONS.fix}")
+        for ours, theirs in ((corpus, about["corpus"]), (content, about.get("content", content))):
+            if theirs != ours:
+                raise EvaluationsError(
+                    f"{path}: of the corpus {theirs}, not of {ours}; remove it, or annotate this corpus too"
+                )
+        return cls(corpus, about["engine"], games_B, offsets, centipawns, content)
 
     def write(self, path: Path) -> None:
         """Write a file, whole or not at all."""
+        about = {"format": FORMAT, "version": VERSION, "corpus": self.corpus, "content": self.content}
         with writing(path) as temporary, new_hdf5(temporary) as file:
-            file.attrs.update(format=FORMAT, version=VERSION, corpus=self.corpus, engine=self.engine)
+            file.attrs.update(**about, engine=self.engine)
             file["games"], file["offsets"], file["centipawns"] = self.games_B, self.offsets, self.centipawns
 
     def rows(self, games_B: np.ndarray, n_rows_B: np.ndarray) -> np.ndarray:
@@ -92,7 +110,13 @@ class Evaluations:
         places_B = np.searchsorted(self.games_B, games_B)
         for place, game, end, n in zip(places_B, games_B, ends_B, n_rows_B, strict=True):
             if place < len(self.games_B) and self.games_B[place] == game:
-                values_N[end - n : end] = self.centipawns[self.offsets[place] : self.offsets[place + 1]]
+                own = self.centipawns[self.offsets[place] : self.offsets[place + 1]]
+                if len(own) != n:
+                    raise EvaluationsError(
+                        f"evaluations of the corpus {self.corpus}: {len(own)} of game {game}, which has {n} positions; "
+                        f"{EVALUATIONS.fix}"
+                    )
+                values_N[end - n : end] = own
         return values_N
 
 

@@ -10,7 +10,8 @@ import h5py
 import numpy as np
 
 from boardgame_sae.config import content_hash
-from boardgame_sae.files import new_hdf5, writing
+from boardgame_sae.files import writing
+from boardgame_sae.hdf5.writer import new_hdf5
 from boardgame_sae.transcripts.corpus import SPLITS, Corpus, CorpusError
 
 CHUNK = 2**16

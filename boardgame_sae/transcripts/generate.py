@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from safetensors.numpy import load_file, save_file
 
-from boardgame_sae.config import ConfigError, config, from_mapping, to_mapping
+from boardgame_sae.config import ConfigError, Count, Seed, Share, config, from_mapping, to_mapping
 from boardgame_sae.files import writing
 from boardgame_sae.games import MoveRecord, load_game
 from boardgame_sae.launch import map_ordered
@@ -36,24 +36,20 @@ class GenerateConfig:
     `graded:temperature=8/1/0.25`, `stockfish:nodes=1000,skill=3`; `players/registry.py` lists them."""
     opening: str | None = None
     """How games begin before the players take over: `random:plies=6`, `book:plies=12`."""
-    n_games: int = 100_000
+    n_games: Count = 100_000
     """Games to play."""
-    max_plies: int | None = None
+    max_plies: Count | None = None
     """Longer games are broken off there."""
     tokenization: str | None = None
     """`move`, one token per move, or `char`, one per character (default: the game's own)."""
-    validation_fraction: float = 0.05
+    validation_fraction: Share = 0.05
     """Share of games held out for choosing; equal games always fall in the same split."""
-    test_fraction: float = 0.05
+    test_fraction: Share = 0.05
     """Share of games held out for reporting."""
-    seed: int = 0
+    seed: Seed = 0
     """The seed; game i depends on it and on i alone."""
 
     def __post_init__(self) -> None:
-        if self.n_games < 1:
-            raise ValueError("n_games must be at least 1")
-        if self.max_plies is not None and self.max_plies < 1:
-            raise ValueError("max_plies must be at least 1")
         if not 1 <= len(self.players) <= 2:
             raise ValueError("players are one (for both sides) or two")
         check_corpus_config(self)

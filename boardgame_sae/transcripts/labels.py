@@ -4,19 +4,32 @@ A position is a token that the GPT reads: one that completes a ply or, if asked 
 the notation, or any. Its label is the board after the plies complete there, stated for the player to move.
 """
 
+import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import h5py
 import numpy as np
 
-from boardgame_sae.files import new_hdf5, writing
+from boardgame_sae.config import canonical_json
+from boardgame_sae.files import writing
 from boardgame_sae.games import Game
+from boardgame_sae.hdf5.reader import Array, Format, read_hdf5
+from boardgame_sae.hdf5.writer import new_hdf5
 from boardgame_sae.transcripts.corpus import Corpus, CorpusError
 from boardgame_sae.transcripts.tokenization import Tokenizer
+
+LABELS = Format(
+    "boardgame_sae labels",
+    1,
+    "labels",
+    CorpusError,
+    "remove it, and the labels are computed again",
+    {"shapes": str, "content": str},
+    {"*": Array("u", "positions", rank=2)},
+)
+"""What a file of labels holds, and nothing else."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,10 +56,10 @@ class Positions:
 
 @dataclass(frozen=True, eq=False)
 class PackedLabels:
-    """Labels of a property, eight to a byte, in memory or in a file."""
+    """Labels of a property, eight to a byte."""
 
-    packed: np.ndarray | tuple[Path, str]
-    """uint8 (N, bytes); or the label file they are in, and their name there."""
+    packed: np.ndarray
+    """uint8 (N, bytes), in memory or mapped from a file."""
     shape: tuple[int, ...]
     """(N, *shape) of the labels."""
 
@@ -57,19 +70,14 @@ class PackedLabels:
 
     @classmethod
     def concatenate(cls, parts: "Sequence[PackedLabels]") -> "PackedLabels":
-        """Further positions of the same property, of labels in memory."""
-        packed = [part.packed for part in parts if isinstance(part.packed, np.ndarray)]
+        """Further positions of the same property."""
+        packed = [part.packed for part in parts]
         return cls(np.concatenate(packed), (sum(map(len, packed)), *parts[0].shape[1:]))
 
     def rows(self, start: int = 0, stop: int | None = None) -> np.ndarray:
-        """bool (n, *shape): the labels of positions start, ..., stop - 1. Raises CorpusError when damaged."""
-        stop = self.shape[0] if stop is None else stop
-        if isinstance(self.packed, np.ndarray):
-            packed = self.packed[start:stop]
-        else:
-            packed = _stored_rows(*self.packed, start, stop)
+        """bool (n, *shape): the labels of positions start, ..., stop - 1."""
         size = math.prod(self.shape[1:])
-        return np.unpackbits(packed, axis=1, count=size).view(np.bool_).reshape(-1, *self.shape[1:])
+        return np.unpackbits(self.packed[start:stop], axis=1, count=size).view(np.bool_).reshape(-1, *self.shape[1:])
 
 
 def resolve_read_at(game: Game, tokenizer: Tokenizer, read_at: str | None = None) -> str:
@@ -112,33 +120,37 @@ def property_labels(corpus: Corpus, where: Positions, names: Sequence[str]) -> d
     return corpus.game.property_labels(boards[boards.rows(where.game_N, where.ply_N)], names)
 
 
-def write_labels(path: Path, labels: Mapping[str, PackedLabels]) -> None:
-    """Store labels packed."""
+def write_labels(path: Path, labels: Mapping[str, PackedLabels], content: Mapping[str, str]) -> None:
+    """Store labels packed. content: hash of what each thing holds that they depend on."""
+    shapes = {name: values.shape for name, values in labels.items()}
+    about = {"shapes": canonical_json(shapes), "content": canonical_json(content)}
     with writing(path) as temporary, new_hdf5(temporary) as file:
+        file.attrs.update(format=LABELS.name, version=LABELS.version, **about)
         for name, values in labels.items():
-            assert isinstance(values.packed, np.ndarray)
             file[name] = values.packed
-            file[name].attrs["shape"] = values.shape
 
 
-def open_labels(path: Path) -> dict[str, PackedLabels]:
-    """The labels of a file by property name, read when asked for. Raises CorpusError when the file is damaged."""
+def open_labels(path: Path, content: Mapping[str, str]) -> dict[str, PackedLabels]:
+    """The labels of a file by property name. content: as they were written with.
+
+    Raises CorpusError when the file is damaged, or its labels depend on something else.
+    """
+    about, arrays = read_hdf5(path, LABELS)
     try:
-        with h5py.File(path, "r") as file:
-            shapes: dict[str, Any] = {str(name): file[name].attrs["shape"] for name in file}
-    except (OSError, KeyError, RuntimeError) as error:
-        raise _damaged(path, error) from error
-    return {name: PackedLabels((path, name), tuple(int(n) for n in shape)) for name, shape in shapes.items()}
+        made_of, shapes = json.loads(about["content"]), json.loads(about["shapes"])
+        labels = {name: PackedLabels(packed, tuple(map(int, shapes[name]))) for name, packed in arrays.items()}
+        fits = all(_is_packed(values) for values in labels.values())
+    except (ValueError, KeyError, TypeError, RecursionError):
+        fits, made_of, labels = False, {}, {}
+    if not fits:
+        raise CorpusError(f"{path}: the shapes of its labels do not fit; {LABELS.fix}")
+    for name, hash_ in content.items():
+        if made_of.get(name) != hash_:
+            raise CorpusError(f"{path}: labels of another {name} than this testbed's; {LABELS.fix}")
+    return labels
 
 
-def _stored_rows(path: Path, name: str, start: int, stop: int) -> np.ndarray:
-    try:
-        with h5py.File(path, "r") as file:
-            stored: Any = file[name]
-            return stored[start:stop]
-    except (OSError, KeyError, RuntimeError) as error:
-        raise _damaged(path, error) from error
-
-
-def _damaged(path: Path, error: Exception) -> CorpusError:
-    return CorpusError(f"{path}: not a readable label file ({error}); remove it, and it is computed again")
+def _is_packed(labels: PackedLabels) -> bool:
+    """Whether the packed bytes are as many as the shape needs."""
+    n, *axes = labels.shape
+    return min(labels.shape) >= 0 and labels.packed.shape == (n, -(-math.prod(axes) // 8))

@@ -170,10 +170,10 @@ def foreign(path, whole):
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
-        (truncated, "truncated or not an activation file"),
-        (lambda path, whole: path.write_text("hello"), "truncated or not an activation file"),
-        (lambda path, whole: None, "truncated or not an activation file"),
-        (foreign, "not an activation file of this version"),
+        (truncated, "truncated or not an HDF5 file"),
+        (lambda path, whole: path.write_text("hello"), "truncated or not an HDF5 file"),
+        (lambda path, whole: None, "truncated or not an HDF5 file"),
+        (foreign, "not activations of boardgame_sae"),
     ],
     ids=["truncated", "no HDF5", "missing", "foreign"],
 )
@@ -185,7 +185,7 @@ def test_a_file_that_is_no_harvest_is_an_error_that_names_it(harvested, tmp_path
 
 
 def test_a_corpus_given_as_a_harvest_is_an_error_that_names_it(tiny_corpus):
-    with pytest.raises(RunError, match="not an activation file") as caught:
+    with pytest.raises(RunError, match="not activations of boardgame_sae") as caught:
         ActivationStore.open(tiny_corpus.path)
     assert str(tiny_corpus.path) in str(caught.value)
 

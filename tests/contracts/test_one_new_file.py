@@ -1,4 +1,4 @@
-"""One new file is all: a game, an architecture, a score dropped into a copy of the package, and nothing else touched.
+"""One new file is all: a game, an architecture, a score, an SAE library, in a copy of the package otherwise untouched.
 
 The architecture is the README's example; `tests/test_readme.py` drops it in.
 """
@@ -136,3 +136,21 @@ def test_a_new_score_is_computed_where_an_old_score_run_lies(with_score, tmp_pat
     assert set(new["scores"]) - set(old["scores"]) == {"first_latent"}
     assert {name: new["scores"][name] for name in old["scores"]} == old["scores"]
     assert (folder / "coverage.sums.safetensors").read_bytes() == sums
+
+
+EXCHANGED = """
+from boardgame_sae.cli import main
+from boardgame_sae.saes import load_sae, make_sae
+make_sae("topk", d_model=8, n_latents=16, k=2).save("sae")
+assert main(["export", "sae", "--to", "arrays", "--out", "theirs"]) == 0
+assert main(["import", "theirs", "--out", "back"]) == 0
+assert load_sae("back").cfg.k == 2
+assert main(["export", "sae", "--to", "array"]) == 2
+assert main(["export", "theirs/none"]) == 1
+"""
+
+
+def test_a_new_sae_library_passes_the_contract_and_is_known_to_commands_and_messages(tmp_path):
+    copy = Copy(tmp_path, NEWCOMERS / "arrays.py", "saes/exchange/arrays.py")
+    copy.run("-c", EXCHANGED)
+    assert "passed" in copy.contracts("test_sae_exchange.py", "arrays and remembers")

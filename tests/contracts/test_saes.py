@@ -667,8 +667,9 @@ def test_the_encoder_is_stored_latent_by_latent_whatever_is_done_to_it(name, tog
     loaded.load_state_dict({key: tensor.contiguous() for key, tensor in sae.state_dict().items()})
     sae.save(tmp_path)
     for each_sae in (
-        sae, copy.deepcopy(sae), loaded, make_sae(name, **SIZES).double(), load_sae(tmp_path),
-        load_sae(together[name]), make_sae(name, **SIZES).inference(), copy.deepcopy(load_sae(tmp_path)).double(),
+        sae, copy.deepcopy(sae), loaded, make_sae(name, **SIZES).double(), load_sae(tmp_path, uncalibrated=True),
+        load_sae(together[name]), make_sae(name, **SIZES).inference(),
+        copy.deepcopy(load_sae(tmp_path, uncalibrated=True)).double(),
     ):  # fmt: skip
         assert each_sae.W_enc.stride() == (1, D)
         assert each_sae.W_dec.stride() == (D, 1)
@@ -846,7 +847,7 @@ def test_a_missing_or_damaged_file_is_an_error_that_names_it(name, tmp_path):
     with pytest.raises(RunError, match=r"nowhere: no such folder, and no SAE"):
         load_sae(tmp_path / "nowhere")
     (tmp_path / "empty").mkdir()
-    with pytest.raises(RunError, match=r"empty: no SAE; looked for sae\.safetensors"):
+    with pytest.raises(RunError, match=r"empty: no SAE; looked for sae\.safetensors \(ours\)"):
         load_sae(tmp_path / "empty")
     with pytest.raises(RunError, match=r"cfg\.json: no such file"):
         read_sae(tmp_path / "nowhere")
@@ -855,14 +856,14 @@ def test_a_missing_or_damaged_file_is_an_error_that_names_it(name, tmp_path):
     whole, text = weights.read_bytes(), card.read_text()
     for data in (whole[:-100], whole[:4], b""):
         weights.write_bytes(data)
-        with pytest.raises(RunError, match=r"sae\.safetensors: missing, truncated or of another shape"):
+        with pytest.raises(RunError, match=r"sae\.safetensors: truncated or damaged"):
             load_sae(tmp_path)
     weights.unlink()
-    with pytest.raises(RunError, match=r"sae\.safetensors: missing"):
+    with pytest.raises(RunError, match=r"sae\.safetensors: no such file"):
         load_sae(tmp_path)
     weights.write_bytes(whole)
     card.write_text(json.dumps({**json.loads(text), "n_latents": F + 1}))
-    with pytest.raises(RunError, match=r"sae\.safetensors: missing, truncated or of another shape"):
+    with pytest.raises(RunError, match=rf"sae\.safetensors: W_enc is \({D}, {F}\), not \({D}, {F + 1}\)"):
         load_sae(tmp_path)
     card.write_text(text[:20])
     with pytest.raises(RunError, match=r"cfg\.json: damaged"):

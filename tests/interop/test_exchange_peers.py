@@ -5,6 +5,7 @@ import json
 
 import pytest
 import torch
+from shaken_weights import shaken
 
 from boardgame_sae.saes.exchange import to_dictionary_learning, to_sae_lens
 from boardgame_sae.saes.load import load_sae
@@ -19,15 +20,6 @@ matryoshka = pytest.importorskip("dictionary_learning.trainers.matryoshka_batch_
 
 pytestmark = pytest.mark.interop
 D, F, K = 12, 40, 5
-
-
-@torch.no_grad()
-def shaken(module, seed=0, size=0.3):
-    """A module with every floating parameter away from its start."""
-    generator = torch.Generator().manual_seed(seed)
-    for weight in module.parameters():
-        weight += size * torch.randn(weight.shape, generator=generator)
-    return module
 
 
 def ours(name, *, unit=True, **fields):

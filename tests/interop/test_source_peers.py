@@ -5,6 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
+from shaken_weights import shaken
 
 from boardgame_sae.metrics.latent_source import as_latent_source
 from boardgame_sae.testbeds.testbed import Testbed
@@ -30,15 +31,6 @@ def acts_ND(bed):
     return bed.activations("train")
 
 
-@torch.no_grad()
-def shaken(module, size=0.3):
-    """A module with every floating parameter away from its start."""
-    generator = torch.Generator().manual_seed(0)
-    for weight in module.parameters():
-        weight += size * torch.randn(weight.shape, generator=generator).to(weight)
-    return module
-
-
 def of_sae_lens(kind, module=sae_lens, **fields):
     """An SAE of theirs, made, not trained; fields that its kind does not have are left out."""
     cls = getattr(module, f"{kind}Config")
@@ -56,11 +48,14 @@ def assert_read_as_they_read(thing, bed, x_ND, x_theirs=None, tolerance=0.0):
     source = as_latent_source(thing, bed)
     x_theirs = x_ND if x_theirs is None else x_theirs
     z_NF = thing.encode(x_theirs)
-    expected = z_NF.to_dense().float().clamp(min=0)
+    signed_NF = z_NF.to_dense().float()
+    parts = [signed_NF, -signed_NF] if (signed_NF < 0).any() else [signed_NF]
+    expected = torch.cat(parts, dim=1).clamp(min=0)
     assert 0 < (expected > 0).sum() < expected.numel()
     found_NF = torch.from_numpy(source.read("train", 0, len(x_ND), x_ND).to_dense())
     torch.testing.assert_close(found_NF, expected, rtol=tolerance, atol=tolerance)
     assert source.given is thing and source.name == type(thing).__name__ and not source.is_given
+    assert source.two_sided == (len(parts) == 2)
     if source.decode is not None:
         x_hat_ND = thing.decode(z_NF).float().reshape(x_ND.shape)
         for _ in range(2):
@@ -198,6 +193,16 @@ def test_batch_top_k_dictionaries_use_their_threshold(bed, acts_ND, kind):
 def test_an_identity_dictionary_says_nothing_of_its_width(bed, acts_ND):
     source = assert_read_as_they_read(dictionaries.IdentityDict(), bed, acts_ND)
     assert (source.d_in, source.W_dec) == (None, None)
+
+
+@pytest.mark.parametrize("kind", DICTIONARIES)
+def test_batch_top_k_dictionaries_whose_threshold_was_never_set_are_refused_and_no_others(bed, kind):
+    thing = DICTIONARIES[kind]()
+    if "BatchTopK" in kind:
+        with pytest.raises(ValueError, match=rf"{kind} has no threshold: it was never set"):
+            as_latent_source(thing, bed)
+    else:
+        as_latent_source(thing, bed)
 
 
 def test_another_width_of_dictionary_learning(bed):

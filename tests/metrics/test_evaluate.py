@@ -138,3 +138,18 @@ def test_what_was_skipped_is_said_until_it_is_computed(sae, bed, full):
     found = evaluate(sae, bed, "supervised", known=without)
     assert found.subject["skipped"] == {} and list(found.seconds) == ["direction_recovery"]
     assert found["direction_recovery"].plain() == full["direction_recovery"].plain()
+
+
+def test_a_dead_sae_is_scored_but_for_what_it_cannot_have(bed):
+    sae = make_sae("topk", d_model=bed.width, n_latents=8, k=2)
+    with torch.no_grad():
+        sae.b_enc.fill_(-1e6)
+    scored = evaluate(sae, bed, "supervised", name="dead")
+    reason = "none of its latents is ever on, so no decoder row can be matched"
+    assert scored.subject["skipped"] == {"direction_recovery": reason} and scored.subject["l0"] == 0
+    assert "coverage" in scored and f"skipped: {reason}" in scored.table() and not missing(scored, "supervised")
+
+
+def test_a_name_that_leads_elsewhere_is_refused(bed):
+    with pytest.raises(ValueError, match="a name holds no '/'"):
+        evaluate(make_sae("topk", d_model=bed.width, n_latents=8, k=2), bed, name="../x")

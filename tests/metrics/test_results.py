@@ -85,7 +85,7 @@ def test_damage_is_named_with_its_file(scores, tmp_path):
         (tmp_path / name).write_bytes(whole)
     for text in ("[]", "{}", '{"subject": {}, "scores": {"x": {"number": 1}}}', '{"subject": {}, "scores": []}'):
         (tmp_path / SCORES_FILE).write_text(text)
-        with pytest.raises(RunError, match=r"scores\.json: not a file of scores .*score the SAE again"):
+        with pytest.raises(RunError, match=r"scores\.json: .*; score the SAE again"):
             Scores.load(tmp_path)
     (tmp_path / SCORES_FILE).unlink()
     with pytest.raises(RunError, match=r"scores\.json: no such file"):

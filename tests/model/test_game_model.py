@@ -1,6 +1,7 @@
 """A model is its folder: the same logits back, or an error that names the file."""
 
 import json
+import re
 import shutil
 
 import pytest
@@ -11,7 +12,7 @@ from boardgame_sae.config import ConfigError
 from boardgame_sae.files import RunError
 from boardgame_sae.games import IllegalMove
 from boardgame_sae.model.game_model import GameModel, pick_device
-from boardgame_sae.model.gpt import GPT
+from boardgame_sae.model.gpt import GPT, weight_shapes
 
 
 @pytest.fixture
@@ -65,7 +66,7 @@ def refusal(folder, name, error=RunError):
 def test_truncated_weights_are_named(folder, share):
     path = folder / "model.safetensors"
     path.write_bytes(path.read_bytes()[: int(path.stat().st_size * share)])
-    assert "missing, truncated or of another shape" in refusal(folder, "model.safetensors")
+    assert "truncated or damaged" in refusal(folder, "model.safetensors")
 
 
 def test_missing_weights_are_named(folder):
@@ -95,6 +96,50 @@ def test_a_missing_or_damaged_card_is_named(folder):
 def test_a_card_of_something_else_is_named(folder, card):
     (folder / "cfg.json").write_text(json.dumps(card))
     assert "not a GPT's card" in refusal(folder, "cfg.json")
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "said"),
+    [
+        ("n_layers", 10**6, "blocks.2.ln1.weight is missing"),
+        ("n_layers", 1, "has blocks.1.attn.k.bias, which a GPT by cfg.json has not"),
+        ("d_model", 2**62, r"embed.weight is .*, by cfg.json it is \(\d+, 4611686018427387904\)"),
+        ("n_ctx", 10**12, "pos_embed.weight is"),
+    ],
+)
+def test_a_card_of_another_size_is_refused_before_anything_of_that_size_is_made(folder, field, value, said):
+    card = json.loads((folder / "cfg.json").read_text())
+    card["gpt"][field] = value
+    (folder / "cfg.json").write_text(json.dumps(card))
+    assert re.search(said, refusal(folder, "model.safetensors"))
+
+
+def test_the_shapes_of_a_gpt_are_known_without_building_it(tiny_model):
+    gpt = tiny_model.gpt
+    assert dict(weight_shapes(gpt.cfg)) == {name: tuple(weight.shape) for name, weight in gpt.state_dict().items()}
+
+
+@pytest.mark.parametrize("field", ["game", "tokenization", "hash", "alphabet", "gpt"])
+@pytest.mark.parametrize("value", [3, None, [], ["a", 1]])
+def test_a_card_with_a_field_of_another_type_is_named(folder, field, value):
+    card = json.loads((folder / "cfg.json").read_text())
+    (folder / "cfg.json").write_text(json.dumps({**card, field: value}))
+    assert f"'{field}' " in refusal(folder, "cfg.json")
+
+
+@pytest.mark.parametrize("value", [torch.nan, torch.inf, -torch.inf])
+def test_a_weight_that_is_not_finite_is_named(folder, value):
+    path = folder / "model.safetensors"
+    weights = load_file(path)
+    weights["blocks.0.attn.q.bias"][1] = value
+    save_file(weights, path)
+    assert "tensor 'blocks.0.attn.q.bias' holds NaN or infinite values" in refusal(folder, "model.safetensors")
+
+
+def test_weights_are_as_readable_as_any_file(tiny_model, tmp_path):
+    tiny_model.save(tmp_path)
+    (tmp_path / "plain").touch()
+    assert (tmp_path / "model.safetensors").stat().st_mode == (tmp_path / "plain").stat().st_mode
 
 
 def test_a_card_with_an_unknown_shape_field_is_named(folder):

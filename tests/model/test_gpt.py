@@ -244,8 +244,8 @@ def test_n_parameters_is_that_of_the_published_shape():
     ("change", "complaint"),
     [
         ({"n_heads": 5}, "d_model 12 does not divide into 5 heads"),
-        ({"n_layers": 0}, "n_layers must be at least 1"),
-        ({"n_heads": 0}, "n_heads must be at least 1"),
+        ({"n_layers": 0}, "'n_layers' is 0: must be at least 1"),
+        ({"n_heads": 0}, "'n_heads' is 0: must be at least 1"),
         ({"act_fn": "swish"}, "act_fn"),
     ],
 )

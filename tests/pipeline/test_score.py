@@ -7,8 +7,10 @@ import numpy as np
 import other_scores
 import pyarrow.parquet as pq
 import pytest
+from sealed import seal_again
 
 from boardgame_sae.files import RunError, file_hash, read_json, write_json
+from boardgame_sae.integrity import damaged_files
 from boardgame_sae.metrics.baselines.registry import Made, baselines, find_baseline
 from boardgame_sae.metrics.counting.game_sums import GameSums
 from boardgame_sae.metrics.evaluate import evaluate
@@ -24,7 +26,6 @@ from boardgame_sae.pipeline.score import (
     score_saes,
     score_with_baselines,
 )
-from boardgame_sae.runs import damaged_files
 from boardgame_sae.saes.load import load_sae
 from boardgame_sae.saes.training.on_testbed import train_sae
 from boardgame_sae.testbeds import testbed as testbeds
@@ -104,27 +105,23 @@ def test_finished_scores_are_reused_also_for_a_suite_that_they_hold(root, scored
     assert stamps(root / "runs") == before
 
 
-def test_the_core_file_has_saebenchs_fields_and_the_scores_numbers(scored):
-    core, found = read_json(scored[0] / "core_eval_results.json"), Scores.from_json(scored[0] / "scores.json")
-    assert core["eval_type_id"] == "core"
-    assert set(core) == {
-        "eval_type_id",
-        "eval_config",
-        "eval_id",
-        "eval_result_metrics",
-        "eval_result_details",
-        "sae_lens_id",
-        "sae_lens_release_id",
-        "sae_lens_version",
-        "sae_bench_commit_hash",
-        "sae_cfg_dict",
-        "eval_result_unstructured",
-    }
+def test_the_core_file_has_the_scores_numbers_and_says_what_it_is_of(scored):
+    (path,) = scored[0].rglob("*_eval_results.json")
+    core, found = read_json(path), Scores.from_json(scored[0] / "scores.json")
+    assert path == scored[0] / "core" / f"{core['sae_lens_release_id']}_{core['sae_lens_id']}_eval_results.json"
     metrics = core["eval_result_metrics"]
     assert metrics["model_performance_preservation"]["ce_loss_score"] == found["core"].value
     assert metrics["sparsity"]["l0"] == found["core"].parts["l0"]
-    assert core["sae_cfg_dict"]["n_latents"] == 24
-    assert core["eval_config"]["n_tokens"] == metrics["token_stats"]["total_tokens_eval_reconstruction"]
+    inside = {name for group in metrics.values() for name in group}
+    outside = {name: value for name, value in found["core"].parts.items() if name not in inside}
+    assert outside and outside.items() <= core["eval_result_unstructured"].items()
+    assert (core["sae_cfg_dict"]["d_sae"], core["sae_cfg_dict"]["architecture"]) == (24, "topk")
+    assert [row["index"] for row in core["eval_result_details"]] == list(range(24))
+
+
+def test_every_sae_has_a_file_of_its_own(scored):
+    names = [path.name for folder in scored for path in folder.rglob("*_eval_results.json")]
+    assert len(names) == len(set(names)) == len(scored)
 
 
 def test_baselines_are_scored_into_one_run_that_is_reused(root):
@@ -160,13 +157,14 @@ def test_ceilings_are_probes_as_sparse_as_the_scored_saes_one_for_each_l0(root, 
 
 def test_many_saes_share_ceilings_of_nearly_their_l0(root, tmp_path, monkeypatch):
     probe = replace(find_baseline("sparse_probe"), of_sparsity=lambda testbed, k: Made("x", None, testbed, {"k": k}))
+    about = {"name": "x", "kind": "sae"}
     monkeypatch.setattr(score_run, "baselines", lambda: {"sparse_probe": probe})
-    monkeypatch.setattr(score_run, "evaluate", lambda latents, testbed, suite, *, facts, **_: Scores(facts, {}))
+    monkeypatch.setattr(score_run, "evaluate", lambda latents, testbed, suite, *, facts, **_: Scores(about | facts, {}))
     monkeypatch.setenv("BOARDGAME_SAE_RUNS", str(tmp_path / "runs"))
     folders = []
     for l0 in (0.3, 1.2, 5.2, 5.7, 15.0, 16.9, 23.0):
         folders.append(tmp_path / f"{l0}")
-        Scores({"l0": l0}, {}).save(folders[-1])
+        Scores({**about, "l0": l0}, {}).save(folders[-1])
     found = score_ceilings(folders, root / "bed", suite="quick", device="cpu", exact=False)
     assert [Scores.load(folder).subject["k"] for folder in found] == [1, 6, 16, 23]
 
@@ -177,7 +175,7 @@ def packed_bed(root, folder):
     for name in ("model", "corpus"):
         card = read_json(bed / "testbed.json")
         write_json(bed / "testbed.json", {**card, name: str((root / "bed" / card[name]).resolve())})
-    return bed
+    return seal_again(bed)
 
 
 def test_a_packed_ceiling_is_given_as_it_is_where_it_holds_the_suite(root, scored, tmp_path):

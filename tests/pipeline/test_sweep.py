@@ -13,12 +13,12 @@ import yaml
 from boardgame_sae.cli import main
 from boardgame_sae.config import ConfigError, read_yaml, to_mapping
 from boardgame_sae.files import file_hash, read_json
+from boardgame_sae.integrity import damaged_files
 from boardgame_sae.metrics.results import Scores
 from boardgame_sae.metrics.score import scores_in
 from boardgame_sae.pipeline.sweep import SweepConfig, expand, sweep_config, sweep_run
 from boardgame_sae.probes.fit import probe_results
 from boardgame_sae.report.explorer.page import report_run
-from boardgame_sae.runs import damaged_files
 from boardgame_sae.saes.load import load_sae
 from boardgame_sae.saes.registry import sae_config
 
@@ -64,7 +64,7 @@ def test_a_grid_is_the_product_of_each_entrys_lists_one_entry_after_the_other():
         ({"positions": "dot"}, "othello4 has no positions 'dot'; with one token per move: ply"),
         ({"probes": [{}, {"positions": "dot"}]}, "othello4 has no positions 'dot'"),
         ({"probes": {"property": "board"}}, "field 'probes' is .*: input should be a valid array"),
-        ({"probes": [{"min_ply": -1}]}, "min_ply must not be negative"),
+        ({"probes": [{"min_ply": -1}]}, "'probes.0.min_ply' is -1: must be at least 0"),
         ({"trainings": {}}, "unknown field 'trainings'; did you mean 'training'"),
         ({"preset": "huge"}, "unknown preset 'huge'"),
         ({"model": {"n_layer": 2}}, "unknown field 'n_layer'; did you mean 'n_layers'"),

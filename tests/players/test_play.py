@@ -230,7 +230,7 @@ def test_a_corpus_is_of_its_book(book, tmp_path, capsys):
     [
         ("book:path=/no/such/book.bin", "no file /no/such/book.bin; give book:path=..., or apt-get install gnuchess"),
         ("bok", "opening 'bok': unknown opening 'bok'; did you mean 'book'?"),
-        ("random:plies=-1", "plies are 0 or more, not -1"),
+        ("random:plies=-1", "field 'plies' is -1: must be at least 0"),
         ("random:moves=3", "unknown field 'moves'"),
     ],
 )
@@ -269,10 +269,10 @@ def test_graded_is_search_where_there_is_no_engine(monkeypatch):
 @pytest.mark.parametrize(
     ("text", "complaint"),
     [
-        ("search:depth=4", "depth is 1 to 3 plies, not 4"),
+        ("search:depth=4", "field 'depth' is 4: must be at most 3"),
         ("search:temperature=0", "temperature must be above 0 pawns"),
         ("search:temperature=8/x", "temperature is a number of pawns, or several like 8/4/0.5"),
-        ("uci:nodes=0", "nodes is at least 1, not 0"),
+        ("uci:nodes=0", "field 'nodes' is 0: must be at least 1"),
         ("uci:temperature=1,skill=3", "would weaken the same player twice"),
     ],
 )

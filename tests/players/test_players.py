@@ -42,8 +42,8 @@ def test_a_players_text_gives_its_share_of_random_moves(text, epsilon):
         ("epsilon_greedy:=0.2", "'=0.2' is not setting=value"),
         ("epsilon_greedy:epsilon=0.2,epsilon=0.3", "'epsilon' is set twice"),
         ("epsilon_greedy:epsilon=often", "'often'"),
-        ("epsilon_greedy:epsilon=1.5", "a probability, 0 to 1, not 1.5"),
-        ("epsilon_greedy:epsilon=-0.1", "a probability, 0 to 1, not -0.1"),
+        ("epsilon_greedy:epsilon=1.5", "field 'epsilon' is 1.5: must be at most 1"),
+        ("epsilon_greedy:epsilon=-0.1", "field 'epsilon' is -0.1: must be at least 0"),
         ("epsilon_greedy:epsilon=nan", "epsilon"),
     ],
 )

@@ -131,7 +131,7 @@ def test_a_pairs_games_are_the_same_whoever_else_plays():
         ({"players": ["random"]}, "players are two or more, each named once"),
         ({"players": ["random", "random"]}, "each named once"),
         ({"n_games": 7}, "n_games is even and at least 2, not 7"),
-        ({"max_plies": 0}, "max_plies must be at least 1"),
+        ({"max_plies": 0}, "field 'max_plies' is 0: must be at least 1"),
         ({"players": ["random", "radnom"]}, "unknown player 'radnom'"),
         ({"opening": "bok"}, "unknown opening 'bok'"),
     ],

@@ -1,5 +1,6 @@
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -8,6 +9,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
+from sealed import seal_again
 from sklearn.linear_model import LinearRegression, Ridge
 from sklearn.metrics import accuracy_score, f1_score
 
@@ -314,8 +317,39 @@ def test_a_missing_probe_is_an_error_that_names_file_and_hook_point(probed, tmp_
     for data in (None, (probed / "probes.safetensors").read_bytes()[:100]):
         if data is not None:
             (tmp_path / "probes.safetensors").write_bytes(data)
-        with pytest.raises(RunError, match=r"probes\.safetensors: missing or damaged"):
+        with pytest.raises(RunError, match=r"probes\.safetensors: (no such file|truncated or damaged)"):
             load_probe(tmp_path, RESIDUAL[0])
+
+
+@pytest.fixture
+def copy_of_probed(probed, tmp_path):
+    shutil.copytree(probed, tmp_path / "copy")
+    return tmp_path / "copy"
+
+
+@pytest.mark.parametrize("value", [torch.nan, torch.inf])
+def test_a_probe_that_is_not_finite_is_named(copy_of_probed, value):
+    weights = load_file(copy_of_probed / "probes.safetensors")
+    weights[f"{RESIDUAL[0]}/bias"][0, 0] = value
+    save_file(weights, copy_of_probed / "probes.safetensors")
+    seal_again(copy_of_probed)
+    with pytest.raises(RunError, match=rf"probes\.safetensors: tensor '{RESIDUAL[0]}/bias' holds NaN or infinite"):
+        load_probe(copy_of_probed, RESIDUAL[0])
+
+
+@pytest.mark.parametrize(("field", "value"), [("group", "3"), ("none", None), ("property", 1), ("hook_points", [])])
+def test_a_field_of_another_type_is_named(copy_of_probed, field, value):
+    about = json.loads((copy_of_probed / "probes.json").read_text())
+    (copy_of_probed / "probes.json").write_text(json.dumps({**about, field: value}))
+    seal_again(copy_of_probed)
+    with pytest.raises(RunError, match=rf"probes\.json: field '{field}' is "):
+        load_probe(copy_of_probed, RESIDUAL[0])
+
+
+def test_a_probe_that_diverges_ends_with_its_step_and_its_games(tiny_model, tiny_corpus, tmp_path):
+    with pytest.raises(RunError, match=r"the loss is nan at step \d+, .* training games \d+ to .*; lower lr"):
+        probe_run(tiny_model, tiny_corpus, ProbeConfig(hook_names=RESIDUAL[:1], lr=1e30), out=tmp_path / "run")
+    assert not (tmp_path / "run/probes.safetensors").exists()
 
 
 def test_probabilities_are_the_softmax_of_the_logits_over_classes():

@@ -2,7 +2,7 @@
 
 import pytest
 
-from boardgame_sae.report.markdown import markdown
+from boardgame_sae.report.markdown import escaped, markdown
 from boardgame_sae.report.rows import collect
 from boardgame_sae.report.titles import recipe
 
@@ -84,3 +84,17 @@ def test_several_testbeds_are_told_apart(rows):
 
 def test_the_same_rows_give_the_same_text(rows, sweep):
     assert markdown(rows) == markdown(collect([sweep]))
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("<img src=x onerror=alert(1)>", "&lt;img src=x onerror=alert(1)&gt;"),
+        ("[a](javascript:b)", r"\[a\](javascript:b)"),
+        ("`a` *b* _c_ # d", r"\`a\` \*b\* \_c\_ \# d"),
+        ("p_anneal, 256 latents, k = 8", "p_anneal, 256 latents, k = 8"),
+        ("a&lt;b", "a&amp;lt;b"),
+    ],
+)
+def test_a_name_begins_no_html_link_or_emphasis(text, shown):
+    assert escaped(text) == shown

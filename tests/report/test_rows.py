@@ -6,6 +6,7 @@ from pathlib import Path
 
 import duckdb
 import pytest
+from sealed import seal_again
 
 from boardgame_sae.files import RunError, read_json
 from boardgame_sae.pipeline.study_folder import find_run, read_studies
@@ -74,6 +75,8 @@ def test_what_an_older_study_lacks_is_named(sweep, tmp_path):
     listing = root / "sweep" / sweep.name / "sweep.json"
     listed = read_json(listing)
     of_sae = next((root / "scores").glob("topk*")) / "scores.json"
+    for done in root.glob("s*/*/DONE"):
+        done.unlink()  # as if an older version had written all that
     scored = of_sae.read_text()
     found = json.loads(scored)
     del found["scores"]["coverage"]["details"]["groups"]
@@ -87,7 +90,7 @@ def test_what_an_older_study_lacks_is_named(sweep, tmp_path):
         collect([listing.parent])
     del listed["testbeds"][0]["ceilings"]
     listing.write_text(json.dumps(listed))
-    with pytest.raises(RunError, match=r"sweep\.json: has no 'ceilings'; .*run the sweep again"):
+    with pytest.raises(RunError, match=r"sweep\.json: field 'testbeds.0.ceilings' is required; .*run the sweep again"):
         collect([listing.parent])
 
 
@@ -108,7 +111,7 @@ def test_a_missing_sweep_or_an_empty_list_is_an_error(tmp_path):
 
 def test_a_listing_without_its_keys_is_named(tmp_path):
     (tmp_path / "sweep.json").write_text('{"name": "x"}')
-    with pytest.raises(RunError, match=r"sweep\.json: has no 'corpus'"):
+    with pytest.raises(RunError, match=r"sweep\.json: field 'corpus' is required"):
         collect([tmp_path])
 
 
@@ -137,4 +140,5 @@ def copied(sweep: Path, tmp_path: Path) -> Path:
     shutil.copytree(sweep.parent.parent, root, ignore=shutil.ignore_patterns("activations"))
     listing = root / "sweep" / sweep.name / "sweep.json"
     listing.write_text(listing.read_text().replace(str(sweep.parent.parent), "/gone/data/runs"))
+    seal_again(listing.parent)
     return root

@@ -9,11 +9,13 @@ import pytest
 import torch
 import yaml
 from safetensors.torch import load_file, save_file
+from sealed import seal_again
 
 import boardgame_sae as bgs
 from boardgame_sae.cli import main
 from boardgame_sae.config import ConfigError, to_mapping
 from boardgame_sae.files import RunError, file_hash, read_json
+from boardgame_sae.integrity import damaged_files
 from boardgame_sae.metrics.baselines import registry as baseline_registry
 from boardgame_sae.metrics.baselines.activations import Channels
 from boardgame_sae.metrics.baselines.registry import find_baseline
@@ -23,7 +25,7 @@ from boardgame_sae.model.legality import legality
 from boardgame_sae.pipeline.score import packed_scores
 from boardgame_sae.pipeline.sweep import sweep_config, sweep_run
 from boardgame_sae.report.explorer.page import report_run
-from boardgame_sae.runs import damaged_files, runs_root
+from boardgame_sae.runs import runs_root
 from boardgame_sae.saes.load import load_sae
 from boardgame_sae.shipping import pack
 from boardgame_sae.shipping.card_numbers import differing, numbers
@@ -195,12 +197,10 @@ def test_check_finds_a_number_that_is_not_so(copied, capsys):
     value, low, high = card["numbers"]["topk-4/coverage"]
     card["numbers"]["topk-4/coverage"] = [value + 1, low + 1, high + 1]
     (copied / "card.json").write_text(json.dumps(card))
-    assert [name for name, *_, fits in differing(copied, "cpu") if not fits] == ["topk-4/coverage"]
     assert main(["check", str(copied)]) == 1
-    assert "card.json: changed or missing since" in capsys.readouterr().err
-    done = read_json(copied / "DONE")
-    done["files"]["card.json"] = file_hash(copied / "card.json")
-    (copied / "DONE").write_text(json.dumps(done))
+    assert "card.json: changed since it was written" in capsys.readouterr().err
+    seal_again(copied)
+    assert [name for name, *_, fits in differing(copied, "cpu") if not fits] == ["topk-4/coverage"]
     assert main(["check", str(copied)]) == 1
     caught = capsys.readouterr()
     assert "OUTSIDE" in caught.out and "topk-4/coverage is outside its interval" in caught.err
@@ -211,6 +211,7 @@ def test_check_finds_a_number_that_only_the_card_has_and_one_that_it_lacks(copie
     card["numbers"]["dreamt"] = [0.5, 0.0, 1.0]
     del card["numbers"]["linear probe/coverage"]
     (copied / "card.json").write_text(json.dumps(card))
+    seal_again(copied)
     assert [name for name, *_, fits in differing(copied, "cpu") if not fits] == ["linear probe/coverage", "dreamt"]
 
 
@@ -382,10 +383,18 @@ def test_training_time_covers_every_session_and_is_shared_with_what_was_trained_
     assert seconds({"what": "train", "seconds": 30, "steps": 50, "n_steps": 100, "beside": 4}) == 12
 
 
+def test_the_card_holds_no_times_which_differ_from_one_packing_to_the_next(packed):
+    assert "seconds" not in (packed / "card.json").read_text() and "minutes" not in (packed / "README.md").read_text()
+    timings = [json.loads(line) for line in (packed / "timings.jsonl").read_text().splitlines()]
+    assert [timing["what"] for timing in timings] == ["train GPT", "train SAEs"]
+    assert "timings.jsonl" not in read_json(packed / "DONE")["files"]
+
+
 def test_the_card_speaks_of_characters_where_tokens_are_characters(copied):
     model = read_json(copied / "model/cfg.json")
     corpus = {**model["corpus"], "max_plies": 9}
     (copied / "model/cfg.json").write_text(json.dumps({**model, "tokenization": "char", "corpus": corpus}))
+    seal_again(copied)
     write_card(copied, "card.json")
     text = (copied / "README.md").read_text()
     assert "The move it writes greedily is legal at" in text and "one per character" in text

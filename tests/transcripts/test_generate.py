@@ -228,15 +228,15 @@ def test_the_same_game_by_another_text_is_the_same_corpus_and_no_folder_has_a_co
 @pytest.mark.parametrize(
     ("settings", "complaint"),
     [
-        ({"n_games": 0}, "n_games must be at least 1"),
+        ({"n_games": 0}, "field 'n_games' is 0: must be at least 1"),
         ({"n_games": "5"}, "n_games"),
         ({"players": ("random",) * 3}, "one (for both sides) or two"),
         ({"players": ()}, "one (for both sides) or two"),
         ({"tokenization": "moves"}, "unknown tokenization 'moves'; did you mean 'move'?"),
         ({"players": "radnom"}, "unknown player 'radnom'"),
-        ({"players": ("random", "epsilon_greedy:epsilon=2")}, "a probability"),
+        ({"players": ("random", "epsilon_greedy:epsilon=2")}, "field 'epsilon' is 2: must be at most 1"),
         ({"validation_fraction": 0.5, "test_fraction": 0.5}, "leave games to train on"),
-        ({"test_fraction": -0.1}, "leave games to train on"),
+        ({"test_fraction": -0.1}, "field 'test_fraction' is -0.1: must be at least 0"),
         ({"tokenization": "word"}, "tokenization"),
         ({"passes": "explicit"}, "unknown field 'passes'"),
         ({"game": "othello4:passes"}, "game 'othello4:passes': 'passes' is not setting=value"),

@@ -7,6 +7,7 @@ from boardgame_sae.transcripts.corpus import CorpusError
 from boardgame_sae.transcripts.generate import generate
 from boardgame_sae.transcripts.labels import PackedLabels, open_labels, positions, property_labels, write_labels
 
+MADE_OF = {"model": "m", "corpus": "c"}
 NAMES = ("board", "legal_move", "flipped", "line")
 
 
@@ -80,8 +81,8 @@ def test_labels_survive_being_stored(tmp_path, shape):
         "all": np.ones(shape, bool),
     }
     packed = {name: PackedLabels.of(values) for name, values in labels.items()}
-    write_labels(tmp_path / "labels.h5", packed)
-    stored = open_labels(tmp_path / "labels.h5")
+    write_labels(tmp_path / "labels.h5", packed, MADE_OF)
+    stored = open_labels(tmp_path / "labels.h5", MADE_OF)
     assert set(stored) == {"one", "all"}
     for found in (packed, stored):
         for name, values in labels.items():
@@ -93,7 +94,7 @@ def test_labels_survive_being_stored(tmp_path, shape):
 def test_labels_are_stored_eight_to_a_byte_and_in_the_same_bytes_each_time(tmp_path):
     labels = {"board": PackedLabels.of(np.random.default_rng(0).random((10_000, 64)) < 0.5)}
     for name in ("a", "b"):
-        write_labels(tmp_path / name, labels)
+        write_labels(tmp_path / name, labels, MADE_OF)
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
     assert 80_000 <= (tmp_path / "a").stat().st_size < 90_000
 
@@ -101,16 +102,16 @@ def test_labels_are_stored_eight_to_a_byte_and_in_the_same_bytes_each_time(tmp_p
 @pytest.mark.parametrize("damage", [lambda data: data[:500], lambda data: b"no labels", lambda data: b""])
 def test_a_damaged_label_file_is_named(tmp_path, damage):
     path = tmp_path / "labels.h5"
-    write_labels(path, {"board": PackedLabels.of(np.ones((100, 64), bool))})
+    write_labels(path, {"board": PackedLabels.of(np.ones((100, 64), bool))}, MADE_OF)
     path.write_bytes(damage(path.read_bytes()))
-    with pytest.raises(CorpusError, match="not a readable label file") as caught:
-        open_labels(path)["board"].rows()
+    with pytest.raises(CorpusError, match="truncated or not an HDF5 file") as caught:
+        open_labels(path, MADE_OF)
     assert str(caught.value).startswith(f"{path}: ")
 
 
 def test_a_missing_label_file_is_named(tmp_path):
     with pytest.raises(CorpusError, match=r"labels\.h5"):
-        open_labels(tmp_path / "labels.h5")
+        open_labels(tmp_path / "labels.h5", MADE_OF)
 
 
 def test_every_token_that_is_read_is_a_position_if_asked_for(corpus):

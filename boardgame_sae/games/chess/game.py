@@ -194,10 +194,11 @@ class ChessGame(Game):
         games, room = [], np.empty(self.max_plies, np.uint16)
         for text in texts:
             characters = np.frombuffer(text.removeprefix(";").encode("ascii", "replace"), np.uint8)
-            n_plies, status, _, _ = movetext.read_game(characters, room)
-            if status == movetext.TOO_LONG:
+            read = movetext.read_game(characters, room)
+            if read.status == movetext.TOO_LONG:
                 raise ValueError(f"chess: {text[:40]!r}... has more than {self.max_plies} plies")
-            games.append(self._walk(text)[0] if status < 0 else room[:n_plies].copy())
+            is_doubtful = read.status < 0 or read.passed
+            games.append(self._walk(text)[0] if is_doubtful else room[: read.plies].copy())
         return MoveRecord.of(games)
 
     def characters(self, record: MoveRecord) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -228,7 +228,7 @@ def read_san(state: np.ndarray, seen: Survey, text: np.ndarray, begin: Int, end:
     """The code of the move that `text[begin:end]` names, or UNREADABLE, ILLEGAL or AMBIGUOUS.
 
     As lenient as python-chess's parse_san: `+`, `#`, `!` and `?` at the end are passed over, more of the square of
-    origin than needed may be named, `=` may be missing.
+    origin than needed may be named, `=` may be missing, castling may name the rook's square (`e1h1`).
     """
     while end > begin and text[end - 1] in (CHECK, MATE, np.uint8(33), np.uint8(63)):
         end -= 1
@@ -241,6 +241,8 @@ def read_san(state: np.ndarray, seen: Survey, text: np.ndarray, begin: Int, end:
     origins, hints, begin = _read_origin(text, begin, end)
     if target < 0 or begin != end:
         return UNREADABLE
+    if kind == 6 and promotion == 0 and bit(seen[0]) == origins and target - seen[0] in (3, -4):
+        return _castle(state, seen, 3 if target > seen[0] else 5)  # `e1h1`
     if kind == 6 and hints != 3:
         kind = PAWNS
         if hints % 2 == 0:

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from boardgame_sae.games.bits import counts
 from boardgame_sae.games.game import MAX_TRIES, Game
 from boardgame_sae.games.othello import kernels
 from boardgame_sae.games.othello.rules import RULES, Rules
@@ -196,7 +197,7 @@ class OthelloGame(Game):
     def outcomes(self, record: MoveRecord) -> dict[str, np.ndarray]:
         """`margin`, as `COLUMNS` says."""
         ends = self.boards(record).ends
-        lead_B = np.bitwise_count(ends.mine_N).astype(np.int8) - np.bitwise_count(ends.yours_N).astype(np.int8)
+        lead_B = counts(ends.mine_N).astype(np.int8) - counts(ends.yours_N).astype(np.int8)
         return {"margin": np.where(ends.mover_N, lead_B, -lead_B)}
 
     def results(self, record: MoveRecord) -> np.ndarray:

@@ -18,7 +18,7 @@ def random_gpt_twin(sae_folder: Path, testbed: Testbed, device: str = "auto") ->
     An SAE from elsewhere, whose training is unknown, gets a twin with its own config, trained with our defaults.
     Raises RunError when the SAE cannot be read.
     """
-    sae, twin_testbed = load_sae(sae_folder), testbed.random_twin()
+    sae, twin_testbed = load_sae(sae_folder, uncalibrated=True), testbed.random_twin()
     cfg = from_mapping(TrainSAEConfig, sae.metadata.get("training", {}), f"{sae_folder}")
     twin_cfg = sae_config(**(sae.trained_as if "training" in sae.metadata else to_mapping(sae.cfg)))
     (folder,) = train_on_testbed(twin_testbed, [twin_cfg], cfg, device=device)

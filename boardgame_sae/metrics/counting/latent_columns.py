@@ -161,6 +161,33 @@ def as_latents(x: LatentsLike) -> Latents:
     return _from_dense(np.ascontiguousarray(_as_float(dense_NF)))
 
 
+def lowest(x: Any) -> float:
+    """The smallest latent of anything that `as_latents` takes, 0 where all are above; 0 of anything else."""
+    if isinstance(x, Latents):
+        values = x.values_Z
+    elif isinstance(x, torch.Tensor):
+        x, sparse = x.detach(), x.layout is not torch.strided
+        values = (x.coalesce() if x.layout is torch.sparse_coo else x.to_sparse_csr()).values() if sparse else x
+    elif scipy.sparse.issparse(x):
+        values = scipy.sparse.csr_array(x).data
+    else:
+        values = x if isinstance(x, np.ndarray) and x.dtype.kind in "fiub" else np.zeros(0)
+    return min(0.0, float(values.min())) if np.prod(values.shape) else 0.0
+
+
+def both_signs(x: LatentsLike) -> Latents:
+    """Latents of which some are below zero as classifiers: the positive parts (N, F), then the negative parts (N, F).
+
+    Raises ValueError as `as_latents` does.
+    """
+    above, below = as_latents(x), as_latents(-x)  # pyright: ignore[reportOperatorIssue]
+    indptr_F1 = np.concatenate([above.indptr_F1, below.indptr_F1[1:] + above.indptr_F1[-1]])
+    rows_Z, values_Z = (
+        np.concatenate(pair) for pair in ((above.rows_Z, below.rows_Z), (above.values_Z, below.values_Z))
+    )
+    return Latents(indptr_F1, rows_Z, values_Z, (above.n_positions, above.n_latents + below.n_latents))
+
+
 def as_labels(x: LabelsLike) -> np.ndarray:
     """Labels of P properties at N positions as a C-contiguous bool array (N, P).
 

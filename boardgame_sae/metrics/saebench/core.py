@@ -1,23 +1,43 @@
 """Core: what is lost when the SAE stands in for the activations, and how sparse it is. SAEBench's names and fields.
 
-Every token that the GPT reads counts, over whole held-out games. Sparsity is measured at inference, as saved.
+Every token that the GPT reads counts, over whole held-out games. Sparsity is measured at inference, as saved. On the
+same games the numbers are SAEBench's (sae_bench 0.6.0) up to rounding (2.4e-5, relative), but for these:
+
+explained_variance         1 - E|x - x_hat|^2 / E|x - mean|^2, as SAELens has it since it corrected it. SAEBench divides
+                           by E|x|^2 - (E|x|^2 / d_model)^2, which mixes units, is negative for activations as large as
+                           these and then ranks SAEs upside down: 1.21 where .94 is right. Theirs is beside it,
+                           `explained_variance_sae_bench`.
+mse                        E|x - x_hat|^2, as SAELens. SAEBench divides it once more by the tokens of a batch: theirs is
+                           496 times smaller in batches of 16 games of 31 tokens. `mse_sae_bench` is theirs in batches
+                           of `batch_size_prompts` games.
+explained_variance_legacy  around the mean of all tokens. SAEBench takes each batch's own mean, so that theirs depends
+                           on the batch's size, by 6e-4 to 1.9e-3 here. `relative_reconstruction_bias` is a ratio of
+                           means over all tokens; theirs, a mean of each batch's, is the same where batches are equal.
+ce_loss_*                  all moves that the GPT predicts. SAEBench leaves out the last token's prediction of every
+                           game: up to 0.057 nats, and 1.4e-3 of the score. Both are right. Where games end early theirs
+                           also counts the prediction of what fills the row, up to 0.0095 nats.
+`*_mean_ablation`          with the mean activation in place of zeros; SAEBench has no such number.
 """
 
 import math
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from boardgame_sae.metrics.latent_source import LatentSource
 from boardgame_sae.metrics.results import ScoreValue
-from boardgame_sae.metrics.saebench.splice import Batch, Losses, clean_run
+from boardgame_sae.metrics.saebench.core_latents import UNDEFINED, latent_columns, nearest
+from boardgame_sae.metrics.saebench.splice import GAMES_AT_ONCE, Batch, CleanRun, Losses, clean_run
 from boardgame_sae.metrics.score import Display, NoConfig, score
 from boardgame_sae.metrics.subject import ROWS_AT_ONCE, Subject
 
 DENSITY_EDGES = np.linspace(-6, 0, 25)
 """Bins of the density histogram: log10 of the share of tokens on which a latent is on."""
+
+NEAREST = {part: f"average_max_{part}_cosine_sim" for part in ("decoder", "encoder")}
+"""SAEBench's names for the mean over latents of the cosine with the nearest other latent."""
 
 
 @score(
@@ -41,36 +61,58 @@ def core_score(subject: Subject, cfg: NoConfig) -> ScoreValue:  # noqa: ARG001 (
     """CE and KL recovered, explained variance, L0 and the other core numbers; the headline is ce_loss_score."""
     run = subject.testbed.once(clean_run)
     passes = [_through(subject.source, batch, run.mean_D) for batch in run.batches]
-    spliced = run.losses(acts_BLD for acts_BLD, _ in passes)
+    spliced = run.losses(one.acts_BLD for one in passes)
     groups: dict[str, dict[str, float]] = {
         "model_behavior_preservation": {
             "kl_div_score": 1 - spliced.divergence / run.zeroed.divergence,
             "kl_div_with_ablation": run.zeroed.divergence,
             "kl_div_with_sae": spliced.divergence,
-            "kl_div_score_mean_ablation": 1 - spliced.divergence / run.averaged.divergence,
         },
         "model_performance_preservation": {
             "ce_loss_score": _recovered(spliced, run.clean, run.zeroed),
             "ce_loss_with_ablation": run.zeroed.cross_entropy,
             "ce_loss_with_sae": spliced.cross_entropy,
             "ce_loss_without_sae": run.clean.cross_entropy,
-            "ce_loss_score_mean_ablation": _recovered(spliced, run.clean, run.averaged),
         },
     }
-    chunks = [chunk for _, chunks in passes for chunk in chunks]
-    fired_F = torch.stack([on_F for _, on_F in chunks]).sum(0)
-    totals = {name: sum(sums[name] for sums, _ in chunks) for name in chunks[0][0]}
-    density_F = fired_F.double().cpu() / run.n_tokens
-    groups |= _token_metrics({name: total / run.n_tokens for name, total in totals.items()}, run.n_tokens)
+    chunks = [chunk for one in passes for chunk in one.chunks]
+    mean = {name: sum(sums[name] for sums in chunks) / run.n_tokens for name in chunks[0]}
+    density_F = torch.stack([one.on_F for one in passes]).sum(0).double().cpu() / run.n_tokens
+    games_F = torch.stack([one.games_F for one in passes]).sum(0).double().cpu()
+    groups |= _token_metrics(mean, run.n_tokens)
     groups["misc_metrics"] = _density_metrics(density_F, subject.source)
     parts = {name: value for group in groups.values() for name, value in group.items()}
+    parts |= {
+        "kl_div_score_mean_ablation": 1 - spliced.divergence / run.averaged.divergence,
+        "ce_loss_score_mean_ablation": _recovered(spliced, run.clean, run.averaged),
+        **_as_published(passes, subject.testbed.width),
+    }
     histogram = np.histogram(density_F[density_F > 0].log10().numpy(), DENSITY_EDGES)[0].tolist()
+    groups["misc_metrics"] = {**dict.fromkeys(NEAREST.values(), UNDEFINED), **groups["misc_metrics"]}
     details = {
-        "eval_config": {"n_tokens": run.n_tokens},
+        "eval_config": _config(run),
         "eval_result_metrics": groups,
+        "eval_result_details": latent_columns(density_F, games_F, run.n_tokens, subject.source),
         "density_histogram": {"edges_log10": DENSITY_EDGES.tolist(), "latents": histogram},
     }
     return ScoreValue(groups["model_performance_preservation"]["ce_loss_score"], None, parts, details)
+
+
+def _config(run: CleanRun) -> dict[str, Any]:
+    """The fields of SAEBench's `CoreEvalConfig`, as they are here."""
+    corpus, computed = run.testbed.corpus, ("kl", "ce_loss", "l2_norms", "sparsity_metrics", "variance_metrics")
+    featurewise = ("featurewise_density_statistics", "featurewise_weight_based_metrics")
+    return {
+        "llm_dtype": "float32",
+        "dataset": f"boardgame-sae/{corpus.game.spec}-{corpus.hash}, test games",
+        "context_size": run.testbed.model.gpt.cfg.n_ctx,
+        "batch_size_prompts": GAMES_AT_ONCE,
+        "n_eval_reconstruction_batches": len(run.batches),
+        "n_eval_sparsity_variance_batches": len(run.batches),
+        **{f"compute_{name}": True for name in (*computed, *featurewise)},
+        "exclude_special_tokens_from_reconstruction": False,
+        "verbose": False,
+    }
 
 
 def _recovered(spliced: Losses, clean: Losses, ablated: Losses) -> float:
@@ -78,21 +120,50 @@ def _recovered(spliced: Losses, clean: Losses, ablated: Losses) -> float:
     return (ablated.cross_entropy - spliced.cross_entropy) / (ablated.cross_entropy - clean.cross_entropy)
 
 
-Chunk = tuple[dict[str, float], Tensor]
-"""Sums over some tokens by name, and at how many of them each latent is on (F,)."""
+class _Pass(NamedTuple):
+    """What an SAE makes of a batch."""
+
+    acts_BLD: Tensor
+    """The activations as it reconstructs them."""
+    chunks: list[dict[str, float]]
+    """Sums over some of its tokens at a time, by name."""
+    on_F: Tensor
+    """At how many tokens each latent is on."""
+    games_F: Tensor
+    """In how many games each latent is on somewhere."""
+    n_tokens: int
 
 
 @torch.no_grad()
-def _through(source: LatentSource, batch: Batch, mean_D: Tensor) -> tuple[Tensor, list[Chunk]]:
-    """A batch's activations as the SAE reconstructs them, and the sums that need only activations and latents."""
+def _through(source: LatentSource, batch: Batch, mean_D: Tensor) -> _Pass:
+    """An SAE's pass over a batch's activations."""
     assert source.decode is not None
-    rebuilt, chunks = [], list[Chunk]()
-    for x_ND in batch.acts_BLD[batch.read_BL].split(ROWS_AT_ONCE):
+    rebuilt, chunks, on_BF = [], list[tuple[dict[str, float], Tensor]](), None
+    game_N = batch.read_BL.nonzero()[:, 0]
+    acts_ND = batch.acts_BLD[batch.read_BL]
+    for x_ND, games_N in zip(acts_ND.split(ROWS_AT_ONCE), game_N.split(ROWS_AT_ONCE), strict=True):
         z_NF = source.encode(x_ND)
         rebuilt.append(source.decode(z_NF))
         rows, on_F = token_statistics(x_ND, z_NF, rebuilt[-1], mean_D)
         chunks.append(({name: float(values_N.sum()) for name, values_N in rows.items()}, on_F))
-    return batch.acts_BLD.index_put((batch.read_BL,), torch.cat(rebuilt)), chunks
+        on_BF = z_NF.new_zeros(len(batch.read_BL), z_NF.shape[1], dtype=torch.bool) if on_BF is None else on_BF
+        n, f = (z_NF > 0).nonzero(as_tuple=True)
+        on_BF[games_N[n], f] = True
+    assert on_BF is not None
+    put_BLD = batch.acts_BLD.index_put((batch.read_BL,), torch.cat(rebuilt))
+    on_F = torch.stack([on_F for _, on_F in chunks]).sum(0)
+    return _Pass(put_BLD, [sums for sums, _ in chunks], on_F, on_BF.sum(0), len(acts_ND))
+
+
+def _as_published(passes: list[_Pass], width: int) -> dict[str, float]:
+    """The two numbers that SAEBench computes otherwise, as it does, batch by batch (see above)."""
+    totals = [{name: sum(sums[name] for sums in one.chunks) for name in ("error", "square_in")} for one in passes]
+    batches = list(zip(totals, (one.n_tokens for one in passes), strict=True))
+    error, square = (sum(total[name] / n for total, n in batches) / len(batches) for name in ("error", "square_in"))
+    return {
+        "explained_variance_sae_bench": 1 - error / (square - (square / width) ** 2),
+        "mse_sae_bench": sum(total["error"] / n for total, n in batches) / sum(n for _, n in batches),
+    }
 
 
 def _token_metrics(mean: dict[str, float], n_tokens: int) -> dict[str, dict[str, float]]:
@@ -122,7 +193,7 @@ def token_statistics(x_ND: Tensor, z_NF: Tensor, x_hat_ND: Tensor, mean_D: Tenso
     """The terms of each token whose means give the core metrics, float64 (N,); and how often each latent is on (F,).
 
     error |x - x_hat|^2, spread |x - mean|^2, legacy 1 - error / spread, cosine, norms, ratio of norms
-    (1 where |x| < 1e-4), x_hat^2, x . x_hat, l0 = #(z != 0), l1 = sum z.
+    (1 where |x| < 1e-4), x^2, x_hat^2, x . x_hat, l0 = #(z != 0), l1 = sum z.
     """
     x, x_hat = x_ND.double(), x_hat_ND.double()
     error, spread = (x - x_hat).pow(2).sum(1), (x - mean_D.double()).pow(2).sum(1)
@@ -136,6 +207,7 @@ def token_statistics(x_ND: Tensor, z_NF: Tensor, x_hat_ND: Tensor, mean_D: Tenso
         "norm_in": norm_in,
         "norm_out": norm_out,
         "ratio": torch.where(norm_in < 1e-4, 1.0, norm_out / norm_in.clamp(min=1e-4)),
+        "square_in": norm_in**2,
         "square_out": norm_out**2,
         "product": product,
         "l0": z_NF.count_nonzero(1).double(),
@@ -150,20 +222,7 @@ def _density_metrics(density_F: Tensor, sae: LatentSource) -> dict[str, float]:
     for name, edge in (("freq_over_1_percent", 0.01), ("freq_over_10_percent", 0.1)):
         metrics[name] = float((density_F > edge).double().mean())
         metrics[f"normalized_{name}"] = float(density_F[density_F > edge].sum()) / max(total, 1e-12)
-    if sae.W_dec is not None:
-        metrics["average_max_decoder_cosine_sim"] = _mean_nearest(sae.W_dec)
-    if sae.W_enc is not None:
-        metrics["average_max_encoder_cosine_sim"] = _mean_nearest(sae.W_enc.T)
+    for name, weights in (("decoder", sae.W_dec), ("encoder", None if sae.W_enc is None else sae.W_enc.T)):
+        if weights is not None:
+            metrics[NEAREST[name]] = float(nearest(weights).mean())
     return metrics
-
-
-@torch.no_grad()
-def _mean_nearest(rows_FD: Tensor) -> float:
-    """Mean over rows of the cosine with the nearest other row."""
-    unit_FD = F.normalize(rows_FD.float(), dim=1)
-    nearest = []
-    for start in range(0, len(unit_FD), 4096):
-        cosine_FF = unit_FD[start : start + 4096] @ unit_FD.T
-        cosine_FF[torch.arange(len(cosine_FF)), torch.arange(start, start + len(cosine_FF))] = -1
-        nearest.append(cosine_FF.max(1).values)
-    return float(torch.cat(nearest).mean())

@@ -10,12 +10,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from boardgame_sae.files import file_hash, write_json
+from boardgame_sae.files import write_json
+from boardgame_sae.integrity import content_of
 from boardgame_sae.metrics.baselines.registry import has_l0
 from boardgame_sae.metrics.counting.game_sums import GameSums
-from boardgame_sae.metrics.results import SCORES_FILE, Scores, brackets
+from boardgame_sae.metrics.results import Scores, brackets
 from boardgame_sae.metrics.score import scores
-from boardgame_sae.runs import Run, run_hash
+from boardgame_sae.runs import Run
 
 
 class Difference(NamedTuple):
@@ -38,15 +39,13 @@ def compare(a: Sequence[Scores], b: Sequence[Scores]) -> list[Difference]:
     """The differences a - b of every number that has an interval, for every score that all of them have.
 
     a, b: scores as `Scores.load` reads them, or fresh from `evaluate`; each side is one recipe, one `Scores` per seed.
-    Raises ValueError when a side is empty, or they were not scored on the same positions and classes.
+    Raises ValueError when a side is empty, they have no score in common, or they were not scored on the same positions
+    and classes.
     """
     if not a or not b:
         raise ValueError("give scores for both sides of a comparison")
     everyone = [*a, *b]
-    for name in ("corpus", "properties", "n_games", "positions"):
-        known = {str(scores.subject["testbed"][name]) for scores in everyone}
-        if len(known) > 1:
-            raise ValueError(f"scored on different testbeds, {name}: {', '.join(sorted(known))}; score them on one")
+    _check_same_testbed(everyone)
     differences = []
     for name, score in scores().items():
         if score.statistic is None or not all(name in scored for scored in everyone):
@@ -59,7 +58,23 @@ def compare(a: Sequence[Scores], b: Sequence[Scores]) -> list[Difference]:
         for index, (number, estimate) in enumerate(estimates.items()):
             mean_a, mean_b = (_mean(side, name, number, index == 0) for side in (a, b))
             differences.append(Difference(name, number, mean_a, mean_b, estimate.value, estimate.interval))
+    if not differences:
+        held = "; ".join(f"{scored.subject['name']}: {', '.join(scored) or 'none'}" for scored in everyone)
+        raise ValueError(f"no score with an interval is among those of all of them ({held}); score them with one suite")
     return differences
+
+
+def _check_same_testbed(everyone: Sequence[Scores]) -> None:
+    """Raise ValueError unless all say on which testbed they were scored, and it is the same one."""
+    for scored in everyone:
+        if scored.subject.get("testbed") is None:
+            raise ValueError(f"{scored.subject['name']}: its scores do not say on which testbed; score it again")
+    for name in ("corpus", "properties", "n_games", "positions"):
+        known = {str(scores.subject["testbed"][name]) for scores in everyone}
+        if len(known) > 1:
+            raise ValueError(f"scored on different testbeds, {name}: {', '.join(sorted(known))}; score them on one")
+    if len({scores.subject["testbed"].get("content", {}).get("corpus") for scores in everyone}) > 1:
+        raise ValueError("scored on a corpus that has changed in between; score them all on the corpus as it is")
 
 
 def _sums(scored: Scores, name: str) -> GameSums:
@@ -80,20 +95,13 @@ def compare_run(
     """Compare score runs and write differences.json into a run folder. Raises as `compare`, and for unfinished runs."""
     differences = compare([Scores.load(folder) for folder in a], [Scores.load(folder) for folder in b])
     inputs = {
-        f"{side} {n}": _hash(folder) for side, folders in (("a", a), ("b", b)) for n, folder in enumerate(folders)
+        f"{side} {n}": content_of(folder) for side, folders in (("a", a), ("b", b)) for n, folder in enumerate(folders)
     }
     with Run("compare", f"{Path(a[0]).name}-{Path(b[0]).name}", {}, inputs, out) as run:
         if not run.done:
             write_json(run / "differences.json", [difference._asdict() for difference in differences])
             run.finish()
         return run.folder, differences
-
-
-def _hash(folder: str | Path) -> str:
-    """Hash of what was scored and of the scores: a run's own hash does not change when scores are added to it."""
-    scored = Path(folder)
-    run = scored if (scored / "run.json").exists() else scored.parent  # a baseline is part of a run
-    return f"{run_hash(run)}/{scored.name}/{file_hash(scored / SCORES_FILE)}"
 
 
 def table(differences: Sequence[Difference]) -> str:

@@ -7,7 +7,7 @@ import torch
 
 from boardgame_sae.metrics.directions import direction_recovery
 from boardgame_sae.metrics.results import ScoreValue
-from boardgame_sae.metrics.score import Chance, Display, NoConfig, score
+from boardgame_sae.metrics.score import Chance, Display, NoConfig, UnscorableError, score
 from boardgame_sae.metrics.subject import Subject
 from boardgame_sae.metrics.supervised.by_property import rounded, together
 from boardgame_sae.testbeds.testbed import Testbed
@@ -42,10 +42,12 @@ def direction_score(subject: Subject, cfg: NoConfig) -> ScoreValue:  # noqa: ARG
     activations' noise is not the same in all directions these differ, even for a perfect SAE. So beside the value
     there are `means`, the same for differences of the mean activations with and without each class, and `encoder`, the
     same for encoder columns and probes.
-    Raises ValueError when the testbed has no probe of a property that is scored.
+    Raises UnscorableError when no latent is ever on, ValueError when the testbed has no probe of a scored property.
     """
     testbed, source, by_property = subject.testbed, subject.source, {}
     alive_F = np.any([np.diff(part.indptr_F1) > 0 for part in subject.latents("train")], axis=0)
+    if not alive_F.any():
+        raise UnscorableError("none of its latents is ever on, so no decoder row can be matched")
     means_PD = testbed.once(mean_differences)
     for columns in testbed.columns:
         chosen_C = np.flatnonzero(testbed.supported_P[columns.start : columns.stop])

@@ -1,46 +1,45 @@
-"""Published GPTs as game models: nanoGPT's checkpoints and TransformerLens's HookedTransformers, with equal logits.
+"""Published GPTs as game models: those of nanoGPT, othello_world's minGPT and TransformerLens, with equal logits.
 
     from_nanogpt("ckpt.pt")                          a GPT that reads chess, one token per character
-    from_transformer_lens("gpt.pth")                 a GPT that reads Othello, one token per move
+    from_mingpt("gpt.ckpt", n_heads=8)               a GPT that reads Othello, one token per move
+    from_transformer_lens("gpt.pth")                 the same, as a HookedTransformer
     from_transformer_lens(hooked_transformer)        a model that is in memory
 
-Files are opened as tensors and plain data only; anything else in a pickle is refused and never run. Three things that
-other libraries' GPTs can have and ours cannot are rewritten without changing a logit: absent biases become
-zeros, folded layer norms get weight 1 and bias 0, and an unembedding bias moves into the last norm (`_move_bias`).
+Each takes a file or a mapping, in which `foreign_weights` finds the weights. Four things that other libraries' GPTs can
+have and ours cannot are rewritten without changing a logit: absent biases become zeros, folded layer norms get weight 1
+and bias 0, an unembedding bias moves into the last norm, and tokens that only fill up the vocabulary are cut
+(`assembly`).
 """
 
-import hashlib
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor
 
-from boardgame_sae.config import ConfigError, content_hash, from_mapping, to_mapping
 from boardgame_sae.files import RunError
-from boardgame_sae.games import load_game
+from boardgame_sae.model.exchange.assembly import Alphabet, assemble, config_of
+from boardgame_sae.model.exchange.foreign_weights import (
+    SUFFIXES,
+    ForeignWeights,
+    Library,
+    foreign_weights,
+    library_in,
+    opened,
+)
 from boardgame_sae.model.exchange.transformer_lens_names import hooked_names
 from boardgame_sae.model.game_model import GameModel
-from boardgame_sae.model.gpt import GPT, GPTConfig
-from boardgame_sae.transcripts.tokenization import tokenizer_of
-from boardgame_sae.weights import read_pt
+from boardgame_sae.model.gpt import GPTConfig
+from boardgame_sae.weights import shapes_of
 
 EXACT_GELU = "gelu_exact"
 """Our name for the GELU of both libraries, x times the normal distribution function."""
 ACT_FN = {"relu": "relu", "gelu": EXACT_GELU, "gelu_new": "gelu", "gelu_pytorch_tanh": "gelu", "gelu_fast": "gelu"}
 """TransformerLens's activations by our names."""
-ABSENT_LOGIT = -1e4
-"""The logit of a token that the imported model does not have, so that it is never predicted."""
 NORM_EPSILON = 1e-5
 """What our layer norms and nanoGPT's add to the variance."""
 DEFAULT_SCALE = -1.0
 """The value in TransformerLens's config that means the usual attention scale, the square root of a head's width."""
-_BUFFERS = re.compile(r"\.attn\.(bias|masked_bias|mask|IGNORE)$")
-"""Names of masks, which are not weights."""
 _FIXED: dict[str, Any] = {
     "attn_only": False,
     "parallel_attn_mlp": False,
@@ -60,49 +59,67 @@ def from_nanogpt(
     source: str | Path | Mapping[str, Any],
     *,
     game: str = "chess",
-    alphabet: Sequence[str] | None = None,
+    alphabet: Alphabet | None = None,
     n_heads: int | None = None,
 ) -> GameModel:
     """A GPT trained with nanoGPT, as one of ours.
 
-    source: a checkpoint (`ckpt.pt`), a safetensors file of its weights, or a mapping, either of weights or like a
-    checkpoint with `model` and `model_args`.
+    source: a checkpoint (`ckpt.pt`), a file of its weights, or a mapping, either of weights or like a checkpoint.
     game: what it plays, in the game's default tokenization.
     alphabet: what the model's token ids stand for, where that is not our alphabet in our order (which for chess is the
-    published one); rows are permuted to ours.
+    published one), None for an id that stands for nothing; rows are permuted to ours.
     n_heads: attention heads, where the source does not state them (only checkpoints do).
     Raises RunError naming the file and what does not fit.
     """
-    weights, label = _opened(source)
-    arguments: Mapping[str, Any] = {}
-    if isinstance(weights.get("model"), Mapping):
-        arguments = weights["model_args"] if isinstance(weights.get("model_args"), Mapping) else {}
-        weights = weights["model"]
-    tensors = _Tensors({name.removeprefix("_orig_mod."): weights[name] for name in weights}, label, "nanoGPT")
+    tensors = foreign_weights(source, "nanoGPT")
     vocabulary, width = tensors.shape("transformer.wte.weight")
-    heads = arguments.get("n_head", n_heads)
-    if not isinstance(heads, int):
-        raise RunError(f"{label}: does not say how many attention heads it has; pass n_heads (the published ones, 8)")
     shape = {
         "n_layers": tensors.count(r"transformer\.h\.(\d+)\."),
         "d_model": width,
-        "n_heads": heads,
+        "n_heads": tensors.heads(n_heads),
         "d_vocab": vocabulary,
         "n_ctx": tensors.shape("transformer.wpe.weight")[0],
     }
     names = {"n_layers": "n_layer", "d_model": "n_embd", "d_vocab": "vocab_size", "n_ctx": "block_size"}
     for ours, theirs in names.items():
-        if arguments.get(theirs, shape[ours]) != shape[ours]:
+        if tensors.settings.get(theirs, shape[ours]) != shape[ours]:
             raise RunError(
-                f"{label}: model_args says {theirs} = {arguments[theirs]}, its weights {shape[ours]}; "
+                f"{tensors.label}: its settings say {theirs} = {tensors.settings[theirs]}, its weights {shape[ours]}; "
                 "the two belong to different models"
             )
-    cfg = _config(shape, EXACT_GELU, label)
-    return _game_model(cfg, _from_nanogpt(tensors, cfg), game, alphabet, f"nanoGPT: {label}")
+    cfg = config_of(shape, EXACT_GELU, tensors.label)
+    return assemble(cfg, _from_nanogpt(tensors, cfg), game, alphabet, f"nanoGPT: {tensors.label}")
+
+
+def from_mingpt(
+    source: str | Path | Mapping[str, Any],
+    *,
+    game: str = "othello",
+    alphabet: Alphabet | None = None,
+    n_heads: int | None = None,
+) -> GameModel:
+    """A GPT trained with the minGPT of othello_world (github.com/likenneth/othello_world), as one of ours.
+
+    source: a checkpoint of its trainer (`.ckpt`), which is a state dict, or that state dict.
+    game, alphabet: see `from_transformer_lens`, whose published Othello GPT was made from such a file.
+    n_heads: attention heads, which the file does not state (the published ones have 8).
+    Raises RunError naming the file and what does not fit.
+    """
+    tensors = foreign_weights(source, "minGPT")
+    vocabulary, width = tensors.shape("tok_emb.weight")
+    shape = {
+        "n_layers": tensors.count(r"blocks\.(\d+)\."),
+        "d_model": width,
+        "n_heads": tensors.heads(n_heads),
+        "d_vocab": vocabulary,
+        "n_ctx": tensors.shape("pos_emb", 3)[1],
+    }
+    cfg = config_of(shape, EXACT_GELU, tensors.label)
+    return assemble(cfg, _from_mingpt(tensors, cfg), game, alphabet, f"minGPT: {tensors.label}")
 
 
 def from_transformer_lens(
-    source: Any, *, game: str = "othello", alphabet: Sequence[str] | None = None, act_fn: str | None = None
+    source: Any, *, game: str = "othello", alphabet: Alphabet | None = None, act_fn: str | None = None
 ) -> GameModel:
     """A HookedTransformer (or native TransformerBridge) of TransformerLens, as one of ours; its norms may be folded.
 
@@ -111,7 +128,7 @@ def from_transformer_lens(
     game: what it plays, in the game's default tokenization. The published Othello GPT's ids are our alphabet's: 0 is no
     move, 1 to 60 are the squares row by row without the middle four. (Where its authors write a square as letter and
     number, the letter is the row.)
-    alphabet: what the model's token ids stand for, where that is not our alphabet in our order.
+    alphabet: what the model's token ids stand for, where that is not our alphabet in our order; None for nothing.
     act_fn: the MLP's nonlinearity in TransformerLens's words (default: the model's own; for a state dict, which does
     not say, `gelu`, which the published models have).
     Raises RunError naming the file and what does not fit.
@@ -121,12 +138,12 @@ def from_transformer_lens(
         weights, act_fn = source.state_dict(), _checked_act_fn(source.cfg, act_fn, label)
         if "embed.weight" in weights:
             weights = dict(hooked_names(weights.items(), source.cfg.n_heads))
+        tensors = ForeignWeights(weights, label, "TransformerLens", {})
     else:
-        weights, label = _opened(source)
+        tensors = foreign_weights(source, "TransformerLens")
     act_fn = act_fn or "gelu"
     if act_fn not in ACT_FN:
-        raise RunError(f"{label}: its activation is {act_fn}; our GPT has {', '.join(ACT_FN)}")
-    tensors = _Tensors(weights, label, "HookedTransformer")
+        raise RunError(f"{tensors.label}: its activation is {act_fn}; our GPT has {', '.join(ACT_FN)}")
     vocabulary, width = tensors.shape("embed.W_E")
     shape = {
         "n_layers": tensors.count(r"blocks\.(\d+)\."),
@@ -135,46 +152,21 @@ def from_transformer_lens(
         "d_vocab": vocabulary,
         "n_ctx": tensors.shape("pos_embed.W_pos")[0],
     }
-    cfg = _config(shape, ACT_FN[act_fn], label)
-    weights = _from_hooked(tensors, cfg)
-    return _game_model(cfg, weights, game, alphabet, f"TransformerLens: {label}")
+    cfg = config_of(shape, ACT_FN[act_fn], tensors.label)
+    return assemble(cfg, _from_hooked(tensors, cfg), game, alphabet, f"TransformerLens: {tensors.label}")
 
 
-def library_of(path: str | Path) -> Literal["nanoGPT", "TransformerLens"] | None:
-    """The library whose GPT a file holds, recognised by its weights' names; None if neither, or not a file of weights.
+def library_of(path: str | Path) -> Library | None:
+    """The library whose GPT a file holds, recognised by its weights' names; None if none's, or not a file of weights.
 
     Raises RunError naming a file that is damaged or holds more than tensors and plain data.
     """
-    if Path(path).suffix not in (".pt", ".pth", ".safetensors") or not Path(path).is_file():
+    path = Path(path)
+    if path.suffix not in SUFFIXES or not path.is_file():
         return None
-    content, _ = _opened(path)
-    names = content["model"] if isinstance(content.get("model"), Mapping) else content
-    if any(str(name).endswith("transformer.wte.weight") for name in names):
-        return "nanoGPT"
-    return "TransformerLens" if "embed.W_E" in names else None
-
-
-def _opened(source: Any) -> tuple[Mapping[str, Any], str]:
-    """The content of a file or mapping, and its name in messages. Raises RunError when it cannot be read safely."""
-    if isinstance(source, Mapping):
-        return source, "the weights given"
-    path = Path(source)
-    if not path.is_file():
-        raise RunError(f"{path}: no such file; give the file that holds the weights")
-    if path.suffix == ".safetensors":
-        return _read_safetensors(path), str(path)
-    how = "with safetensors' `save_file` or `torch.save(model.state_dict(), path)`"
-    content = read_pt(path, f"if you trust it, save its weights alone, {how}")
-    if not isinstance(content, Mapping):
-        raise RunError(f"{path}: holds a {type(content).__name__}, not weights by name; save the model's state dict")
-    return content, str(path)
-
-
-def _read_safetensors(path: Path) -> dict[str, Tensor]:
-    try:
-        return load_file(path)
-    except (OSError, SafetensorError) as error:
-        raise RunError(f"{path}: damaged or not a safetensors file ({error}); save its weights again") from error
+    if path.suffix == ".safetensors":  # its header is enough
+        return library_in(shapes_of(path, "give a file of weights"))
+    return library_in(opened(path)[0])
 
 
 def _checked_act_fn(theirs: Any, act_fn: str | None, label: str) -> str:
@@ -193,64 +185,7 @@ def _checked_act_fn(theirs: Any, act_fn: str | None, label: str) -> str:
     return act_fn or theirs.act_fn
 
 
-class _Tensors:
-    """Weights by their foreign names, each taken once, as float32 on the CPU; missing or misshapen ones are errors."""
-
-    def __init__(self, weights: Mapping[str, Any], label: str, library: str) -> None:
-        self.label, self.library = label, library
-        self.left = {str(name): weight for name, weight in weights.items() if not _BUFFERS.search(str(name))}
-        others = sorted(name for name, value in self.left.items() if not isinstance(value, Tensor))
-        if others:
-            raise RunError(f"{label}: {', '.join(others)}: not tensors; give a state dict of {library}")
-
-    def shape(self, name: str, rank: int = 2) -> tuple[int, ...]:
-        """The shape of a tensor from which the model's shape follows. Raises RunError where missing or misshapen."""
-        if name not in self.left:
-            has = ", ".join(sorted(self.left)[:3]) or "nothing"
-            raise RunError(f"{self.label}: has no {name}, so it is not a {self.library} (it has {has}, ...)")
-        shape = tuple(self.left[name].shape)
-        if len(shape) != rank or 0 in shape:
-            raise RunError(f"{self.label}: {name} is {shape}; it should have {rank} axes, none empty")
-        return shape
-
-    def count(self, pattern: str) -> int:
-        """How many blocks there are."""
-        numbers = {int(match[1]) for name in self.left if (match := re.match(pattern, name))}
-        return max(numbers, default=-1) + 1
-
-    def has(self, name: str) -> bool:
-        """Whether there is such a tensor."""
-        return name in self.left
-
-    def take(self, name: str, *shape: int, absent: float | None = None) -> Tensor:
-        """A tensor of a known shape; if it is missing and `absent` is given, a tensor filled with that.
-
-        Raises RunError when it is missing or of another shape.
-        """
-        if name not in self.left and absent is not None:
-            return torch.full(shape, absent)
-        if name not in self.left:
-            raise RunError(f"{self.label}: {name} is missing, so this is not a whole {self.library}")
-        weight = self.left.pop(name)
-        if tuple(weight.shape) != shape:
-            raise RunError(f"{self.label}: {name} is {tuple(weight.shape)}; our GPT of this width needs {shape}")
-        return weight.detach().to("cpu", torch.float32)
-
-    def check_all_taken(self) -> None:
-        """Raise RunError for weights that our GPT has no place for."""
-        if self.left:
-            names = ", ".join(sorted(self.left)[:5])
-            raise RunError(f"{self.label}: has weights that our GPT has no place for: {names}")
-
-
-def _config(shape: Mapping[str, int], act_fn: str, label: str) -> GPTConfig:
-    try:
-        return from_mapping(GPTConfig, {**shape, "act_fn": act_fn}, label)
-    except (ConfigError, ValueError) as error:
-        raise RunError(f"{label}: our GPT cannot have its shape ({error})") from error
-
-
-def _from_nanogpt(tensors: _Tensors, cfg: GPTConfig) -> dict[str, Tensor]:
+def _from_nanogpt(tensors: ForeignWeights, cfg: GPTConfig) -> dict[str, Tensor]:
     """Our weights from nanoGPT's names."""
     width, vocabulary = cfg.d_model, cfg.d_vocab
     absent = None if tensors.has("transformer.h.0.attn.c_attn.bias") else 0.0
@@ -283,7 +218,33 @@ def _from_nanogpt(tensors: _Tensors, cfg: GPTConfig) -> dict[str, Tensor]:
     return weights
 
 
-def _from_hooked(tensors: _Tensors, cfg: GPTConfig) -> dict[str, Tensor]:
+def _from_mingpt(tensors: ForeignWeights, cfg: GPTConfig) -> dict[str, Tensor]:
+    """Our weights from the names of othello_world's minGPT."""
+    width, vocabulary = cfg.d_model, cfg.d_vocab
+    weights = {
+        "embed.weight": tensors.take("tok_emb.weight", vocabulary, width),
+        "pos_embed.weight": tensors.take("pos_emb", 1, cfg.n_ctx, width)[0],
+        "unembed.weight": tensors.take("head.weight", vocabulary, width),
+    }
+
+    def take(ours: str, theirs: str, *shape: int) -> None:
+        weights[f"{ours}.weight"] = tensors.take(f"{theirs}.weight", *shape)
+        weights[f"{ours}.bias"] = tensors.take(f"{theirs}.bias", shape[0])
+
+    for layer in range(cfg.n_layers):
+        block = f"blocks.{layer}"
+        take(f"{block}.ln1", f"{block}.ln1", width)
+        take(f"{block}.ln2", f"{block}.ln2", width)
+        for ours, theirs in (("q", "query"), ("k", "key"), ("v", "value"), ("out", "proj")):
+            take(f"{block}.attn.{ours}", f"{block}.attn.{theirs}", width, width)
+        take(f"{block}.mlp.up", f"{block}.mlp.0", 4 * width, width)
+        take(f"{block}.mlp.down", f"{block}.mlp.2", width, 4 * width)
+    take("ln_final", "ln_f", width)
+    tensors.check_all_taken()
+    return weights
+
+
+def _from_hooked(tensors: ForeignWeights, cfg: GPTConfig) -> dict[str, Tensor]:
     """Our weights from HookedTransformer's names, and `unembed.bias`."""
     width, heads, size = cfg.d_model, cfg.n_heads, cfg.d_model // cfg.n_heads
     folded = not any(name.endswith((".w", ".b")) for name in tensors.left)  # only layer norms have such names
@@ -317,82 +278,3 @@ def _from_hooked(tensors: _Tensors, cfg: GPTConfig) -> dict[str, Tensor]:
     weights["unembed.bias"] = tensors.take("unembed.b_U", cfg.d_vocab, absent=0.0)
     tensors.check_all_taken()
     return weights
-
-
-def _game_model(
-    cfg: GPTConfig, weights: dict[str, Tensor], game: str, alphabet: Sequence[str] | None, source: str
-) -> GameModel:
-    """A GPT of ours whose token ids are those of a game's alphabet, with its card."""
-    played = load_game(game)
-    tokenizer = tokenizer_of(played)
-    wanted = tokenizer.alphabet(played)
-    weights = _in_our_order(weights, wanted if alphabet is None else tuple(alphabet), wanted, played.spec, source)
-    bias_V = weights.pop("unembed.bias")
-    if bias_V.any():
-        _move_bias(weights, bias_V)
-    cfg = _config({**to_mapping(cfg), "d_vocab": len(wanted)}, cfg.act_fn, source)
-    gpt = GPT(cfg)
-    gpt.load_state_dict(weights)
-    identity = {
-        "game": played.spec,
-        "tokenization": tokenizer.name,
-        "alphabet": list(wanted),
-        "gpt": to_mapping(cfg),
-    }
-    card = {**identity, "source": source, "hash": content_hash({**identity, "weights": _digest(gpt)})}
-    return GameModel(gpt.eval(), card)
-
-
-def _in_our_order(
-    weights: dict[str, Tensor], theirs: tuple[str, ...], ours: tuple[str, ...], game: str, source: str
-) -> dict[str, Tensor]:
-    """The weights, `unembed.bias` among them, with a row for each token of our alphabet.
-
-    A token that is not in their alphabet is embedded as zeros and never predicted. Raises RunError for an alphabet of
-    another length, and for one with tokens that the game does not have.
-    """
-    embed_VD, unembed_VD = weights["embed.weight"], weights["unembed.weight"]
-    bias_V = weights.get("unembed.bias", torch.zeros(len(unembed_VD)))
-    if len(theirs) != len(embed_VD):
-        raise RunError(
-            f"{source} has {len(embed_VD)} tokens, but the alphabet has {len(theirs)}; "
-            f"pass the game that it plays (not {game}?), or as alphabet what each of its ids stands for"
-        )
-    unknown = sorted(set(theirs) - set(ours))
-    if unknown or len(set(theirs)) < len(theirs):
-        fault = f"{unknown} are not tokens of {game}" if unknown else "it has a token twice"
-        raise RunError(f"{source}: the alphabets differ: {fault}; give the alphabet of a model that plays {game}")
-    row = {token: i for i, token in enumerate(theirs)}
-    known_V = torch.tensor([token in row for token in ours])
-    rows_V = torch.tensor([row.get(token, 0) for token in ours])
-    return {
-        **weights,
-        "embed.weight": embed_VD[rows_V] * known_V[:, None],
-        "unembed.weight": unembed_VD[rows_V] * known_V[:, None],
-        "unembed.bias": torch.where(known_V, bias_V[rows_V], ABSENT_LOGIT),
-    }
-
-
-def _move_bias(weights: dict[str, Tensor], bias_V: Tensor) -> None:
-    """Give the logits a bias by changing the last layer norm, in place.
-
-    The norm's output before its own weight and bias sums to zero over the width. So a constant added to a row of the
-    unembedding changes nothing as long as the norm's bias is 0; with a bias of 1 everywhere it adds width times the
-    constant to that row's logit.
-    """
-    weight_D, norm_bias_D = weights["ln_final.weight"].double(), weights["ln_final.bias"].double()
-    unembed_VD = weights["unembed.weight"].double()
-    bias_V = bias_V.double() + unembed_VD @ norm_bias_D
-    unembed_VD = unembed_VD * weight_D
-    unembed_VD += (bias_V - unembed_VD.sum(1))[:, None] / len(weight_D)
-    weights["unembed.weight"] = unembed_VD.float()
-    weights["ln_final.weight"] = weights["ln_final.bias"] = torch.ones(len(weight_D))
-
-
-def _digest(gpt: GPT) -> str:
-    """A hash of all weights and their names."""
-    digest = hashlib.sha256()
-    for name, weight in gpt.state_dict().items():
-        digest.update(name.encode())
-        digest.update(weight.contiguous().numpy().tobytes())
-    return digest.hexdigest()

@@ -2,14 +2,14 @@
 
 import math
 from collections.abc import Sequence
-from typing import Any, Protocol, runtime_checkable
+from typing import Annotated, Any, Protocol, runtime_checkable
 
 import numpy as np
 
-from boardgame_sae.config import ConfigError, config
+from boardgame_sae.config import ConfigError, Count, Natural, Positive, config
 from boardgame_sae.games import Game, MoveRecord, SplitMix64
 from boardgame_sae.players.movers import EngineFailure, Mover, draw_softly, with_new_engines
-from boardgame_sae.players.registry import Player, read_ladder, register
+from boardgame_sae.players.registry import Ladder, Player, read_ladder, register
 from boardgame_sae.players.uci.engine import MATE, UciEngine, find_engine
 
 
@@ -38,29 +38,24 @@ class UciPlayer(Player):
 
     path: str = "stockfish"
     """The program: a name to be found, or a path."""
-    depth: int | None = None
+    depth: Count | None = None
     """Plies it searches (default 1, unless nodes are given)."""
-    nodes: int | None = None
+    nodes: Count | None = None
     """Positions it searches."""
-    skill: int | None = None
+    skill: Natural | None = None
     """Its option `Skill Level`."""
-    uci_elo: int | None = None
+    uci_elo: Count | None = None
     """Its options `UCI_LimitStrength` and `UCI_Elo`."""
-    temperature: str | float | None = None
+    temperature: Annotated[str | float, Ladder] | None = None
     """Pawns: moves are drawn from a softmax over their scores; several (`8/4/2`) are a ladder, one for each side."""
-    multipv: int = 256
+    multipv: Count = 256
     """How many of its best moves have a score, when there is a temperature."""
-    timeout: float = 30.0
+    timeout: Positive = 30.0
     """Seconds after which it is taken to hang."""
 
     def __post_init__(self) -> None:
-        for name in ("depth", "nodes", "multipv"):
-            if getattr(self, name) is not None and getattr(self, name) < 1:
-                raise ValueError(f"{name} is at least 1, not {getattr(self, name)}")
-        if self.temperature is not None:
-            read_ladder(self.temperature)
-            if self.skill is not None or self.uci_elo is not None:
-                raise ValueError("temperature goes without skill and uci_elo: they would weaken the same player twice")
+        if self.temperature is not None and (self.skill is not None or self.uci_elo is not None):
+            raise ValueError("temperature goes without skill and uci_elo: they would weaken the same player twice")
 
     @property
     def ladder(self) -> tuple[float, ...]:

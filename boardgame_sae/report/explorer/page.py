@@ -28,7 +28,7 @@ from boardgame_sae.report.latent_card import N_BOARDS, latent_cards, read_latent
 from boardgame_sae.report.markdown import MARKDOWN_FILE, markdown
 from boardgame_sae.report.rows import rows_of, write_table
 from boardgame_sae.report.titles import Row
-from boardgame_sae.runs import Run, progress, run_hash
+from boardgame_sae.runs import Run, progress
 from boardgame_sae.saes.load import load_sae
 from boardgame_sae.testbeds.testbed import load_testbed
 
@@ -46,7 +46,7 @@ def report_run(sweep_folders: Sequence[str | Path], *, out: str | Path | None = 
     """
     studies = read_studies(sweep_folders)
     config = {"card_saes": N_CARD_SAES, "latents": N_LATENTS, "boards": N_BOARDS}
-    inputs = {study.label: run_hash(study.folder) for study in studies}
+    inputs = {study.label: study.content for study in studies}
     with Run("report", "+".join(study.name for study in studies), config, inputs, out) as run:
         if not run.done:
             began = time.perf_counter()

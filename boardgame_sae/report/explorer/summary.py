@@ -4,7 +4,8 @@ import html
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from boardgame_sae.files import read_json
+from boardgame_sae.config import Count, record
+from boardgame_sae.files import read_record
 from boardgame_sae.metrics.baselines.registry import SAE_KIND
 from boardgame_sae.metrics.score import main_scores
 from boardgame_sae.model.game_model import CARD_FILE
@@ -30,6 +31,21 @@ Line = tuple[str, Row]
 """The role that a subject has in the summary, and its row."""
 
 
+@record
+class _ShapeRecord:
+    """What is read of a GPT's shape."""
+
+    n_layers: Count
+    d_model: Count
+
+
+@record
+class _ModelRecord:
+    """What is read of a GPT's cfg.json."""
+
+    gpt: _ShapeRecord
+
+
 def summary(study: Study, rows: Sequence[Row]) -> str:
     """What a study found, as HTML: its GPT, then each hook point; several are folded away under their best scores."""
     sentences = " ".join([_model_sentence(study), *([_probe_sentence(study)] if study.probes else [])])
@@ -50,8 +66,9 @@ def _best_values(rows: Sequence[Row]) -> list[str]:
 
 
 def _model_sentence(study: Study) -> str:
-    gpt, corpus = read_json(study.model / CARD_FILE)["gpt"], Corpus.open(study.corpus)
-    shape = f"{study.label}: a GPT of {gpt['n_layers']} layers and width {gpt['d_model']}"
+    corpus = Corpus.open(study.corpus)
+    gpt = read_record(_ModelRecord, study.model / CARD_FILE, "train the GPT again").gpt
+    shape = f"{study.label}: a GPT of {gpt.n_layers} layers and width {gpt.d_model}"
     if study.legality is None:
         return f"{shape} from elsewhere plays {corpus.game.name}."
     test, random = study.legality["test"], study.legality["random_weights"]

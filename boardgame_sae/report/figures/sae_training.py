@@ -2,10 +2,12 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from matplotlib.figure import Figure
 
-from boardgame_sae.files import read_json
+from boardgame_sae.config import Count, Name, record
+from boardgame_sae.files import as_record, read_json
 from boardgame_sae.pipeline.study_folder import Study, StudyTestbed
 from boardgame_sae.report.figures.registry import ReportFigure, register
 from boardgame_sae.report.figures.style import LINES, Curve, legend_below, plain_log, points, read_curve
@@ -15,6 +17,21 @@ from boardgame_sae.saes.sae import CONFIG_FILE
 
 FEW_STEPS = 25
 """Curves of fewer points have markers."""
+
+
+@record
+class _SAERecord:
+    """What is read of an SAE's cfg.json."""
+
+    metadata: dict[str, Any]
+
+
+@record
+class _RecipeRecord:
+    """What is read of the config that an SAE was trained with."""
+
+    architecture: Name
+    n_latents: Count
 
 
 def training_curves(curves: Sequence[tuple[str, str, Curve]]) -> Figure:
@@ -49,9 +66,12 @@ def _of_testbed(study: Study, testbed: StudyTestbed) -> Figure | None:  # noqa: 
 
 def _named(sae_folder: Path) -> tuple[str, str]:
     """The architecture and the recipe of an SAE, as it was trained."""
-    config = read_json(sae_folder / CONFIG_FILE)
-    trained_as = config["metadata"].get("trained_as", config)
-    return trained_as["architecture"], recipe({"setting": setting(trained_as), **trained_as})
+    path, fix = sae_folder / CONFIG_FILE, "train the SAE again"
+    written = read_json(path)
+    metadata = as_record(_SAERecord, written, str(path), fix).metadata
+    trained_as = metadata.get("trained_as", written)
+    about = as_record(_RecipeRecord, trained_as, f"{path}: metadata.trained_as", fix)
+    return about.architecture, recipe({"setting": setting(trained_as), **trained_as})
 
 
 register(

@@ -4,7 +4,6 @@ An architecture has one colour and one marker in all figures, which it declares 
 each kind of baseline (see `metrics.baselines.registry.Look`).
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 from boardgame_sae.activations.hook_points import layer_of
 from boardgame_sae.files import RunError
 from boardgame_sae.games import Game
+from boardgame_sae.plain_data import parse_json
 
 BLUE, ORANGE, SKY = "#0072B2", "#E69F00", "#56B4E9"
 """Of what is no architecture: Okabe and Ito's, which colour-blind readers tell apart."""
@@ -31,6 +31,7 @@ STYLE: dict[Any, Any] = {
     "grid.alpha": 0.25,
     "legend.frameon": False,
     "savefig.dpi": 120,
+    "text.parse_math": False,  # a name with a dollar sign is no formula
 }
 CURVE_FILE = "metrics.jsonl"
 Curve = Sequence[Mapping[str, float]]
@@ -43,9 +44,13 @@ def read_curve(run_folder: Path) -> list[dict[str, float]]:
     if not path.exists():
         return []
     try:
-        return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+        lines = [parse_json(line) for line in path.read_bytes().splitlines()]
     except ValueError as error:
-        raise RunError(f"{path}: damaged ({error}); remove its folder and run the stage again") from error
+        raise RunError(f"{path}: damaged ({error}); restore it, or run the command that wrote it again") from error
+    for number, line in enumerate(lines, 1):
+        if not isinstance(line, dict) or not all(isinstance(value, int | float) for value in line.values()):
+            raise RunError(f"{path}: line {number} is no mapping of names to numbers; run the stage again")
+    return lines
 
 
 def plain_log(axis: Any, values: Sequence[float], set_limits: Any) -> None:

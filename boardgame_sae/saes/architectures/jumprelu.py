@@ -23,7 +23,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd import Function
 
-from boardgame_sae.config import config
+from boardgame_sae.config import NonNegative, Positive, config
 from boardgame_sae.saes.architectures.relu import PenaltyConfig, PenaltySAE
 from boardgame_sae.saes.registry import architecture
 from boardgame_sae.saes.sae import Form
@@ -41,21 +41,21 @@ class JumpReLUConfig(PenaltyConfig):
     sparsity_loss: Literal["l0_target", "l0", "tanh"] = "l0_target"
     """What is penalised: the distance of L0 from a target (l0_target), L0 itself (l0), or a smooth count of latents
     (tanh)."""
-    sparsity_coefficient: float = 1.0
+    sparsity_coefficient: NonNegative = 1.0
     """Weight of the sparsity penalty."""
-    target_l0: float = 20.0
+    target_l0: Positive = 20.0
     """Latents that should be on per position; counts with the l0_target loss only."""
-    bandwidth: float = 0.001
+    bandwidth: Positive = 0.001
     """Width epsilon of the rectangle that blurs the step."""
-    threshold_start: float = 0.001
+    threshold_start: NonNegative = 0.001
     """Initial value of every threshold."""
-    tanh_scale: float = 4.0
+    tanh_scale: Positive = 4.0
     """How steeply the smooth count rises; counts with the tanh loss only."""
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.target_l0 <= 0 or self.bandwidth <= 0 or self.threshold_start < 0 or self.tanh_scale <= 0:
-            raise ValueError("target_l0, bandwidth and tanh_scale must be above 0, and threshold_start not below")
+    def check_trainable(self) -> None:
+        """Raise ValueError for a target that no training can reach."""
+        if self.sparsity_loss == "l0_target" and self.target_l0 > self.n_latents:
+            raise ValueError(f"target_l0 must be at most n_latents ({self.n_latents}), not {self.target_l0:g}")
 
     @classmethod
     def sparsity_field_of(cls, fields: Mapping[str, Any]) -> str | None:

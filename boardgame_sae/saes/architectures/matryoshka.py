@@ -18,7 +18,7 @@ from typing import Any, ClassVar, Literal
 
 from torch import Tensor
 
-from boardgame_sae.config import config
+from boardgame_sae.config import Positive, config
 from boardgame_sae.saes.architectures.relu import ReLUConfig, ReLUSAE
 from boardgame_sae.saes.architectures.topk import BatchTopKConfig, BatchTopKSAE
 from boardgame_sae.saes.registry import architecture, as_inference
@@ -30,12 +30,12 @@ from boardgame_sae.saes.sparse.active_latents import Active
 class NestingConfig(SAEConfig):
     """How dictionaries are nested."""
 
-    group_fractions: tuple[float, ...] = (1 / 32, 1 / 16, 1 / 8, 1 / 4, 17 / 32)
+    group_fractions: tuple[Positive, ...] = (1 / 32, 1 / 16, 1 / 8, 1 / 4, 17 / 32)
     """Shares of the latents that each prefix adds to the one before; they sum to 1."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not self.group_fractions or min(self.group_fractions) <= 0 or abs(sum(self.group_fractions) - 1) > 1e-6:
+        if not self.group_fractions or abs(sum(self.group_fractions) - 1) > 1e-6:
             raise ValueError("group_fractions are positive and sum to 1")
         if self.ends[0] < 1:
             raise ValueError(f"with {self.n_latents} latents the first prefix would have none; give larger fractions")

@@ -19,7 +19,7 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor
 
-from boardgame_sae.config import config
+from boardgame_sae.config import Count, Positive, Share, config
 from boardgame_sae.saes.architectures.relu import PenaltyConfig, ReLUConfig, ReLUSAE
 from boardgame_sae.saes.registry import architecture, as_inference
 from boardgame_sae.saes.sae import SAE, Loss
@@ -32,29 +32,29 @@ class AnnealingConfig(PenaltyConfig):
 
     penalty_norm: Literal["lp_p", "lp"] = "lp_p"
     """Whether the sum of powers is penalised itself (lp_p) or its p-th root (lp)."""
-    p_start: float = 1.0
+    p_start: Positive = 1.0
     """Initial value of the penalty's exponent."""
-    p_end: float = 0.2
+    p_end: Positive = 0.2
     """Final value of the exponent; above 0, where the penalty would count latents and have no gradient."""
-    n_updates: int = 10
+    n_updates: Count = 10
     """Number of values that the exponent takes, evenly spaced from p_start to p_end."""
-    exponents: tuple[float, ...] = ()
+    exponents: tuple[Positive, ...] = ()
     """The values themselves, if not evenly spaced: then p_start, p_end and n_updates are ignored."""
-    anneal_start: float = 0.273
+    anneal_start: Share = 0.273
     """Fraction of the training after which the first update comes (as published, 10,000 of 36,621 steps)."""
-    anneal_end: float = 0.9
+    anneal_end: Share = 0.9
     """Fraction after which the last update comes (as published 1, a step that is never reached)."""
-    queue_length: int = 10
+    queue_length: Count = 10
     """Number of last batches whose penalties set the coefficient after an update."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not 0 < self.p_end <= self.p_start:
+        if self.p_end > self.p_start:
             raise ValueError("the exponents must obey 0 < p_end <= p_start")
-        if len(self.exponents) == 1 or any(not 0 < p <= 2 for p in self.exponents):
+        if len(self.exponents) == 1 or any(p > 2 for p in self.exponents):
             raise ValueError("exponents are at least two numbers, each above 0 and at most 2")
-        if not 0 <= self.anneal_start < self.anneal_end <= 1 or self.n_updates < 2 or self.queue_length < 1:
-            raise ValueError("0 <= anneal_start < anneal_end <= 1, n_updates >= 2 and queue_length >= 1 must hold")
+        if self.anneal_start >= self.anneal_end or self.n_updates < 2:
+            raise ValueError("anneal_start must be below anneal_end, and n_updates at least 2")
 
     def schedule(self) -> list[float]:
         """The exponents, in their order."""

@@ -22,7 +22,7 @@ from typing import Any, ClassVar, Literal
 
 from torch import Tensor
 
-from boardgame_sae.config import config
+from boardgame_sae.config import Natural, NonNegative, Share, config
 from boardgame_sae.saes.registry import architecture, as_inference
 from boardgame_sae.saes.sae import SAE, Form, SAEConfig
 from boardgame_sae.saes.sparse.active_latents import Above, Active, Rule
@@ -35,15 +35,10 @@ class PenaltyConfig(SAEConfig):
     """What every SAE with a sparsity penalty has."""
 
     sparsity_field: ClassVar[str | None] = "sparsity_coefficient"
-    sparsity_coefficient: float = 0.02
+    sparsity_coefficient: NonNegative = 0.02
     """Weight of the sparsity penalty."""
-    sparsity_warmup: float = 0.05
+    sparsity_warmup: Share = 0.05
     """Fraction of the training, the first, over which the penalty rises from zero."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.sparsity_coefficient < 0 or not 0 <= self.sparsity_warmup <= 1:
-            raise ValueError("sparsity_coefficient must not be negative, and sparsity_warmup must lie in 0..1")
 
 
 class PenaltySAE(SAE):
@@ -68,13 +63,8 @@ class ReLUConfig(PenaltyConfig):
     """The standard SAE."""
 
     architecture: Literal["relu"] = "relu"  # pyright: ignore[reportIncompatibleVariableOverride]
-    resample_every: int = 0
+    resample_every: Natural = 0
     """Steps between two resamplings of dead latents, those that have not fired for half as long; 0: never."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.resample_every < 0:
-            raise ValueError("resample_every must not be negative")
 
 
 @architecture(ReLUConfig, colour="#882255", marker="s")

@@ -24,7 +24,7 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor
 
-from boardgame_sae.config import config
+from boardgame_sae.config import Count, Natural, NonNegative, Share, config
 from boardgame_sae.saes.registry import architecture, as_inference
 from boardgame_sae.saes.sae import SAE, Form, SAEConfig
 from boardgame_sae.saes.sparse.active_latents import Above, Active, LargestOfBatch, LargestOfEach, Rule, activate
@@ -37,27 +37,25 @@ class TopKConfig(SAEConfig):
 
     sparsity_field: ClassVar[str | None] = "k"
     architecture: Literal["topk"] = "topk"  # pyright: ignore[reportIncompatibleVariableOverride]
-    k: int = 32
+    k: Count = 32
     """Latents that are on per position (of a batch-wise SAE, on average)."""
     b_dec_start: Literal["zeros", "geometric_median"] = "geometric_median"
     """Initial value of b_dec: zeros, or the geometric median of the first training batch."""
-    k_start: int = 0
+    k_start: Natural = 0
     """Initial value of k; at least k. 0: k itself."""
-    k_anneal: float = 0.0
+    k_anneal: Share = 0.0
     """Fraction of the training over which k_start comes down to k."""
-    auxiliary_coefficient: float = 1 / 32
+    auxiliary_coefficient: NonNegative = 1 / 32
     """Weight of the loss that gives dead latents a gradient (AuxK)."""
-    dead_after: int = 10_000_000
+    dead_after: Count = 10_000_000
     """Tokens without firing after which a latent counts as dead."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not 1 <= self.k <= self.n_latents:
+        if self.k > self.n_latents:
             raise ValueError(f"k must lie between 1 and n_latents ({self.n_latents}), not {self.k}")
         if self.k_start and not self.k <= self.k_start <= self.n_latents:
             raise ValueError(f"k_start must lie between k and n_latents ({self.n_latents}), not {self.k_start}")
-        if not 0 <= self.k_anneal <= 1 or self.auxiliary_coefficient < 0 or self.dead_after < 1:
-            raise ValueError("k_anneal lies in 0..1, auxiliary_coefficient is not negative, dead_after at least 1")
 
 
 @architecture(TopKConfig, colour="#F781BF", marker="D")
@@ -121,6 +119,7 @@ class BatchTopKSAE(TopKSAE):
 
     form: ClassVar[Form | None] = None  # until it has a threshold: then it is saved as a JumpReLU
     per_latent: ClassVar[tuple[str, ...]] = ("b_enc", "threshold")
+    set_by_calibration: ClassVar[tuple[str, ...]] = ("threshold",)
     threshold: Tensor
 
     def __init__(self, cfg: BatchTopKConfig) -> None:

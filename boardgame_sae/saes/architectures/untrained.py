@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Literal
 
 import torch
 
-from boardgame_sae.config import config
+from boardgame_sae.config import Count, config
 from boardgame_sae.saes.registry import architecture
 from boardgame_sae.saes.sae import SAE, Form, SAEConfig
 from boardgame_sae.saes.sparse.active_latents import Above, LargestOfEach, Rule
@@ -58,14 +58,14 @@ class RandomConfig(SAEConfig):
 
     sparsity_field: ClassVar[str | None] = "k"
     architecture: Literal["random"] = "random"  # pyright: ignore[reportIncompatibleVariableOverride]
-    k: int = 32
+    k: Count = 32
     """Latents that are on per position."""
     b_dec_start: Literal["zeros", "geometric_median"] = "geometric_median"
     """Initial value of b_dec: zeros, or the geometric median of the first training batch."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not 1 <= self.k <= self.n_latents:
+        if self.k > self.n_latents:
             raise ValueError(f"k must lie between 1 and n_latents ({self.n_latents}), not {self.k}")
 
 

@@ -12,7 +12,9 @@
 
 `.weight`s are those of linear layers, our W_enc and W_dec transposed. pre = (x - b_dec) W_enc + b_enc; where b_dec
 stays, it is x W_enc + b_enc. An AutoEncoder whose rows are not of norm 1 has its norms folded in when it is loaded.
-`config.json` names the class under `trainer`, beside the layer and the model.
+`config.json` names the class under `trainer`, beside the layer and the model. Before December 2024 k stood in the
+config alone, and BatchTopK SAEs had no threshold: they, and those whose threshold was never set (it is -1 then, and
+their own `encode` a dense ReLU), are read as BatchTopK SAEs that are not calibrated.
 """
 
 from collections.abc import Mapping
@@ -22,10 +24,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from boardgame_sae.files import RunError, read_json, write_json, writing
+from boardgame_sae.files import RunError, write_json, writing
 from boardgame_sae.saes.exchange import shared
+from boardgame_sae.saes.exchange.fields import Fields
+from boardgame_sae.saes.exchange.library import Library, Sign, config_fields, register
 from boardgame_sae.saes.sae import SAE, Form
-from boardgame_sae.weights import read_pt
+from boardgame_sae.weights import check_finite, read_pt, without_wrappers
 
 WEIGHTS_FILE, CONFIG_FILE = "ae.pt", "config.json"
 
@@ -43,11 +47,14 @@ _PARAMETERS = {
     },
 }  # fmt: skip
 """For each class, our parameters and their names there."""
-_BUFFERS = {
+_BUFFERS: dict[str, tuple[str, ...]] = {
     "AutoEncoderTopK": ("k", "threshold"),
     "BatchTopKSAE": ("k", "threshold"),
     "MatryoshkaBatchTopKSAE": ("k", "threshold", "group_sizes"),
 }
+"""For each class, tensors beside the parameters; files of before December 2024 have none of them."""
+_OLD_BUFFERS = ("group_indices",)
+"""A tensor beside the parameters that says nothing about latents."""
 _FORMS: dict[str, Form] = {
     "AutoEncoder": "relu",
     "AutoEncoderNew": "relu",
@@ -70,8 +77,13 @@ _TRAINERS = {
     "BatchTopKTrainer": "batch_topk",
     "MatryoshkaBatchTopKTrainer": "matryoshka_batch_topk",
     "JumpReluTrainer": "jumprelu",
+    "TrainerTopK": "topk",
+    "TrainerBatchTopK": "batch_topk",
+    "TrainerJumpRelu": "jumprelu",
+    "MatroyshkaBatchTopKTrainer": "matryoshka_batch_topk",
 }
-"""Their trainers, and what the same training is called here."""
+"""Their trainers, and what the same training is called here; the last four by their names of 2024."""
+_CLASS_OF_2024 = {"MatroyshkaBatchTopKSAE": "MatryoshkaBatchTopKSAE"}
 _TRAINER_OF_CLASS = {"BatchTopKSAE": "BatchTopKTrainer", "MatryoshkaBatchTopKSAE": "MatryoshkaBatchTopKTrainer"}
 """The trainer of a class that only one trainer makes, and that its form does not tell."""
 _KEPT = {"layer": "layer", "lm_name": "lm_name", "submodule": "submodule_name"}
@@ -87,7 +99,7 @@ def to_dictionary_learning(sae: SAE, folder: str | Path) -> None:
     forms = dict.fromkeys(_FORMS.values())
     simple, form = shared.exportable(sae, forms, "dictionary_learning")
     folder, dict_class, facts = Path(folder), _class_for(simple, form), shared.facts(sae)
-    state = _with_b_dec(simple, subtracted=dict_class not in _B_DEC_STAYS)
+    state = shared.with_b_dec(simple, subtracted=dict_class not in _B_DEC_STAYS)
     tensors = {theirs: _turned(state[ours], theirs) for ours, theirs in _PARAMETERS[dict_class].items()}
     trainer: dict[str, Any] = {
         "dict_class": dict_class,
@@ -110,34 +122,43 @@ def to_dictionary_learning(sae: SAE, folder: str | Path) -> None:
 def from_dictionary_learning(path: str | Path) -> SAE:
     """Read a dictionary, given its folder or its `.pt` file; its latents are those of the class when loaded.
 
-    Without a `config.json` the tensors' names have to tell the class. Raises RunError naming the file and the fix for
-    what is damaged, is not a plain dict of tensors (nothing in it is run), or has no counterpart here.
+    Without a `config.json` the tensors have to tell the class. A batch-wise one without a threshold is read as a
+    BatchTopK SAE that is not calibrated. Raises RunError naming the file and the fix for what is damaged, is not a
+    plain dict of tensors (nothing in it is run), or has no counterpart here.
     """
     file = weights_file(Path(path))
     config = _read_config(file)
-    trainer = config["trainer"]
+    trainer = Fields(config.mapping("trainer"), config.source)
     tensors = _read_tensors(file)
     dict_class = _class_of(tensors, trainer.get("dict_class"), file)
-    weights = {ours: _turned(tensors[theirs], theirs) for ours, theirs in _PARAMETERS[dict_class].items()}
+    weights = {ours: _turned(tensors[theirs], theirs).float() for ours, theirs in _PARAMETERS[dict_class].items()}
     if weights["W_enc"].ndim != 2:
         raise RunError(f"{file}: the encoder is {tuple(weights['W_enc'].shape)}, not a matrix; export the SAE again")
     d_model, n_latents = weights["W_enc"].shape
     fields = {"d_model": d_model, "n_latents": n_latents, "subtract_b_dec": dict_class not in _B_DEC_STAYS}
-    if dict_class == "AutoEncoderTopK":
-        fields["k"] = int(_number(tensors, "k", file))
+    k = _k(tensors, trainer, file) if dict_class in _BUFFERS else None
+    architecture: str = _FORMS[dict_class]
     if dict_class in _ONE_THRESHOLD:
-        weights["threshold"] = torch.full((n_latents,), _set_threshold(tensors, file))
-    sae = shared.rebuild(file, _FORMS[dict_class], weights, **fields)
+        threshold = _number(tensors, "threshold", file) if "threshold" in tensors else -1.0
+        if threshold >= 0:
+            weights["threshold"] = torch.full((n_latents,), threshold)
+        else:
+            architecture = "batch_topk"
+    if architecture in ("topk", "batch_topk"):
+        if k is None:
+            raise RunError(f"{file}: holds no k, nor does its {CONFIG_FILE}; write it there, as `trainer.k`")
+        fields["k"] = k
+    sae = shared.rebuild(file, architecture, weights, **fields)
     if dict_class == "AutoEncoder" and not shared.rows_of_norm_one(sae.W_dec):
         sae.fold_norms()
     sizes = tensors["group_sizes"].tolist() if "group_sizes" in tensors else None
     return shared.remember(
         sae,
-        {name: value for name, value in config.items() if name != shared.OURS},
+        {name: value for name, value in config.values.items() if name != shared.OURS},
         config.get(shared.OURS),
         {ours: trainer.get(theirs) for ours, theirs in _KEPT.items()},
         architecture=_trained_as(trainer.get("trainer_class"), dict_class),
-        k=int(_number(tensors, "k", file)) if "k" in tensors else None,
+        k=k,
         group_fractions=sizes and [size / n_latents for size in sizes],
     )
 
@@ -162,17 +183,6 @@ def _class_for(simple: SAE, form: Form) -> str:
     return "JumpReluAutoEncoder"
 
 
-def _with_b_dec(simple: SAE, *, subtracted: bool) -> dict[str, Tensor]:
-    """The parameters of an equal SAE that subtracts b_dec from its input, or does not."""
-    state = {name: weight.detach().cpu() for name, weight in simple.named_parameters()}
-    if subtracted != simple.cfg.subtract_b_dec:
-        shift_F = shared.encoder_shift_F(simple) * (1 if subtracted else -1)
-        state["b_enc"] = state["b_enc"] + shift_F
-        if "b_mag" in state:
-            state["b_mag"] = state["b_mag"] + state["r_mag"].exp() * shift_F
-    return state
-
-
 def _buffers(simple: SAE, form: Form) -> dict[str, Tensor]:
     """k, threshold (-1: none) and the sizes of nested groups."""
     trained, n_latents = simple.trained_as, simple.cfg.n_latents
@@ -192,14 +202,15 @@ def _turned(weight: Tensor, theirs: str) -> Tensor:
     return (weight.T if theirs.endswith(".weight") and weight.ndim == 2 else weight).contiguous()
 
 
-def _read_config(file: Path) -> dict[str, Any]:
+def _read_config(file: Path) -> Fields:
     """The config beside a file, or above its folder `checkpoints`; an empty one where there is none."""
     folder = file.parent.parent if file.parent.name == "checkpoints" else file.parent
-    if not (folder / CONFIG_FILE).exists():
-        return {"trainer": {}}
-    config = shared.plain(read_json(folder / CONFIG_FILE))
-    if not isinstance(config, dict) or not isinstance(config.get("trainer"), dict):
-        raise RunError(f"{folder / CONFIG_FILE}: has no mapping `trainer`; restore it, or remove it to do without")
+    path = folder / CONFIG_FILE
+    if not path.exists():
+        return Fields({"trainer": {}}, path)
+    config = Fields.read(path, "restore it, or move it away to do without")
+    if "trainer" not in config.values:
+        raise RunError(f"{path}: has no mapping `trainer`; restore it, or move it away to do without")
     return config
 
 
@@ -209,12 +220,16 @@ def _read_tensors(file: Path) -> dict[str, Tensor]:
     tensors = read_pt(file, "save it again with `torch.save(ae.state_dict(), path)`")
     if not isinstance(tensors, dict) or not all(isinstance(value, Tensor) for value in tensors.values()):
         raise RunError(f"{file}: not a dict of tensors; save it again with `torch.save(ae.state_dict(), path)`")
-    return tensors
+    bare = without_wrappers({str(name): tensor for name, tensor in tensors.items()})
+    # one threshold that is NaN was never set
+    check_finite(file, {name: tensor for name, tensor in bare.items() if name != "threshold" or tensor.numel() > 1})
+    return {name: tensor for name, tensor in bare.items() if name not in _OLD_BUFFERS}
 
 
 def _class_of(tensors: Mapping[str, Tensor], stated: Any, file: Path) -> str:
     """The class whose tensors these are; where two have the same, the one that the config states."""
-    possible = [name for name, own in _PARAMETERS.items() if {*own.values(), *_BUFFERS.get(name, ())} == tensors.keys()]
+    stated = _CLASS_OF_2024.get(str(stated), stated)
+    possible = [name for name in _PARAMETERS if _may_be(name, tensors)]
     if stated in possible or (stated is None and len(possible) == 1):
         return stated or possible[0]
     if stated is None and possible:
@@ -227,23 +242,49 @@ def _class_of(tensors: Mapping[str, Tensor], stated: Any, file: Path) -> str:
     )
 
 
+def _may_be(dict_class: str, tensors: Mapping[str, Tensor]) -> bool:
+    """Whether a class has just these tensors; buffers may be missing, and a threshold is one number or one each."""
+    parameters, buffers = {*_PARAMETERS[dict_class].values()}, {*_BUFFERS.get(dict_class, ())}
+    one_each = "threshold" in tensors and tensors["threshold"].ndim > 0
+    return parameters <= tensors.keys() <= parameters | buffers and not (one_each and "threshold" in buffers)
+
+
+def _k(tensors: Mapping[str, Tensor], trainer: Fields, file: Path) -> int | None:
+    """k of the tensors, else of the config; None where neither says. Raises RunError where they differ."""
+    stated = trainer.number("k", "it says how many latents are on") if "k" in trainer.values else None
+    if "k" not in tensors:
+        return stated
+    k = int(_number(tensors, "k", file))
+    if stated not in (None, k):
+        raise RunError(f"{file}: k is {k}, but {trainer.source} says {stated}; correct the one that is wrong")
+    return k
+
+
 def _number(tensors: Mapping[str, Tensor], name: str, file: Path) -> float:
     if tensors[name].numel() != 1:
         raise RunError(f"{file}: {name} has shape {tuple(tensors[name].shape)}, not one number; export the SAE again")
     return tensors[name].item()
 
 
-def _set_threshold(tensors: Mapping[str, Tensor], file: Path) -> float:
-    threshold = _number(tensors, "threshold", file)
-    if not threshold >= 0:
-        raise RunError(
-            f"{file}: threshold is {threshold:g}: it was saved before its threshold was ever set (dictionary_learning "
-            "begins after 1,000 steps), and its own `encode` is a dense ReLU, without any sparsity; train it longer, "
-            "or set `threshold` to the value at which k latents are on per position on average, and save it again"
-        )
-    return threshold
-
-
 def _trained_as(trainer_class: Any, dict_class: str) -> str:
     own = _TRAINER_OF_CLASS.get(dict_class)
     return _TRAINERS.get(str(trainer_class)) or (_TRAINERS[own] if own else _FORMS[dict_class])
+
+
+def _sign(path: Path) -> Sign:
+    if not weights_file(path).is_file():
+        return Sign.NONE
+    return Sign.CONFIG if "trainer" in config_fields(path, CONFIG_FILE) else Sign.WEIGHTS
+
+
+register(
+    Library(
+        "dictionary_learning",
+        "dictionary_learning",
+        WEIGHTS_FILE,
+        _sign,
+        from_dictionary_learning,
+        to_dictionary_learning,
+        tuple(dict.fromkeys(_FORMS.values())),
+    )
+)

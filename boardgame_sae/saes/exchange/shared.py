@@ -1,11 +1,12 @@
 """What every exchange of SAEs with another library needs: an SAE of ours from its tensors, and what it asks of ours.
 
 What can be written depends on an SAE's `form`, not on its name. Libraries differ in three conventions, none of which
-changes what an SAE computes: whether b_dec is subtracted from the input (`encoder_shift_F` moves it into the encoder's
-bias), whether decoder rows have norm 1, and what a threshold below zero means (elsewhere a ReLU follows, so it acts as
-zero).
+changes what an SAE computes: whether b_dec is subtracted from the input (`with_b_dec` moves it into the encoder's
+biases), whether decoder rows have norm 1, and what a threshold below zero means (elsewhere a ReLU follows, so it acts
+as zero).
 """
 
+import copy
 import json
 import re
 from collections.abc import Collection, Mapping
@@ -17,11 +18,15 @@ from torch import Tensor
 
 from boardgame_sae.config import ConfigError
 from boardgame_sae.files import RunError
+from boardgame_sae.saes.exchange.library import config_fields
 from boardgame_sae.saes.registry import make_sae
-from boardgame_sae.saes.sae import SAE, Form
+from boardgame_sae.saes.sae import CONFIG_FILE, SAE, Form
+from boardgame_sae.testbeds.shipped import context_size_of
 
 OURS = "boardgame_sae"
 """Where a foreign file keeps our own metadata."""
+ROUNDING = 2**-10
+"""How far half precision moves the norm of a decoder row of norm 1, at most; 1.2e-4 was measured."""
 
 
 class Facts(NamedTuple):
@@ -35,6 +40,10 @@ class Facts(NamedTuple):
     """That hook point's block."""
     model_name: str | None
     """The model."""
+    context_size: int | None
+    """Tokens that the model reads at once."""
+    prepend_bos: bool
+    """Whether a token that begins texts goes before those of a game; games here have none."""
 
 
 def facts(sae: SAE) -> Facts:
@@ -43,7 +52,10 @@ def facts(sae: SAE) -> Facts:
     hook_name, layer = metadata.get("hook_name"), metadata.get("layer")
     number = re.search(r"\d+", str(hook_name)) if layer is None and hook_name else None
     model_name = metadata.get("model_name") or metadata.get("lm_name") or metadata.get("model")
-    return Facts(sae.trained_as["architecture"], hook_name, int(number[0]) if number else layer, model_name)
+    context_size = metadata.get("context_size") or context_size_of(metadata.get("model"))
+    layer = int(number[0]) if number else layer
+    architecture, prepend_bos = sae.trained_as["architecture"], bool(metadata.get("prepend_bos", False))
+    return Facts(architecture, hook_name, layer, model_name, context_size, prepend_bos)
 
 
 def card(sae: SAE) -> dict[str, Any]:
@@ -52,14 +64,14 @@ def card(sae: SAE) -> dict[str, Any]:
 
 
 def exportable(sae: SAE, forms: Collection[Form], library: str) -> tuple[SAE, Form]:
-    """What stands for an SAE at inference, and its form, if it is one of `forms`.
+    """What stands for an SAE at inference, and its form, if it is one of `forms`; decoder rows as they were trained.
 
     Raises RunError that says why not: of another form, not calibrated, or with a threshold below zero.
     """
     simple = sae.inference()
     architecture, form = simple.cfg.architecture, simple.form
     if form is None or form not in forms:
-        if not getattr(simple, "calibrated", True):
+        if not simple.calibrated:
             raise RunError(
                 f"this {architecture} SAE has no threshold yet, so its latents depend on the rest of the batch, which "
                 f"{library} cannot express; call `sae.calibrate(batches)` with some activations first"
@@ -73,7 +85,31 @@ def exportable(sae: SAE, forms: Collection[Form], library: str) -> tuple[SAE, Fo
             f"this SAE has thresholds below 0, where latents are negative, which {library} does not have; call "
             "`sae.constrain()` first"
         )
-    return simple, form
+    return _unrounded(simple, form), form
+
+
+@torch.no_grad()
+def _unrounded(simple: SAE, form: Form) -> SAE:
+    """An SAE whose rows half precision moved off norm 1 with rows of norm 1, in float32; any other as it is.
+
+    A row's norm goes to its latent, so that the reconstruction stays; not among the k largest of a position, where it
+    could change which are the largest: there the latents stay.
+    """
+    off = (simple.W_dec.float().norm(dim=1) - 1).abs().max()
+    if not 1e-6 < off < ROUNDING:
+        return simple
+    exact = copy.deepcopy(simple).float()
+    if form == "topk":
+        exact.W_dec /= exact.W_dec.norm(dim=1, keepdim=True)
+    else:
+        exact.fold_norms()
+    return exact
+
+
+def refuse_other_config(folder: Path, field: str) -> None:
+    """Raise RunError where writing a cfg.json would overwrite one of something else, which has no such field."""
+    if (folder / CONFIG_FILE).exists() and field not in config_fields(folder):
+        raise RunError(f"{folder}: holds another {CONFIG_FILE}, which would be lost; give another folder")
 
 
 def plain(value: Any) -> Any:
@@ -81,9 +117,29 @@ def plain(value: Any) -> Any:
     return json.loads(json.dumps(value), parse_constant=lambda _: None)
 
 
-def encoder_shift_F(sae: SAE) -> Tensor:
-    """(F,) b_dec W_enc, on the CPU: what subtracting b_dec from the input subtracts from every pre-activation."""
-    return (sae.b_dec.detach().cpu().double() @ sae.W_enc.detach().cpu().double()).to(sae.dtype)
+def with_b_dec(sae: SAE, *, subtracted: bool) -> dict[str, Tensor]:
+    """The parameters, on the CPU, of an equal SAE that subtracts b_dec from its input, or does not."""
+    state = {name: weight.detach().cpu() for name, weight in sae.named_parameters()}
+    if subtracted != sae.cfg.subtract_b_dec:
+        shift_F = (state["b_dec"].double() @ state["W_enc"].double()).to(sae.dtype) * (1 if subtracted else -1)
+        state["b_enc"] = state["b_enc"] + shift_F
+        if "b_mag" in state:
+            state["b_mag"] = state["b_mag"] + state["r_mag"].exp() * shift_F
+    return state
+
+
+def two_sided(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The weights of an SAE with a latent for either sign of each latent of one whose latents may be below zero.
+
+    Latent f is the positive part of latent f there, latent F + f its negative part: both are classifiers. Among the k
+    largest by size there are the k largest here.
+    """
+    sides = {
+        "W_enc": torch.cat([weights["W_enc"], -weights["W_enc"]], dim=1),
+        "W_dec": torch.cat([weights["W_dec"], -weights["W_dec"]]),
+        "b_enc": torch.cat([weights["b_enc"], -weights["b_enc"]]),
+    }
+    return {**weights, **sides}
 
 
 def rows_of_norm_one(W_dec: Tensor) -> bool:
@@ -92,14 +148,24 @@ def rows_of_norm_one(W_dec: Tensor) -> bool:
     return torch.allclose(norms_F, torch.ones_like(norms_F))
 
 
+def require(source: Path, weights: Mapping[str, Tensor], *names: str) -> None:
+    """Raise RunError naming the file where tensors are missing."""
+    if missing := [name for name in names if name not in weights]:
+        held = ", ".join(sorted(weights)) or "nothing"
+        raise RunError(f"{source}: {', '.join(missing)} is missing, it holds {held}; export the SAE again")
+
+
 @torch.no_grad()
-def rebuild(source: Path, form: Form, weights: Mapping[str, Tensor], **fields: Any) -> SAE:
+def rebuild(source: Path, architecture: str, weights: Mapping[str, Tensor], **fields: Any) -> SAE:
     """An SAE of ours, in float32, with the parameters that were read from a file, under our names.
 
     fields: those of its config. Raises RunError naming the file and what does not fit.
     """
+    shape, d_model, n_latents = tuple(weights["W_enc"].shape), fields["d_model"], fields["n_latents"]
+    if shape != (d_model, n_latents):  # before anything of that size is made
+        raise RunError(f"{source}: the encoder is {shape}, not ({d_model}, {n_latents}); export the SAE again")
     try:
-        sae = make_sae(form, **fields)
+        sae = make_sae(architecture, **fields)
     except ConfigError as error:
         raise RunError(f"{source}: {error}; was the file written by another version?") from error
     ours = {name: tuple(weight.shape) for name, weight in sae.named_parameters()}
@@ -110,7 +176,7 @@ def rebuild(source: Path, form: Form, weights: Mapping[str, Tensor], **fields: A
         raise RunError(f"{source}: not the tensors of this architecture ({faults}); export the SAE again")
     for name, weight in sae.named_parameters():
         weight.copy_(weights[name])
-    if form == "jumprelu":
+    if architecture == "jumprelu":
         sae.get_parameter("threshold").clamp_(min=0)
     return sae.eval()
 

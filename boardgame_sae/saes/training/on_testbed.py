@@ -1,9 +1,12 @@
-"""Train SAEs on a testbed: its activations and where they come from are handed to the training."""
+"""Train SAEs on a testbed, and calibrate those that were trained elsewhere: its activations are handed to them."""
 
+import copy
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+
+from torch import Tensor
 
 from boardgame_sae.activations.stream import ActivationSource, FreshActivations
 from boardgame_sae.config import from_mapping
@@ -12,6 +15,9 @@ from boardgame_sae.saes.registry import sae_config
 from boardgame_sae.saes.sae import SAE, SAEConfig
 from boardgame_sae.saes.training.train import TrainSAEConfig, train_saes_run
 from boardgame_sae.testbeds.testbed import Testbed
+
+N_CALIBRATION = 65_536
+"""Most activations that a threshold is set on."""
 
 
 def train_on_testbed(
@@ -50,10 +56,32 @@ def train_sae(testbed: Testbed, architecture: str = "topk", *, out: str | Path |
     return load_sae(folder)
 
 
+def calibrated_on(testbed: Testbed, sae: SAE) -> SAE:
+    """An SAE as it is, or, where its threshold was never set, with one at which k latents are on per position.
+
+    That is on average over N_CALIBRATION tokens of the testbed's train games; the metadata say so under `calibration`.
+    The SAE that is given stays as it was. Raises ValueError for activations of another width than the SAE's.
+    """
+    if sae.calibrated:
+        return sae
+    everywhere, batches, n = testbed.everywhere, list[Tensor](), 0
+    for span in everywhere.spans("train"):
+        batches.append(everywhere.read("train", span.start, span.stop)[: N_CALIBRATION - n].to(sae.device, sae.dtype))
+        n += len(batches[-1])
+        if n == N_CALIBRATION:
+            break
+    sae = copy.deepcopy(sae)
+    sae.calibrate(batches)
+    told = {"testbed": testbed.hash, "split": "train", "n_activations": n, "k": sae.cfg.k}
+    sae.metadata = {**sae.metadata, "calibration": told}
+    return sae
+
+
 def _metadata(testbed: Testbed) -> dict[str, Any]:
     """What an SAE keeps of where it was trained."""
     return {
         "hook_name": testbed.hook_name,
+        "context_size": testbed.model.gpt.cfg.n_ctx,
         "game": testbed.corpus.game.spec,
         "model": testbed.model.hash,
         "testbed": testbed.hash,

@@ -5,7 +5,7 @@ together, or one after the other, or killed halfway and resumed, have the same b
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,45 +13,47 @@ import torch
 from torch import Tensor
 
 from boardgame_sae.activations.stream import ActivationSource
-from boardgame_sae.config import config, seed_for, to_mapping
+from boardgame_sae.config import Count, Positive, Seed, Share, config, seed_for, to_mapping
+from boardgame_sae.files import RunError
 from boardgame_sae.launch import keep_freed_memory
 from boardgame_sae.model.game_model import pick_device
-from boardgame_sae.runs import Run, pack_state, progress, unpack_state
+from boardgame_sae.runs import Run, pack_state, progress, unpack_state, warn
 from boardgame_sae.saes.registry import sae_from_config
 from boardgame_sae.saes.sae import SAE, Loss, SAEConfig
 from boardgame_sae.saes.training.adam import Adam
+from boardgame_sae.weights import not_finite
 
 
 @config
 class TrainSAEConfig:
     """How SAEs are trained; the same for all on one stream."""
 
-    n_activations: int = 1_000_000
+    n_activations: Count = 1_000_000
     """Training activations per SAE; more than are harvested means several passes over them."""
     source: Literal["harvest", "fresh"] = "harvest"
     """harvest: the corpus's own games, harvested to disk once. fresh: games that are played for the training, read and
     thrown away; only where the corpus's players can play on (random, epsilon-greedy, the built-in search)."""
-    n_harvested: int = 1_000_000
+    n_harvested: Count = 1_000_000
     """Activations to harvest to disk for the training, of source `harvest`."""
     harvest_dtype: Literal["float16", "float32"] = "float32"
     """Number format in which activations are kept on disk."""
-    batch_size: int = 2048
+    batch_size: Count = 2048
     """Activations per step."""
-    lr: float = 3e-4
+    lr: Positive = 3e-4
     """Peak learning rate of Adam."""
-    lr_warmup: float = 0.03
+    lr_warmup: Share = 0.03
     """Fraction of the steps, the first, over which the learning rate rises from zero."""
-    lr_decay: float = 0.2
+    lr_decay: Share = 0.2
     """Fraction of the steps, the last, over which the learning rate falls to zero."""
     normalize_activations: bool = True
     """Divide activations by the root of their mean squared norm while training; the saved SAE takes raw ones."""
-    n_calibration: int = 65_536
+    n_calibration: Count = 65_536
     """Activations on which thresholds are set after training, and L0 at inference is measured."""
-    dead_window: int = 100_000
+    dead_window: Count = 100_000
     """Tokens without firing after which a latent is reported as dead."""
-    log_every: int = 50
+    log_every: Count = 50
     """Steps between two lines of metrics."""
-    seed: int = 0
+    seed: Seed = 0
     """Seed of the order of the activations."""
 
     @property
@@ -75,19 +77,39 @@ class _Trainee:
         self.sae.begin_training(cfg.n_steps, first_ND)
         self.optimizer = adam(self.sae, cfg.lr)
         self.step = 0 if self.sae.trains else cfg.n_steps
+        self.saved = 0
+        """The step of the last good state, 0 before there is one."""
+        self.faulty = torch.tensor(-1, device=first_ND.device)
+        """The first step whose loss was not finite, -1 before there is one: on the device, so that no step waits."""
+        self.failure: str | None = None
+        """Why it trains no more."""
         saved = run.load_state()
         if saved is not None:
             state = unpack_state(saved[0], saved[1]["state"])
             self.sae.load_state_dict(state["sae"])
             self.optimizer.load_state_dict(state["optimizer"])
-            self.step = saved[1]["step"]
+            self.step = self.saved = saved[1]["step"]
 
     def advance(self, x_ND: Tensor) -> None:
         """One optimiser step."""
         loss = training_step(self.sae, self.optimizer, x_ND, self.step, self.cfg.lr * lr_factor(self.step, self.cfg))
         self.step += 1
-        if self.step % self.cfg.log_every == 0 or self.step == self.cfg.n_steps:
+        first = (self.faulty < 0) & ~loss.total.detach().isfinite()
+        self.faulty = torch.where(first, self.step, self.faulty)
+        if (self.step % self.cfg.log_every == 0 or self.step == self.cfg.n_steps) and self.is_good():
             self._log(x_ND, loss)
+
+    def is_good(self) -> bool:
+        """Whether every loss so far, and every weight now, is finite; if not, `failure` says what is not."""
+        if self.failure is None and int(self.faulty) >= 0:
+            self.failure = (
+                f"the loss is not finite at step {int(self.faulty)}, whose batch is number {int(self.faulty) - 1}"
+            )
+        elif self.failure is None and (names := not_finite(dict(self.sae.named_parameters()))):
+            self.failure = (
+                f"{names[0]} is no longer finite after step {self.step}, whose batch is number {self.step - 1}"
+            )
+        return self.failure is None
 
     def _log(self, x_ND: Tensor, loss: Loss) -> None:
         variance = (x_ND - x_ND.mean(0)).pow(2).sum()
@@ -97,15 +119,23 @@ class _Trainee:
             reconstruction=float(loss.reconstruction.detach()),
             sparsity=float(loss.sparsity.detach()),
             auxiliary=float(loss.auxiliary.detach()),
-            explained_variance=float(1 - (x_ND - loss.x_hat_ND.detach()).pow(2).sum() / variance),
+            explained_variance=float(1 - (x_ND - loss.x_hat_ND.detach()).pow(2).sum() / variance) if variance else 0.0,
             l0=loss.active.l0(loss.z),
             dead=float(self.sae.dead_F(self.cfg.dead_window).float().mean()),
         )
 
+    def report(self, stream: Path) -> str:
+        """Why its training stopped, where, and what is left."""
+        good = f"the last good checkpoint is of step {self.saved}" if self.saved else "no checkpoint was saved before"
+        return f"{self.run.folder}: {self.failure} of {stream}; {good}; train it with a lower lr than {self.cfg.lr}"
+
     def save_state(self) -> None:
-        """Write what a killed run resumes from."""
+        """Write what a killed run resumes from; never over a good state when something is not finite any more."""
+        if not self.is_good():
+            return
         tensors, plain = pack_state({"sae": self.sae.state_dict(), "optimizer": self.optimizer.state_dict()})
         self.run.save_state(tensors, {"step": self.step, "state": plain})
+        self.saved = self.step
 
     def finish(self, scale: float, metadata: dict[str, Any], batches: list[Tensor]) -> None:
         """Calibrate, save the inference form for raw activations, and mark the run done.
@@ -115,12 +145,29 @@ class _Trainee:
         self.sae.fold_scale(scale)
         self.sae.calibrate(batches)
         at_inference = measure(self.sae.inference(), batches)
+        warnings = useless(at_inference)
         self.sae.metadata = {
-            **metadata, "activation_scale": scale, "training": to_mapping(self.cfg), "inference": at_inference
+            **metadata, "activation_scale": scale, "training": to_mapping(self.cfg), "inference": at_inference,
+            **({"warnings": warnings} if warnings else {}),
         }  # fmt: skip
+        for warning in warnings:
+            warn(f"{self.run.folder}: {warning}")
         self.sae.save(self.run.folder)
         dead = float(self.sae.dead_F(self.cfg.dead_window).float().mean())
         self.run.finish(n_steps=self.step, dead=dead, **at_inference)
+
+
+def useless(at_inference: Mapping[str, float]) -> list[str]:
+    """What makes an SAE that was trained worthless, by what `measure` found; nothing of a sound one."""
+    warnings = []
+    if at_inference["alive"] == 0:
+        warnings.append("every latent of this SAE is dead: it says nothing; train with less sparsity or a lower lr")
+    if at_inference["explained_variance"] < 0:
+        warnings.append(
+            f"this SAE's explained variance is {at_inference['explained_variance']:.3g}, below zero: the mean of the "
+            "activations reconstructs them better; train for longer, with less sparsity or with another lr"
+        )
+    return warnings
 
 
 def adam(sae: SAE, lr: float) -> Adam:
@@ -181,6 +228,7 @@ def train_saes_run(
     is full.
     """
     for sae_cfg in sae_configs:
+        sae_cfg.check_trainable()
         if sae_cfg.d_model != source.width:
             raise ValueError(
                 f"an SAE of width {sae_cfg.d_model} cannot train on {source.path}, whose activations have width "
@@ -190,7 +238,8 @@ def train_saes_run(
     try:
         for sae_cfg, out in zip(sae_configs, outs or [None] * len(sae_configs), strict=True):
             made_of = {"sae": to_mapping(sae_cfg), "training": training_identity(cfg)}
-            runs.append(Run("sae", _name(sae_cfg), made_of, {"activations": source.hash}, out))
+            inputs = {"activations": source.hash}
+            runs.append(Run("sae", _name(sae_cfg), made_of, inputs, out, content=source.content))
         open_runs = [(sae_cfg, run) for sae_cfg, run in zip(sae_configs, runs, strict=True) if not run.done]
         if open_runs:
             _train(source, open_runs, cfg, metadata or {}, pick_device(device), checkpoint_seconds)
@@ -226,26 +275,35 @@ def _train(
     scale = source.mean_norm if cfg.normalize_activations else 1.0
     first_ND = stream.batch(0).to(device) / scale
     trainees = [_Trainee(sae_cfg, cfg, run, first_ND) for sae_cfg, run in open_runs]
-    began = saved_at = time.perf_counter()
-    start = min(trainee.step for trainee in trainees)
+    began, start = time.perf_counter(), min(trainee.step for trainee in trainees)
+    saved_at = began
     bar = progress(cfg.n_steps, f"train {len(trainees)} SAEs", "steps", initial=start)
     for step in range(start, cfg.n_steps):
         x_ND = stream.batch(step).to(device) / scale
         for trainee in trainees:
-            if trainee.step == step:
+            if trainee.step == step and trainee.failure is None:
                 trainee.advance(x_ND)
         bar.update(1)
         if time.perf_counter() - saved_at >= checkpoint_seconds:
             for trainee in trainees:
                 trainee.save_state()
             saved_at = time.perf_counter()
+        if all(trainee.failure for trainee in trainees):
+            break
     bar.close()
+    seconds, steps = time.perf_counter() - began, {"steps": cfg.n_steps - start, "n_steps": cfg.n_steps}
+    batches = _calibration(source, cfg, device)
+    for trainee in filter(_Trainee.is_good, trainees):
+        if steps["steps"]:
+            trainee.run.log_time("train", seconds, beside=len(trainees) - 1, **steps)
+        trainee.finish(scale, metadata, batches)
+    if failures := [trainee.report(source.path) for trainee in trainees if trainee.failure]:
+        raise RunError("\n".join(failures))
+
+
+def _calibration(source: ActivationSource, cfg: TrainSAEConfig, device: torch.device) -> list[Tensor]:
+    """Raw activations on which thresholds are set and the SAEs measured, from a stream of their own."""
     stream = source.stream(cfg.batch_size, seed_for(cfg.seed, "calibration"))
     n_batches = max(1, cfg.n_calibration // cfg.batch_size)
     n_batches = min(n_batches, stream.batches_per_pass or n_batches)
-    batches = [stream.batch(number).to(device) for number in range(n_batches)]
-    steps = {"steps": cfg.n_steps - start, "n_steps": cfg.n_steps}
-    for trainee in trainees:
-        if steps["steps"]:
-            trainee.run.log_time("train", time.perf_counter() - began, beside=len(trainees) - 1, **steps)
-        trainee.finish(scale, metadata, batches)
+    return [stream.batch(number).to(device) for number in range(n_batches)]

@@ -120,8 +120,32 @@ def _digest(head: bytes, file: BinaryIO, copy: Any) -> tuple[int, str]:
     return size, mixed.hexdigest()
 
 
+def _with_newlines(blocks: Iterator[bytes]) -> Iterator[bytes]:
+    """The same text with a newline at the end of every line, each byte in its place.
+
+    A carriage return before a newline, or two (what writing as text twice makes of it), become spaces; one alone is an
+    old Macintosh's end of line.
+    """
+    held = b""
+    for block in blocks:
+        text = held + block
+        end = len(text) - len(text[-2:]) + len(text[-2:].rstrip(b"\r"))
+        held = text[end:]
+        yield _newlines(text[:end])
+    yield _newlines(held)
+
+
+def _newlines(text: bytes) -> bytes:
+    if b"\r" not in text:
+        return text
+    return text.replace(b"\r\r\n", b"  \n").replace(b"\r\n", b" \n").replace(b"\r", b"\n")
+
+
 class Blocks:
-    """The text of a source, block by block. Once they are read, `fault` says what cut it short, if anything did."""
+    """The text of a source, block by block, its lines ended by newlines.
+
+    Once they are read, `fault` says what cut it short, if anything did.
+    """
 
     def __init__(self, source: Source) -> None:
         self.source = source
@@ -130,6 +154,9 @@ class Blocks:
         self.fault = ""
 
     def __iter__(self) -> Iterator[bytes]:
+        yield from filter(None, _with_newlines(self._stored()))
+
+    def _stored(self) -> Iterator[bytes]:
         with self.source.open() as file:
             if self.source.is_zstd:
                 yield from self._unpacked(file)

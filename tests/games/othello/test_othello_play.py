@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from boardgame_sae.games import Game, IllegalMove, MoveRecord, games, load_game
+from boardgame_sae.games.bits import counts
 from boardgame_sae.games.random_bits import SplitMix64
 
 SEEDS = st.lists(st.integers(0, 2**64 - 1), min_size=0, max_size=4)
@@ -51,13 +52,13 @@ def test_games_that_are_not_kept_are_played_again():
 def test_random_moves_are_uniform():
     _, record = play("othello", "implicit", range(40_000))
     first, second = (record.moves_M[record.offsets[:-1] + ply] for ply in (0, 1))
-    for counts in (
+    for seen in (
         np.unique(first, return_counts=True)[1],
         np.unique(second[first == first[0]], return_counts=True)[1],
     ):
-        n, k = counts.sum(), len(counts)
+        n, k = seen.sum(), len(seen)
         assert k == (4 if n == 40_000 else 3)
-        assert np.abs(counts - n / k).max() < 5 * np.sqrt(n / k)
+        assert np.abs(seen - n / k).max() < 5 * np.sqrt(n / k)
 
 
 def test_greedy_moves_capture_most_and_beat_random_ones():
@@ -72,7 +73,7 @@ def test_greedy_moves_capture_most_and_beat_random_ones():
     ends = boards[boards.rows(np.arange(300), record.lengths)]
     black = np.where(ends.mover_N, ends.mine_N, ends.yours_N)
     white = np.where(ends.mover_N, ends.yours_N, ends.mine_N)
-    assert np.mean(np.bitwise_count(black) > np.bitwise_count(white)) > 0.55
+    assert np.mean(counts(black) > counts(white)) > 0.55
 
 
 @settings(max_examples=25, deadline=None)
@@ -95,7 +96,7 @@ def test_text_and_record_are_the_same_games(which, seeds):
 def test_discs_are_conserved(which, seeds):
     game, record = play(*which, seeds)
     boards = game.boards(record)
-    discs, turned = np.bitwise_count(boards.mine_N | boards.yours_N), np.bitwise_count(boards.flipped_N)
+    discs, turned = counts(boards.mine_N | boards.yours_N), counts(boards.flipped_N)
     placed = (boards.ply_N > 0) & (boards.last_N < game.pass_code)
     grown = np.diff(discs.astype(int), prepend=0)
     assert (boards.mine_N & boards.yours_N == 0).all()

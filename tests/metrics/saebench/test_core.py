@@ -57,6 +57,18 @@ def constant(width, value_D):
     )
 
 
+def as_published(rows, x_hat, sizes):
+    """Explained variance and mse as evals/core/main.py of sae_bench 0.6.0 computes them, in batches of some sizes."""
+    squares, residuals, mse = [], [], []
+    for stop, size in zip(np.cumsum(sizes), sizes, strict=True):
+        x, error = rows[stop - size : stop], rows[stop - size : stop] - x_hat[stop - size : stop]
+        squares.append((np.square(x).sum(1).mean(), np.square(x).mean(0)))
+        residuals.append(np.square(error).sum(1).mean())
+        mse += [value / size for value in np.square(error).sum(1)]
+    total_variance = np.mean([square for square, _ in squares]) - np.concatenate([m for _, m in squares]).mean() ** 2
+    return 1 - np.mean(residuals) / total_variance, np.mean(mse)
+
+
 def by_hand(sae, bed):
     """Every number of the core score game by game, in float64, with full forward passes and hooks."""
     gpt, sae = copy.deepcopy(bed.model.gpt).double(), copy.deepcopy(sae).double()
@@ -101,6 +113,7 @@ def by_hand(sae, bed):
         ce[name], kl[name] = float(np.mean(losses)), float(np.mean(divergences))
     z = sae.encode(torch.from_numpy(rows)).numpy()
     x_hat = sae.decode(torch.from_numpy(z)).numpy()
+    published = as_published(rows, x_hat, [int(batch.read_BL.sum()) for batch in bed.once(clean_run).batches])
     error = [float(((x - y) ** 2).sum()) for x, y in zip(rows, x_hat, strict=True)]
     spread = [float(((x - mean) ** 2).sum()) for x in rows]
     norm_in, norm_out = [math.sqrt(float(x @ x)) for x in rows], [math.sqrt(float(y @ y)) for y in x_hat]
@@ -127,6 +140,8 @@ def by_hand(sae, bed):
         "explained_variance": 1 - sum(error) / sum(spread),
         "explained_variance_legacy": np.mean([1 - e / s for e, s in zip(error, spread, strict=True)]),
         "mse": np.mean(error),
+        "explained_variance_sae_bench": published[0],
+        "mse_sae_bench": published[1],
         "cossim": np.mean([p / (a * b) for p, a, b in zip(product, norm_in, norm_out, strict=True)]),
         "l2_norm_in": np.mean(norm_in),
         "l2_norm_out": np.mean(norm_out),
@@ -153,7 +168,9 @@ def test_every_core_number_equals_a_float64_computation_game_by_game(sae, bed):
     assert 0.05 < expected["explained_variance"] < 0.95
     assert 0 < expected["frac_alive"] < 1
     for name, value in expected.items():
-        tolerance = 2e-3 if "score" in name else 2e-5  # scores divide small differences of losses
+        tolerance = (
+            2e-3 if "score" in name else 2e-5 if name != "mse_sae_bench" else 0
+        )  # scores divide small differences of losses
         assert found[name] == pytest.approx(value, rel=1e-4, abs=tolerance), name
 
 
@@ -170,7 +187,44 @@ def test_the_headline_is_the_cross_entropy_recovered_and_fields_are_grouped_as_i
         "token_stats",
         "misc_metrics",
     }
-    assert {name: value for group in groups.values() for name, value in group.items()} == found.parts
+    inside = {name: value for group in groups.values() for name, value in group.items()}
+    only_ours = {"explained_variance_sae_bench", "mse_sae_bench"}
+    only_ours |= {"kl_div_score_mean_ablation", "ce_loss_score_mean_ablation"}
+    assert inside == {name: value for name, value in found.parts.items() if name not in only_ours}
+    assert only_ours < found.parts.keys()
+
+
+@torch.no_grad()
+def test_the_numbers_of_each_latent_equal_their_definitions(sae, bed):
+    columns = core_score(Subject("x", "sae", sae, bed), NoConfig()).details["eval_result_details"]
+    read = [batch.read_BL for batch in bed.once(clean_run).batches]
+    acts = [batch.acts_BLD for batch in bed.once(clean_run).batches]
+    z = [sae.encode(x[row][on]) for x, mask in zip(acts, read, strict=True) for row, on in enumerate(mask)]
+    fired = torch.stack([(z_LF > 0).sum(0) for z_LF in z])
+    W_enc, W_dec = sae.W_enc.detach(), sae.W_dec.detach()
+    for f in range(40):
+        games = int((fired[:, f] > 0).sum())
+        others = [g for g in range(40) if g != f]
+        expected = {
+            "feature_density": float(fired[:, f].sum()) / sum(map(len, z)),
+            "consistent_activation_heuristic": float(fired[:, f].sum()) / games if games else -1.0,
+            "encoder_bias": float(sae.b_enc[f]),
+            "encoder_norm": float(W_enc[:, f].norm()),
+            "encoder_decoder_cosine_sim": float(F.cosine_similarity(W_enc[:, f], W_dec[f], dim=0)),
+            "max_decoder_cosine_sim": max(float(F.cosine_similarity(W_dec[f], W_dec[g], dim=0)) for g in others),
+            "max_encoder_cosine_sim": max(float(F.cosine_similarity(W_enc[:, f], W_enc[:, g], dim=0)) for g in others),
+        }
+        assert {name: column[f] for name, column in columns.items()} == pytest.approx(expected, rel=1e-4, abs=1e-6)
+    assert columns["consistent_activation_heuristic"][3] == -1.0  # the dead one
+
+
+def test_what_an_object_lacks_is_marked_as_undefined_in_the_file_and_absent_elsewhere(bed):
+    found = core_score(Subject("x", "sae", perfect(bed.width), bed), NoConfig())
+    assert "average_max_encoder_cosine_sim" not in found.parts
+    assert found.details["eval_result_metrics"]["misc_metrics"]["average_max_encoder_cosine_sim"] == -1
+    columns = found.details["eval_result_details"]
+    assert set(columns["encoder_norm"]) == set(columns["max_encoder_cosine_sim"]) == {-1.0}
+    assert len(columns["max_decoder_cosine_sim"]) == 2 * bed.width
 
 
 def test_a_perfect_sae_loses_nothing(bed):
@@ -224,6 +278,7 @@ def test_token_statistics_equal_their_definitions_token_by_token():
             "spread": spread,
             "legacy": 1 - error / spread,
             "cosine": x @ y / (length * other) if length * other else 0.0,
+            "square_in": x @ x,
             "norm_in": length,
             "norm_out": other,
             "ratio": other / length if length >= 1e-4 else 1.0,

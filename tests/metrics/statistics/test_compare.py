@@ -116,7 +116,10 @@ def test_a_folder_that_scores_were_added_to_is_compared_anew_and_a_baseline_with
     assert differences == compare(good[:1], bad[:1])
     assert compare_run(*pair) == (folder, differences)
     few = {name: value for name, value in good[0].items() if name != "board_reconstruction"}
-    Scores(good[0].subject, few).save(sae.folder)
+    with Run("scores", "sae", {}, {}) as sae:
+        sae.reopen()
+        Scores(good[0].subject, few).save(sae.folder)
+        sae.finish()
     again, fewer = compare_run(*pair)
     assert again != folder and {one.score for one in fewer} == {one.score for one in differences} & set(few)
 

@@ -8,11 +8,11 @@ import pytest
 from plotly.offline import get_plotlyjs
 
 from boardgame_sae.files import RunError, read_json
+from boardgame_sae.integrity import damaged_files
 from boardgame_sae.metrics.score import scores
 from boardgame_sae.report.explorer.page import embedded, report_run
 from boardgame_sae.report.figures.registry import figures
 from boardgame_sae.report.rows import collect
-from boardgame_sae.runs import damaged_files
 
 
 @pytest.fixture(scope="module")
@@ -119,7 +119,7 @@ def test_a_missing_or_unfinished_sweep_is_named(tmp_path):
 def test_a_study_of_a_model_alone_has_a_report(sweep, tmp_path):
     listed = read_json(sweep / "sweep.json")
     (tmp_path / "sweep").mkdir()
-    (tmp_path / "sweep" / "DONE").write_text("{}")
+    (tmp_path / "sweep" / "DONE").write_text('{"files": {}, "summary": {}}')
     (tmp_path / "sweep" / "run.json").write_text('{"hash": "0"}')
     (tmp_path / "sweep" / "sweep.json").write_text(json.dumps({k: listed[k] for k in ("name", "corpus", "model")}))
     folder = report_run([tmp_path / "sweep"], out=tmp_path / "r")

@@ -115,5 +115,17 @@ def test_jumprelu_starts_with_small_thresholds_and_the_decoders_transpose():
 
 @pytest.mark.parametrize("fields", [{"target_l0": 0.0}, {"bandwidth": 0.0}, {"threshold_start": -1.0}])
 def test_settings_that_cannot_be_are_an_error(fields):
-    with pytest.raises(ConfigError, match="must be above 0, and threshold_start not below"):
+    with pytest.raises(ConfigError, match=f"field '{next(iter(fields))}' is .* must be (above|at least) 0"):
         make_sae("jumprelu", d_model=D, n_latents=F, **fields)
+
+
+@pytest.mark.parametrize(("fields", "fits"), [
+    ({"target_l0": F + 1}, False), ({"target_l0": F}, True), ({"target_l0": F + 1, "sparsity_loss": "l0"}, True)
+])  # fmt: skip
+def test_a_target_above_n_latents_can_be_read_but_not_trained(fields, fits):
+    cfg = make_sae("jumprelu", d_model=D, n_latents=F, **fields).cfg
+    if fits:
+        cfg.check_trainable()
+    else:
+        with pytest.raises(ValueError, match=rf"target_l0 must be at most n_latents \({F}\), not {F + 1}"):
+            cfg.check_trainable()

@@ -231,7 +231,7 @@ def test_with_the_root_the_coefficient_is_rescaled_by_means_of_roots():
 
 @pytest.mark.parametrize("exponents", [(1.0,), (1.0, 0.0), (2.5, 1.0), (1.0, -0.5)])
 def test_exponents_that_cannot_be_are_an_error(exponents):
-    with pytest.raises(ConfigError, match="exponents are at least two numbers, each above 0 and at most 2"):
+    with pytest.raises(ConfigError, match=r"exponents.* (each above 0 and at most 2|must be above 0)"):
         make_sae("p_anneal", d_model=D, n_latents=F, exponents=exponents)
 
 
@@ -247,7 +247,7 @@ def test_exponents_that_cannot_be_are_an_error(exponents):
     ],
 )
 def test_a_schedule_that_cannot_be_is_an_error(fields):
-    with pytest.raises(ConfigError, match=r"must (obey|hold)"):
+    with pytest.raises(ConfigError, match=r"must (obey|be) "):
         make_sae("p_anneal", d_model=D, n_latents=F, **fields)
 
 

@@ -147,7 +147,7 @@ def test_auxk_brings_a_dead_latent_back_to_life():
 @pytest.mark.parametrize("name", ["topk", "batch_topk"])
 @pytest.mark.parametrize("k", [0, F + 1, -1])
 def test_a_k_that_cannot_be_is_an_error(k, name):
-    with pytest.raises(ConfigError, match=f"k must lie between 1 and n_latents .{F}., not {k}"):
+    with pytest.raises(ConfigError, match=rf"k must lie between 1 and n_latents .{F}., not {k}|'k' is {k}: must be"):
         make_sae(name, d_model=D, n_latents=F, k=k)
 
 
@@ -159,7 +159,7 @@ def test_a_first_k_that_cannot_be_is_an_error(k_start):
 
 @pytest.mark.parametrize("fields", [{"k_anneal": 1.1}, {"auxiliary_coefficient": -1.0}, {"dead_after": 0}])
 def test_other_settings_that_cannot_be_are_an_error(fields):
-    with pytest.raises(ConfigError, match=r"k_anneal lies in 0\.\.1, auxiliary_coefficient is not negative"):
+    with pytest.raises(ConfigError, match=f"field '{next(iter(fields))}' is .* must be at (least|most)"):
         make_sae("topk", d_model=D, n_latents=F, k=K, **fields)
 
 

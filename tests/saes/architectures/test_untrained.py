@@ -56,7 +56,7 @@ def test_random_directions_have_norm_one_and_the_encoder_is_the_decoders_transpo
 
 @pytest.mark.parametrize("k", [0, 13])
 def test_a_k_that_cannot_be_is_an_error(k):
-    with pytest.raises(ConfigError, match=f"k must lie between 1 and n_latents .12., not {k}"):
+    with pytest.raises(ConfigError, match=rf"k must lie between 1 and n_latents .12., not {k}|'k' is {k}: must be"):
         make_sae("random", d_model=4, n_latents=12, k=k)
 
 

@@ -1,18 +1,15 @@
-"""The folders of SAELens and of dictionary_learning, as they are written and as they are found."""
+"""The folders of other libraries, as they are written and as they are found."""
 
 import json
-import math
-import pickle
-from pathlib import Path
 
 import pytest
 import torch
-from exported_saes import WRITERS, D, F, assert_close, assert_same, batch, trained_like
+from exported_saes import WRITERS, D, F, assert_close, assert_same, batch, can_write, trained_like
 from safetensors.torch import load_file, save_file
 
 from boardgame_sae.files import RunError
-from boardgame_sae.saes.exchange import recognise, saebench_view, to_dictionary_learning, to_sae_lens
-from boardgame_sae.saes.load import load_sae
+from boardgame_sae.saes.exchange import libraries, recognise, saebench_view, to_dictionary_learning, to_sae_lens
+from boardgame_sae.saes.load import load_sae, sae_folder
 
 
 @pytest.mark.parametrize("name", ["p_anneal", "gated", "jumprelu", "topk", "batch_topk"])
@@ -78,7 +75,7 @@ def test_an_sae_without_a_threshold_is_not_exported(tmp_path, name, writer):
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("writer", WRITERS.values())
+@pytest.mark.parametrize("writer", [to_sae_lens, to_dictionary_learning])
 def test_thresholds_below_zero_are_not_exported(tmp_path, writer):
     sae = trained_like("jumprelu")
     with torch.no_grad():
@@ -87,12 +84,47 @@ def test_thresholds_below_zero_are_not_exported(tmp_path, writer):
         writer(sae, tmp_path)
 
 
-def test_an_export_does_not_overwrite_an_sae_of_ours(tmp_path):
-    sae = trained_like("relu")
-    sae.save(tmp_path)
-    with pytest.raises(RunError, match="holds an SAE in our format"):
-        to_sae_lens(sae, tmp_path)
+@pytest.mark.parametrize("name", ["sae_lens", "sparsify"])
+@pytest.mark.parametrize("other", ["boardgame_sae", "sae_lens", "sparsify"])
+def test_an_export_does_not_overwrite_a_config_of_something_else(tmp_path, name, other):
+    sae = trained_like("topk")
+    WRITERS.get(other, lambda sae, folder: sae.save(folder))(sae, tmp_path)
+    if name != other:
+        with pytest.raises(RunError, match=r"holds another cfg\.json, which would be lost"):
+            WRITERS[name](sae, tmp_path)
+    else:
+        WRITERS[name](sae, tmp_path)
+    assert recognise(tmp_path) == other
     assert_same(load_sae(tmp_path), sae, batch())
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("name", ["relu", "gated", "jumprelu", "batch_topk", "topk"])
+@pytest.mark.parametrize("library", WRITERS)
+def test_rows_that_half_precision_moved_off_norm_one_are_of_norm_one_in_an_export(tmp_path, library, name, dtype):
+    """Latents and reconstructions stay to the precision of what was stored; those that are on are the same."""
+    if not can_write(library, name):
+        return
+    sae, x_ND = trained_like(name, 64, 96, k=8) if "topk" in name else trained_like(name, 64, 96), batch(64)
+    sae.W_dec.copy_(sae.W_dec.to(dtype).float())
+    off = (sae.W_dec.norm(dim=1) - 1).abs().max()
+    assert 1e-6 < off < 2**-10
+    WRITERS[library](sae, tmp_path)
+    again, plain = load_sae(tmp_path), sae.inference()
+    assert (again.W_dec.norm(dim=1) - 1).abs().max() < 2e-7
+    z_NF = plain.encode(x_ND)
+    assert torch.equal(again.encode(x_ND) > 0, z_NF > 0)
+    assert_close(again.encode(x_ND), z_NF, 2 * off)
+    assert_close(again(x_ND), plain(x_ND), 2 * off if name == "topk" else 2e-6)
+
+
+def test_an_export_to_sae_lens_tells_how_its_activations_are_made(tmp_path):
+    sae = trained_like("topk")
+    sae.metadata = {"context_size": 59, "hook_name": "blocks.3.hook_resid_post"}
+    to_sae_lens(sae, tmp_path)
+    told = json.loads((tmp_path / "cfg.json").read_text())["metadata"]
+    assert (told["context_size"], told["prepend_bos"]) == (59, False)
 
 
 def test_an_export_leaves_the_sae_as_it_was(tmp_path):
@@ -101,263 +133,6 @@ def test_an_export_leaves_the_sae_as_it_was(tmp_path):
     to_sae_lens(sae, tmp_path)
     to_dictionary_learning(sae, tmp_path)
     assert all(torch.equal(tensor, before[name]) for name, tensor in sae.state_dict().items())
-
-
-# reading what SAELens wrote
-
-
-def sae_lens_folder(folder, name="relu", drop=(), weights=None, seed=0, **changes):
-    """A folder as SAELens writes it, without anything of ours."""
-    to_sae_lens(trained_like(name, unit=False, seed=seed), folder)
-    cfg = json.loads((folder / "cfg.json").read_text())
-    del cfg["metadata"]["boardgame_sae"]
-    cfg["metadata"].update(changes.pop("metadata", {}))
-    cfg.update(changes)
-    (folder / "cfg.json").write_text(json.dumps({key: value for key, value in cfg.items() if key not in drop}))
-    if weights:
-        save_file({**load_file(folder / "sae_weights.safetensors"), **weights}, folder / "sae_weights.safetensors")
-    return folder
-
-
-@pytest.mark.parametrize(
-    ("name", "theirs", "ours"),
-    [
-        ("relu", "standard", "relu"),
-        ("batch_topk", "batchtopk", "batch_topk"),
-        ("batch_topk", "matryoshka_batchtopk", "matryoshka_batch_topk"),
-        ("gated", "gated", "gated"),
-    ],
-)
-def test_what_sae_lens_tells_becomes_metadata(tmp_path, name, theirs, ours):
-    details = {"training_architecture": theirs, "training_architecture_details": {"k": 4.5}, "hook_name": "h", "x": 1}
-    sae = load_sae(sae_lens_folder(tmp_path, name, metadata=details))
-    assert sae.trained_as == {
-        "architecture": ours, "d_model": D, "n_latents": F, "subtract_b_dec": True, "k": 4.5
-    }  # fmt: skip
-    assert sae.metadata["hook_name"] == "h"
-    assert sae.metadata["foreign"]["metadata"]["x"] == 1
-    assert sae.metadata["foreign"]["d_sae"] == F
-    assert "model_name" not in sae.metadata
-
-
-@torch.no_grad()
-def test_a_topk_that_rescales_by_decoder_norms_keeps_what_it_gives(tmp_path):
-    """Chosen by pre |d|, which is also the latent; decoded with rows of norm 1."""
-    plain = load_sae(sae_lens_folder(tmp_path / "a", "topk"))
-    sae = load_sae(sae_lens_folder(tmp_path / "b", "topk", rescale_acts_by_decoder_norm=True))
-    norms_F, x_ND = plain.W_dec.norm(dim=1), batch()
-    pre_NF = ((x_ND - plain.b_dec) @ plain.W_enc + plain.b_enc) * norms_F
-    best = pre_NF.topk(4)
-    z_NF = torch.zeros_like(pre_NF).scatter(1, best.indices, best.values.relu())
-    assert_close(sae.encode(x_ND), z_NF, 1e-5)
-    assert_close(sae.decode(z_NF), z_NF @ (plain.W_dec / norms_F[:, None]) + plain.b_dec, 1e-5)
-    assert ((plain.encode(x_ND) > 0) != (z_NF > 0)).any()
-
-
-def test_a_threshold_below_zero_becomes_zero_as_a_relu_follows_it_there(tmp_path):
-    sae = load_sae(sae_lens_folder(tmp_path, "jumprelu", weights={"threshold": torch.linspace(-1, 1, F)}))
-    torch.testing.assert_close(sae.threshold.detach(), torch.linspace(-1, 1, F).clamp(min=0))
-
-
-@pytest.mark.parametrize("dtype", ["float16", "torch.bfloat16"])
-def test_weights_are_rounded_to_the_dtype_of_the_config_and_held_as_float32(tmp_path, dtype):
-    sae = load_sae(sae_lens_folder(tmp_path, dtype=dtype))
-    stored = load_file(tmp_path / "sae_weights.safetensors")["W_enc"]
-    rounded = stored.to(getattr(torch, dtype.removeprefix("torch."))).float()
-    assert sae.dtype == torch.float32
-    assert torch.equal(sae.W_enc, rounded)
-    assert not torch.equal(rounded, stored)
-
-
-def test_a_config_of_before_version_6_is_read(tmp_path):
-    old = {"hook_point": "blocks.1.hook_resid_pre", "activation_fn_str": "topk", "activation_fn_kwargs": {"k": 2}}
-    drop = ("metadata", "architecture")
-    folder = sae_lens_folder(tmp_path, drop=drop, normalize_activations=False, model_name="gpt", **old)
-    sae = load_sae(folder)
-    assert (sae.cfg.architecture, sae.cfg.k) == ("topk", 2)
-    assert (sae.metadata["hook_name"], sae.metadata["model_name"]) == ("blocks.1.hook_resid_pre", "gpt")
-    assert load_sae(sae_lens_folder(tmp_path / "b", drop=drop)).cfg.architecture == "relu"
-
-
-@pytest.mark.parametrize(
-    "architecture", ["transcoder", "temporal", "matching_pursuit", "abstopk", "batchtopk", None, []]
-)
-def test_an_architecture_without_counterpart_is_an_error(tmp_path, architecture):
-    with pytest.raises(RunError, match=r"cfg\.json: architecture is .*not one of.*save_inference_model"):
-        load_sae(sae_lens_folder(tmp_path, architecture=architecture))
-
-
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"normalize_activations": "layer_norm"}, "normalize_activations is 'layer_norm'.*fold_activation_norm"),
-        ({"normalize_activations": "expected_average_only_in"}, "normalize_activations is 'expected_average"),
-        ({"reshape_activations": "hook_z"}, "reshape_activations is 'hook_z'.*flatten"),
-        ({"activation_fn": "tanh-relu"}, "activation_fn is 'tanh-relu'"),
-        ({"dtype": "int8"}, "dtype is 'int8', not one of float32"),
-        ({"d_in": 6}, r"W_dec is \(12, 5\), not \(12, 6\)"),
-        ({"d_sae": "12"}, "field 'n_latents' is '12'"),
-        ({"drop": ("metadata", "reshape_activations"), "hook_name": "blocks.0.attn.hook_z"}, "reshape_activations"),
-        ({"architecture": "gated"}, "b_mag is missing"),
-        ({"weights": {"scaling_factor": torch.full((F,), 2.0)}}, "scaling_factor is"),
-    ],
-)
-def test_what_sae_lens_folders_may_hold_and_saes_here_cannot_is_an_error_that_names_it(tmp_path, changes, message):
-    with pytest.raises(RunError, match=message) as caught:
-        load_sae(sae_lens_folder(tmp_path, **changes))
-    assert str(tmp_path) in str(caught.value)
-
-
-def test_a_scaling_factor_of_ones_says_nothing(tmp_path):
-    weights = {"scaling_factor": torch.ones(F)}
-    assert_same(load_sae(sae_lens_folder(tmp_path, weights=weights)), trained_like("relu", unit=False), batch())
-
-
-@pytest.mark.parametrize("keep", [0, 40])
-def test_damaged_sae_lens_weights_are_an_error(tmp_path, keep):
-    path = sae_lens_folder(tmp_path) / "sae_weights.safetensors"
-    path.write_bytes(path.read_bytes()[:keep])
-    with pytest.raises(RunError, match=r"sae_weights\.safetensors: missing or damaged"):
-        load_sae(tmp_path)
-    path.unlink()
-    with pytest.raises(RunError, match=r"sae_weights\.safetensors: missing or damaged"):
-        load_sae(tmp_path)
-
-
-def test_a_number_that_is_none_becomes_null_so_that_the_sae_can_be_saved(tmp_path):
-    sae = load_sae(sae_lens_folder(tmp_path, metadata={"l0": math.nan}))
-    assert sae.metadata["foreign"]["metadata"]["l0"] is None
-    sae.save(tmp_path / "ours")
-
-
-# reading what dictionary_learning wrote
-
-
-def dictionary(folder, name="relu", drop=(), config=True, tensors=None, trainer=None, **fields):
-    """A folder as dictionary_learning writes it, without anything of ours."""
-    to_dictionary_learning(trained_like(name, **fields), folder)
-    card = json.loads((folder / "config.json").read_text())
-    del card["boardgame_sae"]
-    card["trainer"].update(trainer or {})
-    (folder / "config.json").write_text(json.dumps(card))
-    if not config:
-        (folder / "config.json").unlink()
-    found = {**torch.load(folder / "ae.pt"), **(tensors or {})}
-    torch.save({key: value for key, value in found.items() if key not in drop}, folder / "ae.pt")
-    return folder
-
-
-@pytest.mark.parametrize("name", ["relu", "gated", "jumprelu", "matryoshka_batch_topk"])
-def test_without_a_config_the_tensors_tell(tmp_path, name):
-    assert_same(load_sae(dictionary(tmp_path, name, config=False)), trained_like(name), batch())
-
-
-@pytest.mark.parametrize("name", ["topk", "batch_topk"])
-def test_without_a_config_topk_and_batch_topk_cannot_be_told_apart(tmp_path, name):
-    dictionary(tmp_path, name, config=False)
-    with pytest.raises(RunError, match=r"may be AutoEncoderTopK or BatchTopKSAE; put its config\.json beside it"):
-        load_sae(tmp_path)
-
-
-def test_a_dictionary_is_opened_by_its_folder_its_file_or_a_checkpoint(tmp_path):
-    folder, expected = dictionary(tmp_path / "trainer_0", "topk"), trained_like("topk")
-    (folder / "checkpoints").mkdir()
-    checkpoint = folder / "checkpoints" / "ae_100.pt"
-    checkpoint.write_bytes((folder / "ae.pt").read_bytes())
-    for path in (folder, folder / "ae.pt", checkpoint, str(folder)):
-        assert_same(load_sae(path), expected, batch())
-
-
-def test_what_dictionary_learning_tells_becomes_metadata(tmp_path):
-    trainer = {"trainer_class": "PAnnealTrainer", "layer": 2, "lm_name": "m", "submodule_name": "resid_post_layer_2"}
-    sae = load_sae(dictionary(tmp_path, trainer=trainer))
-    assert sae.trained_as == {"architecture": "p_anneal", "d_model": D, "n_latents": F, "subtract_b_dec": True}
-    told = {key: sae.metadata[key] for key in ("layer", "lm_name", "submodule")}
-    assert told == {"layer": 2, "lm_name": "m", "submodule": "resid_post_layer_2"}
-    assert sae.metadata["foreign"]["trainer"]["dict_class"] == "AutoEncoder"
-
-
-@torch.no_grad()
-def test_norms_of_an_autoencoder_are_folded_as_its_loader_does(tmp_path):
-    """They are left in an AutoEncoderNew."""
-    sae, x_ND = trained_like("relu"), batch()
-    raw = torch.load(dictionary(tmp_path) / "ae.pt")
-    longer = load_sae(dictionary(tmp_path, tensors={"decoder.weight": 3 * raw["decoder.weight"]}))
-    torch.testing.assert_close(longer.W_dec.norm(dim=1), torch.ones(F))
-    assert_close(longer.encode(x_ND), 3 * sae.encode(x_ND))
-    raw = torch.load(dictionary(tmp_path, subtract_b_dec=False) / "ae.pt")
-    sae = load_sae(dictionary(tmp_path, subtract_b_dec=False, tensors={"decoder.weight": 3 * raw["decoder.weight"]}))
-    torch.testing.assert_close(sae.W_dec.norm(dim=1), torch.full((F,), 3.0))
-
-
-@pytest.mark.parametrize("name", ["batch_topk", "matryoshka_batch_topk"])
-@pytest.mark.parametrize("threshold", [-1.0, math.nan])
-def test_a_threshold_that_was_never_set_is_an_error_that_says_what_the_sae_would_do(tmp_path, name, threshold):
-    with pytest.raises(RunError, match=r"ae\.pt: threshold is .*dense ReLU.*train it longer"):
-        load_sae(dictionary(tmp_path, name, tensors={"threshold": torch.tensor(threshold)}))
-
-
-@pytest.mark.parametrize(
-    ("fields", "message"),
-    [
-        ({"trainer": {"dict_class": "CrossCoder"}}, "says dict_class is 'CrossCoder'.*are those of AutoEncoder;"),
-        ({"trainer": {"dict_class": "GatedAutoEncoder"}}, "says dict_class is 'GatedAutoEncoder'"),
-        ({"drop": ("bias",)}, "those of no class known here"),
-        ({"drop": ("bias",), "config": False}, r"the tensors \(decoder.weight, encoder.bias.*no class known"),
-        ({"tensors": {"encoder.weight": torch.zeros(3)}}, r"the encoder is \(3,\), not a matrix"),
-        ({"tensors": {"bias": torch.zeros(D + 1)}}, r"b_dec is \(6,\), not \(5,\)"),
-        ({"name": "topk", "tensors": {"k": torch.tensor([1, 2])}}, r"k has shape \(2,\)"),
-        ({"name": "topk", "tensors": {"k": torch.tensor(99)}}, "k must lie between 1 and n_latents"),
-    ],
-)
-def test_a_dictionary_that_does_not_fit_is_an_error_that_names_it(tmp_path, fields, message):
-    with pytest.raises(RunError, match=message) as caught:
-        load_sae(dictionary(tmp_path, **fields))
-    assert str(tmp_path / "ae.pt") in str(caught.value)
-
-
-class Bomb:
-    """Unpickled, it makes a file."""
-
-    def __init__(self, path):
-        self.path = path
-
-    def __reduce__(self):
-        return Path.touch, (self.path,)
-
-
-def test_a_pickle_that_would_run_code_is_an_error_and_is_not_run(tmp_path):
-    mark = tmp_path / "mark"
-    for write in (torch.save, lambda value, path: path.write_bytes(pickle.dumps(value, protocol=2))):
-        write({"bias": Bomb(mark)}, tmp_path / "ae.pt")
-        with pytest.raises(
-            RunError, match=r"ae\.pt: damaged, or holds more than tensors and plain data and was not run"
-        ):
-            load_sae(tmp_path)
-        assert not mark.exists()
-
-
-@pytest.mark.parametrize(
-    "content", [b"", b"\x80", b"hello", pickle.dumps([1], protocol=2)[:-3], b"PK\x03\x04" + bytes(40)]
-)
-def test_a_damaged_pickle_is_an_error(tmp_path, content):
-    (tmp_path / "ae.pt").write_bytes(content)
-    with pytest.raises(RunError, match=r"ae\.pt: damaged"):
-        load_sae(tmp_path)
-
-
-@pytest.mark.parametrize("value", [[torch.zeros(2)], {"bias": 3}, torch.zeros(2)])
-def test_a_pickle_of_something_else_is_an_error(tmp_path, value):
-    torch.save(value, tmp_path / "ae.pt")
-    with pytest.raises(RunError, match=r"ae\.pt: not a dict of tensors"):
-        load_sae(tmp_path)
-
-
-@pytest.mark.parametrize("text", ["[]", "{}", '{"trainer": 3}', "{"])
-def test_a_damaged_config_of_a_dictionary_is_an_error(tmp_path, text):
-    (dictionary(tmp_path) / "config.json").write_text(text)
-    with pytest.raises(RunError, match=r"config\.json: "):
-        load_sae(tmp_path)
 
 
 # which library
@@ -373,7 +148,24 @@ def test_our_own_folder_is_recognised_also_when_it_is_damaged(tmp_path):
         load_sae(tmp_path)
     sae.save(tmp_path)
     (tmp_path / "sae.safetensors").unlink()
-    with pytest.raises(RunError, match=r"sae\.safetensors: missing"):
+    with pytest.raises(RunError, match=r"sae\.safetensors: no such file"):
+        load_sae(tmp_path)
+
+
+@pytest.mark.parametrize("field", ["k", "subtract_b_dec", "d_model", "n_latents", "architecture"])
+def test_no_field_of_ours_that_latents_depend_on_is_filled_in(tmp_path, field):
+    trained_like("topk").save(tmp_path)
+    card = json.loads((tmp_path / "cfg.json").read_text())
+    (tmp_path / "cfg.json").write_text(json.dumps({name: card[name] for name in card if name != field}))
+    with pytest.raises(RunError, match=rf"cfg\.json: .*{field}"):
+        load_sae(tmp_path)
+
+
+def test_a_config_of_ours_that_promises_more_than_the_weights_hold_is_an_error_before_it_is_made(tmp_path):
+    trained_like("topk").save(tmp_path)
+    card = json.loads((tmp_path / "cfg.json").read_text())
+    (tmp_path / "cfg.json").write_text(json.dumps({**card, "n_latents": 10**12}))
+    with pytest.raises(RunError, match=r"W_enc is \(5, 12\), not \(5, 1000000000000\)"):
         load_sae(tmp_path)
 
 
@@ -381,15 +173,77 @@ def test_our_own_folder_is_recognised_also_when_it_is_damaged(tmp_path):
 def test_a_folder_of_none_of_them_is_an_error_that_says_what_was_looked_for(tmp_path, card):
     if card is not None:
         (tmp_path / "cfg.json").write_text(card)
-    with pytest.raises(RunError, match=r"no SAE; looked for sae\.safetensors.*sae_weights\.safetensors.*ae\.pt"):
+    with pytest.raises(RunError, match="no SAE; looked for") as caught:
         load_sae(tmp_path)
+    for library in libraries().values():
+        assert f"{library.weights_file} ({library.title})" in str(caught.value)
     with pytest.raises(RunError, match="no SAE"):
         load_sae(tmp_path / "missing")
 
 
-def test_above_the_folders_of_a_training_the_error_names_one(tmp_path):
-    dictionary(tmp_path / "trainer_0")
-    with pytest.raises(RunError, match=r"such as .*trainer_0"):
+SAVED = {**WRITERS, "boardgame_sae": lambda sae, folder: sae.save(folder)}
+each_saved = pytest.mark.parametrize("library", SAVED)
+
+
+@each_saved
+@pytest.mark.parametrize("below", ["blocks.5.hook_resid_post", "layers.3", "trainer_0", "layer_5/width_16k/l0_10"])
+def test_the_only_sae_below_a_folder_is_opened_and_of_several_all_are_named(tmp_path, library, below):
+    SAVED[library](trained_like("topk"), tmp_path / below)
+    (tmp_path / "empty").mkdir()
+    assert_same(load_sae(tmp_path), trained_like("topk"), batch())
+    assert sae_folder(tmp_path) == tmp_path / below
+    SAVED[library](trained_like("topk"), tmp_path / "another")
+    with pytest.raises(RunError, match="the folder above 2; give one of them: ") as caught:
+        load_sae(tmp_path)
+    assert below in str(caught.value) and "another" in str(caught.value)
+
+
+@each_saved
+def test_a_file_of_an_sae_stands_for_its_folder(tmp_path, library):
+    SAVED[library](trained_like("topk"), tmp_path)
+    for path in tmp_path.iterdir():
+        assert_same(load_sae(path), trained_like("topk"), batch())
+
+
+@each_saved
+@pytest.mark.parametrize("wrapped", ["module.{}", "_orig_mod.module.{}"])
+def test_wrappers_of_a_training_leave_no_trace_in_any_file(tmp_path, library, wrapped):
+    sae = trained_like("topk")
+    SAVED[library](sae, tmp_path)
+    for path in tmp_path.glob("*.safetensors"):
+        save_file({wrapped.format(name): tensor for name, tensor in load_file(path).items()}, path)
+    assert recognise(tmp_path) == library
+    assert_same(load_sae(tmp_path), sae, batch())
+
+
+@each_saved
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_a_byte_order_mark_is_no_part_of_a_config(tmp_path, library, encoding):
+    SAVED[library](trained_like("topk"), tmp_path)
+    for path in tmp_path.glob("*.json"):
+        path.write_text(path.read_text(), encoding=encoding)
+    assert recognise(tmp_path) == library
+    assert_same(load_sae(tmp_path), trained_like("topk"), batch())
+
+
+@each_saved
+@pytest.mark.parametrize("ending", ["*.json", "[as]*"])
+def test_a_git_lfs_pointer_is_named_as_such(tmp_path, library, ending):
+    SAVED[library](trained_like("topk"), tmp_path)
+    pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 12345\n"
+    for path in tmp_path.glob(ending):
+        path.write_text(pointer)
+    with pytest.raises(RunError, match=r"a git-LFS pointer, not the file itself; run `git lfs pull`"):
+        load_sae(tmp_path)
+
+
+@each_saved
+def test_weights_that_are_not_finite_are_an_error_that_names_file_and_tensor(tmp_path, library):
+    sae = trained_like("topk")
+    with torch.no_grad():
+        sae.b_dec[2] = torch.nan
+    SAVED[library](sae, tmp_path)
+    with pytest.raises(RunError, match="tensor 'b_dec' holds NaN or infinite values"):
         load_sae(tmp_path)
 
 
