@@ -15,10 +15,10 @@ from sae_bench.sae_bench_utils.testing_utils import validate_eval_output_format_
 
 from boardgame_sae.files import read_json
 from boardgame_sae.metrics.evaluate import evaluate
-from boardgame_sae.metrics.saebench import core as our_core
-from boardgame_sae.metrics.saebench import splice
+from boardgame_sae.metrics.saebench.core import core_score as our_core
+from boardgame_sae.metrics.saebench.core import splice
+from boardgame_sae.metrics.saebench.core.splice import clean_run
 from boardgame_sae.metrics.saebench.result_file import write_result_files
-from boardgame_sae.metrics.saebench.splice import clean_run
 from boardgame_sae.saes.exchange.saebench_view import saebench_view
 from boardgame_sae.saes.registry import architectures, config_class, make_sae
 from boardgame_sae.testbeds.testbed import Testbed

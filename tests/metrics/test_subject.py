@@ -1,8 +1,8 @@
 import pytest
 
 from boardgame_sae.metrics.evaluate import evaluate
-from boardgame_sae.metrics.saebench import core
-from boardgame_sae.metrics.saebench.splice import clean_run
+from boardgame_sae.metrics.saebench.core import core_score as core
+from boardgame_sae.metrics.saebench.core.splice import clean_run
 from boardgame_sae.metrics.subject import Subject
 from boardgame_sae.metrics.supervised import property_results
 from boardgame_sae.saes.registry import make_sae

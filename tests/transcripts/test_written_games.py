@@ -11,7 +11,7 @@ from toy_game import Toy
 from boardgame_sae.activations.store import harvest
 from boardgame_sae.files import read_json
 from boardgame_sae.games import load_game, registry
-from boardgame_sae.metrics.saebench.splice import CleanRun
+from boardgame_sae.metrics.saebench.core.splice import CleanRun
 from boardgame_sae.model.game_model import GameModel
 from boardgame_sae.model.gpt import GPT
 from boardgame_sae.model.train import TrainGPTConfig, gpt_config, model_card

@@ -1,7 +1,7 @@
 import pytest
 
-from boardgame_sae.metrics.saebench import splice
-from boardgame_sae.metrics.saebench.splice import CleanRun, clean_run
+from boardgame_sae.metrics.saebench.core import splice
+from boardgame_sae.metrics.saebench.core.splice import CleanRun, clean_run
 from boardgame_sae.testbeds.testbed import Testbed
 
 HOOK = "blocks.0.hook_resid_post"

@@ -28,8 +28,8 @@ from torch import Tensor
 
 from boardgame_sae.metrics.latent_source import LatentSource
 from boardgame_sae.metrics.results import ScoreValue
-from boardgame_sae.metrics.saebench.core_latents import UNDEFINED, latent_columns, nearest
-from boardgame_sae.metrics.saebench.splice import GAMES_AT_ONCE, Batch, CleanRun, Losses, clean_run
+from boardgame_sae.metrics.saebench.core.latent_table import UNDEFINED, latent_columns, nearest
+from boardgame_sae.metrics.saebench.core.splice import GAMES_AT_ONCE, Batch, CleanRun, Losses, clean_run
 from boardgame_sae.metrics.score import Display, NoConfig, score
 from boardgame_sae.metrics.subject import ROWS_AT_ONCE, Subject
 

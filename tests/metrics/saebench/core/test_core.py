@@ -7,8 +7,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from boardgame_sae.metrics.saebench.core import core_score, token_statistics
-from boardgame_sae.metrics.saebench.splice import clean_run
+from boardgame_sae.metrics.saebench.core.core_score import core_score, token_statistics
+from boardgame_sae.metrics.saebench.core.splice import clean_run
 from boardgame_sae.metrics.score import NoConfig
 from boardgame_sae.metrics.subject import Subject
 from boardgame_sae.saes.registry import make_sae
