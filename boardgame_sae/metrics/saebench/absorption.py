@@ -24,7 +24,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy.sparse import csr_array
 
-from boardgame_sae.config import config, seed_for
+from boardgame_sae.config import Count, Seed, config, seed_for
 from boardgame_sae.metrics.counting.f1 import f1
 from boardgame_sae.metrics.counting.game_sums import GameSums
 from boardgame_sae.metrics.results import ScoreValue
@@ -32,8 +32,8 @@ from boardgame_sae.metrics.saebench.data.examples import Examples, balanced, lat
 from boardgame_sae.metrics.saebench.data.hierarchies import Parent, parents
 from boardgame_sae.metrics.saebench.data.linear import Classifier, fit
 from boardgame_sae.metrics.saebench.data.probes import fit_probe, rows_of
-from boardgame_sae.metrics.score import Display, score
-from boardgame_sae.metrics.statistics.statistic import Statistic
+from boardgame_sae.metrics.score import Display, UnscorableError, score
+from boardgame_sae.metrics.statistics.statistic import ABOUT_COLUMNS, Statistic
 from boardgame_sae.metrics.subject import Subject
 from boardgame_sae.testbeds.testbed import Testbed
 
@@ -45,13 +45,13 @@ MOST_MAIN, GAIN = 10, 0.03
 class AbsorptionConfig:
     """How many parents, and how many examples."""
 
-    n_parents: int = 24
+    n_parents: Count = 24
     """Maximum number of parents."""
-    n_train: int = 4000
+    n_train: Count = 4000
     """Training examples per parent, half of them true."""
-    n_test: int = 1000
+    n_test: Count = 1000
     """Validation and test examples per parent, each; and positions of each child on test."""
-    seed: int = 0
+    seed: Seed = 0
     """Which positions are drawn."""
 
     def sizes(self) -> dict[str, int]:
@@ -61,7 +61,7 @@ class AbsorptionConfig:
 
 def _numbers(sums: Mapping[str, np.ndarray], details: Mapping[str, Any]) -> dict[str, np.ndarray]:
     """Means over children, then over parents; sums (R, children of all parents)."""
-    parent_C = np.asarray(details["parent_of_child"])
+    parent_C = np.asarray(details[ABOUT_COLUMNS]["parent"])
     own = [np.flatnonzero(parent_C == number) for number in range(parent_C.max() + 1)]
 
     def lost(name: str, told: str) -> np.ndarray:
@@ -114,13 +114,13 @@ RATES = Statistic(
 def absorption_score(subject: Subject, cfg: AbsorptionConfig) -> ScoreValue:
     """Absorption by the hierarchies of the game.
 
-    Raises ValueError when the game has no parent with two children that occur often enough.
+    Raises UnscorableError when the game has no parent with two children that occur often enough.
     """
     families = subject.testbed.once(probed_parents, cfg)
     told = [_tell(subject, family) for family in families]
     counts = {name: np.concatenate([one.counts[name] for one in told], axis=1) for name in RATES.sums}
     parent_of_child = [number for number, family in enumerate(families) for _ in family.children]
-    value = RATES.score(GameSums.dense(counts, RATES.same), details={"parent_of_child": parent_of_child})
+    value = RATES.score(GameSums.dense(counts, RATES.same), details={ABOUT_COLUMNS: {"parent": parent_of_child}})
     asked = [one for one in told if one.n_read]
     published = {
         "fraction_published": float(np.mean([one.fraction for one in asked])) if asked else 0.0,
@@ -143,7 +143,7 @@ class Family(NamedTuple):
 
 
 def probed_parents(testbed: Testbed, cfg: AbsorptionConfig) -> list[Family]:
-    """The parents with examples and probes. Raises ValueError when the game has none that occurs often enough."""
+    """The parents with examples and probes. Raises UnscorableError when the game has none that occurs often enough."""
     families = []
     for parent in parents(testbed, cfg.n_parents):
         examples = {
@@ -163,7 +163,7 @@ def probed_parents(testbed: Testbed, cfg: AbsorptionConfig) -> list[Family]:
             children.append(Examples(row_N, np.ones(len(row_N), bool), game_N[row_N]))
         families.append(Family(parent, examples, children, fit_probe(testbed, examples)[0]))
     if not families:
-        raise ValueError(
+        raise UnscorableError(
             f"{testbed.corpus.game.name} has no parent with two children among its labels that occurs often enough "
             "(`Game.hierarchies`); use more games"
         )

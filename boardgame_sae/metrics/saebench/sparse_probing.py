@@ -17,13 +17,13 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy.sparse import csr_array
 
-from boardgame_sae.config import config, seed_for
+from boardgame_sae.config import Count, Seed, config, seed_for
 from boardgame_sae.metrics.counting.game_sums import GameSums
 from boardgame_sae.metrics.results import ScoreValue
 from boardgame_sae.metrics.saebench.data.concepts import concepts
 from boardgame_sae.metrics.saebench.data.examples import Question, latent_rows, questions
 from boardgame_sae.metrics.saebench.data.linear import STRENGTHS, area_under_curve, fit, fit_chosen
-from boardgame_sae.metrics.score import Chance, Display, score
+from boardgame_sae.metrics.score import Chance, Display, UnscorableError, score
 from boardgame_sae.metrics.statistics.statistic import Statistic
 from boardgame_sae.metrics.subject import Subject
 from boardgame_sae.testbeds.testbed import Testbed
@@ -37,13 +37,13 @@ KS = (1, 2, 5)
 class SparseProbingConfig:
     """Which concepts are asked about, and with how many examples."""
 
-    n_concepts: int = 40
+    n_concepts: Count = 40
     """Maximum number of concepts."""
-    n_train: int = 4000
+    n_train: Count = 4000
     """Training examples per concept, half of them true."""
-    n_test: int = 1000
+    n_test: Count = 1000
     """Validation and test examples per concept, each."""
-    seed: int = 0
+    seed: Seed = 0
     """Which positions are drawn."""
 
     def sizes(self) -> dict[str, int]:
@@ -96,7 +96,7 @@ ACCURACY = Statistic(SUMS, _numbers, same=("asked", *_sums_of("channels")))
 def sparse_probing_score(subject: Subject, cfg: SparseProbingConfig) -> ScoreValue:
     """Sparse probing on board truth.
 
-    Raises ValueError when no label of the testbed is true, and false, often enough to be asked about.
+    Raises UnscorableError when no label of the testbed is true, and false, often enough to be asked about.
     """
     asked = subject.testbed.once(asked_questions, cfg)
     of_channels = subject.testbed.once(channel_readings, cfg)
@@ -124,10 +124,10 @@ class Reading(NamedTuple):
 
 
 def asked_questions(testbed: Testbed, cfg: SparseProbingConfig) -> list[Question]:
-    """The concepts with their examples. Raises ValueError when there is no concept that can be asked about."""
+    """The concepts with their examples. Raises UnscorableError when there is no concept that can be asked about."""
     chosen = concepts(testbed, cfg.n_concepts)
     if not chosen:
-        raise ValueError("no label of this testbed is true, and false, at 20 positions of every split; use more games")
+        raise UnscorableError("no label is true, and false, at 20 positions of every split; use more games")
     return questions(testbed, chosen, cfg.sizes(), cfg.seed)
 
 

@@ -16,6 +16,7 @@ from boardgame_sae.metrics.baselines.registry import has_l0
 from boardgame_sae.metrics.counting.game_sums import GameSums
 from boardgame_sae.metrics.results import Scores, brackets
 from boardgame_sae.metrics.score import scores
+from boardgame_sae.metrics.statistics.statistic import ABOUT_COLUMNS
 from boardgame_sae.runs import Run
 
 
@@ -51,7 +52,8 @@ def compare(a: Sequence[Scores], b: Sequence[Scores]) -> list[Difference]:
         if score.statistic is None or not all(name in scored for scored in everyone):
             continue
         details = a[0][name].details
-        if any(scored[name].details.get("layout") != details.get("layout") for scored in everyone):
+        known = [[scored[name].details.get(key) for key in ("layout", ABOUT_COLUMNS)] for scored in everyone]
+        if any(one != known[0] for one in known):
             raise ValueError(f"{name}: scored on different classes; score them on one testbed")
         sums_a, sums_b = ([_sums(scored, name) for scored in side] for side in (a, b))
         estimates = score.statistic.differences(sums_a, sums_b, details)

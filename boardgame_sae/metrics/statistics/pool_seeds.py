@@ -13,7 +13,7 @@ import numpy as np
 from boardgame_sae.files import RunError
 from boardgame_sae.metrics.results import SUMS_FILE, Scores, ScoreValue
 from boardgame_sae.metrics.score import scores
-from boardgame_sae.metrics.statistics.statistic import placed
+from boardgame_sae.metrics.statistics.statistic import ABOUT_COLUMNS, placed
 
 
 def siblings(scored: Sequence[Scores]) -> list[list[int]]:
@@ -80,7 +80,7 @@ def _pooled(name: str, values: Sequence[ScoreValue]) -> ScoreValue:
 
 def _numbers_of_properties(details: dict[str, Any]) -> dict[str, Any]:
     """The details that a pooled score keeps: numbers of properties and groups, not of classes and squares."""
-    kept = {key: details[key] for key in ("headline", "high", "layout", "groups") if key in details}
+    kept = {key: details[key] for key in ("headline", "high", "layout", "groups", ABOUT_COLUMNS) if key in details}
     by_property = details.get("by_property", {})
     numbers = {name: {"value": result["value"], "parts": result["parts"]} for name, result in by_property.items()}
     return kept | ({"by_property": numbers} if numbers else {})

@@ -16,6 +16,9 @@ from boardgame_sae.intervals import Estimate, difference, pooled
 from boardgame_sae.metrics.counting.game_sums import GameSums
 from boardgame_sae.metrics.results import ScoreValue
 
+ABOUT_COLUMNS = "about_columns"
+"""The key of a score's details for what its statistic has to know of the sums' columns, whatever is scored."""
+
 
 class Statistic(NamedTuple):
     """What is summed over games, and the numbers computed from the sums."""

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from boardgame_sae.config import config
+from boardgame_sae.config import Count, Seed, config
 from boardgame_sae.metrics.counting.game_sums import GameSums
 from boardgame_sae.metrics.results import ScoreValue
 from boardgame_sae.metrics.saebench.ablation.effects import (
@@ -33,7 +33,7 @@ from boardgame_sae.metrics.saebench.ablation.quadrants import Pair, pairs
 from boardgame_sae.metrics.saebench.data.examples import latent_rows
 from boardgame_sae.metrics.saebench.data.linear import Classifier
 from boardgame_sae.metrics.saebench.data.probes import fit_probe, rows_of
-from boardgame_sae.metrics.score import Display, score
+from boardgame_sae.metrics.score import Display, UnscorableError, score
 from boardgame_sae.metrics.statistics.statistic import Statistic
 from boardgame_sae.metrics.subject import Subject
 from boardgame_sae.testbeds.testbed import Testbed
@@ -46,32 +46,29 @@ LEAST_BIAS = 0.02
 class SCRConfig:
     """How many pairs of concepts, and how many examples."""
 
-    n_pairs: int = 8
+    n_pairs: Count = 8
     """Maximum number of pairs."""
-    n_train: int = 4000
+    n_train: Count = 4000
     """Training examples per pair, a quarter of each combination of the two concepts."""
-    n_test: int = 1000
+    n_test: Count = 1000
     """Validation and test examples per pair, each."""
-    seed: int = 0
+    seed: Seed = 0
     """Which positions are drawn."""
 
 
-def _numbers(sums: Mapping[str, np.ndarray], details: Mapping[str, Any]) -> dict[str, np.ndarray]:
-    """Mean share over the directions that count; sums (R, pairs x directions)."""
-    counts_P = np.asarray(details["counts"], bool)
+def _numbers(sums: Mapping[str, np.ndarray], details: Mapping[str, Any]) -> dict[str, np.ndarray]:  # noqa: ARG001
+    """Mean share over the directions that count; sums (R, directions)."""
     asked = np.maximum(sums["asked"], 1)
     cost = np.maximum(sums["clean"] - sums["biased"], 1e-9 * asked)
-    by_n = {}
-    for n in N_ABLATED:
-        share = np.clip((sums[f"right_{n}"] - sums["biased"]) / cost, -1, 1)
-        by_n[f"top_{n}"] = share[:, counts_P].mean(1)
-    accuracies = {name: (sums[name] / asked)[:, counts_P].mean(1) for name in ("clean", "biased")}
-    return {"value": by_n[f"top_{details['n_ablated']}"], **accuracies, **by_n}
+    chosen, *by_n = (
+        np.clip((sums[f"right_{n}"] - sums["biased"]) / cost, -1, 1).mean(1) for n in ("chosen", *N_ABLATED)
+    )
+    accuracies = {name: (sums[name] / asked).mean(1) for name in ("clean", "biased")}
+    return {"value": chosen, **accuracies, **{f"top_{n}": share for n, share in zip(N_ABLATED, by_n, strict=True)}}
 
 
-SHARES = Statistic(
-    ("asked", "clean", "biased", *(f"right_{n}" for n in N_ABLATED)), _numbers, same=("asked", "clean", "biased")
-)
+COUNTED = ("asked", "clean", "biased", *(f"right_{n}" for n in N_ABLATED))
+SHARES = Statistic((*COUNTED, "right_chosen"), _numbers, same=COUNTED[:3])
 
 
 @score(
@@ -98,20 +95,22 @@ SHARES = Statistic(
 def scr_score(subject: Subject, cfg: SCRConfig) -> ScoreValue:
     """SCR on board truth; ablating nothing scores 0.
 
-    Raises ValueError when no two concepts occur in all combinations, or bias costs no probe of any pair anything.
+    Raises UnscorableError when no two concepts occur in all combinations, or bias costs no probe of any pair anything.
     """
     biases = subject.testbed.once(biased_probes, cfg)
     counts = [cost >= LEAST_BIAS for bias in biases for cost in bias.costs]
     if not any(counts):
-        raise ValueError(f"bias costs none of the {len(biases)} pairs of concepts any accuracy; use more games")
+        raise UnscorableError(f"bias costs none of the {len(biases)} pairs of concepts any accuracy; use more games")
     chosen = [[_ranked(subject, bias, spurious) for spurious in (1, 0)] for bias in biases]
     validation, test = (_counted(subject, biases, chosen, split) for split in ("validation", "test"))
-    once = {name: count_BP.sum(0)[None].astype(float) for name, count_BP in validation.items()}
-    by_n = {n: float(_numbers(once, {"n_ablated": n, "counts": counts})["value"][0]) for n in N_ABLATED}
+    once = {name: count_BP.sum(0)[None, counts].astype(float) for name, count_BP in validation.items()}
+    numbers = _numbers(once | {"right_chosen": once["biased"]}, {})
+    by_n = {n: float(numbers[f"top_{n}"][0]) for n in N_ABLATED}
     best = max(by_n, key=lambda n: by_n[n])
-    details = {"n_ablated": best, "counts": counts}
-    value = SHARES.score(GameSums.dense(test, SHARES.same), details=details)
-    return value._replace(details=details | _details(biases, by_n, test, cfg, subject.testbed))
+    counting = {name: count_BP[:, counts] for name, count_BP in test.items()}
+    value = SHARES.score(GameSums.dense(counting | {"right_chosen": counting[f"right_{best}"]}, SHARES.same))
+    details = _details(biases, by_n, test, cfg, subject.testbed)
+    return value._replace(details={"n_ablated": best, "counts": counts, **details})
 
 
 class Bias(NamedTuple):
@@ -127,7 +126,7 @@ class Bias(NamedTuple):
 
 
 def biased_probes(testbed: Testbed, cfg: SCRConfig) -> list[Bias]:
-    """The pairs with their probes. Raises ValueError when no two concepts occur in all four combinations."""
+    """The pairs with their probes. Raises UnscorableError when no two concepts occur in all four combinations."""
     sizes = {"train": cfg.n_train, "validation": cfg.n_test, "test": cfg.n_test}
     biases = []
     for pair in pairs(testbed, cfg.n_pairs, sizes, cfg.seed):
@@ -141,7 +140,7 @@ def biased_probes(testbed: Testbed, cfg: SCRConfig) -> list[Bias]:
             costs.append(float(right[0] - right[1]))
         biases.append(Bias(pair, (unbiased[0], unbiased[1]), biased, (costs[0], costs[1])))
     if not biases:
-        raise ValueError("no two concepts of this testbed occur in all four combinations often enough; use more games")
+        raise UnscorableError("no two concepts occur in all four combinations often enough; use more games")
     return biases
 
 
@@ -157,7 +156,7 @@ def _counted(
 ) -> dict[str, np.ndarray]:
     """Per game and (pair, concept asked about): asked, and right of the clean, biased and ablated probes."""
     n_games = len(subject.testbed.positions(split).games_B)
-    counts = {name: np.zeros((n_games, len(biases), 2), np.int32) for name in SHARES.sums}
+    counts = {name: np.zeros((n_games, len(biases), 2), np.int32) for name in COUNTED}
     for p, bias in enumerate(biases):
         alignment_F = alignment(subject, bias.biased)
         for kept in range(2):

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from boardgame_sae.config import config
+from boardgame_sae.config import Count, Seed, config
 from boardgame_sae.metrics.counting.game_sums import GameSums
 from boardgame_sae.metrics.results import ScoreValue
 from boardgame_sae.metrics.saebench.ablation.effects import (
@@ -28,7 +28,7 @@ from boardgame_sae.metrics.saebench.ablation.effects import (
 from boardgame_sae.metrics.saebench.data.concepts import concept_sets
 from boardgame_sae.metrics.saebench.data.examples import latent_rows, questions
 from boardgame_sae.metrics.saebench.data.probes import ConceptProbe, concept_probes, rows_of
-from boardgame_sae.metrics.score import Display, score
+from boardgame_sae.metrics.score import Display, UnscorableError, score
 from boardgame_sae.metrics.statistics.statistic import Statistic
 from boardgame_sae.metrics.subject import Subject
 from boardgame_sae.testbeds.testbed import Testbed
@@ -41,29 +41,34 @@ SET_SIZE = 5
 class TPPConfig:
     """How many sets of concepts, and how many examples."""
 
-    n_sets: int = 4
+    n_sets: Count = 4
     """Maximum number of sets of five concepts; each set is of one property."""
-    n_train: int = 4000
+    n_train: Count = 4000
     """Training examples per concept, half of them true."""
-    n_test: int = 1000
+    n_test: Count = 1000
     """Validation and test examples per concept, each."""
-    seed: int = 0
+    seed: Seed = 0
     """Which positions are drawn."""
 
 
-def _numbers(sums: Mapping[str, np.ndarray], details: Mapping[str, Any]) -> dict[str, np.ndarray]:
+def _numbers(sums: Mapping[str, np.ndarray], details: Mapping[str, Any]) -> dict[str, np.ndarray]:  # noqa: ARG001
     """The score at the chosen n, its two parts, and the score at every n; sums (R, sets x ablated x read)."""
     shape = (len(sums["asked"]), -1, SET_SIZE, SET_SIZE)
     asked, own = np.maximum(sums["asked"].reshape(shape), 1), np.eye(SET_SIZE, dtype=bool)
-    lost = {n: ((sums["right_0"] - sums[f"right_{n}"]).reshape(shape) / asked) for n in N_ABLATED}
-    intended = {n: lost_RSCC[..., own].mean((1, 2)) for n, lost_RSCC in lost.items()}
-    unintended = {n: lost_RSCC[..., ~own].mean((1, 2)) for n, lost_RSCC in lost.items()}
-    n = details["n_ablated"]
-    by_n = {f"top_{n}": intended[n] - unintended[n] for n in N_ABLATED}
-    return {"value": by_n[f"top_{n}"], "intended": intended[n], "unintended": unintended[n], **by_n}
+
+    def lost(right: str) -> tuple[np.ndarray, np.ndarray]:
+        """(R,): accuracy lost by the own probe, and by the others."""
+        lost_RSCC = (sums["right_0"] - sums[right]).reshape(shape) / asked
+        return lost_RSCC[..., own].mean((1, 2)), lost_RSCC[..., ~own].mean((1, 2))
+
+    intended, unintended = lost("right_chosen")
+    by_n = {f"top_{n}": np.subtract(*lost(f"right_{n}")) for n in N_ABLATED}
+    return {"value": intended - unintended, "intended": intended, "unintended": unintended, **by_n}
 
 
-TPP = Statistic(("asked", *(f"right_{n}" for n in (0, *N_ABLATED))), _numbers, same=("asked", "right_0"))
+TPP = Statistic(
+    ("asked", *(f"right_{n}" for n in (0, *N_ABLATED)), "right_chosen"), _numbers, same=("asked", "right_0")
+)
 
 
 @score(
@@ -91,23 +96,25 @@ TPP = Statistic(("asked", *(f"right_{n}" for n in (0, *N_ABLATED))), _numbers, s
 def tpp_score(subject: Subject, cfg: TPPConfig) -> ScoreValue:
     """TPP on board truth; ablating nothing, as a subject does whose latents have no effect, scores 0.
 
-    Raises ValueError when no property has five concepts that can be asked about.
+    Raises UnscorableError when no property has five concepts that can be asked about.
     """
     sets = subject.testbed.once(probed_sets, cfg)
     chosen = [[_ranked(subject, probe) for probe in probes] for probes in sets]
     validation, test = (_counts(subject, sets, chosen, split) for split in ("validation", "test"))
     once = {name: count_BP.sum(0)[None].astype(float) for name, count_BP in validation.items()}
-    by_n = {n: float(_numbers(once, {"n_ablated": n})["value"][0]) for n in N_ABLATED}
+    numbers = _numbers(once | {"right_chosen": once["right_0"]}, {})
+    by_n = {n: float(numbers[f"top_{n}"][0]) for n in N_ABLATED}
     best = max(by_n, key=lambda n: by_n[n])
-    value = TPP.score(GameSums.dense(test, TPP.same), details={"n_ablated": best})
-    return value._replace(details=value.details | _details(value, sets, chosen, by_n, cfg, subject.testbed))
+    value = TPP.score(GameSums.dense(test | {"right_chosen": test[f"right_{best}"]}, TPP.same))
+    details = _details(value, sets, chosen, by_n, cfg, subject.testbed)
+    return value._replace(details={"n_ablated": best, **details})
 
 
 def probed_sets(testbed: Testbed, cfg: TPPConfig) -> list[list[ConceptProbe]]:
-    """The sets of concepts, with their probes. Raises ValueError when no property has enough concepts for one."""
+    """The sets of concepts, with their probes. Raises UnscorableError when no property has enough concepts for one."""
     sets = concept_sets(testbed, cfg.n_sets, SET_SIZE)
     if not sets:
-        raise ValueError(f"no property of this testbed has {SET_SIZE} concepts with enough examples; use more games")
+        raise UnscorableError(f"no property has {SET_SIZE} concepts with enough examples; use more games")
     sizes = {"train": cfg.n_train, "validation": cfg.n_test, "test": cfg.n_test}
     return [concept_probes(testbed, questions(testbed, chosen, sizes, cfg.seed)) for chosen in sets]
 
@@ -135,7 +142,7 @@ def _counts(
     """Per game and (set, concept whose latents are ablated, concept that is read): asked, and right at every n."""
     n_games = len(subject.testbed.positions(split).games_B)
     shape = (n_games, len(sets), SET_SIZE, SET_SIZE)
-    counts = {name: np.zeros(shape, np.int32) for name in TPP.sums}
+    counts = {name: np.zeros(shape, np.int32) for name in ("asked", *(f"right_{n}" for n in (0, *N_ABLATED)))}
     for s, (probes, ranked) in enumerate(zip(sets, chosen, strict=True)):
         for j, read in enumerate(probes):
             examples = read.examples[split]

@@ -14,12 +14,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from boardgame_sae.config import config, seed_for
+from boardgame_sae.config import Count, Seed, config, seed_for
 from boardgame_sae.metrics.counting.game_sums import GameSums
 from boardgame_sae.metrics.results import ScoreValue
 from boardgame_sae.metrics.saebench.autointerp.programs import Program, explain
 from boardgame_sae.metrics.saebench.autointerp.windows import Windows, column_of, windows
-from boardgame_sae.metrics.score import Chance, Display, score
+from boardgame_sae.metrics.score import Chance, Display, UnscorableError, score
 from boardgame_sae.metrics.statistics.statistic import Statistic
 from boardgame_sae.metrics.subject import Subject
 from boardgame_sae.testbeds.testbed import Testbed
@@ -35,13 +35,13 @@ SHARE_TOP = {"train": 2 / 3, "validation": 1 / 2, "test": 1 / 2}
 class AutointerpConfig:
     """How many latents, and how many positions of each."""
 
-    n_latents: int = 200
+    n_latents: Count = 200
     """Maximum number of latents; they are drawn among those that are on often enough."""
-    n_explain: int = 300
+    n_explain: Count = 300
     """Active positions of train games, and as many inactive ones, that an explanation is made from."""
-    n_judge: int = 100
+    n_judge: Count = 100
     """Active positions of validation and of test games, and as many inactive ones, that it is judged on."""
-    seed: int = 0
+    seed: Seed = 0
     """Which latents and positions are drawn."""
 
     def sizes(self) -> dict[str, int]:
@@ -76,7 +76,7 @@ ACCURACY = Statistic(("asked", "right", "other", "best"), _numbers)
     ),
 )
 def autointerp_score(subject: Subject, cfg: AutointerpConfig) -> ScoreValue:
-    """Autointerp by programs. Raises ValueError when no latent is on often enough in every split."""
+    """Autointerp by programs. Raises UnscorableError when no latent is on often enough in every split."""
     explained = [_explain(subject, latent, cfg) for latent in chosen_latents(subject, cfg)]
     labels_NP = subject.testbed.once(all_labels, "test")
     game_N, n_games = subject.testbed.positions("test").game_N, len(subject.testbed.positions("test").games_B)
@@ -102,14 +102,14 @@ class Explained(NamedTuple):
 
 
 def chosen_latents(subject: Subject, cfg: AutointerpConfig) -> list[int]:
-    """Latents that are asked about, ascending. Raises ValueError when there is none."""
+    """Latents that are asked about, ascending. Raises UnscorableError when there is none."""
     enough_F = np.ones(subject.latents("train")[0].n_latents, bool)
     for split in SPLITS:
         on_F = np.sum([np.diff(part.indptr_F1) for part in subject.latents(split)], axis=0)
         enough_F &= (on_F >= MIN_ACTIVE) & (len(subject.testbed.positions(split)) - on_F >= MIN_ACTIVE)
     often = np.flatnonzero(enough_F)
     if not len(often):
-        raise ValueError(f"no latent is on, and off, at {MIN_ACTIVE} positions of every split")
+        raise UnscorableError(f"no latent is on, and off, at {MIN_ACTIVE} positions of every split")
     rng = np.random.default_rng(seed_for(cfg.seed, "latents"))
     return np.sort(rng.choice(often, min(cfg.n_latents, len(often)), replace=False)).tolist()
 

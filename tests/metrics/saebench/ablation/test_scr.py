@@ -96,21 +96,21 @@ def test_the_shares_are_what_the_probes_read_of_rebuilt_activations(bed, saes, s
 def counts_of(clean, biased, ablated, asked=1000):
     """Counts of one game in which every number of latents gives the same accuracies; (1, directions)."""
     rows = {"asked": [asked] * len(clean), "clean": clean, "biased": biased}
-    rows |= {f"right_{n}": ablated for n in N_ABLATED}
+    rows |= {f"right_{n}": ablated for n in (*N_ABLATED, "chosen")}
     return {name: np.array([row]) for name, row in rows.items()}
 
 
 def test_a_share_is_bounded_where_the_published_one_is_not():
     counts = counts_of(clean=[703, 900], biased=[701, 600], ablated=[400, 750])
     assert published_shares(counts)["scr_dir1_threshold_2"] == pytest.approx(-150.5)
-    numbers = SHARES.compute({n: c.astype(float) for n, c in counts.items()}, {"n_ablated": 2, "counts": [True, True]})
+    numbers = SHARES.compute({n: c.astype(float) for n, c in counts.items()}, {})
     assert numbers["value"][0] == pytest.approx((-1 + 0.5) / 2)
 
 
 def test_a_tie_of_the_two_directions_has_a_score_where_the_published_one_has_none():
     counts = counts_of(clean=[900, 900], biased=[600, 600], ablated=[750, 900])
     assert "scr_metric_threshold_2" not in published_shares(counts)
-    numbers = SHARES.compute({n: c.astype(float) for n, c in counts.items()}, {"n_ablated": 2, "counts": [True, True]})
+    numbers = SHARES.compute({n: c.astype(float) for n, c in counts.items()}, {})
     assert numbers["value"][0] == pytest.approx(0.75)
 
 
