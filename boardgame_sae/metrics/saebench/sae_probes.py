@@ -1,4 +1,4 @@
-"""Sparse probing as sae-probes does it: latents ranked on a common scale, a sparse regression, the area under its curve.
+"""Sparse probing as sae-probes does it: latents ranked on a common scale, sparse regressions, areas under their curves.
 
 The questions are those of `sparse_probing`. Each latent is divided by its mean activation where it is on, latents are
 ranked by the absolute difference of their means between true and false examples, and an L1-penalised (or L2-penalised)

@@ -8,6 +8,7 @@ from planted import perfect_sae, planted, random_sae, trained_sae
 from scipy.sparse import csr_array
 from sklearn.metrics import accuracy_score, f1_score, roc_auc_score
 
+from boardgame_sae.metrics.saebench.data.linear import fit_lasso
 from boardgame_sae.metrics.saebench.sae_probes import (
     KS,
     N_BINS,
@@ -18,7 +19,6 @@ from boardgame_sae.metrics.saebench.sae_probes import (
     normalised_ranking,
     sae_probes_score,
 )
-from boardgame_sae.metrics.saebench.data.linear import fit_lasso
 from boardgame_sae.metrics.saebench.sparse_probing import asked_questions
 from boardgame_sae.metrics.subject import Subject
 
