@@ -144,10 +144,13 @@ class LatentCode(NamedTuple):
 def latent_code(subject: Subject, n_bins: int) -> LatentCode:
     """The code of a subject's train latents: half a count is added to each, so that nothing has no code."""
     max_F, parts = _maximum(subject), subject.latents("train")
-    n_positions, n_on_F = sum(part.n_positions for part in parts), sum(np.diff(part.indptr_F1) for part in parts)
+    n_positions, n_on_F = (
+        sum(part.n_positions for part in parts),
+        np.sum([np.diff(part.indptr_F1) for part in parts], 0),
+    )
     share_F = (n_on_F + 0.5) / (n_positions + 1)
     code = LatentCode(n_bins, max_F, -np.log2(share_F), -np.log2(1 - share_F), np.empty(0))
-    count_FB = sum(_histogram(code, part) for part in parts) + 0.5
+    count_FB = np.sum([_histogram(code, part) for part in parts], 0) + 0.5
     return code._replace(bin_FB=-np.log2(count_FB / count_FB.sum(1, keepdims=True)))
 
 
@@ -249,7 +252,10 @@ def published_length(subject: Subject, n_bins: int) -> float:
     parts = subject.latents("test")
     max_F = np.maximum(_maximum(subject), PUBLISHED_MAXIMUM)
     code = LatentCode(n_bins, max_F, np.empty(0), np.empty(0), np.empty(0))
-    count_FB, n_positions = sum(_histogram(code, part) for part in parts), sum(part.n_positions for part in parts)
+    count_FB, n_positions = (
+        np.sum([_histogram(code, part) for part in parts], 0),
+        sum(part.n_positions for part in parts),
+    )
     share_F = count_FB.sum(1) / n_positions
     share_FB = count_FB / n_positions
     share_FB[:, 0] += 1 - share_F

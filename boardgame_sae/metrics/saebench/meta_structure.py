@@ -84,7 +84,7 @@ def meta_structure_score(subject: Subject, cfg: MetaStructureConfig) -> ScoreVal
     rows_FD = unit_rows(subject)
     if len(rows_FD) < LEAST_ROWS:
         raise UnscorableError(f"it has {len(rows_FD)} decoder rows that are not zero; {LEAST_ROWS} are needed")
-    own, chance = explained(rows_FD, cfg), subject.testbed.once(random_explained, *rows_FD.shape, cfg)
+    own, chance = explained(rows_FD, cfg), subject.testbed.once(random_explained, len(rows_FD), rows_FD.shape[1], cfg)
     parts = {
         "random_directions": chance.held_out,
         "published": own.trained_on,

@@ -224,8 +224,8 @@ def normalised_ranking(latents_NF: csr_array, true_N: np.ndarray) -> np.ndarray:
 
     Each latent is divided by its mean where it is on, so that its scale does not matter.
     """
-    n_on_F = np.bincount(latents_NF.indices, minlength=latents_NF.shape[1])
-    mean_on_F = np.asarray(latents_NF.sum(0), np.float64).ravel() / np.maximum(n_on_F, 1)
+    sum_F = np.asarray(latents_NF.sum(0), np.float64).ravel()
+    mean_on_F = sum_F / np.maximum(np.bincount(latents_NF.indices, minlength=len(sum_F)), 1)
     means = [np.asarray(latents_NF[rows_N].mean(0), np.float64).ravel() for rows_N in (true_N, ~true_N)]
     difference_F = np.abs(means[0] - means[1]) / np.where(mean_on_F > 0, mean_on_F, 1)
     return np.argsort(-difference_F, kind="stable")
@@ -258,7 +258,7 @@ def _details(
     value: ScoreValue, counts: Mapping[str, np.ndarray], asked: list[Question], read: list[Read], cfg: SAEProbesConfig
 ) -> dict[str, Any]:
     totals = {name: part.sum(0, keepdims=True) for name, part in counts.items()}
-    rows = {"dataset_name": [concept.name for concept, _ in asked]}
+    rows: dict[str, list[Any]] = {"dataset_name": [concept.name for concept, _ in asked]}
     for name, theirs in (*((f"top_{k}", f"sae_top_{k}") for k in KS), ("probe", "llm")):
         for key, numbers in _by_concept(totals, name).items():
             rows[f"{theirs}_test_{key}"] = [round(float(number), 6) for number in numbers[0]]
