@@ -107,9 +107,7 @@ def score_with_baselines(
     return ScoreFolders(tuple(scored[: len(saes)]), tuple(scored[len(saes) :]), tuple(ceilings), tuple(beside))
 
 
-def _trained_twins(
-    saes: Sequence[Path], wanted: Sequence[Baseline], testbed_folder: Path, device: str
-) -> list[Path]:
+def _trained_twins(saes: Sequence[Path], wanted: Sequence[Baseline], testbed_folder: Path, device: str) -> list[Path]:
     """The folders of the twins of some kinds of each SAE, trained or reused; those that an SAE cannot have are told."""
     if not wanted:
         return []

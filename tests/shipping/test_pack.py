@@ -163,7 +163,7 @@ def test_scores_that_ship_are_those_of_the_saes_that_ship(packed):
     ks = [read_json(packed / folder / "scores.json")["subject"]["k"] for folder in listed["ceilings"]]
     assert listed["ceilings"] == [f"scores/probe-{k}" for k in ks] and len(set(ks)) == len(ks) == 3
     kinds = [read_json(path)["subject"]["kind"] for path in packed.glob("scores/**/scores.json")]
-    assert {"sae", "random_gpt_sae", "probe", "sparse_probe", "neurons", "residual"} == set(kinds)
+    assert {"sae", "random_gpt_sae", "probe", "sparse_probe", "neurons", "residual", "probe_sae"} == set(kinds)
 
 
 def test_packing_again_reuses_and_a_killed_packing_ends_with_the_same_bytes(packed, copied):
@@ -244,8 +244,15 @@ def test_a_shipped_sae_is_scored_by_name_beside_the_floors_that_ship(shipped, ca
     heads, *lines = last.splitlines()[:-1]
     named = [re.split("  +", line)[0] for line in lines]
     assert named[:2] == ["topk-4", "linear probe, 4 on"] and "4 per property" in lines[1]
-    floors = {"linear probe", "MLP neurons", "residual channels", "random-gpt-topk-4", "always on (chance)"}
-    assert set(named[2:]) == floors and len(named) == 7
+    floors = {
+        "linear probe",
+        "linear probe as an SAE",
+        "MLP neurons",
+        "residual channels",
+        "random-gpt-topk-4",
+        "always on (chance)",
+    }
+    assert set(named[2:]) == floors and len(named) == 8
     assert f"{value:.4f} [{low:.4f}, {high:.4f}]" in lines[0] and "L0" in heads and "coverage" in heads
     assert "topk-4\n" in table
     assert bgs.load_sae("mini/topk-4").cfg.k == 4

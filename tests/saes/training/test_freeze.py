@@ -68,9 +68,7 @@ def test_after_every_step_of_every_architecture_the_frozen_part_is_where_it_was_
     store, tmp_path, monkeypatch, frozen
 ):
     seen, configs = ends_of_steps(monkeypatch), [config_of(name) for name in TRAINED]
-    folders = train_saes_run(
-        store, configs, training(frozen), outs=[tmp_path / name for name in TRAINED], device="cpu"
-    )
+    folders = train_saes_run(store, configs, training(frozen), outs=[tmp_path / name for name in TRAINED], device="cpu")
     assert list(seen) == TRAINED
     kept = {"decoder": {"W_dec"}, "soft_decoder": set(), "encoder": {"W_enc", "b_enc"}}[frozen]
     for cfg, folder in zip(configs, folders, strict=True):
