@@ -72,8 +72,8 @@ class SweepConfig:
     random_saes: tuple[dict[str, Any], ...] = ()
     """The same, for the random-weights GPT."""
     baselines: tuple[str, ...] = ()
-    """Kinds of SAEs to train beside each SAE of the grid, as it is trained: frozen_decoder, soft_frozen_decoder,
-    frozen_encoder, random_gpt_sae. Baselines that need no training are always scored."""
+    """Kinds of SAEs to train beside each SAE of the grid, as it is trained, such as frozen_decoder. Baselines that need
+    no training are always scored."""
     suite: str = "supervised"
     """Scores to compute."""
 
