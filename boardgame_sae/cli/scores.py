@@ -21,6 +21,9 @@ class ScoreChoice:
 
     suite: str = "supervised"
     """quick, supervised, saebench, causal or all."""
+    baselines: tuple[str, ...] | None = None
+    """Kinds of SAEs to train beside each, as it was trained, such as frozen_decoder (default: random_gpt_sae, unless the
+    testbed ships with baselines). Baselines that need no training are always scored."""
     calibrate: bool = False
     """Set the threshold of a batch-wise SAE that was saved without one, on the testbed's train games."""
 
@@ -59,7 +62,7 @@ def score(argv: Sequence[str]) -> Path:
     given, source, choice, device = parse("score", named(argv, "--saes"), *groups)
     testbed = find_testbed(source.testbed)
     how = {"suite": choice.suite, "device": device.device, "calibrate": choice.calibrate}
-    folders = score_with_baselines(given.saes, testbed, **how)
+    folders = score_with_baselines(given.saes, testbed, twin_kinds=choice.baselines, **how)
     scored = [Scores.load(folder) for folder in folders.all]
     for scores in scored[: len(given.saes)]:
         say(f"\n{scores.subject['name']}\n{scores.table()}")

@@ -10,6 +10,7 @@ that it lacks, or holds by an older version, are computed and added, and a run t
 score that was finished.
 """
 
+import itertools
 import math
 import sys
 from collections.abc import Callable, Sequence
@@ -19,7 +20,16 @@ from typing import Any, NamedTuple
 
 from boardgame_sae.config import content_hash, to_mapping
 from boardgame_sae.integrity import check_finished, is_done
-from boardgame_sae.metrics.baselines.registry import SAE_KIND, Made, baselines, find_baseline, kind_of
+from boardgame_sae.metrics.baselines.registry import (
+    SAE_KIND,
+    Baseline,
+    Made,
+    NoTwinError,
+    baselines,
+    find_baseline,
+    kind_of,
+    twin_baselines,
+)
 from boardgame_sae.metrics.evaluate import evaluate, missing
 from boardgame_sae.metrics.results import SCORES_FILE, Scores
 from boardgame_sae.metrics.saebench.result_file import write_result_files
@@ -62,6 +72,7 @@ def score_with_baselines(
     testbed_folder: Path,
     *,
     twins: Sequence[str | Path] | None = None,
+    twin_kinds: Sequence[str] | None = None,
     suite: str = "supervised",
     probes: ProbeConfig | None = None,
     device: str = "auto",
@@ -72,10 +83,14 @@ def score_with_baselines(
 
     twins: SAEs trained on a variant of the testbed, such as its random-weights GPT. None: the scores that a packed
     testbed ships serve as baselines, where they hold the suite; else a twin of each SAE is trained.
+    twin_kinds: kinds of twins to train for each SAE, beside `twins` and what ships: `frozen_decoder`, ... None: those
+    of the kinds trained by default, and only where neither twins are given nor baselines ship.
     probes: how probes that the testbed lacks are fitted. exact: see `score_ceilings`. calibrate: see `score_saes`.
-    Raises ValueError for an unknown suite or one without scores, RunError for an SAE or testbed that cannot be read.
+    Raises ValueError for an unknown suite or one without scores and for an unknown kind of twin, RunError for an SAE or
+    testbed that cannot be read.
     """
     scores_in(suite)  # raises before anything is trained
+    wanted = twin_baselines(twin_kinds)
     saes = [sae_folder(sae) for sae in saes]
     for sae in saes:
         load_sae(sae, uncalibrated=calibrate)
@@ -83,14 +98,27 @@ def score_with_baselines(
     shipped = packed_scores(testbed_folder) if twins is None else []
     if any(missing(Scores.load(folder), suite) for folder in shipped):
         shipped = []  # of a suite or version that it was not packed with
-    if twins is None:
-        trained = [baseline.of_sae for baseline in baselines().values() if baseline.of_sae is not None]
-        testbed = load_testbed(testbed_folder, device)
-        twins = [] if shipped else [train(sae, testbed, device) for sae in saes for train in trained]
+    if twin_kinds is None and (shipped or twins is not None):
+        wanted = []
+    twins = [*(twins or ()), *_trained_twins(saes, wanted, testbed_folder, device)]
     scored = score_saes([*saes, *twins], testbed_folder, **how, calibrate=calibrate)
     beside = shipped or baseline_folders(score_baselines(testbed_folder, **how))
     ceilings = score_ceilings(scored[: len(saes)], testbed_folder, **how, exact=exact)
     return ScoreFolders(tuple(scored[: len(saes)]), tuple(scored[len(saes) :]), tuple(ceilings), tuple(beside))
+
+
+def _trained_twins(saes: Sequence[Path], wanted: Sequence[Baseline], testbed_folder: Path, device: str) -> list[Path]:
+    """The folders of the twins of some kinds of each SAE, trained or reused; those that an SAE cannot have are told."""
+    if not wanted:
+        return []
+    testbed, folders = load_testbed(testbed_folder, device), list[Path]()
+    for sae, baseline in itertools.product(saes, wanted):
+        assert baseline.of_sae is not None
+        try:
+            folders.append(baseline.of_sae(sae, testbed, device))
+        except NoTwinError as error:
+            Patient(sys.stderr).write(f"{sae.name}: {baseline.kind} is skipped: {error}\n")
+    return list(dict.fromkeys(folders))
 
 
 def score_saes(
@@ -155,7 +183,7 @@ def _to_score(
         variant = find_baseline(kind).variant
         assert variant is not None
         here = variants[kind] if kind in variants else variants.setdefault(kind, variant(testbed))
-        name, with_probes = f"{name}-{kind.removesuffix('_sae').replace('_', '-')}", {}
+        name, with_probes = f"{name}-{twin_suffix(kind)}", fitted if here is testbed else {}
     facts = {"sae": {**sae.trained_as, "sae_folder": folder.name}, "content": _content(sae)}
     inputs = {"sae": facts["content"], "testbed": here.content, **with_probes}
     return ToScore(Made(name, calibrated_on(here, sae), here, facts), kind, inputs)
@@ -227,6 +255,11 @@ def score_ceilings(
 def _content(sae: SAE) -> str:
     """Hash of all that an SAE's scores depend on and say: what it computes, its weights as they are, its training."""
     return content_hash([to_mapping(sae.cfg), sae.trained_as, tensors_hash(sae.state_dict())], 64)
+
+
+def twin_suffix(kind: str) -> str:
+    """What the names of a kind of twins end with: `random-gpt`."""
+    return kind.removesuffix("_sae").replace("_", "-")
 
 
 def ceiling_name(kind: str, k: int) -> str:

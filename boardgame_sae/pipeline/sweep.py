@@ -14,6 +14,7 @@ from typing import Any
 from boardgame_sae.config import ConfigError, Count, HookName, Name, config, from_mapping, naming, to_mapping
 from boardgame_sae.files import read_json, write_json
 from boardgame_sae.games import load_game
+from boardgame_sae.metrics.baselines.registry import twin_baselines
 from boardgame_sae.metrics.score import scores_in
 from boardgame_sae.model import game_model
 from boardgame_sae.model.game_model import GameModel
@@ -25,6 +26,7 @@ from boardgame_sae.probes.fit import ProbeConfig, probe_run
 from boardgame_sae.runs import Run, run_hash
 from boardgame_sae.saes.registry import sae_config
 from boardgame_sae.saes.sae import SAEConfig
+from boardgame_sae.saes.training.freeze import check_freezable
 from boardgame_sae.saes.training.on_testbed import train_on_testbed
 from boardgame_sae.saes.training.train import TrainSAEConfig, training_identity
 from boardgame_sae.testbeds.shipped import find_testbed, read_manifest
@@ -69,6 +71,9 @@ class SweepConfig:
     """SAEs, given by their fields; a list as the value of a field makes one SAE for each of its entries."""
     random_saes: tuple[dict[str, Any], ...] = ()
     """The same, for the random-weights GPT."""
+    baselines: tuple[str, ...] = ()
+    """Kinds of SAEs to train beside each SAE of the grid, as it is trained, such as frozen_decoder. Baselines that need
+    no training are always scored."""
     suite: str = "supervised"
     """Scores to compute."""
 
@@ -130,8 +135,9 @@ def sweep_run(cfg: SweepConfig, *, out: str | Path | None = None, workers: int =
 
 
 def study_identity(cfg: SweepConfig) -> dict[str, Any]:
-    """A study as plain data, what its run is known by."""
-    return {**to_mapping(cfg), "training": training_identity(cfg.training)}
+    """A study as plain data, what its run is known by: without baselines to train where there are none."""
+    identity = {**to_mapping(cfg), "training": training_identity(cfg.training)}
+    return {name: value for name, value in identity.items() if name != "baselines" or value}
 
 
 def _parts(folder: Path) -> dict[str, Any]:
@@ -187,16 +193,15 @@ def _on_testbed(cfg: SweepConfig, folder: Path, device: str) -> dict[str, Any]:
     testbed = load_testbed(folder, device)
     trained = train_grid(testbed, cfg.saes, cfg.training, device)
     random = train_grid(testbed.random_twin(), cfg.random_saes, cfg.training, device)
-    return score_all(folder, trained, random, suite=cfg.suite, probes=cfg.probes[0], device=device)
+    return score_all(cfg, folder, trained, random, device)
 
 
 def score_all(
-    folder: Path, saes: Sequence[Path], random_saes: Sequence[Path], *, suite: str, probes: ProbeConfig, device: str
+    cfg: SweepConfig, folder: Path, saes: Sequence[Path], random_saes: Sequence[Path], device: str
 ) -> dict[str, Any]:
     """Score SAEs on a testbed beside every ceiling and floor; returns the paths of all runs, as a study lists them."""
-    scored = score_with_baselines(
-        saes, folder, twins=random_saes, suite=suite, probes=probes, device=device, exact=len(saes) <= FEW
-    )
+    how: dict[str, Any] = {"suite": cfg.suite, "probes": cfg.probes[0], "device": device, "exact": len(saes) <= FEW}
+    scored = score_with_baselines(saes, folder, twins=random_saes, twin_kinds=cfg.baselines, **how)
     return {
         "testbed": str(folder),
         "hook_name": read_manifest(folder).hook_name,
@@ -230,6 +235,7 @@ def check_study(cfg: SweepConfig, source: str) -> None:
 
 def _check(cfg: SweepConfig, source: str) -> None:
     scores_in(cfg.suite)
+    twin_baselines(cfg.baselines)
     if not cfg.probes:
         raise ConfigError(f"{source}: probes: give at least one; SAEs are compared with it")
     if cfg.testbed is None:
@@ -247,8 +253,9 @@ def _check(cfg: SweepConfig, source: str) -> None:
         game.property(probe_cfg.property or game.board_property)
     for read_at in (cfg.positions, *(probe_cfg.positions for probe_cfg in cfg.probes)):
         resolve_read_at(game, tokenizer_of(game, tokenization), read_at)
-    expand(cfg.saes, d_model, f"{source}: saes")
-    expand(cfg.random_saes, d_model, f"{source}: random_saes")
+    for name, entries in (("saes", cfg.saes), ("random_saes", cfg.random_saes)):
+        for sae_cfg in expand(entries, d_model, f"{source}: {name}"):
+            check_freezable(sae_cfg, cfg.training.frozen)
 
 
 def _unset(name: str) -> Any:

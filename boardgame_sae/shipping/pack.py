@@ -32,7 +32,7 @@ from boardgame_sae.model import game_model
 from boardgame_sae.model.game_model import GameModel
 from boardgame_sae.model.legality import LEGALITY_FILE, measure_legality
 from boardgame_sae.model.train import train_gpt_run
-from boardgame_sae.pipeline.score import ceiling_name
+from boardgame_sae.pipeline.score import ceiling_name, twin_suffix
 from boardgame_sae.pipeline.study_folder import SWEEP_FILE
 from boardgame_sae.pipeline.sweep import (
     SweepConfig,
@@ -122,7 +122,7 @@ def pack_run(cfg: PackConfig, *, out: str | Path | None = None, workers: int = 1
         random = train_grid(testbed.random_twin(), cfg.random_saes, cfg.training, device)
         names = sae_names([load_sae(folder).trained_as for folder in trained])
         shipped = [_sae(run, folder, name) for folder, name in zip(trained, names, strict=True)]
-        scored = score_all(run.folder, shipped, random, suite=cfg.suite, probes=probed[0], device=device)
+        scored = score_all(cfg, run.folder, shipped, random, device)
         write_json(run / SWEEP_FILE, {**listed, "testbeds": [_scores(run, scored)]})
         write_json(run / NUMBERS_FILE, _card(run, cfg, model_folder, device))
         write_card(run.folder, NUMBERS_FILE)
@@ -246,8 +246,7 @@ def _scores(run: Run, scored: Mapping[str, Any]) -> dict[str, Any]:
         copied(kind, f"baselines/{kind.name}")
     n_saes = len(scored["saes"])
     names = [Path(folder).name for folder in scored["saes"]]
-    random = sae_names([load_sae(folder).trained_as for folder in scored["random_saes"]])
-    names += [f"random-gpt-{name}" for name in random]
+    names += _twin_names(scored["scores"][n_saes:])
     return {
         "testbed": ".",
         "hook_name": scored["hook_name"],
@@ -257,6 +256,16 @@ def _scores(run: Run, scored: Mapping[str, Any]) -> dict[str, Any]:
         "baselines": f"{SCORES}/baselines",
         "ceilings": [copied(folder, _ceiling_name(folder)) for folder in scored["ceilings"]],
     }
+
+
+def _twin_names(folders: Sequence[str]) -> list[str]:
+    """What the scores of SAEs' twins are called: `random-gpt-topk-16`."""
+    subjects = [read_json(Path(folder) / SCORES_FILE)["subject"] for folder in folders]
+    kinds = [subject["kind"] for subject in subjects]
+    of_kind = {
+        kind: iter(sae_names([subject["sae"] for subject in subjects if subject["kind"] == kind])) for kind in kinds
+    }
+    return [f"{twin_suffix(kind)}-{next(of_kind[kind])}" for kind in kinds]
 
 
 def _ceiling_name(folder: str) -> str:

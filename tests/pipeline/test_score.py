@@ -9,6 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 from sealed import seal_again
 
+from boardgame_sae.config import ConfigError
 from boardgame_sae.files import RunError, file_hash, read_json, write_json
 from boardgame_sae.integrity import damaged_files
 from boardgame_sae.metrics.baselines.registry import Made, baselines, find_baseline
@@ -26,7 +27,9 @@ from boardgame_sae.pipeline.score import (
     score_saes,
     score_with_baselines,
 )
+from boardgame_sae.pipeline.sweep import sweep_config
 from boardgame_sae.saes.load import load_sae
+from boardgame_sae.saes.registry import make_sae
 from boardgame_sae.saes.training.on_testbed import train_sae
 from boardgame_sae.testbeds import testbed as testbeds
 
@@ -365,7 +368,7 @@ def test_an_sae_is_scored_beside_a_twin_ceilings_of_its_l0_and_every_baseline(ro
     folders = score_with_baselines([root / "trained"], root / "bed", device="cpu")
     assert folders.saes == tuple(scored[:1])
     kinds = [Scores.load(folder).subject["kind"] for folder in folders.all]
-    assert kinds == ["sae", *baselines()]
+    assert kinds == ["sae", *(kind for kind, baseline in baselines().items() if baseline.by_default)]
     k = round(Scores.load(scored[0]).subject["l0"])
     assert [Scores.load(folder).subject["k"] for folder in folders.ceilings] == [k]
     twin, expected = (Scores.load(folder) for folder in (folders.twins[0], scored[1]))
@@ -400,3 +403,63 @@ def test_the_scores_that_a_packed_testbed_ships_stand_for_twins_and_baselines(
     monkeypatch.undo()
     (bed / "DONE").unlink()
     assert score_with_baselines([root / "trained"], bed, device="cpu").twins != ()
+
+
+# Twins that are asked for
+
+
+def kinds_of(folders):
+    return [Scores.load(folder).subject["kind"] for folder in folders]
+
+
+@pytest.fixture
+def only_core(monkeypatch):
+    """A suite of one quick score."""
+    other_scores.only(monkeypatch, scores()["core"])
+
+
+def test_frozen_twins_are_trained_where_they_are_asked_for_and_scored_on_the_testbed_itself(root, only_core):
+    asked = ("frozen_decoder", "soft_frozen_decoder", "frozen_encoder")
+    folders = score_with_baselines([root / "trained"], root / "bed", twin_kinds=asked, suite="quick", device="cpu")
+    assert kinds_of(folders.twins) == list(asked)
+    own = Scores.load(folders.saes[0]).subject
+    for folder, kind in zip(folders.twins, asked, strict=True):
+        subject = Scores.load(folder).subject
+        assert subject["testbed"] == own["testbed"] and subject["skipped"] == {}
+        assert subject["name"].endswith(kind.replace("_", "-"))
+        assert {**subject["sae"], "sae_folder": own["sae"]["sae_folder"]} == own["sae"]
+    again = score_with_baselines([root / "trained"], root / "bed", twin_kinds=asked, suite="quick", device="cpu")
+    assert again == folders
+    both = {"twins": [root / "random"], "twin_kinds": asked[:1], "suite": "quick", "device": "cpu"}
+    given = score_with_baselines([root / "trained"], root / "bed", **both)
+    assert kinds_of(given.twins) == ["random_gpt_sae", "frozen_decoder"]
+    none = score_with_baselines([root / "trained"], root / "bed", twin_kinds=(), suite="quick", device="cpu")
+    assert none.twins == ()
+
+
+def test_a_twin_that_an_sae_cannot_have_is_left_out_and_the_reason_is_told(root, tmp_path, only_core, capsys):
+    make_sae("random", d_model=16, n_latents=24, k=4).save(tmp_path / "random directions")
+    kinds = ("frozen_encoder", "random_gpt_sae")
+    how = {"suite": "quick", "device": "cpu"}
+    folders = score_with_baselines([tmp_path / "random directions"], root / "bed", twin_kinds=kinds, **how)
+    assert kinds_of(folders.twins) == ["random_gpt_sae"]
+    told = capsys.readouterr().err
+    assert "random directions: frozen_encoder is skipped: SAEs of the architecture 'random' are not trained" in told
+
+
+@pytest.mark.parametrize(
+    ("kind", "message"),
+    [
+        ("frozen_decodr", "unknown baseline 'frozen_decodr'; did you mean 'frozen_decoder'"),
+        ("neurons", "'neurons' is always scored; ask only for those trained for each SAE: random_gpt_sae, frozen_dec"),
+    ],
+)
+def test_a_kind_of_twin_that_there_is_not_is_an_error_before_anything_is_made(
+    root, tmp_path, monkeypatch, kind, message
+):
+    monkeypatch.setenv("BOARDGAME_SAE_RUNS", str(tmp_path / "runs"))
+    with pytest.raises(ConfigError, match=message):
+        score_with_baselines([root / "trained"], root / "bed", twin_kinds=[kind], suite="quick", device="cpu")
+    with pytest.raises(ConfigError, match=f"here.yaml: .*{message}"):
+        sweep_config({"name": "s", "baselines": [kind]}, "here.yaml")
+    assert not (tmp_path / "runs").exists()

@@ -182,6 +182,18 @@ def test_a_changed_study_reuses_all_that_the_change_does_not_touch(study, monkey
     assert len(read_json(other / "sweep.json")["testbeds"][0]["saes"]) == 4
 
 
+def test_a_study_can_ask_for_frozen_twins_of_its_saes(study, monkeypatch):
+    root, folder = study
+    monkeypatch.setenv("BOARDGAME_SAE_RUNS", str(root))
+    other = sweep_run(sweep_config({**STUDY, "baselines": ["frozen_decoder"]}, "study"), device="cpu")
+    assert other != folder
+    (bed,) = read_json(other / "sweep.json")["testbeds"]
+    subjects = [Scores.from_json(Path(scores) / "scores.json").subject for scores in bed["scores"]]
+    assert [subject["kind"] for subject in subjects] == ["sae"] * 3 + ["random_gpt_sae"] + ["frozen_decoder"] * 3
+    assert [subject["sae"]["architecture"] for subject in subjects[4:]] == ["topk", "topk", "p_anneal"]
+    assert "SAE with a frozen decoder" in (report_run([other]) / "table.md").read_text()
+
+
 CHESS = {
     "name": "tiny-chess",
     "corpus": {

@@ -163,7 +163,7 @@ def test_scores_that_ship_are_those_of_the_saes_that_ship(packed):
     ks = [read_json(packed / folder / "scores.json")["subject"]["k"] for folder in listed["ceilings"]]
     assert listed["ceilings"] == [f"scores/probe-{k}" for k in ks] and len(set(ks)) == len(ks) == 3
     kinds = [read_json(path)["subject"]["kind"] for path in packed.glob("scores/**/scores.json")]
-    assert {"sae", "random_gpt_sae", "probe", "sparse_probe", "neurons", "residual"} == set(kinds)
+    assert {"sae", "random_gpt_sae", "probe", "sparse_probe", "neurons", "residual", "probe_sae"} == set(kinds)
 
 
 def test_packing_again_reuses_and_a_killed_packing_ends_with_the_same_bytes(packed, copied):
@@ -237,15 +237,22 @@ def test_a_shipped_sae_is_scored_by_name_beside_the_floors_that_ship(shipped, ca
     twin = replace(find_baseline("random_gpt_sae"), of_sae=lambda *_: pytest.fail("trains a twin"))
     monkeypatch.setitem(baseline_registry._BASELINES._known, "random_gpt_sae", twin)
     monkeypatch.setattr("boardgame_sae.testbeds.probing.probe_run", lambda *_, **__: pytest.fail("fits a probe"))
-    assert main(["score", "mini/topk-4", "--testbed", "mini", "--suite", "quick", "--device", "cpu"]) == 0
+    assert main(["score", "mini/topk-4", "--testbed", "mini", "--suite", "supervised", "--device", "cpu"]) == 0
     *_, table, last = capsys.readouterr().out.split("\n\n")
     numbers = read_json(shipped / "card.json")["numbers"]
     value, low, high = numbers["topk-4/coverage"]
     heads, *lines = last.splitlines()[:-1]
     named = [re.split("  +", line)[0] for line in lines]
     assert named[:2] == ["topk-4", "linear probe, 4 on"] and "4 per property" in lines[1]
-    floors = {"linear probe", "MLP neurons", "residual channels", "random-gpt-topk-4", "always on (chance)"}
-    assert set(named[2:]) == floors and len(named) == 7
+    floors = {
+        "linear probe",
+        "linear probe as an SAE",
+        "MLP neurons",
+        "residual channels",
+        "random-gpt-topk-4",
+        "always on (chance)",
+    }
+    assert set(named[2:]) == floors and len(named) == 8
     assert f"{value:.4f} [{low:.4f}, {high:.4f}]" in lines[0] and "L0" in heads and "coverage" in heads
     assert "topk-4\n" in table
     assert bgs.load_sae("mini/topk-4").cfg.k == 4
@@ -399,3 +406,12 @@ def test_the_card_speaks_of_characters_where_tokens_are_characters(copied):
     text = (copied / "README.md").read_text()
     assert "The move it writes greedily is legal at" in text and "one per character" in text
     assert "drawn at temperature 1" in text and "1,200, cut after 9 plies, seed 0" in text
+
+
+def test_twins_that_ship_are_called_by_their_kind_and_sae(tmp_path):
+    topk = {"architecture": "topk", "n_latents": 24, "k": 4, "seed": 0}
+    twins = [("random_gpt_sae", topk), ("frozen_decoder", topk), ("frozen_decoder", {**topk, "k": 2})]
+    for number, (kind, sae) in enumerate(twins):
+        Scores({"name": "x", "kind": kind, "sae": sae}, {}).save(tmp_path / str(number))
+    names = pack._twin_names([str(tmp_path / str(number)) for number in range(3)])
+    assert names == ["random-gpt-topk-4", "frozen-decoder-topk-4", "frozen-decoder-topk-2"]

@@ -1,11 +1,15 @@
 """Ceilings: linear probes of every label, as they are, and with as few outputs on as an SAE has latents on.
 
 An SAE predicts less at a position than a probe can: with k latents on, hardly more than k classes. So beside the full
-probe there is one of the same sparsity, which keeps only its k most probable outputs.
+probe there is one of the same sparsity, which keeps only its k most probable outputs. And for what is asked of decoders
+there are probes as an SAE: latents that are on where a probe predicts a label, and the decoder that fits them best.
 """
 
 from collections.abc import Sequence
 
+import numpy as np
+import torch
+from scipy.sparse import csr_array
 from torch import Tensor, cat, nn, zeros_like
 
 from boardgame_sae.metrics.baselines.registry import Baseline, Look, Made, register
@@ -13,6 +17,9 @@ from boardgame_sae.probes.fit import Probe
 from boardgame_sae.testbeds.testbed import Testbed
 
 INK = "#111111"
+RIDGE = 1e-6
+"""Added to the moments of latents that a decoder is fitted to, as a share of their mean: a latent that is never on
+writes nothing."""
 
 
 class ProbeOutputs(nn.Module):
@@ -53,6 +60,57 @@ class SparseProbeOutputs(ProbeOutputs):
             largest = probabilities_NP.topk(k, dim=1)
             kept.append(zeros_like(probabilities_NP).scatter(1, largest.indices, largest.values))
         return cat(kept, dim=1)
+
+
+class ProbeSAE(nn.Module):
+    """Linear probes as an SAE: a latent for each column of the labels, on where its probe predicts the label.
+
+    Its activation is the margin, the label's logit less the next largest of its group. The decoder is fitted: a probe's
+    weights are what reads a label, and not what writes it.
+    """
+
+    W_dec: Tensor
+    """(P, width), rows of any norm."""
+    b_dec: Tensor
+    """(width,)."""
+
+    def __init__(self, probes: Sequence[Probe | int], W_dec: Tensor, b_dec: Tensor) -> None:
+        """probes: as for `ProbeOutputs`."""
+        super().__init__()
+        self.probes = probes
+        self.register_buffer("W_dec", W_dec)
+        self.register_buffer("b_dec", b_dec)
+
+    def encode(self, x_ND: Tensor) -> Tensor:
+        """Margins (N, P), zero where another class is more probable."""
+        return cat([_margins(probe, x_ND) for probe in self.probes], dim=1)
+
+    def decode(self, z_NP: Tensor) -> Tensor:
+        """Activations (N, width)."""
+        return z_NP @ self.W_dec + self.b_dec
+
+
+def probe_sae(testbed: Testbed) -> Made:
+    """The testbed's probes as an SAE, its decoder fitted by least squares on the scored train positions."""
+    probes, spans = _probes(testbed), testbed.spans("train")
+    n_latents = testbed.columns[-1].stop
+    gram_QQ, moment_QD = np.zeros((n_latents + 1, n_latents + 1)), np.zeros((n_latents + 1, testbed.width))
+    for span in spans:
+        acts_ND = testbed.read("train", span.start, span.stop)
+        z_NP = cat([_margins(probe, acts_ND) for probe in probes], dim=1)
+        z_NQ = csr_array(nn.functional.pad(z_NP, (0, 1), value=1.0).double().numpy())
+        gram_QQ += (z_NQ.T @ z_NQ).toarray()
+        moment_QD += z_NQ.T @ acts_ND.double().numpy()
+    gram_QQ[np.diag_indices(n_latents)] += RIDGE * max(gram_QQ.diagonal()[:-1].mean(), 1.0)
+    W_QD = torch.from_numpy(np.linalg.solve(gram_QQ, moment_QD)).float()
+    return Made("linear probe as an SAE", ProbeSAE(probes, W_QD[:-1], W_QD[-1]), testbed)
+
+
+def _margins(probe: Probe | int, x_ND: Tensor) -> Tensor:
+    if isinstance(probe, int):
+        return x_ND.new_zeros(len(x_ND), probe)
+    logits_NSC = probe.logits(x_ND)
+    return probe.targets.columns((logits_NSC - logits_NSC.topk(2, dim=-1).values[..., 1:]).clamp(min=0))
 
 
 def _probabilities(probe: Probe | int, x_ND: Tensor) -> Tensor:
@@ -96,5 +154,16 @@ register(
         look=Look(INK, "*", size=8),
         has_l0=False,
         of_testbed=linear_probe,
+    )
+)
+register(
+    Baseline(
+        kind="probe_sae",
+        title="linear probe as an SAE",
+        label="linear probe as an SAE",
+        role="ceiling",
+        order=6,
+        look=Look(INK, "P", "-."),
+        of_testbed=probe_sae,
     )
 )

@@ -2,27 +2,15 @@
 
 from pathlib import Path
 
-from boardgame_sae.config import from_mapping, to_mapping
 from boardgame_sae.metrics.baselines.registry import Baseline, Look, register
-from boardgame_sae.saes.load import load_sae
-from boardgame_sae.saes.registry import sae_config
+from boardgame_sae.metrics.baselines.twins import train_twin
 from boardgame_sae.saes.sae import SAE
-from boardgame_sae.saes.training.on_testbed import train_on_testbed
-from boardgame_sae.saes.training.train import TrainSAEConfig
 from boardgame_sae.testbeds.testbed import Testbed
 
 
 def random_gpt_twin(sae_folder: Path, testbed: Testbed, device: str = "auto") -> Path:
-    """Train an SAE's twin, same config and training, on the random-weights GPT; reused when done.
-
-    An SAE from elsewhere, whose training is unknown, gets a twin with its own config, trained with our defaults.
-    Raises RunError when the SAE cannot be read.
-    """
-    sae, twin_testbed = load_sae(sae_folder, uncalibrated=True), testbed.random_twin()
-    cfg = from_mapping(TrainSAEConfig, sae.metadata.get("training", {}), f"{sae_folder}")
-    twin_cfg = sae_config(**(sae.trained_as if "training" in sae.metadata else to_mapping(sae.cfg)))
-    (folder,) = train_on_testbed(twin_testbed, [twin_cfg], cfg, device=device)
-    return folder
+    """Train an SAE's twin on the random-weights GPT; see `train_twin`."""
+    return train_twin(sae_folder, testbed.random_twin(), device)
 
 
 def of_random_weights(sae: SAE) -> bool:

@@ -4,22 +4,27 @@ A baseline is made in one of three ways, and scored like an SAE:
 
     of a testbed       one for all SAEs: linear probes, neurons, residual channels
     of a sparsity k    one for the SAEs of that L0: linear probes with k outputs on
-    of an SAE          a twin, trained as the SAE was, but on a random-weights GPT
+    of an SAE          a twin, trained as the SAE was, but on a random-weights GPT, or with a part frozen
 
 Each module of this folder registers its own, with all that tables and figures need to show it.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
+from boardgame_sae.config import ConfigError
 from boardgame_sae.registry import Registry
 from boardgame_sae.saes.sae import SAE
 from boardgame_sae.testbeds.testbed import Testbed
 
 SAE_KIND, SAE_TITLE = "sae", "SAE"
 """The kind of subject that baselines are compared with, and its title in tables."""
+
+
+class NoTwinError(ValueError):
+    """An SAE has no twin of a kind; the message is the reason, in words. The SAE is scored beside everything else."""
 
 
 class Look(NamedTuple):
@@ -64,11 +69,15 @@ class Baseline:
     of_testbed: Callable[[Testbed], Made] | None = None
     of_sparsity: Callable[[Testbed, int], Made] | None = None
     of_sae: Callable[[Path, Testbed, str], Path] | None = None
-    """Trains the twin of a saved SAE on (a variant of) a testbed, on a device, and returns its folder."""
+    """Trains the twin of a saved SAE on (a variant of) a testbed, on a device, and returns its folder.
+
+    Raises NoTwinError for an SAE that has none."""
     recognises: Callable[[SAE], bool] | None = None
     """Whether a saved SAE is one of these twins."""
     variant: Callable[[Testbed], Testbed] | None = None
     """The testbed that such twins are scored on."""
+    by_default: bool = True
+    """Whether twins are trained also where no kind of twin is asked for by its name."""
 
 
 _BASELINES: Registry[Baseline] = Registry("baseline", "boardgame_sae.metrics.baselines")
@@ -94,6 +103,24 @@ def baselines() -> dict[str, Baseline]:
 def find_baseline(kind: str) -> Baseline:
     """The baseline of a kind. Raises ConfigError with the closest kind."""
     return _BASELINES.find(kind)
+
+
+def twin_baselines(kinds: Sequence[str] | None = None) -> list[Baseline]:
+    """The baselines of some kinds that are trained for each SAE; None: those trained by default.
+
+    Raises ConfigError for an unknown kind, and for one that is not trained but scored in any case.
+    """
+    trained = [baseline for baseline in baselines().values() if baseline.of_sae is not None]
+    if kinds is None:
+        return [baseline for baseline in trained if baseline.by_default]
+    wanted = [find_baseline(kind) for kind in dict.fromkeys(kinds)]
+    for baseline in wanted:
+        if baseline.of_sae is None:
+            names = ", ".join(baseline.kind for baseline in trained)
+            raise ConfigError(
+                f"the baseline '{baseline.kind}' is always scored; ask only for those trained for each SAE: {names}"
+            )
+    return wanted
 
 
 def kind_of(sae: SAE) -> str:

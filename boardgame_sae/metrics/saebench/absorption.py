@@ -311,6 +311,7 @@ def _details(
     eval_config = {"random_seed": cfg.seed, "f1_jump_threshold": GAIN, "max_k_value": MOST_MAIN}
     return {
         "by_parent": rows,
+        "eval_type_id": "absorption_first_letter",
         "eval_config": eval_config | {"model_name": testbed.model.hash},
         "eval_result_metrics": {"mean": metrics},
     }

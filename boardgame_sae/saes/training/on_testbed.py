@@ -30,8 +30,8 @@ def train_on_testbed(
 ) -> list[Path]:
     """Train SAEs together on a testbed's activations and return their folders; finished ones are reused.
 
-    outs: their folders (default hashed ones). Raises ValueError when an SAE's width is not the testbed's, ConfigError
-    when fresh games cannot be played, RunError when the disk is full.
+    outs: their folders (default hashed ones). Raises ValueError when an SAE's width is not the testbed's or what is to
+    be frozen cannot be, ConfigError when fresh games cannot be played, RunError when the disk is full.
     """
     source: ActivationSource = (
         FreshActivations(testbed.model, testbed.corpus, testbed.hook_name)

@@ -21,6 +21,7 @@ from boardgame_sae.runs import Run, pack_state, progress, unpack_state, warn
 from boardgame_sae.saes.registry import sae_from_config
 from boardgame_sae.saes.sae import SAE, Loss, SAEConfig
 from boardgame_sae.saes.training.adam import Adam
+from boardgame_sae.saes.training.freeze import Frozen, FrozenWeights, check_freezable
 from boardgame_sae.weights import not_finite
 
 
@@ -53,6 +54,9 @@ class TrainSAEConfig:
     """Tokens without firing after which a latent is reported as dead."""
     log_every: Count = 50
     """Steps between two lines of metrics."""
+    frozen: Frozen = ""
+    """What is not trained, for a floor: decoder (W_dec stays as it was drawn), soft_decoder (its rows keep a cosine of
+    at least 0.8 with those drawn) or encoder (W_enc and b_enc stay; thresholds are trained). Empty: all is trained."""
     seed: Seed = 0
     """Seed of the order of the activations."""
 
@@ -75,6 +79,7 @@ class _Trainee:
         self.cfg, self.run = cfg, run
         self.sae = sae_from_config(sae_cfg).to(first_ND.device)
         self.sae.begin_training(cfg.n_steps, first_ND)
+        self.frozen = FrozenWeights(self.sae, cfg.frozen)
         self.optimizer = adam(self.sae, cfg.lr)
         self.step = 0 if self.sae.trains else cfg.n_steps
         self.saved = 0
@@ -93,6 +98,7 @@ class _Trainee:
     def advance(self, x_ND: Tensor) -> None:
         """One optimiser step."""
         loss = training_step(self.sae, self.optimizer, x_ND, self.step, self.cfg.lr * lr_factor(self.step, self.cfg))
+        self.frozen.hold()
         self.step += 1
         first = (self.faulty < 0) & ~loss.total.detach().isfinite()
         self.faulty = torch.where(first, self.step, self.faulty)
@@ -224,11 +230,12 @@ def train_saes_run(
 
     metadata: plain data to keep with each SAE (testbed, hook point). outs: their folders (default hashed ones).
     checkpoint_seconds: time between two saved states.
-    Raises ValueError when an SAE's width is not the activations', RunError when a folder holds another run or the disk
-    is full.
+    Raises ValueError when an SAE's width is not the activations' or what is to be frozen cannot be, RunError when a
+    folder holds another run or the disk is full.
     """
     for sae_cfg in sae_configs:
         sae_cfg.check_trainable()
+        check_freezable(sae_cfg, cfg.frozen)
         if sae_cfg.d_model != source.width:
             raise ValueError(
                 f"an SAE of width {sae_cfg.d_model} cannot train on {source.path}, whose activations have width "
@@ -250,11 +257,12 @@ def train_saes_run(
 
 
 def training_identity(cfg: TrainSAEConfig) -> dict[str, Any]:
-    """A training as plain data, what its run is known by: without what its source does not use.
+    """A training as plain data, what its run is known by: without what its source does not use, or is not frozen.
 
     The source itself is told by the hash of its activations.
     """
     unused = {"source"} if cfg.source == "harvest" else {"n_harvested", "harvest_dtype"}
+    unused |= set() if cfg.frozen else {"frozen"}
     return {name: value for name, value in to_mapping(cfg).items() if name not in unused}
 
 
