@@ -34,7 +34,9 @@ def names():
 def test_it_is_the_whole_games_pass_with_that_token_replaced(gpt, tokens_BL, name):
     clean_BLD = read(gpt, tokens_BL, [name])[name]
     one = OneToken(gpt, tokens_BL, name)
-    new_ND = clean_BLD[GAME_N, TOKEN_N] + torch.randn(5, clean_BLD.shape[-1], generator=torch.Generator().manual_seed(1))
+    new_ND = clean_BLD[GAME_N, TOKEN_N] + torch.randn(
+        5, clean_BLD.shape[-1], generator=torch.Generator().manual_seed(1)
+    )
     got = one(GAME_N, TOKEN_N, new_ND, logits=True)
     for n, (game, token) in enumerate(zip(GAME_N, TOKEN_N, strict=True)):
         values_BLD = clean_BLD[game][None].clone()
