@@ -18,9 +18,10 @@ from scipy.sparse import csr_array
 from torch import Tensor
 
 from boardgame_sae.config import seed_for
+from boardgame_sae.metrics.saebench.data.above import AT_ONCE
 from boardgame_sae.metrics.saebench.data.examples import latent_rows
 from boardgame_sae.metrics.saebench.ravel.pairs import Pairs
-from boardgame_sae.metrics.saebench.ravel.reading import AT_ONCE, Reading, Readings, places
+from boardgame_sae.metrics.saebench.ravel.reading import Reading, Readings
 from boardgame_sae.metrics.subject import Subject
 
 FIRST_TEMPERATURE, LAST_TEMPERATURE = 1.0, 1e-4
@@ -35,10 +36,11 @@ class Swaps:
         source = subject.source
         assert source.W_dec is not None
         assert source.decode is not None
-        self.reading, self.W_dec = reading, source.W_dec.to(reading.acts_ND)
-        self.latents_NF: csr_array = latent_rows(subject, split, np.arange(len(reading.where)))
-        parts = [source.decode(source.encode(x_ND)) for x_ND in reading.acts_ND.split(AT_ONCE)]
-        self.rebuilt_ND = torch.cat(parts).to(reading.acts_ND)
+        self.reading, self.acts_ND = reading, reading.above.acts_ND
+        self.W_dec = source.W_dec.to(self.acts_ND)
+        self.latents_NF: csr_array = latent_rows(subject, split, np.arange(len(reading.above)))
+        parts = [source.decode(source.encode(x_ND)) for x_ND in self.acts_ND.split(AT_ONCE)]
+        self.rebuilt_ND = torch.cat(parts).to(self.acts_ND)
 
     def swapped(self, pairs: Pairs, masks_AF: Tensor, *, error: bool) -> Tensor:
         """(N, D): the activation that each pair's swap puts in place of the base's.
@@ -57,7 +59,7 @@ class Swaps:
         attribute_Z = torch.from_numpy(np.repeat(pairs.attribute_N, np.diff(difference_NF.indptr))).to(latent_Z.device)
         weights_Z = masks_AF[attribute_Z, latent_Z] * values_Z
         change_ND = F.embedding_bag(latent_Z, self.W_dec, offsets_N, mode="sum", per_sample_weights=weights_Z)
-        return (self.reading.acts_ND if error else self.rebuilt_ND)[pairs.base_N] + change_ND
+        return (self.acts_ND if error else self.rebuilt_ND)[pairs.base_N] + change_ND
 
 
 class Schedule(NamedTuple):
@@ -85,8 +87,8 @@ def train_masks(of: Readings, swaps: Swaps, pairs: Pairs, schedule: Schedule, *,
     for temperature in np.geomspace(FIRST_TEMPERATURE, LAST_TEMPERATURE, schedule.n_steps).tolist():
         batch = pairs.rows(np.concatenate([rng.choice(rows, schedule.batch_size) for rows in own]))
         acts_ND = swaps.swapped(batch, torch.sigmoid(m_AF / temperature), error=error)
-        at = places(swaps.reading.where, batch.base_N, acts_ND.device)
-        loss = swap_loss(of.probe.logits(swaps.reading.rest(*at, acts_ND).acts_ND), batch, swaps.reading.classes_NS)
+        later_ND = swaps.reading.above.read(batch.base_N, acts_ND).acts_ND
+        loss = swap_loss(of.probe.logits(later_ND), batch, swaps.reading.classes_NS)
         (m_AF.grad,) = torch.autograd.grad(loss, [m_AF])
         optimizer.step()
     return m_AF.detach()

@@ -6,9 +6,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from boardgame_sae.metrics.saebench.data.above import chunks
 from boardgame_sae.metrics.saebench.ravel.masks import Swaps
 from boardgame_sae.metrics.saebench.ravel.pairs import Pairs
-from boardgame_sae.metrics.saebench.ravel.reading import AT_ONCE, Reading, Readings, places
+from boardgame_sae.metrics.saebench.ravel.reading import Reading, Readings
 
 
 class Outcome(NamedTuple):
@@ -29,13 +30,13 @@ class Outcome(NamedTuple):
 def measure(of: Readings, swaps: Swaps, pairs: Pairs, masks_AF: Tensor, *, error: bool = True) -> Outcome:
     """Swap the latents of each pair's mask and read what comes of it."""
     reading, parts = swaps.reading, []
-    for start in range(0, len(pairs.base_N), AT_ONCE):
-        part = pairs.rows(np.arange(start, min(start + AT_ONCE, len(pairs.base_N))))
+    for row_N in chunks(np.arange(len(pairs.base_N))):
+        part = pairs.rows(row_N)
         acts_ND = swaps.swapped(part, masks_AF, error=error)
-        read = reading.rest(*places(reading.where, part.base_N, acts_ND.device), acts_ND, logits=True)
+        read = reading.above.read(part.base_N, acts_ND, logits=True)
         state_NS = of.probe.logits(read.acts_ND).argmax(-1).cpu().numpy()
-        row_N, classes_NS = np.arange(len(state_NS)), reading.classes_NS
-        cause_N = state_NS[row_N, part.square_N] == classes_NS[part.source_N, part.square_N]
+        classes_NS = reading.classes_NS
+        cause_N = state_NS[np.arange(len(state_NS)), part.square_N] == classes_NS[part.source_N, part.square_N]
         n_kept_N = ((state_NS == classes_NS[part.base_N]) & part.kept_NS).sum(1)
         assert read.logits_NV is not None
         share_N = source_share(read.logits_NV, reading, part)
@@ -45,19 +46,21 @@ def measure(of: Readings, swaps: Swaps, pairs: Pairs, masks_AF: Tensor, *, error
 
 def source_share(logits_NV: Tensor, reading: Reading, pairs: Pairs) -> np.ndarray:
     """(N,): of the probability on moves that are legal in base or source alone, the share on the source's."""
-    if reading.legal_NV is None:
+    legal_NV = reading.above.legal_NV
+    if legal_NV is None:
         return np.zeros(len(pairs.base_N))
-    base_NV, source_NV = reading.legal_NV[pairs.base_N], reading.legal_NV[pairs.source_N]
-    chances_NV = logits_NV.double().softmax(-1)
+    base_NV, source_NV = legal_NV[pairs.base_N], legal_NV[pairs.source_N]
+    chances_NV = logits_NV.double().softmax(-1).cpu().numpy()
     source_N, base_N = ((chances_NV * own_NV).sum(1) for own_NV in (source_NV & ~base_NV, base_NV & ~source_NV))
-    return (source_N / (source_N + base_N).clamp(min=1e-300)).cpu().numpy()
+    return source_N / np.maximum(source_N + base_N, 1e-300)
 
 
 def moves_differ(reading: Reading, pairs: Pairs) -> np.ndarray:
     """bool (N,): whether a move is legal in one position of a pair and not in the other."""
-    if reading.legal_NV is None:
+    legal_NV = reading.above.legal_NV
+    if legal_NV is None:
         return np.zeros(len(pairs.base_N), bool)
-    return (reading.legal_NV[pairs.base_N] != reading.legal_NV[pairs.source_N]).any(1).cpu().numpy()
+    return (legal_NV[pairs.base_N] != legal_NV[pairs.source_N]).any(1)
 
 
 def disentanglement(read: Outcome) -> float:

@@ -88,7 +88,7 @@ def _matched(
     place_N = rng.permutation(len(row_N))
     first_N, stop_N = (np.searchsorted(kind_N, kind_N[place_N], side) for side in ("left", "right"))
     source_ND = row_N[rng.integers(first_N[:, None], stop_N[:, None], (len(row_N), DRAWS))]
-    base_N, state_N, game_N = row_N[place_N], reading.classes_NS[:, square], reading.where.game_N
+    base_N, state_N, game_N = row_N[place_N], reading.classes_NS[:, square], reading.above.where.game_N
     fits_ND = (state_N[source_ND] != state_N[base_N, None]) & (game_N[source_ND] != game_N[base_N, None])
     found_N = np.flatnonzero(fits_ND.any(1))[:n]
     return base_N[found_N], source_ND[found_N, fits_ND[found_N].argmax(1)]

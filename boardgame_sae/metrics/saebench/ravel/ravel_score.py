@@ -189,7 +189,7 @@ def _counted(
     """(B games of the base, squares) by name of RAVEL_SUMS, on test."""
     pairs, reading = plan.pairs["test"], swaps.reading
     shape = (len(testbed.positions("test").games_B), len(plan.squares))
-    cell_N = reading.where.game_N[pairs.base_N] * shape[1] + pairs.attribute_N
+    cell_N = reading.above.where.game_N[pairs.base_N] * shape[1] + pairs.attribute_N
 
     def summed(weights_N: np.ndarray) -> np.ndarray:
         sums = np.bincount(cell_N, weights_N, np.prod(shape)).reshape(shape)
@@ -234,7 +234,7 @@ def _details(
     }
     eval_config = {
         "entity_attribute_selection": {"position": [plan.of.states[square][-1] for square in plan.squares]},
-        "top_n_entities": len(reading.where),
+        "top_n_entities": len(reading.above),
         "num_pairs_per_attribute": cfg.n_train,
         "learning_rate": cfg.lr,
         "llm_batch_size": cfg.batch_size,
@@ -243,7 +243,7 @@ def _details(
     }
     return {
         "by_square": by_square,
-        "read_at": reading.rest.read_at,
+        "read_at": reading.above.model.read_at,
         "probe_accuracy": round(float(reading.right_NS.mean()), 6),
         "eval_config": eval_config,
         "eval_result_metrics": {"ravel": metrics},
