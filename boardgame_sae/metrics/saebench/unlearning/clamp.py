@@ -32,13 +32,18 @@ SETTINGS = [Setting(*fields) for fields in itertools.product(RETAIN_THRESHOLDS, 
 
 def frequencies(latents_NF: csr_array, rows_N: np.ndarray) -> np.ndarray:
     """(F,): the share of some positions at which each latent is on. rows_N: bool."""
-    return np.asarray((latents_NF[rows_N] > 0).sum(0)).ravel() / max(int(rows_N.sum()), 1)
+    return _counts(csr_array(latents_NF[rows_N])) / max(int(rows_N.sum()), 1)
 
 
 def means_where_on(latents_NF: csr_array) -> np.ndarray:
     """(F,): each latent's mean over the positions at which it is on; 0 where there is none."""
-    sums_F, counts_F = (np.asarray(part.sum(0), np.float64).ravel() for part in (latents_NF, latents_NF > 0))
-    return sums_F / np.maximum(counts_F, 1)
+    return np.asarray(latents_NF.sum(0), np.float64).ravel() / np.maximum(_counts(latents_NF), 1)
+
+
+def _counts(latents_NF: csr_array) -> np.ndarray:
+    """(F,): at how many positions each latent is on."""
+    on_NF = csr_array((latents_NF.data > 0, latents_NF.indices, latents_NF.indptr), shape=latents_NF.shape)
+    return np.asarray(on_NF.sum(0), np.float64).ravel()
 
 
 def top_latents(forget_F: np.ndarray, retain_F: np.ndarray, threshold: float) -> np.ndarray:

@@ -39,7 +39,7 @@ from boardgame_sae.metrics.saebench.unlearning.clamp import (
     means_where_on,
     top_latents,
 )
-from boardgame_sae.metrics.saebench.unlearning.families import Family, Play, Task, task
+from boardgame_sae.metrics.saebench.unlearning.families import Family, Task, task
 from boardgame_sae.metrics.score import Chance, Display, score
 from boardgame_sae.metrics.statistics.statistic import Statistic
 from boardgame_sae.metrics.subject import Subject
@@ -151,55 +151,52 @@ class Clamping:
         self.train_NF: csr_array = latent_rows(subject, "train", np.arange(n_train))
         self.mean_F = means_where_on(self.train_NF)
         self.played = {
-            split: latent_rows(subject, split, np.arange(len(one.right_N))) for split, one in asked.plays.items()
+            split: latent_rows(subject, split, np.arange(len(one.top_N))) for split, one in asked.plays.items()
         }
 
-    def right(self, split: str, chosen: np.ndarray, multiplier: float) -> np.ndarray:
-        """bool (N,): where the model is right once some latents are clamped."""
-        play: Play = self.plays[split]
+    def top(self, split: str, chosen: np.ndarray, multiplier: float) -> np.ndarray:
+        """(N,): the most probable tokens once some latents are clamped."""
         latents_NK = self.played[split][:, chosen].toarray()
-        return play.right_with(clamped(latents_NK, -multiplier * self.mean_F[chosen], self.W_dec[chosen]))
+        return self.plays[split].top_with(clamped(latents_NK, -multiplier * self.mean_F[chosen], self.W_dec[chosen]))
 
 
 def _forget(latents: Clamping, family: Family, seed: int) -> Forgotten:
-    forget_N, retain_N = family.forget["train"], family.retain["train"]
-    chosen = _ranked(latents.train_NF, forget_N, retain_N)
-    right: dict[tuple[str, tuple[int, ...], float], np.ndarray] = {}
-
-    def accuracies(split: str) -> list[Accuracy]:
-        clean, found = _clean(latents, family, split), []
-        for setting in SETTINGS:
-            own = chosen[setting.retain_threshold][: setting.n_latents]
-            key = (split, tuple(own.tolist()), setting.multiplier)
-            if key not in right:
-                right[key] = latents.right(split, own, setting.multiplier)
-            found.append(Accuracy(*(float(right[key][clean_N].mean()) for clean_N in clean)))
-        return found
-
-    on_validation, on_test = accuracies("validation"), accuracies("test")
-    best = best_setting(on_validation)
+    ranked = _ranked(latents.train_NF, family.forget["train"], family.retain["train"])
+    on_validation, on_test = (_accuracies(latents, family, ranked, split) for split in ("validation", "test"))
     test = latents.plays["test"]
-    clean_forget_N, clean_retain_N = _clean(latents, family, "test")
-    setting, own, after_N, shuffled_N = None, np.zeros(0, np.int64), test.right_N, test.right_N
-    if best is not None:
-        setting = SETTINGS[best]
-        own = chosen[setting.retain_threshold][: setting.n_latents]
-        after_N = right["test", tuple(own.tolist()), setting.multiplier]
+    best, own, after_N, shuffled_N = best_setting(on_validation), np.zeros(0, np.int64), test.top_N, test.top_N
+    setting = None if best is None else SETTINGS[best]
+    if setting is not None:
+        own = ranked[setting.retain_threshold][: setting.n_latents]
+        after_N = latents.top("test", own, setting.multiplier)
         shuffled_N = _shuffled(latents, family, setting, seed)
+    asked = family.right("test", test, test.top_N)
+    after, shuffled = (family.right("test", test, top_N) for top_N in (after_N, shuffled_N))
     counted = {
-        "forget_asked": clean_forget_N,
-        "retain_asked": clean_retain_N,
-        "forget_right": clean_forget_N & after_N,
-        "retain_right": clean_retain_N & after_N,
-        "forget_right_shuffled": clean_forget_N & shuffled_N,
+        "forget_asked": asked[0],
+        "retain_asked": asked[1],
+        "forget_right": asked[0] & after[0],
+        "retain_right": asked[1] & after[1],
+        "forget_right_shuffled": asked[0] & shuffled[0],
     }
     return Forgotten(setting, own.tolist(), counted, on_validation, on_test)
 
 
-def _clean(latents: Clamping, family: Family, split: str) -> tuple[np.ndarray, np.ndarray]:
-    """Where the clean model is right, in the family and elsewhere."""
-    right_N = latents.plays[split].right_N
-    return family.forget[split][: len(right_N)] & right_N, family.retain[split][: len(right_N)] & right_N
+def _accuracies(latents: Clamping, family: Family, ranked: Mapping[float, np.ndarray], split: str) -> list[Accuracy]:
+    """What each setting leaves; settings that clamp the same latents alike are computed once."""
+    play, found = latents.plays[split], dict[tuple[tuple[int, ...], float], Accuracy]()
+    clean = family.right(split, play, play.top_N)
+    for setting in SETTINGS:
+        own = ranked[setting.retain_threshold][: setting.n_latents]
+        if _key(own, setting) not in found:
+            after = family.right(split, play, latents.top(split, own, setting.multiplier))
+            shares = (float(after_N[clean_N].mean()) for clean_N, after_N in zip(clean, after, strict=True))
+            found[_key(own, setting)] = Accuracy(*shares)
+    return [found[_key(ranked[setting.retain_threshold][: setting.n_latents], setting)] for setting in SETTINGS]
+
+
+def _key(chosen: np.ndarray, setting: Setting) -> tuple[tuple[int, ...], float]:
+    return tuple(chosen.tolist()), setting.multiplier
 
 
 def _ranked(train_NF: csr_array, forget_N: np.ndarray, retain_N: np.ndarray) -> dict[float, np.ndarray]:
@@ -209,12 +206,12 @@ def _ranked(train_NF: csr_array, forget_N: np.ndarray, retain_N: np.ndarray) -> 
 
 
 def _shuffled(latents: Clamping, family: Family, setting: Setting, seed: int) -> np.ndarray:
-    """Where the model is right on test once latents are clamped that shuffled labels choose."""
+    """(N,): the most probable tokens on test once latents are clamped that shuffled labels choose."""
     rng = np.random.default_rng(seed_for(seed, "shuffled labels", family.concept.name))
     order = rng.permutation(len(family.forget["train"]))
     forget_N, retain_N = family.forget["train"][order], family.retain["train"][order]
     own = _ranked(latents.train_NF, forget_N, retain_N)[setting.retain_threshold][: setting.n_latents]
-    return latents.right("test", own, setting.multiplier)
+    return latents.top("test", own, setting.multiplier)
 
 
 def best_setting(accuracies: Sequence[Accuracy]) -> int | None:
@@ -240,7 +237,8 @@ def _details(
         {
             "family": family.concept.name,
             "property": family.concept.property,
-            "share": round(family.share, 6),
+            "has_own_moves": family.moves_V is not None,
+            "share": round(float(family.forget["train"].mean()), 6),
             "n_forget": total["forget_asked"][k],
             "n_retain": total["retain_asked"][k],
             "setting": None if one.setting is None else one.setting._asdict(),
