@@ -4,6 +4,7 @@ import copy
 from types import SimpleNamespace
 from typing import Any
 
+from scipy.sparse import csr_array
 from torch import Tensor, nn
 
 from boardgame_sae.saes.exchange import shared
@@ -52,6 +53,11 @@ class SAEBenchView(nn.Module):
     def encode(self, x: Tensor) -> Tensor:
         """Latents (..., d_sae) of activations (..., d_in)."""
         return self.sae.encode(x) * self.norms_F
+
+    def encode_sparse(self, x_ND: Tensor) -> Tensor | csr_array:
+        """The same of (N, d_in), without gradient: compressed rows where few latents are on, else dense."""
+        z_NF = self.sae.encode_sparse(x_ND)
+        return z_NF * self.norms_F if isinstance(z_NF, Tensor) else csr_array(z_NF.multiply(self.norms_F.numpy()))
 
     def decode(self, z: Tensor) -> Tensor:
         """Activations (..., d_in) reconstructed from latents."""
