@@ -254,8 +254,11 @@ class Run:
         self.close()
 
 
-def progress(total: int, desc: str, unit: str, *, initial: int = 0, disable: bool = False) -> Any:
-    """A progress bar with speed and time left, redrawn ten times a second; in a log file, a line every ten seconds."""
+def progress(total: int, desc: str, unit: str, *, initial: int = 0, disable: bool = False, leave: bool = True) -> Any:
+    """A progress bar with speed and time left, redrawn ten times a second; in a log file, a line every ten seconds.
+
+    leave: whether it stays when it is full; not for one that is part of another.
+    """
     stderr = Patient(sys.stderr)
     interval = 0.1 if stderr.isatty() else 10.0
     return tqdm(
@@ -266,6 +269,7 @@ def progress(total: int, desc: str, unit: str, *, initial: int = 0, disable: boo
         unit_scale=True,
         mininterval=interval,
         disable=disable,
+        leave=leave,
         file=stderr,
     )
 

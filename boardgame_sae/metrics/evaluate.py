@@ -12,6 +12,7 @@ from boardgame_sae.metrics.baselines.registry import SAE_KIND
 from boardgame_sae.metrics.results import Scores, ScoreValue
 from boardgame_sae.metrics.score import NEEDS, Score, UnscorableError, scores, scores_in
 from boardgame_sae.metrics.subject import MAX_BYTES, Subject
+from boardgame_sae.runs import progress
 from boardgame_sae.saes.load import load_sae
 from boardgame_sae.saes.sae import SAE
 from boardgame_sae.saes.training.on_testbed import calibrated_on
@@ -69,19 +70,25 @@ def evaluate(
     def so_far() -> Scores:
         return Scores(about, in_order(values), seconds, known.latents if known else None)
 
-    for score in wanted.values():
-        if score.name in lacking or (score.name in values and score.satisfied_by(values[score.name], suite)):
-            continue
-        began = time.perf_counter()
-        try:
-            values[score.name] = score.compute(subject, suite)
-        except UnscorableError as error:
-            values.pop(score.name, None)
-            about["skipped"][score.name] = str(error)
-            continue
-        seconds[score.name] = time.perf_counter() - began
-        if after_each is not None:
-            after_each(so_far())
+    def known_already(score: Score) -> bool:
+        return score.name in values and score.satisfied_by(values[score.name], suite)
+
+    to_compute = [score for score in wanted.values() if score.name not in lacking and not known_already(score)]
+    with progress(len(to_compute), name, "scores", leave=False) as bar:
+        for score in to_compute:
+            bar.set_postfix_str(score.title)
+            began = time.perf_counter()
+            try:
+                values[score.name] = score.compute(subject, suite)
+            except UnscorableError as error:
+                values.pop(score.name, None)
+                about["skipped"][score.name] = str(error)
+                continue
+            finally:
+                bar.update(1)
+            seconds[score.name] = time.perf_counter() - began
+            if after_each is not None:
+                after_each(so_far())
     return so_far()
 
 

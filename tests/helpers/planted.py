@@ -1,5 +1,7 @@
 """A testbed whose activations are known sums: each label that is true adds its own direction. So perfect SAEs exist."""
 
+import copy
+
 import numpy as np
 import torch
 
@@ -70,9 +72,18 @@ def trained_sae(testbed, n_latents=None, k=12, n_steps=300, seed=5):
 
 def permuted_sae(sae, seed=0):
     """The same SAE with the rows of its decoder shuffled: the same latents, which write something else."""
-    shuffled = make_sae(sae.cfg.architecture, **{f: getattr(sae.cfg, f) for f in ("d_model", "n_latents", "k")})
-    shuffled.load_state_dict(sae.state_dict())
+    shuffled = copy.deepcopy(sae)
     order = torch.randperm(sae.cfg.n_latents, generator=torch.Generator().manual_seed(seed))
     with torch.no_grad():
         shuffled.W_dec.copy_(sae.W_dec[order])
     return shuffled.eval()
+
+
+def worn_sae(testbed, wear=0.7, seed=0):
+    """The perfect SAE with noise in its directions, of a norm of `wear` to their 1: better than chance, not good."""
+    sae, generator = perfect_sae(testbed), torch.Generator().manual_seed(seed)
+    noise_FD = torch.nn.functional.normalize(torch.randn(sae.W_dec.shape, generator=generator), dim=1)
+    with torch.no_grad():
+        sae.W_dec += wear * noise_FD
+        sae.W_enc += wear * noise_FD.T
+    return sae

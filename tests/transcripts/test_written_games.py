@@ -176,7 +176,7 @@ def test_token_0_is_read_and_predicted_like_any_other(corpus):
     for each in texts(corpus, games_B):
         row = torch.tensor([[corpus.alphabet.index(letter) for letter in each]])
         losses += torch.nn.functional.cross_entropy(model.gpt(row[:, :-1])[0], row[0, 1:], reduction="none").tolist()
-    assert abs(CleanRun(Testbed(model, corpus), 10**6).clean[0] - np.mean(losses)) < 1e-5
+    assert abs(CleanRun(Testbed(model, corpus), 10**6).clean.cross_entropy - np.mean(losses)) < 1e-5
 
 
 # Testbeds

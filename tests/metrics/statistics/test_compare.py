@@ -73,9 +73,9 @@ def test_the_luck_of_games_cancels(bed, good, bad):
 
 def test_score_runs_are_compared_from_their_folders(good, bad, tmp_path, capsys):
     folders = []
-    for scores in (*good, *bad):
-        with Run("scores", scores.subject["name"], {}, {}, tmp_path / scores.subject["name"]) as run:
-            scores.save(run.folder)
+    for scored in (*good, *bad):
+        with Run("scores", scored.subject["name"], {}, {}, tmp_path / scored.subject["name"]) as run:
+            scored.save(run.folder)
             run.finish()
         folders.append(str(run.folder))
     folder, differences = compare_run(folders[:3], folders[3:], out=tmp_path / "compared")
@@ -128,10 +128,10 @@ def test_side_by_side_has_a_line_per_subject_and_chance_at_the_end(good):
     text = side_by_side(good[:2])
     heads, first, second, chance = text.splitlines()
     assert heads.split() == ["L0", *good[0]]
-    for line, scores in zip((first, second), good[:2], strict=True):
-        assert line.startswith(scores.subject["name"]) and f"  {scores.subject['l0']:.1f}  " in line
-        low, high = scores["coverage"].interval
-        assert f"{scores['coverage'].value:.4f} [{low:.4f}, {high:.4f}]" in line
+    for line, scored in zip((first, second), good[:2], strict=True):
+        assert line.startswith(scored.subject["name"]) and f"  {scored.subject['l0']:.1f}  " in line
+        low, high = scored["coverage"].interval
+        assert f"{scored['coverage'].value:.4f} [{low:.4f}, {high:.4f}]" in line
     assert chance.split() == ["always", "on", "(chance)", f"{good[0]['coverage'].parts['always_on']:.4f}"]
     assert len({line.index(" [") for line in (first, second)}) == 1
 

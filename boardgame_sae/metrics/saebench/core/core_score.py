@@ -20,17 +20,20 @@ ce_loss_*                  all moves that the GPT predicts. SAEBench leaves out 
 """
 
 import math
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from boardgame_sae.metrics.counting.game_sums import GameSums
 from boardgame_sae.metrics.latent_source import LatentSource
 from boardgame_sae.metrics.results import ScoreValue
 from boardgame_sae.metrics.saebench.core.latent_table import UNDEFINED, latent_columns, nearest
 from boardgame_sae.metrics.saebench.core.splice import GAMES_AT_ONCE, Batch, CleanRun, Losses, clean_run
 from boardgame_sae.metrics.score import Display, NoConfig, score
+from boardgame_sae.metrics.statistics.statistic import Statistic
 from boardgame_sae.metrics.subject import ROWS_AT_ONCE, Subject
 
 DENSITY_EDGES = np.linspace(-6, 0, 25)
@@ -38,6 +41,27 @@ DENSITY_EDGES = np.linspace(-6, 0, 25)
 
 NEAREST = {part: f"average_max_{part}_cosine_sim" for part in ("decoder", "encoder")}
 """SAEBench's names for the mean over latents of the cosine with the nearest other latent."""
+
+
+def _numbers(sums: Mapping[str, np.ndarray], details: Mapping[str, Any]) -> dict[str, np.ndarray]:  # noqa: ARG001
+    """The ratios that have intervals; sums (R, 1)."""
+    total = {name: sum_R1.sum(1) for name, sum_R1 in sums.items()}
+
+    def recovered(ablated: str) -> np.ndarray:
+        lost = total[f"loss_{ablated}"] - total["loss_clean"]
+        return (total[f"loss_{ablated}"] - total["loss"]) / np.where(lost == 0, np.nan, lost)
+
+    return {
+        "ce_loss_score": recovered("zeroed"),
+        "kl_div_score": 1 - total["divergence"] / total["divergence_zeroed"],
+        "explained_variance": 1 - total["error"] / total["spread"],
+        "ce_loss_score_mean_ablation": recovered("averaged"),
+        "kl_div_score_mean_ablation": 1 - total["divergence"] / total["divergence_averaged"],
+    }
+
+
+OF_THE_GAMES = ("spread", "loss_clean", "loss_zeroed", "divergence_zeroed", "loss_averaged", "divergence_averaged")
+CORE = Statistic(("loss", "divergence", "error", *OF_THE_GAMES), _numbers, same=OF_THE_GAMES)
 
 
 @score(
@@ -49,6 +73,8 @@ NEAREST = {part: f"average_max_{part}_cosine_sim" for part in ("decoder", "encod
     order=3,
     low=-math.inf,
     needs=("decode",),
+    version=2,
+    statistic=CORE,
     display=Display(
         titles={"explained_variance": "Explained variance", "frac_alive": "Share of latents alive"},
         columns=("_explained_variance", "_frac_alive"),
@@ -62,14 +88,15 @@ def core_score(subject: Subject, cfg: NoConfig) -> ScoreValue:  # noqa: ARG001 (
     run = subject.testbed.once(clean_run)
     passes = [_through(subject.source, batch, run.mean_D) for batch in run.batches]
     spliced = run.losses(one.acts_BLD for one in passes)
+    value = CORE.score(_sums(run, passes, spliced))
     groups: dict[str, dict[str, float]] = {
         "model_behavior_preservation": {
-            "kl_div_score": 1 - spliced.divergence / run.zeroed.divergence,
+            "kl_div_score": value.parts["kl_div_score"],
             "kl_div_with_ablation": run.zeroed.divergence,
             "kl_div_with_sae": spliced.divergence,
         },
         "model_performance_preservation": {
-            "ce_loss_score": _recovered(spliced, run.clean, run.zeroed),
+            "ce_loss_score": value.value,
             "ce_loss_with_ablation": run.zeroed.cross_entropy,
             "ce_loss_with_sae": spliced.cross_entropy,
             "ce_loss_without_sae": run.clean.cross_entropy,
@@ -80,13 +107,10 @@ def core_score(subject: Subject, cfg: NoConfig) -> ScoreValue:  # noqa: ARG001 (
     density_F = torch.stack([one.on_F for one in passes]).sum(0).double().cpu() / run.n_tokens
     games_F = torch.stack([one.games_F for one in passes]).sum(0).double().cpu()
     groups |= _token_metrics(mean, run.n_tokens)
+    groups["reconstruction_quality"]["explained_variance"] = value.parts["explained_variance"]
     groups["misc_metrics"] = _density_metrics(density_F, subject.source)
     parts = {name: value for group in groups.values() for name, value in group.items()}
-    parts |= {
-        "kl_div_score_mean_ablation": 1 - spliced.divergence / run.averaged.divergence,
-        "ce_loss_score_mean_ablation": _recovered(spliced, run.clean, run.averaged),
-        **_as_published(passes, subject.testbed.width),
-    }
+    parts |= value.parts | _as_published(passes, subject.testbed.width)
     histogram = np.histogram(density_F[density_F > 0].log10().numpy(), DENSITY_EDGES)[0].tolist()
     groups["misc_metrics"] = {**dict.fromkeys(NEAREST.values(), UNDEFINED), **groups["misc_metrics"]}
     details = {
@@ -95,7 +119,16 @@ def core_score(subject: Subject, cfg: NoConfig) -> ScoreValue:  # noqa: ARG001 (
         "eval_result_details": latent_columns(density_F, games_F, run.n_tokens, subject.source),
         "density_histogram": {"edges_log10": DENSITY_EDGES.tolist(), "latents": histogram},
     }
-    return ScoreValue(groups["model_performance_preservation"]["ce_loss_score"], None, parts, details)
+    return value._replace(parts=parts, details=details)
+
+
+def _sums(run: CleanRun, passes: Sequence["_Pass"], spliced: Losses) -> GameSums:
+    errors = {name: np.concatenate([one.games[name] for one in passes]) for name in ("error", "spread")}
+    ablated = {"clean": run.clean, "zeroed": run.zeroed, "averaged": run.averaged}
+    sums = {"loss": spliced.loss_B, "divergence": spliced.divergence_B, **errors}
+    for name, losses in ablated.items():
+        sums |= {f"loss_{name}": losses.loss_B, f"divergence_{name}": losses.divergence_B}
+    return GameSums.dense({name: sums[name] for name in CORE.sums}, CORE.same)
 
 
 def _config(run: CleanRun) -> dict[str, Any]:
@@ -115,11 +148,6 @@ def _config(run: CleanRun) -> dict[str, Any]:
     }
 
 
-def _recovered(spliced: Losses, clean: Losses, ablated: Losses) -> float:
-    """Share of the cross-entropy lost by ablation that the SAE recovers."""
-    return (ablated.cross_entropy - spliced.cross_entropy) / (ablated.cross_entropy - clean.cross_entropy)
-
-
 class _Pass(NamedTuple):
     """What an SAE makes of a batch."""
 
@@ -131,6 +159,8 @@ class _Pass(NamedTuple):
     """At how many tokens each latent is on."""
     games_F: Tensor
     """In how many games each latent is on somewhere."""
+    games: dict[str, np.ndarray]
+    """Sums over the tokens of each game, (games,), by name: error, spread."""
     n_tokens: int
 
 
@@ -139,6 +169,7 @@ def _through(source: LatentSource, batch: Batch, mean_D: Tensor) -> _Pass:
     """An SAE's pass over a batch's activations."""
     assert source.decode is not None
     rebuilt, chunks, on_BF = [], list[tuple[dict[str, float], Tensor]](), None
+    games = {name: np.zeros(len(batch.read_BL)) for name in ("error", "spread")}
     game_N = batch.read_BL.nonzero()[:, 0]
     acts_ND = batch.acts_BLD[batch.read_BL]
     for x_ND, games_N in zip(acts_ND.split(ROWS_AT_ONCE), game_N.split(ROWS_AT_ONCE), strict=True):
@@ -146,13 +177,15 @@ def _through(source: LatentSource, batch: Batch, mean_D: Tensor) -> _Pass:
         rebuilt.append(source.decode(z_NF))
         rows, on_F = token_statistics(x_ND, z_NF, rebuilt[-1], mean_D)
         chunks.append(({name: float(values_N.sum()) for name, values_N in rows.items()}, on_F))
+        for name, sum_B in games.items():
+            sum_B += np.bincount(games_N.cpu().numpy(), rows[name].cpu().numpy(), len(sum_B))
         on_BF = z_NF.new_zeros(len(batch.read_BL), z_NF.shape[1], dtype=torch.bool) if on_BF is None else on_BF
         n, f = (z_NF > 0).nonzero(as_tuple=True)
         on_BF[games_N[n], f] = True
     assert on_BF is not None
     put_BLD = batch.acts_BLD.index_put((batch.read_BL,), torch.cat(rebuilt))
     on_F = torch.stack([on_F for _, on_F in chunks]).sum(0)
-    return _Pass(put_BLD, [sums for sums, _ in chunks], on_F, on_BF.sum(0), len(acts_ND))
+    return _Pass(put_BLD, [sums for sums, _ in chunks], on_F, on_BF.sum(0), games, len(acts_ND))
 
 
 def _as_published(passes: list[_Pass], width: int) -> dict[str, float]:
@@ -170,7 +203,6 @@ def _token_metrics(mean: dict[str, float], n_tokens: int) -> dict[str, dict[str,
     """The metrics that are functions of means over tokens, in SAEBench's groups."""
     return {
         "reconstruction_quality": {
-            "explained_variance": 1 - mean["error"] / mean["spread"],
             "explained_variance_legacy": mean["legacy"],
             "mse": mean["error"],
             "cossim": mean["cosine"],

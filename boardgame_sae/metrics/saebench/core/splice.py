@@ -22,12 +22,26 @@ GAMES_AT_ONCE = 128
 
 
 class Losses(NamedTuple):
-    """The GPT's losses with other activations, in nats."""
+    """The GPT's losses with other activations, in nats: sums over the tokens of each game, float64 (games,)."""
 
-    cross_entropy: float
-    """Mean over the tokens that are predicted."""
-    divergence: float
-    """Mean KL divergence from the clean model's predictions, over the tokens that are read."""
+    loss_B: np.ndarray
+    """Cross-entropy of the tokens that are predicted."""
+    divergence_B: np.ndarray
+    """KL divergence from the clean model's predictions, at the tokens that are read."""
+    predicted_B: np.ndarray
+    """How many tokens are predicted."""
+    read_B: np.ndarray
+    """How many tokens are read."""
+
+    @property
+    def cross_entropy(self) -> float:
+        """Mean over the tokens that are predicted."""
+        return float(self.loss_B.sum() / self.predicted_B.sum())
+
+    @property
+    def divergence(self) -> float:
+        """Mean over the tokens that are read."""
+        return float(self.divergence_B.sum() / self.read_B.sum())
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,18 +92,16 @@ class CleanRun:
     @torch.no_grad()
     def losses(self, acts_of_batches: Iterable[Tensor]) -> Losses:
         """The losses with these activations (B, L, D) in place of each batch's own."""
-        loss = divergence = 0.0
-        n_targets = n_read = 0
+        games = []
         for batch, acts_BLD in zip(self.batches, acts_of_batches, strict=True):
             inputs_BL, targets_BL = batch.tokens_BL[:, :-1], batch.tokens_BL[:, 1:].where(batch.predicted_BL, ABSENT)
             logits_BLV = replace(self.testbed.model.gpt, inputs_BL, self.testbed.hook_name, acts_BLD)
             log_probs_BLV = logits_BLV.float().log_softmax(-1)
-            loss += float(F.nll_loss(log_probs_BLV.transpose(1, 2), targets_BL, ignore_index=ABSENT, reduction="sum"))
-            kl_BL = (batch.log_probs_BLV.exp() * (batch.log_probs_BLV - log_probs_BLV)).sum(-1)
-            divergence += float(kl_BL[batch.read_BL].double().sum())
-            n_targets += int(batch.predicted_BL.sum())
-            n_read += int(batch.read_BL.sum())
-        return Losses(loss / n_targets, divergence / n_read)
+            loss_BL = F.nll_loss(log_probs_BLV.transpose(1, 2), targets_BL, ignore_index=ABSENT, reduction="none")
+            kl_BL = (batch.log_probs_BLV.exp() * (batch.log_probs_BLV - log_probs_BLV)).sum(-1) * batch.read_BL
+            sums = (loss_BL.double(), kl_BL.double(), batch.predicted_BL, batch.read_BL)
+            games.append([part_BL.sum(1).cpu().numpy() for part_BL in sums])
+        return Losses(*(np.concatenate(part) for part in zip(*games, strict=True)))
 
 
 def clean_run(testbed: Testbed) -> CleanRun:
