@@ -73,6 +73,9 @@ def test_the_saebench_view_has_rows_of_norm_one_and_the_same_reconstruction(name
     z_BLF, plain_BLF = view.encode(x_BLD), sae.inference().encode(x_BLD)
     assert torch.equal(z_BLF > 0, plain_BLF > 0)
     torch.testing.assert_close(z_BLF, plain_BLF * sae.inference().W_dec.norm(dim=1))
+    sparse = view.encode_sparse(x_BLD.flatten(0, 1))
+    sparse_NF = sparse if isinstance(sparse, torch.Tensor) else torch.from_numpy(sparse.toarray())
+    torch.testing.assert_close(sparse_NF, z_BLF.flatten(0, 1))
     torch.testing.assert_close(view(x_BLD), sae.inference()(x_BLD))
     torch.testing.assert_close(view.decode(z_BLF), z_BLF @ view.W_dec + view.b_dec)
     if sae.inference().form == "relu":
