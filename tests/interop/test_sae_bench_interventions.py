@@ -22,7 +22,7 @@ from boardgame_sae.metrics.saebench.ravel.masks import Swaps, largest_of_mask, s
 from boardgame_sae.metrics.saebench.ravel.outcomes import measure
 from boardgame_sae.metrics.saebench.ravel.ravel_score import RavelConfig, swap_plan
 from boardgame_sae.metrics.saebench.unlearning.clamp import clamped, frequencies, top_latents
-from boardgame_sae.metrics.saebench.unlearning.unlearning_score import Accuracy, published_score
+from boardgame_sae.metrics.saebench.unlearning.forgetting import Accuracy, published_score
 from boardgame_sae.metrics.subject import Subject
 from boardgame_sae.saes.exchange.saebench_view import saebench_view
 from boardgame_sae.saes.registry import make_sae

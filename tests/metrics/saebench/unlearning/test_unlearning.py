@@ -15,15 +15,9 @@ from boardgame_sae.metrics.saebench.unlearning.clamp import (
     means_where_on,
     top_latents,
 )
-from boardgame_sae.metrics.saebench.unlearning.families import LARGEST, SMALLEST, task
-from boardgame_sae.metrics.saebench.unlearning.unlearning_score import (
-    Accuracy,
-    Clamping,
-    UnlearningConfig,
-    best_setting,
-    published_score,
-    unlearning_score,
-)
+from boardgame_sae.metrics.saebench.unlearning.families import LARGEST, SMALLEST, Asked, task
+from boardgame_sae.metrics.saebench.unlearning.forgetting import Accuracy, Clamping, best_setting, published_score
+from boardgame_sae.metrics.saebench.unlearning.unlearning_score import UnlearningConfig, unlearning_score
 from boardgame_sae.metrics.score import UnscorableError
 from boardgame_sae.metrics.subject import Subject
 from boardgame_sae.testbeds.testbed import Testbed
@@ -110,10 +104,10 @@ def test_clamping_is_what_the_whole_game_gives_with_that_token_decoded_from_clam
     sae = random_sae(real, n_latents=40, k=8)
     with torch.no_grad():
         sae.W_dec *= 30
-    asked = real.once(task, 4, 30)
+    asked = real.once(task, 4, 30, 1000, 0)
     latents, chosen = Clamping(Subject("x", "sae", sae, real), asked), np.array([3, 17, 5, 30])
     part = asked.plays["test"].above
-    top_N = latents.top("test", chosen, 2.0)
+    top_N = latents.top("test", np.arange(len(part)), chosen, 2.0)
     z_NF, acts_ND = sae.encode(real.activations("train")), real.activations("test")
     mean_F = z_NF.sum(0) / (z_NF > 0).sum(0).clamp(min=1)
     tokens_BL = torch.from_numpy(real.corpus.rows(part.where.games_B, real.model.gpt.cfg.n_ctx)[0][:, :-1])
@@ -175,10 +169,10 @@ def test_the_setting_is_chosen_on_validation_and_the_published_one_on_test(score
 
 def test_nothing_is_chosen_by_test_truths(bed, saes, scored):
     other = playing(bed.corpus, n_games=80, noise=0.02, width=64)
-    asked = other.once(task, CFG.n_families, CFG.n_games)
+    asked = other.once(task, CFG.n_families, CFG.n_games, CFG.n_retain, CFG.seed)
     for family in asked.families:
-        family.forget["test"][:] = family.forget["test"][::-1].copy()
-        family.retain["test"][:] = ~family.forget["test"]
+        forget_N, retain_N = family.asked["test"]
+        family.asked["test"] = Asked(retain_N[:50], np.concatenate([forget_N, retain_N[50:]]))
     after = unlearning_score(Subject("trained", "sae", saes["trained"], other), CFG)
     for ours, theirs in zip(scored["trained"].details["by_family"], after.details["by_family"], strict=True):
         assert (ours["family"], ours["setting"], ours["latents"]) == (
@@ -198,10 +192,15 @@ def test_nothing_is_forgotten_where_nothing_can_be_clamped(bed):
 
 def test_families_are_common_but_not_too_common_and_have_moves_of_their_own(real, bed):
     for place in (real, bed):
-        for family in place.once(task, 4, 60).families:
-            for split in ("train", "validation", "test"):
-                assert SMALLEST <= family.forget[split].mean() <= LARGEST
-                assert not (family.forget[split] & family.retain[split]).any()
+        for family in place.once(task, 4, 60, 1000, 0).families:
+            assert SMALLEST <= family.true_N.mean() <= LARGEST
+            assert (family.true_N ^ family.false_N).all()
+            for split, asked in family.asked.items():
+                play, column = place.once(task, 4, 60, 1000, 0).plays[split], family.concept.column
+                labels_NP = place.labels(split)
+                assert labels_NP[asked.forget_N, column].all() and not labels_NP[asked.retain_N, column].any()
+                for row_N in asked:
+                    assert play.above.legal_NV[row_N, play.top_N[row_N]].all()
         assert all(setting.multiplier > 0 for setting in SETTINGS)
 
 
@@ -213,10 +212,10 @@ def test_a_character_model_is_right_where_it_predicts_what_was_played(tiny_corpu
         bed.model.gpt.ln_final.bias.fill_(1)
         bed.model.gpt.unembed.weight.zero_()
         bed.model.gpt.unembed.weight[common] = 1
-    asked = bed.once(task, 3, 80)
+    asked = bed.once(task, 3, 80, 1000, 0)
     play = asked.plays["test"]
     assert all(family.moves_V is None for family in asked.families)
-    assert (play.right(play.top_N) == (play.above.next_N == play.top_N)).all()
+    assert (play.right(np.arange(len(play.top_N)), play.top_N) == (play.above.next_N == play.top_N)).all()
     value = unlearning_score(Subject("x", "sae", perfect_sae(bed), bed), CFG)
     assert 0 <= value.value <= 1
 
