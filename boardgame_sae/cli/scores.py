@@ -26,6 +26,18 @@ class ScoreChoice:
 
 
 @config
+class JudgeInput:
+    """What is judged."""
+
+    sae: str
+    """Folder of an SAE, or the name of a shipped one: `othello6-tiny/topk-16`."""
+    dry_run: bool = False
+    """Say what it would cost, and send nothing."""
+    calibrate: bool = False
+    """Set the threshold of a batch-wise SAE that was saved without one, on the testbed's train games."""
+
+
+@config
 class CompareInput:
     """What is compared with what."""
 
@@ -63,4 +75,23 @@ def compare(argv: Sequence[str]) -> Path:
     given, output = parse("compare", named(argv, "--scores"), CompareInput, Output)
     folder, comparisons = compare_run(given.scores, given.against, out=output.out)
     say(table(comparisons))
+    return folder
+
+
+@verb("judge", 115, "SAE_DIR --testbed DIR --url https://api.openai.com/v1 --model gpt-4o-mini --dry-run")
+def judge(argv: Sequence[str]) -> Path:
+    """Have a language model explain an SAE's latents and tell where they are on."""
+    from boardgame_sae.metrics.results import Scores
+    from boardgame_sae.metrics.saebench.autointerp.llm_judge import JudgeConfig
+    from boardgame_sae.pipeline.judge import NAME, judge_sae
+    from boardgame_sae.testbeds.shipped import find_sae, find_testbed
+
+    groups = (JudgeInput, TestbedInput, JudgeConfig, Device)
+    given, source, cfg, device = parse("judge", named(argv, "--sae"), *groups)
+    how = {"dry_run": given.dry_run, "device": device.device, "calibrate": given.calibrate}
+    folder = judge_sae(given.sae, find_testbed(source.testbed), cfg, say=say, **how)
+    if folder is None:
+        return find_sae(given.sae)
+    judged = Scores.load(folder)
+    say(Scores(judged.subject | {"skipped": {}}, {NAME: judged[NAME]}).table())
     return folder

@@ -64,7 +64,7 @@ def evaluate(
     subject = Subject(name, kind, sae, testbed, facts, max_bytes=max_bytes)
     lacking = {score.name: reason for score in wanted.values() if (reason := _lacking(score, subject))}
     skipped = known.subject.get("skipped", {}) if known else {}
-    about = _about(subject, {name: why for name, why in skipped.items() if name not in wanted} | lacking)
+    about = about_subject(subject, {name: why for name, why in skipped.items() if name not in wanted} | lacking)
     values, seconds = still_valid(known), dict[str, float]()
 
     def so_far() -> Scores:
@@ -125,7 +125,7 @@ def _lacking(score: Score, subject: Subject) -> str | None:
     return next((NEEDS[need].lacking for need in score.needs if not NEEDS[need].has(subject)), None)
 
 
-def _about(subject: Subject, skipped: dict[str, str]) -> dict[str, Any]:
+def about_subject(subject: Subject, skipped: dict[str, str]) -> dict[str, Any]:
     """What is kept about a subject beside its scores, as plain data."""
     testbed = subject.testbed
     return {

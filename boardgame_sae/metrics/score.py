@@ -16,7 +16,7 @@ from boardgame_sae.metrics.subject import Subject
 from boardgame_sae.registry import Registry
 
 SUITES = ("quick", "supervised", "saebench", "causal", "all")
-"""quick: a minute or less. all: every score. The others: the scores of one folder of `metrics/`."""
+"""quick: a minute or less. all: every score of a suite. The others: the scores of one folder of `metrics/`."""
 
 
 @config
@@ -101,7 +101,8 @@ class Score:
     better: Literal["higher", "lower"]
     source: str
     suites: tuple[str, ...]
-    """The last is the one it belongs to; `quick` is an excerpt of others."""
+    """The last is the one it belongs to; `quick` is an excerpt of others. Of no suite: it is computed only when it is
+    asked for by itself, as one that needs a network is."""
     needs: tuple[str, ...]
     """What a subject must have to be scored: names in NEEDS."""
     config: type
@@ -128,7 +129,10 @@ class Score:
 
     def compute(self, subject: Subject, suite: str) -> ScoreValue:
         """Score a subject."""
-        cfg = self.config_in(suite)
+        return self.compute_with(subject, self.config_in(suite))
+
+    def compute_with(self, subject: Subject, cfg: Any) -> ScoreValue:
+        """Score a subject by a config of its own."""
         return self.function(subject, cfg)._replace(config=to_mapping(cfg), version=self.version)
 
 
@@ -157,11 +161,11 @@ def score(
     """Register a function of a subject and a config as a score; the arguments are `Score`'s fields.
 
     Raises ValueError when there already is a score of that name, for an unknown suite or need, and when the config
-    cannot be made: it has a field without a default, or `quick` sets one that it lacks.
+    of a suite cannot be made: it has a field without a default, or `quick` sets one that it lacks.
     """
     unknown = [*(set(suites) - set(SUITES)), *(set(needs) - set(NEEDS))]
-    if unknown or not suites:
-        raise ValueError(f"score '{name}': {unknown[0] if unknown else 'no suite'}; suites are of {SUITES}")
+    if unknown:
+        raise ValueError(f"score '{name}': {unknown[0]}; suites are of {SUITES}")
 
     def keep(function: F) -> F:
         about = (title, meaning, low, high, better, source, suites, needs, config, quick or {}, version, order)
@@ -183,11 +187,15 @@ def scores_in(suite: str) -> dict[str, Score]:
     """The scores of a suite by name. Raises ValueError for an unknown suite, and for one that no score belongs to."""
     if suite not in SUITES:
         raise ValueError(f"unknown suite '{suite}'; the suites are {', '.join(SUITES)}")
-    chosen = {name: score for name, score in scores().items() if suite in ("all", *score.suites)}
+    chosen = {name: score for name, score in scores().items() if _belongs(score, suite)}
     if not chosen:
-        filled = [name for name in SUITES if any(name in ("all", *score.suites) for score in scores().values())]
+        filled = [name for name in SUITES if any(_belongs(score, name) for score in scores().values())]
         raise ValueError(f"no score belongs to the suite '{suite}' yet; suites with scores are {', '.join(filled)}")
     return chosen
+
+
+def _belongs(score: Score, suite: str) -> bool:
+    return suite in score.suites or (suite == "all" and bool(score.suites))
 
 
 def main_scores() -> list[Score]:

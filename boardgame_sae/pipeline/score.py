@@ -15,7 +15,7 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from boardgame_sae.config import content_hash, to_mapping
 from boardgame_sae.integrity import check_finished, is_done
@@ -116,23 +116,49 @@ def score_saes(
     folders = []
     with progress(len(sae_folders), "score SAEs", "SAEs") as bar:
         for folder in map(sae_folder, sae_folders):
-            check_finished(folder)
-            sae = load_sae(folder, uncalibrated=calibrate)
-            kind, name, here, with_probes = kind_of(sae), folder.name, testbed, fitted
-            if kind != SAE_KIND:
-                variant = find_baseline(kind).variant
-                assert variant is not None
-                here = variants[kind] if kind in variants else variants.setdefault(kind, variant(testbed))
-                name, with_probes = f"{name}-{kind.removesuffix('_sae').replace('_', '-')}", {}
-            facts = {"sae": {**sae.trained_as, "sae_folder": folder.name}, "content": _content(sae)}
-            inputs = {"sae": facts["content"], "testbed": here.content, **with_probes}
-            sae = calibrated_on(here, sae)
-            with Run("scores", name, {"format": FORMAT}, inputs) as run:
-                made = Made(name, sae, here, facts)
-                _score(run, run.folder, suite, kind, lambda made=made: made)
+            one = _to_score(folder, testbed, fitted, variants, calibrate)
+            with one.run() as run:
+                _score(run, run.folder, suite, one.kind, lambda one=one: one.made)
             folders.append(run.folder)
             bar.update(1)
     return folders
+
+
+class ToScore(NamedTuple):
+    """An SAE that is to be scored, and what its folder of scores is known by."""
+
+    made: Made
+    kind: str
+    inputs: dict[str, str]
+
+    def run(self) -> Run:
+        """The run of its scores, to be closed."""
+        return Run("scores", self.made.name, {"format": FORMAT}, self.inputs)
+
+
+def sae_to_score(
+    sae: str | Path, testbed_folder: str | Path, *, device: str = "auto", calibrate: bool = False
+) -> ToScore:
+    """One SAE as `score_saes` scores it, into the same folder. Raises RunError as that does."""
+    testbed = load_testbed(testbed_folder, device)
+    return _to_score(sae_folder(sae), testbed, _fit_probes(testbed, None), {}, calibrate)
+
+
+def _to_score(
+    folder: Path, testbed: Testbed, fitted: dict[str, str], variants: dict[str, Testbed], calibrate: bool
+) -> ToScore:
+    """fitted: hashes of the testbed's probes. variants: testbeds of twins, by kind, made when first needed."""
+    check_finished(folder)
+    sae = load_sae(folder, uncalibrated=calibrate)
+    kind, name, here, with_probes = kind_of(sae), folder.name, testbed, fitted
+    if kind != SAE_KIND:
+        variant = find_baseline(kind).variant
+        assert variant is not None
+        here = variants[kind] if kind in variants else variants.setdefault(kind, variant(testbed))
+        name, with_probes = f"{name}-{kind.removesuffix('_sae').replace('_', '-')}", {}
+    facts = {"sae": {**sae.trained_as, "sae_folder": folder.name}, "content": _content(sae)}
+    inputs = {"sae": facts["content"], "testbed": here.content, **with_probes}
+    return ToScore(Made(name, calibrated_on(here, sae), here, facts), kind, inputs)
 
 
 def score_baselines(
@@ -235,7 +261,7 @@ def _score(run: Run, folder: Path, suite: str, kind: str, make: Callable[[], Mad
     made = make()
 
     def keep(scores: Scores) -> None:
-        _save(scores, folder)
+        save_scores(scores, folder)
         name, seconds = list(scores.seconds.items())[-1]
         run.log_time(name if finish else f"{kind} {name}", seconds)
 
@@ -249,14 +275,14 @@ def _score(run: Run, folder: Path, suite: str, kind: str, make: Callable[[], Mad
         known=known,
         after_each=keep,
     )
-    _save(scores, folder)
+    save_scores(scores, folder)
     for name, reason in scores.subject["skipped"].items() if kind == SAE_KIND else ():
         Patient(sys.stderr).write(f"{made.name}: {name} is skipped: {reason}\n")
     if finish:
         run.finish(**{name: value.value for name, value in scores.items()})
 
 
-def _save(scores: Scores, folder: Path) -> None:
+def save_scores(scores: Scores, folder: Path) -> None:
     """Write the files that this module describes; `Scores.save` comes last, so its files are there only if all are."""
     write_result_files(scores, folder)
     scores.save(folder)

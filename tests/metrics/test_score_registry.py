@@ -61,7 +61,6 @@ def test_a_name_of_the_packages_own_scores_is_taken():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"suites": ()}, "score 'toy': no suite; suites are of "),
         ({"suites": ("quick", "slow")}, "score 'toy': slow; suites are of .*'quick'"),
         ({"needs": ("decode", "luck")}, "score 'toy': luck"),
     ],
