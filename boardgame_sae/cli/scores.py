@@ -22,8 +22,8 @@ class ScoreChoice:
     suite: str = "supervised"
     """quick, supervised, saebench, causal or all."""
     baselines: tuple[str, ...] | None = None
-    """Kinds of SAEs to train beside each, as it was trained, such as frozen_decoder (default: random_gpt_sae, unless the
-    testbed ships with baselines). Baselines that need no training are always scored."""
+    """Kinds of SAEs to train beside each, as it was trained, such as frozen_decoder (default: random_gpt_sae, unless
+    the testbed ships with baselines). Baselines that need no training are always scored."""
     calibrate: bool = False
     """Set the threshold of a batch-wise SAE that was saved without one, on the testbed's train games."""
 
