@@ -22,8 +22,8 @@ GAMES = {
 }
 """By game: properties, games in the corpus, games per split, width."""
 SMALL = {"n_concepts": 4, "n_sets": 3, "n_pairs": 4, "n_parents": 4, "n_latents": 12, "n_train": 400, "n_test": 200}
-READS_DECODER = ("scr", "tpp")
-EVERYWHERE = ("sparse_probing", "absorption", "scr", "tpp", "autointerp")
+READS_DECODER = ("scr", "tpp", "mdl")
+EVERYWHERE = ("sparse_probing", "absorption", "scr", "tpp", "autointerp", "mdl")
 
 
 def value_of(name, sae, bed):
