@@ -50,7 +50,7 @@ class MDLConfig:
 
     tolerance: Share = 0.1
     """Share of the variance of the activations that may stay unsaid."""
-    n_train: Count = 8192
+    n_fit: Count = 8192
     """Train positions on which the variances of the remainder are estimated."""
     n_validation: Count = 2048
     """Validation positions on which the number of bins is chosen."""
@@ -198,7 +198,7 @@ def _choose(
     subject: Subject, codes: Mapping[int, LatentCode], plain: PlainCode, cfg: MDLConfig
 ) -> tuple[dict[int, Gaussian], dict[int, float]]:
     """For each number of bins, the code of the remainder, and bits per position on validation."""
-    sizes = {"train": cfg.n_train, "validation": cfg.n_validation}
+    sizes = {"train": cfg.n_fit, "validation": cfg.n_validation}
     rows = {split: _drawn(subject.testbed, split, n, cfg.seed) for split, n in sizes.items()}
     missed = {split: _missed(subject, split, row_N, codes) for split, row_N in rows.items()}
     remainders = {n_bins: gaussian(missed["train"][n_bins], plain.precision) for n_bins in codes}

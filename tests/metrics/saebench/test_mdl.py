@@ -18,7 +18,7 @@ from boardgame_sae.metrics.saebench.mdl import (
 )
 from boardgame_sae.metrics.subject import Subject
 
-CFG = MDLConfig(tolerance=0.1, n_train=4000, n_validation=500)
+CFG = MDLConfig(tolerance=0.1, n_fit=4000, n_validation=500)
 
 
 @pytest.fixture(scope="module")

@@ -23,8 +23,8 @@ GAMES = {
 """By game: properties, games in the corpus, games per split, width."""
 SMALL = {"n_concepts": 4, "n_sets": 3, "n_pairs": 4, "n_parents": 4, "n_latents": 12, "n_train": 400, "n_test": 200}
 SMALL |= {"n_squares": 3, "n_steps": 40}
-READS_DECODER = ("scr", "tpp", "ravel")
-EVERYWHERE = ("sparse_probing", "absorption", "scr", "tpp", "autointerp", "ravel")
+READS_DECODER = ("scr", "tpp", "ravel", "mdl")
+EVERYWHERE = ("sparse_probing", "sparse_probing_sae_probes", "absorption", "scr", "tpp", "autointerp", "ravel", "mdl")
 
 
 def value_of(name, sae, bed):
