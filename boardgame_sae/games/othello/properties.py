@@ -86,4 +86,4 @@ def line(game: OthelloGame, boards: OthelloBoards) -> np.ndarray:
 )
 def legal_direction(game: OthelloGame, boards: OthelloBoards) -> np.ndarray:
     """The square is empty and from it, in the direction, lie discs of yours and then one of mine: there they turn."""
-    return np.asarray(line(game, boards)).any(axis=-1)
+    return np.asarray(line(game, boards)).max(axis=-1)
