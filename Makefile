@@ -19,7 +19,7 @@ STUDY := experiments/demo/study.yaml
 
 .DEFAULT_GOAL := help
 TESTBED_TARGETS := testbed-othello6-tiny testbed-othello-small testbed-chess-small
-.PHONY: $(TESTBED_TARGETS) help install demo demo-chess first-look test lint format types layers unit slow fuzz kill peers stockfish bench bench-saes bench-metrics train-othello-gpt train-chess-gpt clean
+.PHONY: $(TESTBED_TARGETS) help install demo demo-chess first-look saebench test lint format types layers unit slow fuzz kill peers stockfish bench bench-saes bench-metrics train-othello-gpt train-chess-gpt clean
 
 help: ## List the targets
 	@grep -hE '^[a-zA-Z_$$()-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^.*testbed-%:/testbed-NAME:/; s/:.*## /\t/' | expand -t 22
@@ -106,6 +106,13 @@ first-look: install ## Score every architecture at many sparsities, and layer by
 	$(BIN)/boardgame-sae sweep experiments/first-look/layers.yaml --out data/runs/first-look-layers
 	$(BIN)/boardgame-sae report data/runs/first-look data/runs/first-look-layers --out data/runs/first-look-report
 	$(BIN)/python experiments/first-look/results.py data/runs/first-look-report experiments/first-look/results
+
+saebench: install ## Every score of every architecture at three sparsities, and which scores agree (hours)
+	for study in othello6-tiny othello-small floors; do \
+	  $(BIN)/boardgame-sae sweep experiments/saebench/$$study.yaml --out data/runs/saebench-$$study || exit 1; done
+	$(BIN)/boardgame-sae report data/runs/saebench-othello6-tiny data/runs/saebench-othello-small \
+	  data/runs/saebench-floors --out data/runs/saebench-report
+	$(BIN)/python experiments/saebench/results.py data/runs/saebench-report experiments/saebench/results
 
 bench: demo stockfish ## Measure speed, side by side with peers
 	$(BIN)/python -m pip install --quiet --constraint $(VENV)/constraints.txt --editable '.[bench]'

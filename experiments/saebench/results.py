@@ -29,6 +29,8 @@ from matplotlib import pyplot as plt
 Row = dict[str, str]
 LEVELS = 3
 """Sparsity levels of the study."""
+FLOORS = "saebench-floors"
+"""The study of SAEs with a frozen part, which has one architecture."""
 PROXY = "core_explained_variance"
 """A proxy that is a part of a score, and is ranked beside the scores."""
 FIGURES = ("coverage_vs_l0", "loss_vs_l0", "other_scores_vs_l0")
@@ -92,7 +94,7 @@ def main() -> None:
         rows = list(csv.DictReader(file))
     shutil.rmtree(out, ignore_errors=True)
     agree, by_architecture = [], []
-    for sweep in sorted({row["sweep"] for row in rows}):
+    for sweep in sorted({row["sweep"] for row in rows} - {FLOORS}):
         own = [
             row for row in rows if row["sweep"] == sweep and row["kind"] == "sae" and row["architecture"] != "random"
         ]
