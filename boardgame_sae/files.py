@@ -135,7 +135,8 @@ def read_parquet(path: Path, columns: Mapping[str, type], fix: str) -> dict[str,
         raise RunError(f"{path}: no such file; {fix}")
     try:
         with duckdb.connect(":memory:", config={"threads": 1}) as database:
-            table = database.execute("SELECT * FROM read_parquet(?)", [glob.escape(str(path))]).fetchnumpy()
+            query = "SELECT * FROM read_parquet(?)"
+            table: dict[str, Any] = database.execute(query, [glob.escape(str(path))]).fetchnumpy()
     except duckdb.Error as error:
         raise RunError(f"{path}: damaged ({error}); {fix}") from error
     for name, kind in columns.items():

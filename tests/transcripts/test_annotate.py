@@ -153,6 +153,18 @@ def test_a_damaged_file_is_named(corpus, damage):
     assert str(caught.value).startswith(f"{path}: ")
 
 
+@pytest.mark.parametrize("name", ["games", "offsets", "centipawns"])
+def test_an_array_of_another_type_is_named(corpus, tmp_path, name):
+    made = Evaluations(corpus.hash, "x", np.arange(1), np.arange(2), np.zeros(1, np.int16), corpus.content)
+    made.write(tmp_path / "evaluations.h5")
+    with h5py.File(tmp_path / "evaluations.h5", "r+") as file:
+        values = file[name][()].astype("u4")
+        del file[name]
+        file[name] = values
+    with pytest.raises(EvaluationsError, match=f"'{name}' is uint32 with 1 axes"):
+        corpus.with_evaluations(tmp_path)
+
+
 def test_what_is_missing_or_something_else_is_named(corpus, tmp_path):
     with pytest.raises(EvaluationsError, match="no such evaluations; `boardgame-sae annotate` makes them"):
         corpus.with_evaluations(tmp_path)
