@@ -5,6 +5,7 @@ A full disk is an error that says so, even where the library that writes would e
 """
 
 import errno
+import glob
 import hashlib
 import io
 import json
@@ -15,6 +16,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
+
+import numpy as np
 
 from boardgame_sae.config import ConfigError, from_mapping, not_finite
 from boardgame_sae.plain_data import MAX_JSON_BYTES, parse_json, read_bounded
@@ -118,15 +121,44 @@ def write_parquet(path: Path, columns: Mapping[str, Any]) -> None:
         database.execute(f"COPY (SELECT * FROM columns) TO '{target}' (FORMAT parquet)")
 
 
-def read_parquet(path: Path) -> dict[str, Any]:
-    """Read what `write_parquet` wrote: numpy arrays by column name. Raises RunError naming a file that is damaged."""
+def read_parquet(path: Path, columns: Mapping[str, type], fix: str) -> dict[str, np.ndarray]:
+    """Read what `write_parquet` wrote: numpy arrays by column name.
+
+    columns: the type, int, float or str, of each column that must be there; there may be more. fix: what to do about a
+    file that is damaged or something else.
+    Raises RunError naming the file and, where there is one at fault, the column: missing, of another type, with empty
+    entries or with numbers that are not finite.
+    """
     import duckdb
 
+    if not path.exists():
+        raise RunError(f"{path}: no such file; {fix}")
     try:
         with duckdb.connect(":memory:", config={"threads": 1}) as database:
-            return database.execute("SELECT * FROM read_parquet(?)", [str(path)]).fetchnumpy()
+            query = "SELECT * FROM read_parquet(?)"
+            table: dict[str, Any] = database.execute(query, [glob.escape(str(path))]).fetchnumpy()
     except duckdb.Error as error:
-        raise RunError(f"{path}: damaged ({error}); restore it, or run the command that wrote it again") from error
+        raise RunError(f"{path}: damaged ({error}); {fix}") from error
+    for name, kind in columns.items():
+        if fault := _column_fault(table.get(name), kind):
+            raise RunError(f"{path}: column '{name}' {fault}; {fix}")
+    return table
+
+
+_COLUMN_KINDS = {int: ("iu", "whole numbers"), float: ("f", "numbers"), str: ("O", "text")}
+"""Letters of numpy's kinds of arrays that hold a type, and what it is called."""
+
+
+def _column_fault(values: np.ndarray | None, kind: type) -> str | None:
+    """What is wrong with a column that is to hold a type."""
+    if values is None:
+        return "is missing"
+    if np.ma.is_masked(values):
+        return "has empty entries"
+    letters, called = _COLUMN_KINDS[kind]
+    if values.dtype.kind not in letters or (kind is str and not all(isinstance(value, str) for value in values)):
+        return f"does not hold {called}"
+    return "holds NaN or infinite values" if kind is float and not np.isfinite(values).all() else None
 
 
 def read_json(path: Path) -> Any:
@@ -150,6 +182,23 @@ def read_record(cls: type[T], path: Path, fix: str) -> T:
     Raises RunError naming the file and, where there is one at fault, the field.
     """
     return as_record(cls, read_json(path), str(path), fix)
+
+
+def read_json_lines(cls: type[T], path: Path, fix: str) -> list[T]:
+    """The lines of a file, each of JSON, as records; none where there is no file.
+
+    fix: what to do about a line that is something else. Raises RunError naming the file, the line and the field.
+    """
+    lines = path.read_bytes().splitlines() if path.exists() else []
+    return [_line_record(cls, line, f"{path}: line {number}", fix) for number, line in enumerate(lines, 1)]
+
+
+def _line_record(cls: type[T], line: bytes, source: str, fix: str) -> T:
+    try:
+        value = parse_json(line)
+    except ValueError as error:
+        raise RunError(f"{source}: damaged ({error}); {fix}") from error
+    return as_record(cls, value, source, fix)
 
 
 def as_record(cls: type[T], value: Any, source: str, fix: str) -> T:

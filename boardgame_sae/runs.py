@@ -26,8 +26,8 @@ from typing import Any
 
 from tqdm import tqdm
 
-from boardgame_sae.config import canonical_json, content_hash, not_finite, record
-from boardgame_sae.files import RunError, append_bytes, as_record, file_hash, read_json, write_json
+from boardgame_sae.config import Count, Natural, NonNegative, canonical_json, content_hash, not_finite, record
+from boardgame_sae.files import RunError, append_bytes, as_record, file_hash, read_json, read_json_lines, write_json
 from boardgame_sae.integrity import CARD_FILE, DONE_FILE, check_finished, is_done, read_done, verified, write_done
 from boardgame_sae.streams import Patient
 from boardgame_sae.weights import read_metadata, read_tensors, tensors_hash, write_tensors
@@ -52,6 +52,20 @@ class CardRecord:
 
     hash: str
     content: dict[str, str] = field(default_factory=dict)
+
+
+@record
+class TimingRecord:
+    """What is read of a line of timings.jsonl; there may be more."""
+
+    what: str
+    seconds: NonNegative
+    steps: Count = 1
+    """Steps of a training that it took so long for."""
+    n_steps: Count = 1
+    """Steps of the whole training."""
+    beside: Natural = 0
+    """Other runs that were trained in the same time."""
 
 
 class Run:
@@ -124,6 +138,7 @@ class Run:
                 )
         if not self.done:
             self._drop_links()
+            self._drop_half_line()
         elif (self.folder / STATE_FILE).exists():  # left by a kill right after DONE was written
             with contextlib.suppress(OSError):
                 (self.folder / STATE_FILE).unlink()
@@ -133,6 +148,12 @@ class Run:
         for path in list(self.folder.rglob("*")):
             if path.is_symlink() or not (path.is_file() or path.is_dir()):
                 path.unlink(missing_ok=True)
+
+    def _drop_half_line(self) -> None:
+        """Cut off what a kill has left of the last line of timings.jsonl."""
+        path = self.folder / TIMINGS_FILE
+        if path.exists():
+            os.truncate(path, path.read_bytes().rfind(b"\n") + 1)
 
     def _difference(self, card: Mapping[str, Any]) -> str:
         for part in ("kind", "config", "inputs"):
@@ -252,6 +273,15 @@ class Run:
         if kind is not None and self._lock >= 0:
             self._remove_leftovers()
         self.close()
+
+
+def read_timings(folder: str | Path) -> list[TimingRecord]:
+    """What a run's timings.jsonl says; nothing where it has none.
+
+    Raises RunError naming a line that is damaged or no timing, and its field.
+    """
+    path = Path(folder) / TIMINGS_FILE
+    return read_json_lines(TimingRecord, path, "remove that line: it only says how long something took")
 
 
 def progress(total: int, desc: str, unit: str, *, initial: int = 0, disable: bool = False, leave: bool = True) -> Any:

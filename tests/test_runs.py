@@ -18,7 +18,7 @@ from boardgame_sae import runs
 from boardgame_sae.files import RunError, file_hash, read_json, write_bytes, write_json, writing
 from boardgame_sae.hdf5.writer import new_hdf5
 from boardgame_sae.integrity import damaged_files
-from boardgame_sae.runs import Run, canonical_json, pack_state, run_hash, runs_root, unpack_state
+from boardgame_sae.runs import Run, canonical_json, pack_state, read_timings, run_hash, runs_root, unpack_state
 
 
 def names_in(folder: Path) -> list[str]:
@@ -320,6 +320,45 @@ def test_finish_keeps_only_what_the_run_made_and_hashes_all_but_the_times(tmp_pa
     assert set(read_json(tmp_path / "DONE")["files"]) == {"metrics.jsonl", "parts/a.bin", "run.json"}
     with new_run(tmp_path) as again:
         assert again.done and again.summary == {"loss": 0.5} and run_hash(tmp_path) == again.hash
+
+
+@pytest.mark.parametrize("whole", ["", '{"what":"train","seconds":2.5,"steps":4,"n_steps":8,"at":1}\n'])
+def test_half_a_line_that_a_kill_left_of_the_timings_is_gone_after_a_resume(tmp_path, whole):
+    new_run(tmp_path).close()
+    (tmp_path / "timings.jsonl").write_text(f'{whole}{{"at":17,"sec')
+    with new_run(tmp_path) as run:
+        run.log_time("train", 1.25, steps=2, n_steps=8)
+        run.finish()
+    *before, last = read_timings(tmp_path)
+    assert [timing.seconds for timing in before] == [2.5] * bool(whole)
+    assert (last.what, last.seconds, last.steps, last.n_steps, last.beside) == ("train", 1.25, 2, 8, 0)
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("[1]", "holds a list"),
+        ("", "damaged"),
+        ("\x00", "damaged"),
+        ('{"what":"tr', "damaged"),
+        ('{"what":"train"}', "'seconds'"),
+        ('{"what":1,"seconds":1}', "'what'"),
+        ('{"what":"train","seconds":"long"}', "'seconds'"),
+        ('{"what":"train","seconds":-1}', "'seconds'"),
+        ('{"what":"train","seconds":NaN}', "'seconds'"),
+        ('{"what":"train","seconds":1,"steps":0}', "'steps'"),
+        ('{"what":"train","seconds":1,"n_steps":2.5}', "'n_steps'"),
+        ('{"what":"train","seconds":1,"beside":null}', "'beside'"),
+    ],
+)
+def test_a_line_of_the_timings_that_is_none_is_named_with_its_field(tmp_path, line, message):
+    (tmp_path / "timings.jsonl").write_text(f'{{"what":"look","seconds":0,"more":[]}}\n{line}\n')
+    with pytest.raises(RunError, match=rf"timings\.jsonl: line 2.*{message}.*; remove that line"):
+        read_timings(tmp_path)
+
+
+def test_a_run_without_timings_has_none(tmp_path):
+    assert read_timings(tmp_path) == []
 
 
 def test_a_run_that_is_interrupted_holds_no_half_written_file(tmp_path):

@@ -39,7 +39,7 @@ ACTIVATIONS = Format(
     RunError,
     "restore it, or move its folder away and harvest again",
     {},
-    {"acts": Array("f", "positions", rank=2)},
+    {"acts": Array(("f2", "f4"), "positions", rank=2)},
 )
 """What a file of activations holds, and nothing else."""
 GAMES_PER_BATCH = 512

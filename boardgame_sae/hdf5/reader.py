@@ -18,8 +18,8 @@ SIGNATURE = b"\x89HDF\r\n\x1a\n"
 class Array(NamedTuple):
     """What a format says of an array, or of all arrays in a place."""
 
-    kinds: str
-    """The kinds of numbers it may have, in numpy's letters."""
+    types: tuple[str, ...]
+    """What its entries may be, in numpy's words: `u2`, or of any size `u`."""
     axis: str
     """What its first axis counts; arrays that count the same have the same length."""
     beyond: int = 0
@@ -107,8 +107,8 @@ def _check_arrays(format_: Format, stored: Mapping[str, Stored]) -> None:
         array = format_.arrays.get(name) or format_.arrays.get(f"{name.rpartition('/')[0]}/*".lstrip("/"))
         if array is None:
             raise RefusedError(f"has an array '{name}', which is not part of {format_.what}")
-        if dtype.kind not in array.kinds or len(shape) != array.rank:
-            raise RefusedError(f"'{name}' is {dtype} with {len(shape)} axes, which {format_.what} does not have")
+        if not {dtype.kind, dtype.str[1:]} & {*array.types} or len(shape) != array.rank:
+            raise RefusedError(f"'{name}' is {dtype} with {len(shape)} axes, which is not part of {format_.what}")
         other, length = lengths.setdefault(array.axis, (name, shape[0] - array.beyond))
         if length != shape[0] - array.beyond or length < 0:
             raise RefusedError(f"the lengths of '{other}' and '{name}' do not fit together")

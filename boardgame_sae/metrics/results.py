@@ -22,6 +22,8 @@ from boardgame_sae.integrity import verified
 from boardgame_sae.metrics.counting.game_sums import GameSums
 
 SCORES_FILE, SUMS_FILE, LATENTS_FILE = "scores.json", "{}.sums.safetensors", "latents.parquet"
+SCORE_AGAIN = "score the SAE again"
+"""What to do about files that cannot be read."""
 Interval = tuple[float, float]
 
 
@@ -179,22 +181,22 @@ class Scores(Mapping[str, ScoreValue]):
         """Read what `save` wrote. Raises RunError naming a file that is missing, damaged or changed."""
         verified(folder)
         scores, latents = cls.from_json(Path(folder) / SCORES_FILE), Path(folder) / LATENTS_FILE
+        columns = read_parquet(latents, {}, SCORE_AGAIN) if latents.exists() else None
         values = dict(scores)
         for name, value in scores.items():
             path = Path(folder) / SUMS_FILE.format(name)
             if path.exists():
                 values[name] = value._replace(sums=GameSums.load(path))
-        return cls(scores.subject, values, latents=read_parquet(latents) if latents.exists() else None)
+        return cls(scores.subject, values, latents=columns)
 
     @classmethod
     def from_json(cls, path: str | Path) -> "Scores":
         """Read what `to_json` wrote. Raises RunError naming a file that is missing, damaged or something else."""
-        fix = "score the SAE again"
         verified(path)
-        written = read_record(ScoresRecord, Path(path), fix)
-        as_record(SubjectRecord, written.subject, f"{path}: subject", fix)
+        written = read_record(ScoresRecord, Path(path), SCORE_AGAIN)
+        as_record(SubjectRecord, written.subject, f"{path}: subject", SCORE_AGAIN)
         for name, score in written.scores.items():
-            as_record(DetailsRecord, score.details, f"{path}: scores.{name}.details", fix)
+            as_record(DetailsRecord, score.details, f"{path}: scores.{name}.details", SCORE_AGAIN)
         return cls(written.subject, {name: ScoreValue(**vars(score)) for name, score in written.scores.items()})
 
     def table(self) -> str:

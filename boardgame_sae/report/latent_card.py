@@ -7,14 +7,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import duckdb
 import numpy as np
 import torch
 
-from boardgame_sae.files import RunError
+from boardgame_sae.files import RunError, read_parquet
 from boardgame_sae.games import Game
+from boardgame_sae.integrity import verified
 from boardgame_sae.metrics.counting.latent_columns import Latents, as_latents
-from boardgame_sae.metrics.results import LATENTS_FILE
+from boardgame_sae.metrics.results import LATENTS_FILE, SCORE_AGAIN
 from boardgame_sae.metrics.subject import ROWS_AT_ONCE
 from boardgame_sae.testbeds.testbed import Testbed
 
@@ -22,6 +22,13 @@ N_BOARDS = 8
 SMALLEST_SCALE = 0.02
 """Differences by square that are all smaller have pale colours."""
 Card = dict[str, Any]
+_COLUMNS: Mapping[str, type] = {
+    **dict.fromkeys(("latent", "n_precise"), int),
+    **dict.fromkeys(("property", "label"), str),
+    **dict.fromkeys(("f1", "precision", "recall", "threshold", "density", "max_activation"), float),
+    **dict.fromkeys(("always_on", "above_chance"), float),
+}
+"""What is read of the table of latents, and of which type."""
 
 
 def latent_cards(
@@ -44,16 +51,16 @@ def latent_cards(
 
 
 def read_latents(folder: str | Path) -> dict[str, np.ndarray]:
-    """The table of latents of a score run, column by column. Raises RunError when it is missing or damaged."""
+    """The table of latents of a score run, column by column, a row for each latent in order.
+
+    Raises RunError naming the file when it is missing, damaged or changed, and the column that is not as it must be.
+    """
     path = Path(folder) / LATENTS_FILE
-    if not path.exists():
-        raise RunError(f"{path}: no such file; an older version scored the SAE: score it again")
-    try:
-        with duckdb.connect(":memory:", config={"threads": 1}) as database:
-            columns = database.execute("SELECT * FROM read_parquet(?) ORDER BY latent", [str(path)]).fetchnumpy()
-    except duckdb.Error as error:
-        raise RunError(f"{path}: damaged ({error}); restore it, or score the SAE again") from error
-    return {name: np.asarray(values) for name, values in columns.items()}
+    verified(path)
+    table = read_parquet(path, _COLUMNS, SCORE_AGAIN)
+    if not np.array_equal(table["latent"], np.arange(len(table["latent"]))):
+        raise RunError(f"{path}: column 'latent' does not number the rows from 0 on; {SCORE_AGAIN}")
+    return table
 
 
 def best_latents(table: Mapping[str, np.ndarray], n: int) -> list[int]:

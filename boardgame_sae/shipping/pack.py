@@ -13,7 +13,6 @@
 Everything is measured on the folder as it ships: after rounding, on its own games.
 """
 
-import json
 import shutil
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -47,8 +46,9 @@ from boardgame_sae.pipeline.sweep import (
 )
 from boardgame_sae.probes.fit import PROBES_FILE, RESULTS_FILE, ProbeConfig, probe_results
 from boardgame_sae.report.figures.style import CURVE_FILE
+from boardgame_sae.report.latent_card import read_latents
 from boardgame_sae.report.titles import setting
-from boardgame_sae.runs import Run, run_hash
+from boardgame_sae.runs import Run, read_timings, run_hash
 from boardgame_sae.saes import sae as sae_files
 from boardgame_sae.saes.load import load_sae
 from boardgame_sae.shipping.card_numbers import NUMBERS_FILE, legality_number, numbers, probe_numbers
@@ -239,6 +239,7 @@ def _scores(run: Run, scored: Mapping[str, Any]) -> dict[str, Any]:
             scores["subject"]["name"] = name
         write_bytes(run / f"{SCORES}/{name}/{SCORES_FILE}", canonical_json(scores).encode())
         if kind == SAE_KIND:
+            read_latents(folder)
             shutil.copy(Path(folder) / LATENTS_FILE, run / f"{SCORES}/{name}/{LATENTS_FILE}")
         return f"{SCORES}/{name}"
 
@@ -296,9 +297,8 @@ def _card(run: Run, cfg: PackConfig, model_folder: Path, device: str) -> dict[st
 
 def _seconds(folder: Path) -> float:
     """Seconds that a run trained: all its steps as fast as in its last session, shared with those trained beside it."""
-    lines = (folder / "timings.jsonl").read_text().splitlines() if (folder / "timings.jsonl").exists() else []
-    for timing in reversed([json.loads(line) for line in lines]):
-        if timing["what"] == "train":
-            n_runs = 1 + timing.get("beside", 0)
-            return timing["seconds"] * timing.get("n_steps", 1) / timing.get("steps", 1) / n_runs
-    return 0.0
+    trained = [timing for timing in read_timings(folder) if timing.what == "train"]
+    if not trained:
+        return 0.0
+    last = trained[-1]
+    return last.seconds * last.n_steps / last.steps / (1 + last.beside)

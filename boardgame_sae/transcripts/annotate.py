@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from boardgame_sae.config import ConfigError, Count, config, to_mapping
-from boardgame_sae.files import write_bytes
+from boardgame_sae.files import RunError, write_bytes
 from boardgame_sae.games import Game, MoveRecord
 from boardgame_sae.launch import map_ordered
 from boardgame_sae.players.play import identities
@@ -58,6 +58,18 @@ def _evaluate_part(job: tuple[str, str, np.ndarray, str]) -> int:
     return len(games_B)
 
 
+def _read_part(path: Path) -> np.ndarray:
+    """Raises RunError naming the file when it is damaged or another version wrote it."""
+    fix = f"remove {path.parent} and run the same command again: it evaluates from the beginning"
+    try:
+        centipawns = np.load(path)
+    except (OSError, ValueError, EOFError) as error:
+        raise RunError(f"{path}: damaged ({error}); {fix}") from error
+    if not isinstance(centipawns, np.ndarray) or centipawns.dtype != np.int16 or centipawns.ndim != 1:
+        raise RunError(f"{path}: damaged, or of another version (not the evaluations of a part); {fix}")
+    return centipawns
+
+
 def annotate_run(
     corpus: str | Path, cfg: AnnotateConfig | str | None = None, *, out: str | Path | None = None, workers: int = 1
 ) -> Path:
@@ -98,7 +110,7 @@ def annotate_run(
             for n in map_ordered(_evaluate_part, jobs, workers):
                 bar.update(n)
         offsets = np.concatenate([[0], np.cumsum(opened.record(games_B).lengths + 1)])
-        centipawns = np.concatenate([np.empty(0, np.int16), *map(np.load, paths)])
+        centipawns = np.concatenate([np.empty(0, np.int16), *map(_read_part, paths)])
         made = Evaluations(opened.hash, cfg.engine, games_B, offsets, centipawns, opened.content)
         made.write(run / EVALUATIONS_FILE)
         shutil.rmtree(run / "parts", ignore_errors=True)

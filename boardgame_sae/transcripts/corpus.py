@@ -48,13 +48,14 @@ CORPUS = Format(
     "give a corpus.h5 as it was written, or generate or import the games again",
     dict.fromkeys(("game", "tokenization", "alphabet", "config", "hash"), str),
     {
-        "moves": Array("iu", "moves"),
-        "move_offsets": Array("iu", "games", beyond=1),
-        "tokens": Array("iu", "tokens"),
-        "plies": Array("iu", "tokens"),
-        "token_offsets": Array("iu", "games", beyond=1),
-        "split": Array("iu", "games"),
-        "games/*": Array("iufbS", "games"),
+        "moves": Array(("u2",), "moves"),
+        "move_offsets": Array(("i8",), "games", beyond=1),
+        "tokens": Array(("u1", "u2"), "tokens"),
+        "plies": Array(("u2",), "tokens"),
+        "token_offsets": Array(("i8",), "games", beyond=1),
+        "split": Array(("u1",), "games"),
+        "games/length": Array(("u2",), "games"),
+        "games/*": Array(("i", "u", "f", "b", "S"), "games"),
     },
 )
 """What a corpus file holds, and nothing else."""
@@ -169,8 +170,13 @@ class Corpus:
 
     @cached_property
     def game(self) -> Game:
-        """The game that was played."""
-        return load_game(self.attributes["game"])
+        """The game that was played. Raises CorpusError for a column of a type that the game does not give it."""
+        game = load_game(self.attributes["game"])
+        for name, column in game.columns.items():
+            values = self.arrays.get(f"games/{name}")
+            if values is not None and not column.holds(values.dtype):
+                raise CorpusError(f"{self.path}: 'games/{name}' is {values.dtype}, not {column.dtype}; {CORPUS.fix}")
+        return game
 
     @property
     def tokenization(self) -> str:

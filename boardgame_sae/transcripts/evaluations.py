@@ -39,9 +39,9 @@ EVALUATIONS = Format(
     "restore it, or annotate the corpus again",
     {"corpus": str, "engine": str},
     {
-        "games": Array("iu", "games"),
-        "offsets": Array("iu", "games", beyond=1),
-        "centipawns": Array("i", "positions"),
+        "games": Array(("i8",), "games"),
+        "offsets": Array(("i8",), "games", beyond=1),
+        "centipawns": Array(("i2",), "positions"),
     },
 )
 """What a file of evaluations holds, and nothing else."""

@@ -10,10 +10,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import save_file
 
 from boardgame_sae.config import ConfigError, Count, Seed, Share, config, from_mapping, to_mapping
-from boardgame_sae.files import writing
+from boardgame_sae.files import RunError, writing
 from boardgame_sae.games import MoveRecord, load_game
 from boardgame_sae.launch import map_ordered
 from boardgame_sae.players.openings import make_opening
@@ -23,6 +23,7 @@ from boardgame_sae.players.skill_bins import skill_bins
 from boardgame_sae.runs import Run, progress
 from boardgame_sae.transcripts.corpus import CORPUS_FILE, Corpus, check_corpus_config, write_corpus
 from boardgame_sae.transcripts.tokenization import tokenizer_of
+from boardgame_sae.weights import read_arrays
 
 
 @config
@@ -79,7 +80,11 @@ def _play_part(job: tuple[GenerateConfig, int, str]) -> int:
 
 
 def _read_part(path: Path) -> Played:
-    arrays = load_file(path)
+    """Raises RunError naming the file when it is damaged or another version wrote it."""
+    fix = f"remove {path.parent} and run the same command again: it plays from the beginning"
+    arrays, _ = read_arrays(path, fix)
+    if {"moves", "lengths", "temperatures"} - arrays.keys() or len(arrays["moves"]) != arrays["lengths"].sum():
+        raise RunError(f"{path}: damaged, or of another version (not the games of a part); {fix}")
     offsets = np.concatenate([[0], np.cumsum(arrays["lengths"])])
     return Played(MoveRecord(arrays["moves"], offsets), arrays["temperatures"])
 

@@ -27,7 +27,7 @@ LABELS = Format(
     CorpusError,
     "remove it, and the labels are computed again",
     {"shapes": str, "content": str},
-    {"*": Array("u", "positions", rank=2)},
+    {"*": Array(("u1",), "positions", rank=2)},
 )
 """What a file of labels holds, and nothing else."""
 

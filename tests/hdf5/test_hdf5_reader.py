@@ -26,10 +26,10 @@ TABLES = Format(
     "write it again",
     {"author": str},
     {
-        "values": Array("iuf", "rows"),
-        "ends": Array("iu", "rows", beyond=1),
-        "grid": Array("f", "rows", rank=2),
-        "more/*": Array("iufbS", "rows"),
+        "values": Array(("i", "u", "f8"), "rows"),
+        "ends": Array(("i8",), "rows", beyond=1),
+        "grid": Array(("f2", "f4"), "rows", rank=2),
+        "more/*": Array(("i", "u", "f", "b", "S"), "rows"),
     },
 )
 N = 50
@@ -112,6 +112,8 @@ SPOILED = {
     "an enumeration": (replaced("values", shape=(N,), dtype=h5py.enum_dtype({"a": 1, "b": 2}, "i4")), POINTERS),
     "the other byte order": (replaced("values", data=np.arange(N, dtype=">i8")), POINTERS),
     "numbers of another kind": (replaced("ends", data=np.zeros(N + 1, "f4")), "'ends' is float32 with 1 axes"),
+    "numbers of another size": (replaced("grid", data=np.zeros((N, 3))), "'grid' is float64 with 2 axes"),
+    "unsigned for signed": (replaced("ends", data=np.arange(N + 1, dtype="u8")), "'ends' is uint64 with 1 axes"),
     "bytes for numbers": (replaced("values", data=np.array([b"a"] * N)), r"'values' is \|S1 with 1 axes"),
     "a scalar": (replaced("values", data=5), "'values' is int64 with 0 axes"),
     "an axis too many": (replaced("values", data=np.zeros((N, 2))), "'values' is float64 with 2 axes"),

@@ -388,6 +388,8 @@ def test_training_time_covers_every_session_and_is_shared_with_what_was_trained_
     )
     assert seconds({"what": "train", "seconds": 30, "steps": 100, "n_steps": 100}) == 30
     assert seconds({"what": "train", "seconds": 30, "steps": 50, "n_steps": 100, "beside": 4}) == 12
+    with pytest.raises(RunError, match=r"timings\.jsonl: line 1: field 'steps'.*remove that line"):
+        seconds({"what": "train", "seconds": 30, "steps": 0, "n_steps": 100})
 
 
 def test_the_card_holds_no_times_which_differ_from_one_packing_to_the_next(packed):

@@ -1,6 +1,7 @@
 """Evaluations: one for every position, of the game alone, found by the corpus they are of, read as a property."""
 
 import shutil
+from pathlib import Path
 
 import chess
 import chess.engine
@@ -152,6 +153,18 @@ def test_a_damaged_file_is_named(corpus, damage):
     assert str(caught.value).startswith(f"{path}: ")
 
 
+@pytest.mark.parametrize("name", ["games", "offsets", "centipawns"])
+def test_an_array_of_another_type_is_named(corpus, tmp_path, name):
+    made = Evaluations(corpus.hash, "x", np.arange(1), np.arange(2), np.zeros(1, np.int16), corpus.content)
+    made.write(tmp_path / "evaluations.h5")
+    with h5py.File(tmp_path / "evaluations.h5", "r+") as file:
+        values = file[name][()].astype("u4")
+        del file[name]
+        file[name] = values
+    with pytest.raises(EvaluationsError, match=f"'{name}' is uint32 with 1 axes"):
+        corpus.with_evaluations(tmp_path)
+
+
 def test_what_is_missing_or_something_else_is_named(corpus, tmp_path):
     with pytest.raises(EvaluationsError, match="no such evaluations; `boardgame-sae annotate` makes them"):
         corpus.with_evaluations(tmp_path)
@@ -194,6 +207,20 @@ def test_a_killed_run_resumes_to_the_same_bytes_for_any_number_of_workers(corpus
     assert sorted(np.concatenate(done)) == sorted(games) and len(done) == 3
     monkeypatch.setattr(module, "_evaluate_part", None)
     assert annotate_run(corpus.path, cfg, out=tmp_path / "run") == tmp_path / "run"
+
+
+@pytest.mark.parametrize("data", [b"", b"no array", np.arange(3.0), np.zeros((2, 2), np.int16)])
+def test_a_part_of_another_version_or_damaged_is_named_with_how_to_begin_again(corpus, tmp_path, monkeypatch, data):
+    cfg = AnnotateConfig(engine="search:depth=1", splits=("test",), n_games=2)
+
+    def spoilt(job):
+        Path(job[3]).parent.mkdir()
+        Path(job[3]).write_bytes(data) if isinstance(data, bytes) else np.save(job[3], data)
+        return 2
+
+    monkeypatch.setattr(module, "_evaluate_part", spoilt)
+    with pytest.raises(RunError, match=rf"000000\.npy: damaged.*; remove {tmp_path / 'run/parts'} and run the same"):
+        annotate_run(corpus.path, cfg, out=tmp_path / "run")
 
 
 def test_an_engines_crash_leaves_no_trace_and_one_that_always_crashes_ends_the_run(corpus, tmp_path):

@@ -238,6 +238,29 @@ def test_a_corpus_that_lacks_an_array_is_named(copy, name):
     assert f"has no array '{name}'" in refusal(copy)
 
 
+def cast(path, name, dtype):
+    with h5py.File(path, "r+") as file:
+        values = file[name][()].astype(dtype)
+        del file[name]
+        file[name] = values
+
+
+@pytest.mark.parametrize("dtype", ["i1", "u4", "i8", "u8", "f4", "f8", "?", "S3"])
+@pytest.mark.parametrize("name", ["moves", "move_offsets", "tokens", "token_offsets", "plies", "split", "games/length"])
+def test_an_array_of_another_type_is_named(copy, name, dtype):
+    if name.endswith("offsets") and dtype == "i8":
+        return
+    cast(copy, name, dtype)
+    assert f"'{name}' is " in refusal(copy)
+
+
+@pytest.mark.parametrize("dtype", ["u1", "i8", "f4", "?", "S3"])
+def test_a_column_of_another_type_than_the_game_gives_it_is_named(copy, dtype):
+    cast(copy, "games/margin", dtype)
+    with pytest.raises(CorpusError, match=rf"{copy}: 'games/margin' is .*, not int8; give a corpus\.h5"):
+        Corpus.open(copy).boards(np.arange(1))
+
+
 @pytest.mark.parametrize(
     ("name", "message"),
     [

@@ -1,6 +1,7 @@
 """The same bytes for any number of workers, killed or not; equal games on one side; game i whatever n_games."""
 
 import os
+import shutil
 import subprocess
 import sys
 import textwrap
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from safetensors.numpy import load_file, save_file
 
 from boardgame_sae.config import ConfigError
 from boardgame_sae.files import RunError
@@ -118,6 +120,30 @@ def test_a_run_killed_while_it_binds_its_parts_resumes_to_the_same_bytes(whole, 
     monkeypatch.setattr(Path, "unlink", real)
     generate_run(cfg, out=tmp_path / "run")
     assert same_bytes(tmp_path / "run", whole)
+
+
+@pytest.mark.parametrize("change", ["lengths", "temperatures", "moves", "truncated"])
+def test_a_part_of_another_version_or_damaged_is_named_with_how_to_begin_again(
+    whole, cfg, tmp_path, monkeypatch, change
+):
+    parts, play = tmp_path / "run/parts", generate_module._play_part
+
+    def spoilt(job):
+        n, path = play(job), Path(job[2])
+        arrays = load_file(path)
+        cut = {change: arrays[change][1:]} if change == "moves" else {}
+        save_file({name: array for name, array in {**arrays, **cut}.items() if name != change or cut}, path)
+        path.write_bytes(path.read_bytes()[: -1 if change == "truncated" else None])
+        return n
+
+    with monkeypatch.context() as patch:
+        patch.setattr(generate_module, "_play_part", spoilt)
+        with pytest.raises(
+            RunError, match=rf"000000\.safetensors: .*damaged.*; remove {parts} and run the same command"
+        ):
+            generate_run(cfg, out=tmp_path / "run")
+    shutil.rmtree(parts)
+    assert same_bytes(generate_run(cfg, out=tmp_path / "run"), whole)
 
 
 def test_a_finished_run_is_not_played_again(whole, cfg, monkeypatch):

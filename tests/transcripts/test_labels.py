@@ -1,5 +1,7 @@
 """Labels stand where the GPT has read a whole move, and are those of the game at that ply."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -107,6 +109,14 @@ def test_a_damaged_label_file_is_named(tmp_path, damage):
     with pytest.raises(CorpusError, match="truncated or not an HDF5 file") as caught:
         open_labels(path, MADE_OF)
     assert str(caught.value).startswith(f"{path}: ")
+
+
+@pytest.mark.parametrize("dtype", ["i1", "u2", "u4", "u8", "?", "f4"])
+def test_labels_that_are_no_packed_bytes_are_named(tmp_path, dtype):
+    path, labels = tmp_path / "labels.h5", PackedLabels.of(np.ones((10, 64), bool))
+    write_labels(path, {"board": replace(labels, packed=labels.packed.astype(dtype))}, MADE_OF)
+    with pytest.raises(CorpusError, match=r"'board' is .* with 2 axes, which is not part of labels"):
+        open_labels(path, MADE_OF)
 
 
 def test_a_missing_label_file_is_named(tmp_path):

@@ -6,7 +6,6 @@ silent: it is skipped, listed with its place in `skipped.jsonl`, and counted by 
 """
 
 import dataclasses
-import json
 import re
 import shutil
 import time
@@ -16,8 +15,6 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-from safetensors import safe_open
-from safetensors.numpy import save_file
 
 from boardgame_sae.config import (
     ConfigError,
@@ -25,7 +22,6 @@ from boardgame_sae.config import (
     Natural,
     Seed,
     Share,
-    canonical_json,
     config,
     from_mapping,
     to_mapping,
@@ -40,12 +36,13 @@ from boardgame_sae.launch import map_ordered
 from boardgame_sae.players.skill_bins import skill_bins
 from boardgame_sae.runs import Run, progress, runs_root
 from boardgame_sae.transcripts.corpus import CORPUS_FILE, Corpus, check_corpus_config, write_corpus
-from boardgame_sae.transcripts.pgn.columns import FROM_HEADERS, pack, result_of, row_of, unpack
+from boardgame_sae.transcripts.pgn.columns import pack, result_of, row_of, unpack
 from boardgame_sae.transcripts.pgn.cutter import Batch, Cutter
 from boardgame_sae.transcripts.pgn.headers import Headers, elo, stated_result
+from boardgame_sae.transcripts.pgn.part import Part, read_games, read_part, write_part
 from boardgame_sae.transcripts.pgn.reader import PGNGame, read_batch
 from boardgame_sae.transcripts.pgn.source import Blocks, Source, open_source
-from boardgame_sae.transcripts.pgn.tally import KEPT, SKIPPED_FILE, Part, Tally
+from boardgame_sae.transcripts.pgn.tally import KEPT, SKIPPED_FILE, Tally
 from boardgame_sae.transcripts.tokenization import tokenizer_of
 
 
@@ -146,10 +143,7 @@ def _import_part(job: tuple[ImportPGNConfig, Batch, str]) -> Part:
     cfg, batch, path = job
     without_text = dataclasses.replace(batch, text=b"", ends=[], bodies=[])
     if Path(path).exists():
-        with safe_open(path, "np") as file:
-            summary = json.loads(file.metadata()["summary"])
-        told = [(number, reason, place) for number, reason, place in summary["told"]]
-        return Part(path, without_text, summary["n_read"], told)
+        return read_part(path, without_text)
     moves, rows, differs, told, n_read = [], [], [], [], 0
     for game in read_batch(batch, load_game(cfg.game).max_plies, _refuse(cfg)):
         reason = game.fault or _filtered_late(cfg, game)
@@ -165,9 +159,9 @@ def _import_part(job: tuple[ImportPGNConfig, Batch, str]) -> Part:
         n_read += 1
     record = MoveRecord.of(moves)
     arrays = {"moves": record.moves_M, "lengths": record.lengths, "differs": np.array(differs, bool), **pack(rows)}
-    with writing(Path(path)) as temporary:
-        save_file(arrays, temporary, {"summary": canonical_json({"n_read": n_read, "told": told})})
-    return Part(path, without_text, n_read, told)
+    part = Part(path, without_text, n_read, told)
+    write_part(part, arrays)
+    return part
 
 
 def _jobs(cfg: ImportPGNConfig, sources: Sequence[Source], run: Run) -> Iterator[tuple[ImportPGNConfig, Batch, str]]:
@@ -182,10 +176,7 @@ def _jobs(cfg: ImportPGNConfig, sources: Sequence[Source], run: Run) -> Iterator
 
 def _bind(run: Run, cfg: ImportPGNConfig, tally: Tally) -> tuple[MoveRecord, dict[str, int]]:
     """Write the corpus from its parts; returns its games, and how many of them are odd in which way."""
-    parts = []
-    for path in tally.paths:
-        with safe_open(path, "np") as file:
-            parts.append({name: file.get_tensor(name) for name in ("moves", "lengths", "differs", *FROM_HEADERS)})
+    parts = [read_games(path) for path in tally.paths]
     lengths = np.concatenate([part["lengths"] for part in parts])[: tally.n_kept]
     offsets = np.concatenate([[0], np.cumsum(lengths)])
     record = MoveRecord(np.concatenate([part["moves"] for part in parts])[: offsets[-1]], offsets)

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -10,7 +10,7 @@ from boardgame_sae.config import canonical_json
 from boardgame_sae.files import RunError, append_bytes, write_bytes
 from boardgame_sae.games import MoveRecord
 from boardgame_sae.runs import Run
-from boardgame_sae.transcripts.pgn.cutter import Batch
+from boardgame_sae.transcripts.pgn.part import Part
 from boardgame_sae.transcripts.pgn.source import STANDARD_INPUT
 
 SKIPPED_FILE = "skipped.jsonl"
@@ -18,17 +18,6 @@ MAX_LISTED = 10_000
 """Games that are listed one by one; all are counted."""
 FILTERED, KEPT = "filtered: ", "kept: "
 """How it begins, what is told of a game that was good but not wanted, or that is kept though not all of it is."""
-
-
-class Part(NamedTuple):
-    """What became of a batch."""
-
-    path: str
-    batch: Batch
-    """Without its text."""
-    n_read: int
-    told: Sequence[tuple[int, str, dict[str, Any]]]
-    """Of each game that is not kept, or not all of it: number in the batch, reason and place, in order."""
 
 
 class Tally:

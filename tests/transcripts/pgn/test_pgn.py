@@ -18,6 +18,7 @@ import pytest
 import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from safetensors.numpy import save_file
 
 from boardgame_sae import cli
 from boardgame_sae.config import ConfigError
@@ -30,6 +31,7 @@ from boardgame_sae.transcripts.pgn import reader as pgn_reader
 from boardgame_sae.transcripts.pgn import source as pgn_source
 from boardgame_sae.transcripts.pgn import tally as pgn_tally
 from boardgame_sae.transcripts.pgn.importer import ImportPGNConfig, import_pgn, import_pgn_run, import_table
+from boardgame_sae.weights import read_arrays
 
 LICHESS = Path(__file__).parents[2] / "data" / "lichess_100.pgn"
 GOOD = "1. e4 e5 2. Nf3 Nc6 1-0"
@@ -240,6 +242,51 @@ def test_an_import_killed_while_it_binds_its_parts_resumes_to_the_same_bytes(who
             import_pgn(LICHESS, out=tmp_path / "run")
     import_pgn(LICHESS, out=tmp_path / "run")
     assert same_bytes(tmp_path / "run", whole)
+
+
+def older_or_damaged(path: Path, change: str) -> None:
+    """Change a part of an import that was killed."""
+    arrays, about = read_arrays(path, "")
+    summary = json.loads(about["summary"])
+    if change == "column":
+        save_file({name: array for name, array in arrays.items() if name != "eco"}, path, about)
+    elif change == "moves":
+        save_file({**arrays, "moves": arrays["moves"][1:]}, path, about)
+    elif change == "metadata":
+        save_file(arrays, path)
+    elif change == "told":  # as it was called before
+        summary["skipped"] = summary.pop("told")
+        save_file(arrays, path, {"summary": json.dumps(summary)})
+    elif change == "place":
+        save_file(arrays, path, {"summary": json.dumps({**summary, "told": [[0, "why", 7]]})})
+    elif change == "json":
+        save_file(arrays, path, {"summary": about["summary"][:-1]})
+    else:
+        path.write_bytes(path.read_bytes()[:-1] if change == "truncated" else b"")
+
+
+CHANGES = ("told", "place", "json", "metadata", "column", "moves", "truncated", "empty")
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_an_import_killed_under_another_version_says_how_to_begin_again(whole, tmp_path, monkeypatch, change):
+    monkeypatch.setattr(pgn_text, "BATCH_GAMES", 30)
+    with monkeypatch.context() as patch:
+        patch.setattr(pgn_module, "_bind", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            import_pgn(LICHESS, out=tmp_path / "run")
+    parts = tmp_path / "run/parts"
+    older_or_damaged(parts / "000001.safetensors", change)
+    message = rf"000001\.safetensors: .*; remove {parts} and run the same command again: it starts from the beginning"
+    with pytest.raises(RunError, match=message):
+        import_pgn(LICHESS, out=tmp_path / "run")
+    shutil.rmtree(parts)
+    import_pgn(LICHESS, out=tmp_path / "run")
+    assert same_bytes(tmp_path / "run", whole)
+
+
+def interrupted(*_: object) -> None:
+    raise KeyboardInterrupt
 
 
 def test_a_finished_import_is_not_read_again(whole, monkeypatch):
