@@ -68,9 +68,10 @@ def again(sae, bed):
 
 
 @pytest.fixture(scope="module")
-def seeds(bed):
+def seeds(bed, found):
     """Scores of two SAEs that differ in nothing but their seed."""
-    return [evaluate(sae_of_seed(bed, seed), bed, "all", facts={"sae": {"k": 6, "seed": seed}}) for seed in (0, 1)]
+    first = Scores({**found.subject, "sae": {"k": 6, "seed": 0}}, dict(found.items()))
+    return [first, evaluate(sae_of_seed(bed, 1), bed, "all", facts={"sae": {"k": 6, "seed": 1}})]
 
 
 each = pytest.mark.parametrize("name", scores_in("all"))
