@@ -11,18 +11,25 @@ os.environ["JAXTYPING_DISABLE"] = "1"  # with beartype, its type checks refuse i
 pytest.importorskip("sae_bench")
 
 import pandas as pd
+from sae_bench.evals.ravel.eval_output import RAVELEvalOutput
 from sae_bench.evals.ravel.mdbm import MDBM, compute_loss, get_cause_isolation_score_estimates
+from sae_bench.evals.unlearning.eval_output import UnlearningEvalOutput
 from sae_bench.evals.unlearning.main import get_unlearning_scores
 from sae_bench.evals.unlearning.utils.feature_activation import get_top_features
 from sae_bench.evals.unlearning.utils.intervention import anthropic_clamp_resid_SAE_features
 from sae_bench.sae_bench_utils.activation_collection import get_feature_activation_sparsity
+from sae_bench.sae_bench_utils.testing_utils import validate_eval_output_format_file
 
+from boardgame_sae.files import read_json
+from boardgame_sae.metrics.results import Scores
 from boardgame_sae.metrics.saebench.data.examples import latent_rows
 from boardgame_sae.metrics.saebench.ravel.masks import Swaps, largest_of_mask, swap_loss
 from boardgame_sae.metrics.saebench.ravel.outcomes import measure
 from boardgame_sae.metrics.saebench.ravel.ravel_score import RavelConfig, swap_plan
+from boardgame_sae.metrics.saebench.result_file import write_result_files
 from boardgame_sae.metrics.saebench.unlearning.clamp import clamped, frequencies, top_latents
 from boardgame_sae.metrics.saebench.unlearning.forgetting import Accuracy, published_score
+from boardgame_sae.metrics.score import scores
 from boardgame_sae.metrics.subject import Subject
 from boardgame_sae.saes.exchange.saebench_view import saebench_view
 from boardgame_sae.saes.registry import make_sae
@@ -147,3 +154,16 @@ def test_the_published_score_is_theirs():
         accuracies = [Accuracy(*pair) for pair in np.stack([rng.random(16), rng.uniform(0.97, 1, 16)], 1).tolist()]
         frame = pd.DataFrame(accuracies).rename(columns={"forget": "wmdp-bio", "retain": "all_side_effects_mcq"})
         assert published_score(accuracies) == pytest.approx(get_unlearning_scores(frame), abs=1e-4)
+
+
+@pytest.mark.parametrize(("name", "output"), [("ravel", RAVELEvalOutput), ("unlearning", UnlearningEvalOutput)])
+def test_result_files_hold_what_it_declares_and_nothing_that_it_drops(subject, bed, name, output, tmp_path):
+    value = scores()[name].compute(subject, "saebench")
+    about = {"name": "mine", "kind": "sae", "testbed": {**bed.identity, "content": bed.made_of}}
+    write_result_files(Scores(about, {name: value}), tmp_path)
+    (file,) = tmp_path.rglob("*_eval_results.json")
+    validate_eval_output_format_file(str(file), output)
+    known, written = output.__pydantic_validator__.validate_python(read_json(file)), read_json(file)
+    assert written["eval_type_id"] == known.eval_type_id
+    assert vars(known.eval_config).items() >= written["eval_config"].items()
+    assert vars(getattr(known.eval_result_metrics, name)) == written["eval_result_metrics"][name]
