@@ -332,14 +332,14 @@ def test_killed_baselines_go_on_too(root, whole, unscored, monkeypatch):
         return failing(subject, cfg) if subject.kind == "neurons" else coverage(subject, cfg)
 
     def only_later(subject, cfg):
-        return other_scores.refuse(subject, cfg) if subject.kind == "probe" else coverage(subject, cfg)
+        return other_scores.refuse(subject, cfg) if subject.kind.startswith("probe") else coverage(subject, cfg)
 
     with monkeypatch.context() as patch:
         other_scores.changed(patch, coverage={"function": killed})
         with pytest.raises(KeyboardInterrupt):
             score_baselines(root / "bed", device="cpu")
     (folder,) = unscored.iterdir()
-    assert baseline_folders(folder) == [folder / "probe"] and not (folder / "DONE").exists()
+    assert baseline_folders(folder) == [folder / "probe", folder / "probe_sae"] and not (folder / "DONE").exists()
     with monkeypatch.context() as patch:
         other_scores.changed(patch, coverage={"function": only_later})
         assert score_baselines(root / "bed", device="cpu") == folder

@@ -28,7 +28,7 @@ def test_of_seeds_only_the_best_is_among_the_best_saes(study):
 def test_the_best_of_each_kind_stands_for_it(study):
     rows = rows_of([study])
     best = best_by_kind(rows)
-    assert list(best) == ["sae", "random_gpt_sae", "sparse_probe", "probe", "neurons", "residual"]
+    assert list(best) == ["sae", "random_gpt_sae", "sparse_probe", "probe", "probe_sae", "neurons", "residual"]
     assert best["sae"] == best_row(rows, "coverage") and best["sae"]["n_seeds"] == 1
     sparse = [row["l0"] for row in rows if row["kind"] == "sparse_probe"]
     assert best["sparse_probe"]["l0"] == round(best["sae"]["l0"]) in sparse

@@ -63,8 +63,8 @@ def test_lines_hold_the_numbers_of_their_rows(rows, lines):
 def test_lines_go_from_saes_to_chance_and_seeds_stand_below_their_row(lines):
     kinds = [line[1] for line in lines[2:]]
     probes = ["linear probe of the same sparsity"] * 3
-    floors = ["MLP neurons", "residual channels", ""]
-    assert kinds == [*["SAE"] * 5, "SAE of a random-weights GPT", *probes, "linear probe", *floors]
+    ceilings, floors = ["linear probe", "linear probe as an SAE"], ["MLP neurons", "residual channels", ""]
+    assert kinds == [*["SAE"] * 5, "SAE of a random-weights GPT", *probes, *ceilings, *floors]
     for kind in ("SAE", probes[0]):
         l0s = [float(line[2]) for line in lines[2:] if line[1] == kind]
         assert l0s == sorted(l0s)

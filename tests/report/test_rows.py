@@ -9,6 +9,7 @@ import pytest
 from sealed import seal_again
 
 from boardgame_sae.files import RunError, read_json
+from boardgame_sae.metrics.baselines.registry import has_l0
 from boardgame_sae.pipeline.study_folder import find_run, read_studies
 from boardgame_sae.report.rows import collect, write_table
 
@@ -16,7 +17,7 @@ from boardgame_sae.report.rows import collect, write_table
 def test_a_row_for_every_scored_subject(sweep, study):
     rows = collect([sweep])
     kinds = sorted(row["kind"] for row in rows)
-    assert kinds == ["neurons", "probe", "random_gpt_sae", "residual", *["sae"] * 5, *["sparse_probe"] * 3]
+    assert kinds == ["neurons", "probe", "probe_sae", "random_gpt_sae", "residual", *["sae"] * 5, *["sparse_probe"] * 3]
     assert [row["l0"] for row in rows if row["kind"] == "sparse_probe"] == sorted(
         {round(row["l0"]) for row in rows if row["kind"] == "sae"}
     )
@@ -33,7 +34,7 @@ def test_every_number_is_that_of_the_json(sweep, study):
         assert row["name"] == found["subject"]["name"]
         for name, value in found["scores"].items():
             assert_score(row, name, value)
-        if "core" in found["scores"]:
+        if "core" in found["scores"] and has_l0(row["kind"]):
             assert row["l0"] == found["scores"]["core"]["parts"]["l0"]
         elif row["kind"] == "sparse_probe":
             assert row["name"] == f"linear probe, {row['l0']:g} on"

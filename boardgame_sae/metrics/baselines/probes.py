@@ -162,7 +162,7 @@ register(
         title="linear probe as an SAE",
         label="linear probe as an SAE",
         role="ceiling",
-        order=6,
+        order=4,
         look=Look(INK, "P", "-."),
         of_testbed=probe_sae,
     )

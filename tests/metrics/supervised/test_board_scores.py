@@ -249,14 +249,13 @@ def test_probes_as_latents_give_the_probability_of_every_column_of_the_labels(pr
 def test_baselines_are_probe_neurons_and_channels_at_their_own_hook_points(probed):
     found = baseline_scores.made_of_testbed(probed)
     assert [scores.subject["kind"] for scores in found.values()] == list(found)
-    assert list(found) == ["probe", "neurons", "residual"]
+    assert list(found) == ["probe", "probe_sae", "neurons", "residual"]
     hooks = {kind: scores.subject["testbed"]["hook_name"] for kind, scores in found.items()}
-    assert hooks == {"probe": HOOK, "neurons": "blocks.0.mlp.hook_post", "residual": HOOK}
-    for scores in found.values():
+    assert hooks == {"probe": HOOK, "neurons": "blocks.0.mlp.hook_post", "residual": HOOK, "probe_sae": HOOK}
+    for kind, scores in found.items():
         assert {"coverage", "board_reconstruction"} <= set(scores)
-        assert set(scores) == {
-            name for name, score in scores_in("supervised").items() if set(score.needs) <= {"probes"}
-        }
+        met = {"probes", "decode", "W_dec"} if kind in ("residual", "probe_sae") else {"probes"}
+        assert set(scores) == {name for name, score in scores_in("supervised").items() if set(score.needs) <= met}
     assert found["probe"]["coverage"].value > found["probe"]["coverage"].parts["always_on"] + 0.05
 
 

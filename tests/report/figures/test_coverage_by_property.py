@@ -19,7 +19,7 @@ def test_coverage_by_property_has_a_marker_per_subject_in_the_testbeds_order(stu
     assert [x for x, _ in drawn["best SAE"]] == [by_property[name]["value"] for name in PROPERTIES]
     assert [round(y) for _, y in drawn["best SAE"]] == [0, 1, 2], "near its own line"
     baselines = {"linear probe", "linear probe as sparse as the best SAE", "random-GPT SAE"}
-    baselines |= {"MLP neurons", "residual channels"}
+    baselines |= {"linear probe as an SAE", "MLP neurons", "residual channels"}
     assert set(drawn) == baselines | {"best SAE", "always on (chance)"}
     heights = [points[0][1] for label, points in drawn.items() if label != "always on (chance)"]
     assert len(set(heights)) == len(heights), "no marker hides another"
