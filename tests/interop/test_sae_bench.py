@@ -15,6 +15,7 @@ from sae_bench.sae_bench_utils.testing_utils import validate_eval_output_format_
 
 from boardgame_sae.files import read_json
 from boardgame_sae.metrics.evaluate import evaluate
+from boardgame_sae.metrics.results import Scores
 from boardgame_sae.metrics.saebench.core import core_score as our_core
 from boardgame_sae.metrics.saebench.core import splice
 from boardgame_sae.metrics.saebench.core.splice import clean_run
@@ -64,7 +65,7 @@ def scored(views, bed):
 def files(scored, tmp_path_factory):
     folder = tmp_path_factory.mktemp("scored")
     for name, scores in scored.items():
-        write_result_files(scores, folder / name)
+        write_result_files(Scores(scores.subject, {"core": scores["core"]}), folder / name)
     return sorted(folder.rglob("*_eval_results.json"))
 
 
