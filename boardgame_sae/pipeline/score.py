@@ -13,7 +13,7 @@ score that was finished.
 import itertools
 import math
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -30,7 +30,7 @@ from boardgame_sae.metrics.baselines.registry import (
     kind_of,
     twin_baselines,
 )
-from boardgame_sae.metrics.evaluate import evaluate, missing
+from boardgame_sae.metrics.evaluate import evaluate, missing, still_valid
 from boardgame_sae.metrics.results import SCORES_FILE, Scores
 from boardgame_sae.metrics.saebench.result_file import write_result_files
 from boardgame_sae.metrics.score import scores_in
@@ -81,8 +81,8 @@ def score_with_baselines(
 ) -> ScoreFolders:
     """Score SAEs and every baseline on a testbed; finished scores are reused.
 
-    twins: SAEs trained on a variant of the testbed, such as its random-weights GPT. None: the scores that a packed
-    testbed ships serve as baselines, where they hold the suite; else a twin of each SAE is trained.
+    twins: SAEs trained on a variant of the testbed, such as its random-weights GPT. None: the scores of twins that a
+    packed testbed ships stand for them, also where they lack some of the suite; else a twin of each SAE is trained.
     twin_kinds: kinds of twins to train for each SAE, beside `twins` and what ships: `frozen_decoder`, ... None: those
     of the kinds trained by default, and only where neither twins are given nor baselines ship.
     probes: how probes that the testbed lacks are fitted. exact: see `score_ceilings`. calibrate: see `score_saes`.
@@ -96,15 +96,25 @@ def score_with_baselines(
         load_sae(sae, uncalibrated=calibrate)
     how: dict[str, Any] = {"suite": suite, "probes": probes, "device": device}
     shipped = packed_scores(testbed_folder) if twins is None else []
-    if any(missing(Scores.load(folder), suite) for folder in shipped):
-        shipped = []  # of a suite or version that it was not packed with
+    if any(set(still_valid(known)) != set(known) for known in map(Scores.load, shipped)):
+        shipped = []  # of an older version, which no new number can be compared with
     if twin_kinds is None and (shipped or twins is not None):
         wanted = []
     twins = [*(twins or ()), *_trained_twins(saes, wanted, testbed_folder, device)]
     scored = score_saes([*saes, *twins], testbed_folder, **how, calibrate=calibrate)
-    beside = shipped or baseline_folders(score_baselines(testbed_folder, **how))
+    beside = _baselines_of_testbed(shipped, testbed_folder, how)
     ceilings = score_ceilings(scored[: len(saes)], testbed_folder, **how, exact=exact)
     return ScoreFolders(tuple(scored[: len(saes)]), tuple(scored[len(saes) :]), tuple(ceilings), tuple(beside))
+
+
+def _baselines_of_testbed(shipped: Sequence[Path], testbed_folder: Path, how: Mapping[str, Any]) -> list[Path]:
+    """The scores that a testbed ships; those that need no SAE are computed anew where they lack some of the suite."""
+    kinds = {folder: find_baseline(Scores.load(folder).subject["kind"]) for folder in shipped}
+    twins = [folder for folder, baseline in kinds.items() if baseline.of_sae is not None]
+    others = [folder for folder in shipped if folder not in twins]
+    if not others or any(missing(Scores.load(folder), how["suite"]) for folder in others):
+        others = baseline_folders(score_baselines(testbed_folder, **how))
+    return [*others, *twins]
 
 
 def _trained_twins(saes: Sequence[Path], wanted: Sequence[Baseline], testbed_folder: Path, device: str) -> list[Path]:

@@ -394,6 +394,11 @@ def test_the_scores_that_a_packed_testbed_ships_stand_for_twins_and_baselines(
     assert folders.saes == tuple(scored[:1]) and folders.twins == ()
     shipped = {"baselines/" + folder.name for folder in baseline_folders(whole)} | {"random-gpt-topk"}
     assert {str(folder.relative_to(bed / "scores")) for folder in folders.baselines} == shipped
+    larger = score_with_baselines([root / "trained"], bed, suite="all", device="cpu")
+    assert larger.twins == () and bed / "scores/random-gpt-topk" in larger.baselines
+    own = [folder for folder in larger.baselines if not folder.is_relative_to(bed)]
+    assert [folder.name for folder in own] == [folder.name for folder in baseline_folders(whole)]
+    assert all("sparse_probing" in Scores.load(folder) for folder in own)
     other_scores.changed(monkeypatch, coverage={"version": 2})
     newer = score_with_baselines([root / "trained"], bed, device="cpu")
     assert newer.twins != () and not any(folder.is_relative_to(bed) for folder in newer.baselines)
