@@ -16,7 +16,7 @@ HEADS = [
     "Board reconstruction [95% interval]",
     "Board reconstruction, high level [95% interval]",
     "Direction recovery (chance)",
-    "Loss recovered",
+    "Loss recovered [95% interval]",
     "Explained variance",
     "Share of latents alive",
 ]
@@ -57,7 +57,7 @@ def test_lines_hold_the_numbers_of_their_rows(rows, lines):
     chance = known["always on (chance)", ""]
     assert chance["Coverage [95% interval]"] == f"{rows[0]['coverage_always_on']:.3f}"
     assert chance["Coverage, high level [95% interval]"] == f"{rows[0]['coverage.high_always_on']:.3f}"
-    assert chance["Loss recovered"] == ""
+    assert chance["Loss recovered [95% interval]"] == ""
 
 
 def test_lines_go_from_saes_to_chance_and_seeds_stand_below_their_row(lines):

@@ -72,9 +72,9 @@ def _pooled(name: str, values: Sequence[ScoreValue]) -> ScoreValue:
         mean["value"], None, mean["parts"], details, config=first.config, version=first.version
     )  # fmt: skip
     registered = scores().get(name)
-    if registered is None or registered.statistic is None:
-        return pooled
     sums = [value.sums for value in values if value.sums is not None]
+    if registered is None or registered.statistic is None or len(sums) < len(values):
+        return pooled
     return placed(pooled, registered.statistic.estimates(sums, details))
 
 

@@ -3,7 +3,7 @@
 import pytest
 
 from boardgame_sae.metrics.baselines.registry import baselines
-from boardgame_sae.metrics.score import scores
+from boardgame_sae.metrics.score import scores_in
 from boardgame_sae.report.explorer.data import PictureParts, axes, kinds, page_data, table_columns
 from boardgame_sae.report.rows import collect
 from boardgame_sae.saes.registry import look
@@ -17,7 +17,7 @@ def rows(sweep):
 def test_the_axes_are_the_registered_scores_and_what_stands_beside_them(rows):
     known = {axis["key"]: axis for axis in axes(rows)}
     assert next(iter(known)) == "l0"
-    for name, score in scores().items():
+    for name, score in scores_in("supervised").items():
         assert (known[name]["title"], known[name]["meaning"]) == (score.title, score.meaning)
     assert known["coverage.legal_move"]["group"] == "beside them"
     assert known["coverage.high"]["title"] == "Coverage, high level"

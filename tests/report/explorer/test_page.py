@@ -107,8 +107,9 @@ def test_every_figure_stands_in_its_section_or_folded_away(page, study):
 def test_every_score_is_explained(page):
     reading = html.unescape(page.split('id="reading"')[1].split("</section>")[0])
     for score in scores().values():
-        assert f"<dt>{score.title}</dt><dd>{score.meaning}. Higher is better. <small>{score.source}</small>" in reading
-    assert "<dt>Ceilings: linear probe of the same sparsity, linear probe</dt>" in reading
+        direction = f"{score.better.capitalize()} is better."
+        assert f"<dt>{score.title}</dt><dd>{score.meaning}. {direction} <small>{score.source}</small>" in reading
+    assert "<dt>Ceilings: linear probe of the same sparsity, linear probe, linear probe as an SAE</dt>" in reading
 
 
 def test_a_missing_or_unfinished_sweep_is_named(tmp_path):
