@@ -314,7 +314,7 @@ def test_a_killed_study_run_again_ends_with_the_same_bytes(study, tmp_path, monk
     whole, resumed = files_of(study[0]), files_of(root)
     compared = [name for name in resumed if name.name not in ("timings.jsonl", "sweep.json", "DONE")]
     (bed,) = read_json(folder / "sweep.json")["testbeds"]
-    assert sum(name.name == "scores.json" for name in compared) == 4 + 3 + len(bed["ceilings"])
+    assert sum(name.name == "scores.json" for name in compared) == 4 + 4 + len(bed["ceilings"])
     for name in compared:
         if name.name != "testbed.json":  # it holds the way to the corpus
             assert file_hash(resumed[name]) == file_hash(whole[name]), name

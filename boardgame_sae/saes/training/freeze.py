@@ -26,6 +26,8 @@ MIN_COSINE = 0.8
 """Of a softly frozen decoder row and the row that was drawn."""
 ROUNDING = 1e-6
 """By how much rows are put further inside, so that float32 does not leave them a little outside."""
+OPPOSITE = 1e-6
+"""Of a row's norm: less than this beside its drawn direction is rounding. Such a row is turned to that direction."""
 _HELD = {"": (), "decoder": ("W_dec",), "soft_decoder": (), "encoder": ("W_enc", "b_enc")}
 """Names of the weights that do not change at all."""
 
@@ -70,6 +72,8 @@ def within_cosine(rows_FD: Tensor, unit_FD: Tensor, min_cosine: float) -> Tensor
     """Rows turned, at the same norm, to the nearest direction whose cosine with their unit row is at least that."""
     norms_F1 = rows_FD.norm(dim=1, keepdim=True)
     along_F1 = (rows_FD * unit_FD).sum(1, keepdim=True)
-    across_FD = F.normalize(rows_FD - along_F1 * unit_FD, dim=1)
+    across_FD = rows_FD - along_F1 * unit_FD
+    is_noise_F1 = across_FD.norm(dim=1, keepdim=True) < OPPOSITE * norms_F1  # every edge is as near as the others
+    across_FD = F.normalize(across_FD.masked_fill(is_noise_F1, 0), dim=1)
     edge_FD = F.normalize(min_cosine * unit_FD + math.sqrt(1 - min_cosine**2) * across_FD, dim=1)
     return torch.where(along_F1 < min_cosine * norms_F1, norms_F1 * edge_FD, rows_FD)

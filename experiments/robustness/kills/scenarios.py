@@ -19,6 +19,7 @@ SCENARIOS = {
     "sweep": "setup/study.yaml --device cpu --out out",
     "pack": "setup/study.yaml --device cpu --out out",
     "score": "setup/sae --testbed setup/packed --suite quick --device cpu",
+    "judge": "setup/sae --testbed setup/packed --url http://localhost:1/v1 --model none --dry-run --device cpu",
     "compare": "setup/scores --against setup/scores --out out",
     "report": "setup/packed --out out",
     "ls": "",

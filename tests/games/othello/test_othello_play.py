@@ -226,8 +226,8 @@ def test_rows_of_a_batch():
 
 def test_property_names_and_levels():
     game = load_game("othello")
-    assert [p.name for p in game.properties("low")] == ["board", "mine_yours"]
-    assert {p.name for p in game.properties("high")} == {"legal_move", "flipped", "line"}
+    assert [p.name for p in game.properties("low")] == ["board", "mine_yours", "occupied"]
+    assert {p.name for p in game.properties("high")} == {"legal_move", "flipped", "line", "legal_direction"}
     assert game.property("board").class_names[19 * 3] == "d3 mine"
     assert game.property("legal_move").class_names[19] == "d3 legal_move"
     line = game.property("line")
