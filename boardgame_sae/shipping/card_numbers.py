@@ -146,14 +146,15 @@ def _accuracy(answers_B2: np.ndarray) -> Number:
 def differing(folder: str | Path, device: str = "auto") -> Iterator[tuple[str, Number, float, bool]]:
     """Measure every number of a card again: its name, what the card says, what it is now, and whether that fits.
 
-    It fits where it lies in the card's interval; a number that only one of the two has is NaN in the other, and does
-    not fit. Raises RunError when the folder has no card.
+    It fits where it lies in the card's interval; one that is measured no more is NaN, and does not fit. What the card
+    lacks, such as a baseline that is younger than it, is left out. Raises RunError when the folder has no card.
     """
-    card = read_card(folder).numbers
-    unknown, seen = (nan, nan, nan), set[str]()
+    card, seen = read_card(folder).numbers, set[str]()
     for name, now in numbers(folder, device):
+        if name not in card:
+            continue
         seen.add(name)
-        on_card = Number(*card.get(name, unknown))
+        on_card = Number(*card[name])
         yield name, on_card, now.value, on_card.low <= now.value <= on_card.high
     for name in sorted(card.keys() - seen):
         yield name, Number(*card[name]), nan, False

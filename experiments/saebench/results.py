@@ -109,8 +109,8 @@ def main() -> None:
         cells = [[f"`{names[a]}`", *(f"{mean:.1f}" for mean in means[a]), f"{means[a].mean():.1f}"] for a in order]
         by_architecture.append(f"{heading}:\n\n" + table(["", *map(title, ranks), "mean"], cells))
         for name in FIGURES:
-            picture = report / f"figures/{sweep}/{name}.png"
-            if picture.exists():
+            pictures = [report / f"figures/{folder}/{name}.png" for folder in (sweep, ".")]  # the latter of one study
+            for picture in [picture for picture in pictures if picture.exists()][:1]:
                 write_bytes(out / f"figures/{name}-{heading}.png", picture.read_bytes())
     write_bytes(out / "agreement.md", "\n".join(agree).encode())
     write_bytes(out / "architectures.md", "\n".join(by_architecture).encode())
