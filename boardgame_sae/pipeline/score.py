@@ -108,7 +108,7 @@ def score_with_baselines(
 
 
 def _baselines_of_testbed(shipped: Sequence[Path], testbed_folder: Path, how: Mapping[str, Any]) -> list[Path]:
-    """The scores that a testbed ships; those that need no SAE are computed anew where they lack some of the suite."""
+    """The scores that a testbed ships; those that need no SAE are computed again where they lack some of the suite."""
     kinds = {folder: find_baseline(Scores.load(folder).subject["kind"]) for folder in shipped}
     twins = [folder for folder, baseline in kinds.items() if baseline.of_sae is not None]
     others = [folder for folder in shipped if folder not in twins]

@@ -22,7 +22,7 @@ from boardgame_sae.pipeline.study_folder import read_sweep
 from boardgame_sae.probes.data import BoardReader, ProbeData
 from boardgame_sae.probes.fit import PROBES_FILE, load_probe, probe_results
 from boardgame_sae.runs import progress
-from boardgame_sae.testbeds.shipped import PROBES, read_manifest, shipped_saes, shipped_testbeds
+from boardgame_sae.testbeds.shipped import PROBES, SCORES, read_manifest, shipped_saes, shipped_testbeds
 from boardgame_sae.testbeds.testbed import GAMES_AT_ONCE, Testbed, load_testbed
 from boardgame_sae.transcripts.corpus import Corpus
 
@@ -64,7 +64,7 @@ def numbers(folder: str | Path, device: str = "auto") -> Iterator[tuple[str, Num
 
     `legality`; `probe/NAME/HOOK_POINT` for each of its probes, at the testbed's hook point by stretches of the game too
     (`probe/NAME/HOOK_POINT/plies 10-19`); `NAME/SCORE` of each main score with an interval, for each SAE and for each
-    baseline that is made of the testbed alone.
+    baseline made of the testbed alone whose scores it ships.
     """
     testbed = load_testbed(folder, device)
     saes = shipped_saes(Path(folder))
@@ -81,12 +81,12 @@ def numbers(folder: str | Path, device: str = "auto") -> Iterator[tuple[str, Num
                     yield from ((f"{name}/{plies}", accuracy) for plies, accuracy in accuracies.items())
             bar.update(1)
         for name, sae in saes.items():
-            yield from _score_numbers(evaluate(sae, testbed, "quick", name=name))
+            yield from _score_numbers(evaluate(sae, testbed, "supervised", name=name))
             bar.update(1)
-        for baseline in baselines().values():
-            if baseline.of_testbed is not None:
+        for kind, baseline in baselines().items():
+            if baseline.of_testbed is not None and (Path(folder) / SCORES / "baselines" / kind).exists():
                 made = baseline.of_testbed(testbed)
-                scores = evaluate(made.latents, made.testbed, "quick", name=made.name, kind=baseline.kind)
+                scores = evaluate(made.latents, made.testbed, "supervised", name=made.name, kind=kind)
                 yield from _score_numbers(scores)
         bar.update(1)
 
@@ -146,15 +146,14 @@ def _accuracy(answers_B2: np.ndarray) -> Number:
 def differing(folder: str | Path, device: str = "auto") -> Iterator[tuple[str, Number, float, bool]]:
     """Measure every number of a card again: its name, what the card says, what it is now, and whether that fits.
 
-    It fits where it lies in the card's interval; one that is measured no more is NaN, and does not fit. What the card
-    lacks, such as a baseline that is younger than it, is left out. Raises RunError when the folder has no card.
+    It fits where it lies in the card's interval; a number that only one of the two has is NaN in the other, and does
+    not fit. Raises RunError when the folder has no card.
     """
-    card, seen = read_card(folder).numbers, set[str]()
+    card = read_card(folder).numbers
+    unknown, seen = (nan, nan, nan), set[str]()
     for name, now in numbers(folder, device):
-        if name not in card:
-            continue
         seen.add(name)
-        on_card = Number(*card[name])
+        on_card = Number(*card.get(name, unknown))
         yield name, on_card, now.value, on_card.low <= now.value <= on_card.high
     for name in sorted(card.keys() - seen):
         yield name, Number(*card[name]), nan, False

@@ -79,6 +79,12 @@ def permuted_sae(sae, seed=0):
     return shuffled.eval()
 
 
+def known_saes(testbed):
+    """SAEs of known order: a perfect one, one that is trained, one that is random; and the trained one permuted."""
+    perfect, trained = perfect_sae(testbed), trained_sae(testbed)
+    return {"perfect": perfect, "trained": trained, "random": random_sae(testbed), "permuted": permuted_sae(trained)}
+
+
 def worn_sae(testbed, wear=0.7, seed=0):
     """The perfect SAE with noise in its directions, of a norm of `wear` to their 1: better than chance, not good."""
     sae, generator = perfect_sae(testbed), torch.Generator().manual_seed(seed)

@@ -24,11 +24,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy.sparse import csr_array
 
-from boardgame_sae.config import Count, Seed, config, seed_for
+from boardgame_sae.config import Count, config, seed_for
 from boardgame_sae.metrics.counting.f1 import f1
 from boardgame_sae.metrics.counting.game_sums import GameSums
 from boardgame_sae.metrics.results import ScoreValue
-from boardgame_sae.metrics.saebench.data.examples import Examples, balanced, latent_rows
+from boardgame_sae.metrics.saebench.data.examples import Examples, ExamplesConfig, balanced, latent_rows
 from boardgame_sae.metrics.saebench.data.hierarchies import Parent, parents
 from boardgame_sae.metrics.saebench.data.linear import Classifier, fit
 from boardgame_sae.metrics.saebench.data.probes import fit_probe, rows_of
@@ -42,21 +42,11 @@ MOST_MAIN, GAIN = 10, 0.03
 
 
 @config
-class AbsorptionConfig:
-    """How many parents, and how many examples."""
+class AbsorptionConfig(ExamplesConfig):
+    """How many parents, and how many examples of each; of each child there are at most `n_test` on test."""
 
     n_parents: Count = 24
     """Maximum number of parents."""
-    n_train: Count = 4000
-    """Training examples per parent, half of them true."""
-    n_test: Count = 1000
-    """Validation and test examples per parent, each; and positions of each child on test."""
-    seed: Seed = 0
-    """Which positions are drawn."""
-
-    def sizes(self) -> dict[str, int]:
-        """Examples per parent in each split."""
-        return {"train": self.n_train, "validation": self.n_test, "test": self.n_test}
 
 
 def _numbers(sums: Mapping[str, np.ndarray], details: Mapping[str, Any]) -> dict[str, np.ndarray]:

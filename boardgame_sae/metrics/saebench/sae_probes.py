@@ -25,7 +25,7 @@ import numpy as np
 from scipy.sparse import csr_array
 from threadpoolctl import threadpool_limits
 
-from boardgame_sae.config import Count, Seed, config, seed_for
+from boardgame_sae.config import config, seed_for
 from boardgame_sae.metrics.counting.game_sums import GameSums
 from boardgame_sae.metrics.results import ScoreValue
 from boardgame_sae.metrics.saebench.data.examples import Question, latent_rows
@@ -47,19 +47,11 @@ READINGS = ("chosen", *(f"top_{k}" for k in KS), "probe", "shuffled")
 
 
 @config
-class SAEProbesConfig:
+class SAEProbesConfig(SparseProbingConfig):
     """Which concepts are asked about, with how many examples, and how sparse the regression is."""
 
-    n_concepts: Count = 40
-    """Maximum number of concepts."""
-    n_train: Count = 4000
-    """Training examples per concept, half of them true."""
-    n_test: Count = 1000
-    """Validation and test examples per concept, each."""
     penalty: Literal["l1", "l2"] = "l1"
     """Penalty of the regression on latents."""
-    seed: Seed = 0
-    """Which positions are drawn."""
 
     @property
     def questions(self) -> SparseProbingConfig:

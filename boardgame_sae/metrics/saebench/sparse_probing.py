@@ -3,7 +3,7 @@
 SAEBench's score with board truth as labels. Each concept (`data.concepts`) is a balanced question; latents are ranked
 by the absolute difference of their means between true and false examples, and a logistic regression reads the first k.
 
-Repaired: the published package draws negatives anew for each class, k and SAE (accuracies of one SAE differ by up to
+Repaired: the published package draws new negatives for each class, k and SAE (accuracies of one SAE differ by up to
 .008 with the draw); here a draw depends on the concept alone. It keeps the epoch of its full probes that is best on
 test; here penalties are chosen on validation games.
 
@@ -17,11 +17,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy.sparse import csr_array
 
-from boardgame_sae.config import Count, Seed, config, seed_for
+from boardgame_sae.config import Count, config, seed_for
 from boardgame_sae.metrics.counting.game_sums import GameSums
 from boardgame_sae.metrics.results import ScoreValue
 from boardgame_sae.metrics.saebench.data.concepts import concepts
-from boardgame_sae.metrics.saebench.data.examples import Question, latent_rows, questions
+from boardgame_sae.metrics.saebench.data.examples import ExamplesConfig, Question, latent_rows, questions
 from boardgame_sae.metrics.saebench.data.linear import STRENGTHS, area_under_curve, fit, fit_chosen
 from boardgame_sae.metrics.score import Chance, Display, UnscorableError, score
 from boardgame_sae.metrics.statistics.statistic import Statistic
@@ -34,21 +34,11 @@ KS = (1, 2, 5)
 
 
 @config
-class SparseProbingConfig:
+class SparseProbingConfig(ExamplesConfig):
     """Which concepts are asked about, and with how many examples."""
 
     n_concepts: Count = 40
     """Maximum number of concepts."""
-    n_train: Count = 4000
-    """Training examples per concept, half of them true."""
-    n_test: Count = 1000
-    """Validation and test examples per concept, each."""
-    seed: Seed = 0
-    """Which positions are drawn."""
-
-    def sizes(self) -> dict[str, int]:
-        """Examples per concept in each split."""
-        return {"train": self.n_train, "validation": self.n_test, "test": self.n_test}
 
 
 def _sums_of(name: str) -> list[str]:

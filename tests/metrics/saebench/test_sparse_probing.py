@@ -65,7 +65,7 @@ def test_it_is_what_scikit_learn_makes_of_the_same_examples(bed, saes, scored):
 
 
 def test_every_subject_is_asked_the_same_and_the_ceiling_is_the_same(scored):
-    """The published package draws negatives anew for each SAE and each k: the probe's accuracy moves with the draw."""
+    """The published package draws new negatives for each SAE and each k: the probe's accuracy moves with the draw."""
     names = [[row["concept"] for row in value.details["by_concept"]] for value in scored.values()]
     assert names[0] == names[1] == names[2]
     assert len({value.parts["probe"] for value in scored.values()}) == 1

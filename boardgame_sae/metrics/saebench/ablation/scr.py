@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from boardgame_sae.config import Count, Seed, config
+from boardgame_sae.config import Count, config
 from boardgame_sae.metrics.counting.game_sums import GameSums
 from boardgame_sae.metrics.results import ScoreValue
 from boardgame_sae.metrics.saebench.ablation.effects import (
@@ -30,7 +30,7 @@ from boardgame_sae.metrics.saebench.ablation.effects import (
     mean_differences,
 )
 from boardgame_sae.metrics.saebench.ablation.quadrants import Pair, pairs
-from boardgame_sae.metrics.saebench.data.examples import latent_rows
+from boardgame_sae.metrics.saebench.data.examples import ExamplesConfig, latent_rows
 from boardgame_sae.metrics.saebench.data.linear import Classifier
 from boardgame_sae.metrics.saebench.data.probes import fit_probe, rows_of
 from boardgame_sae.metrics.score import Display, UnscorableError, score
@@ -43,17 +43,11 @@ LEAST_BIAS = 0.02
 
 
 @config
-class SCRConfig:
-    """How many pairs of concepts, and how many examples."""
+class SCRConfig(ExamplesConfig):
+    """How many pairs of concepts, and how many examples, a quarter of them of each combination of the two."""
 
     n_pairs: Count = 8
     """Maximum number of pairs."""
-    n_train: Count = 4000
-    """Training examples per pair, a quarter of each combination of the two concepts."""
-    n_test: Count = 1000
-    """Validation and test examples per pair, each."""
-    seed: Seed = 0
-    """Which positions are drawn."""
 
 
 def _numbers(sums: Mapping[str, np.ndarray], details: Mapping[str, Any]) -> dict[str, np.ndarray]:  # noqa: ARG001
@@ -127,9 +121,8 @@ class Bias(NamedTuple):
 
 def biased_probes(testbed: Testbed, cfg: SCRConfig) -> list[Bias]:
     """The pairs with their probes. Raises UnscorableError when no two concepts occur in all four combinations."""
-    sizes = {"train": cfg.n_train, "validation": cfg.n_test, "test": cfg.n_test}
     biases = []
-    for pair in pairs(testbed, cfg.n_pairs, sizes, cfg.seed):
+    for pair in pairs(testbed, cfg.n_pairs, cfg.sizes(), cfg.seed):
         biased, _ = fit_probe(testbed, pair.biased)
         unbiased = [fit_probe(testbed, examples)[0] for examples in pair.balanced]
         costs = []

@@ -5,7 +5,7 @@ are ablated, and the accuracy of every probe of the set is measured. The score i
 that the own probe loses, less the mean of what the others lose.
 
 Repaired: the published selection fills up with latents of no effect, those that are more active at negative examples,
-once n exceeds the number of latents that have one; here only effects above zero are ablated. It draws negatives anew
+once n exceeds the number of latents that have one; here only effects above zero are ablated. It draws new negatives
 for each accuracy, so that ablating nothing scores up to .014; here examples are drawn once and ablating nothing scores
 exactly 0. n is chosen on validation games; `top_n` gives every n as published.
 """
@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from boardgame_sae.config import Count, Seed, config
+from boardgame_sae.config import Count, config
 from boardgame_sae.metrics.counting.game_sums import GameSums
 from boardgame_sae.metrics.results import ScoreValue
 from boardgame_sae.metrics.saebench.ablation.effects import (
@@ -26,7 +26,7 @@ from boardgame_sae.metrics.saebench.ablation.effects import (
     mean_differences,
 )
 from boardgame_sae.metrics.saebench.data.concepts import concept_sets
-from boardgame_sae.metrics.saebench.data.examples import latent_rows, questions
+from boardgame_sae.metrics.saebench.data.examples import ExamplesConfig, latent_rows, questions
 from boardgame_sae.metrics.saebench.data.probes import ConceptProbe, concept_probes, rows_of
 from boardgame_sae.metrics.score import Display, UnscorableError, score
 from boardgame_sae.metrics.statistics.statistic import Statistic
@@ -38,17 +38,11 @@ SET_SIZE = 5
 
 
 @config
-class TPPConfig:
-    """How many sets of concepts, and how many examples."""
+class TPPConfig(ExamplesConfig):
+    """How many sets of concepts, and how many examples of each concept."""
 
     n_sets: Count = 4
     """Maximum number of sets of five concepts; each set is of one property."""
-    n_train: Count = 4000
-    """Training examples per concept, half of them true."""
-    n_test: Count = 1000
-    """Validation and test examples per concept, each."""
-    seed: Seed = 0
-    """Which positions are drawn."""
 
 
 def _numbers(sums: Mapping[str, np.ndarray], details: Mapping[str, Any]) -> dict[str, np.ndarray]:  # noqa: ARG001
@@ -115,8 +109,7 @@ def probed_sets(testbed: Testbed, cfg: TPPConfig) -> list[list[ConceptProbe]]:
     sets = concept_sets(testbed, cfg.n_sets, SET_SIZE)
     if not sets:
         raise UnscorableError(f"no property has {SET_SIZE} concepts with enough examples; use more games")
-    sizes = {"train": cfg.n_train, "validation": cfg.n_test, "test": cfg.n_test}
-    return [concept_probes(testbed, questions(testbed, chosen, sizes, cfg.seed)) for chosen in sets]
+    return [concept_probes(testbed, questions(testbed, chosen, cfg.sizes(), cfg.seed)) for chosen in sets]
 
 
 class Ranked(NamedTuple):

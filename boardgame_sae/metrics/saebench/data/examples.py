@@ -1,6 +1,6 @@
 """Balanced examples of a concept: positions drawn once for a testbed, half of them true, the same for every subject.
 
-SAEBench draws negatives anew for each class, each k and each SAE, so that scores differ by the draw (its
+SAEBench draws new negatives for each class, each k and each SAE, so that scores differ by the draw (its
 `prepare_probe_data`); here a draw depends on the concept, the split and a seed alone.
 """
 
@@ -10,11 +10,27 @@ from typing import NamedTuple
 import numpy as np
 from scipy.sparse import csr_array, vstack
 
-from boardgame_sae.config import seed_for
+from boardgame_sae.config import Count, Seed, config, seed_for
 from boardgame_sae.metrics.saebench.data.concepts import Concept, truth
 from boardgame_sae.metrics.subject import Subject
 from boardgame_sae.testbeds.testbed import Testbed
 from boardgame_sae.transcripts.corpus import SPLITS
+
+
+@config
+class ExamplesConfig:
+    """How many examples are drawn of everything that a score asks about, and which."""
+
+    n_train: Count = 4000
+    """Training examples of each, as many true as false."""
+    n_test: Count = 1000
+    """Validation and test examples of each, in each of the two splits."""
+    seed: Seed = 0
+    """Which positions are drawn."""
+
+    def sizes(self) -> dict[str, int]:
+        """Examples of each in every split."""
+        return {"train": self.n_train, "validation": self.n_test, "test": self.n_test}
 
 
 class Examples(NamedTuple):

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from planted import perfect_sae, permuted_sae, planted, random_sae, trained_sae
+from planted import known_saes, planted
 
 from boardgame_sae.metrics.saebench.ablation.effects import N_ABLATED
 from boardgame_sae.metrics.saebench.ablation.quadrants import pairs
@@ -27,13 +27,7 @@ def bed(tiny_corpus):
 
 @pytest.fixture(scope="module")
 def saes(bed):
-    trained = trained_sae(bed)
-    return {
-        "perfect": perfect_sae(bed),
-        "trained": trained,
-        "random": random_sae(bed),
-        "permuted": permuted_sae(trained),
-    }
+    return known_saes(bed)
 
 
 @pytest.fixture(scope="module")

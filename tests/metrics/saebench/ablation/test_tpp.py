@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from planted import perfect_sae, permuted_sae, planted, random_sae, trained_sae
+from planted import known_saes, planted, random_sae
 
 from boardgame_sae.metrics.saebench.ablation.effects import N_ABLATED, largest
 from boardgame_sae.metrics.saebench.ablation.tpp import SET_SIZE, TPPConfig, probed_sets, tpp_score
@@ -19,13 +19,7 @@ def bed(tiny_corpus):
 
 @pytest.fixture(scope="module")
 def saes(bed):
-    trained = trained_sae(bed)
-    return {
-        "perfect": perfect_sae(bed),
-        "trained": trained,
-        "random": random_sae(bed),
-        "permuted": permuted_sae(trained),
-    }
+    return known_saes(bed)
 
 
 @pytest.fixture(scope="module")
@@ -76,7 +70,7 @@ def test_only_latents_with_an_effect_are_ablated():
 
 
 def test_ablating_nothing_scores_exactly_zero(bed):
-    """Published, negatives are drawn anew for each accuracy, so that it scores up to .014."""
+    """Published, new negatives are drawn for each accuracy, so that it scores up to .014."""
     sae = random_sae(bed)
     with torch.no_grad():
         sae.W_dec.zero_()

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from planted import perfect_sae, permuted_sae, planted, random_sae, trained_sae
+from planted import known_saes, planted, trained_sae
 
 from boardgame_sae.metrics.saebench.ravel.masks import Schedule, Swaps, largest_of_mask, train_masks
 from boardgame_sae.metrics.saebench.ravel.outcomes import disentanglement, measure, moves_differ
@@ -23,13 +23,7 @@ def bed(tiny_corpus):
 
 @pytest.fixture(scope="module")
 def saes(bed):
-    trained = trained_sae(bed)
-    return {
-        "perfect": perfect_sae(bed),
-        "trained": trained,
-        "random": random_sae(bed),
-        "permuted": permuted_sae(trained),
-    }
+    return known_saes(bed)
 
 
 @pytest.fixture(scope="module")
