@@ -1,7 +1,8 @@
 """An endless stream of activations: fresh games are played, read by the GPT and discarded; nothing is stored on disk.
 
     block b of a stream    `rows_per_block` activations of games that are played in parts (b, 0), (b, 1), ...; they are
-                           shuffled together in memory and cut into batches; what is left over is dropped
+                           shuffled together in memory and cut into batches; what is left over is dropped; with `reuse`
+                           the block is shuffled and cut that many times before the next is played
 
 Batch number `step` depends only on the model, the hook point, the seeds and its number, so a resumed training just asks
 for its next batch; any number of SAEs share one pass.
@@ -45,6 +46,8 @@ class FreshActivations:
     hook_name: str
     seed: int = 0
     """Which games are played; the order of the activations has its own seed."""
+    reuse: int = 1
+    """How often each activation is read; the GPT costs more than most SAEs, and this many times less if reused."""
 
     def __post_init__(self) -> None:
         _ = self.games, self.width
@@ -73,7 +76,8 @@ class FreshActivations:
     def hash(self) -> str:
         """Hash of all that the activations depend on."""
         parts = {"games": self.games.hash, "model": self.model.hash, "hook_name": self.hook_name}
-        return content_hash({**parts, "rows_per_block": self.rows_per_block})
+        reuse = {"reuse": self.reuse} if self.reuse > 1 else {}
+        return content_hash({**parts, "rows_per_block": self.rows_per_block, **reuse})
 
     @property
     def content(self) -> dict[str, str]:
@@ -118,7 +122,8 @@ class FreshStream:
             )
         self.source, self.batch_size, self.seed = source, batch_size, seed
         self.batches_per_block = source.rows_per_block // batch_size
-        self._loaded: tuple[int, Tensor] | None = None
+        self._block: tuple[int, np.ndarray] | None = None
+        self._shuffled: tuple[int, Tensor] | None = None
 
     @property
     def width(self) -> int:
@@ -133,12 +138,22 @@ class FreshStream:
     def batch(self, step: int) -> Tensor:
         """Batch number `step`, from 0: float32 (batch_size, width)."""
         number, place = divmod(step, self.batches_per_block)
-        if self._loaded is None or self._loaded[0] != number:
-            self._loaded = None  # freed before the next is read, so that memory holds only one
-            rows_ND = self.source.block(seed_for(self.seed, "block", number))
+        if self._shuffled is None or self._shuffled[0] != number:
+            self._shuffled = None  # freed before the next is read, so that memory holds only one
+            rows_ND = self._rows_of(number // self.source.reuse)
             order = np.random.default_rng(seed_for(self.seed, "rows", number)).permutation(len(rows_ND))
-            self._loaded = number, torch.from_numpy(rows_ND[order])
-        return self._loaded[1][place * self.batch_size : (place + 1) * self.batch_size]
+            self._shuffled = number, torch.from_numpy(rows_ND[order])
+        return self._shuffled[1][place * self.batch_size : (place + 1) * self.batch_size]
+
+    def _rows_of(self, number: int) -> np.ndarray:
+        """The activations of the stream's block `number`, in the order they were played; kept while they are reused."""
+        if self._block is not None and self._block[0] == number:
+            return self._block[1]
+        self._block = None
+        rows_ND = self.source.block(seed_for(self.seed, "block", number))
+        if self.source.reuse > 1:
+            self._block = number, rows_ND
+        return rows_ND
 
 
 ActivationSource: TypeAlias = ActivationStore | FreshActivations

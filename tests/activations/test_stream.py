@@ -50,6 +50,22 @@ def test_batches_are_the_activations_of_fresh_games_each_once(source):
     assert not np.array_equal(mixed_ND, own_ND), "shuffled"
 
 
+def test_reused_activations_are_shuffled_again_and_the_next_block_comes_after_them(source, tiny_model, tiny_corpus):
+    stream = FreshActivations(tiny_model, tiny_corpus, HOOK, reuse=3).stream(128, 0)
+    passes = [np.concatenate([stream.batch(4 * number + step).numpy() for step in range(4)]) for number in range(4)]
+    blocks = [source.block(module.seed_for(0, "block", number)) for number in range(2)]
+
+    def in_order(rows_ND):
+        return rows_ND[np.lexsort(rows_ND.T)]
+
+    for rows_ND in passes[:3]:
+        np.testing.assert_array_equal(in_order(rows_ND), in_order(blocks[0]))
+    np.testing.assert_array_equal(in_order(passes[3]), in_order(blocks[1]))
+    assert not np.array_equal(passes[0], passes[1])
+    again = FreshActivations(tiny_model, tiny_corpus, HOOK, reuse=3).stream(128, 0)
+    assert torch.equal(again.batch(9), torch.from_numpy(passes[2][128:256])), "a resumed training jumps to its batch"
+
+
 def test_the_scale_is_that_of_the_activations(source):
     norm = float(np.sqrt((source.block(5).astype(np.float64) ** 2).sum(1).mean()))
     assert source.mean_norm == pytest.approx(norm, rel=0.1)
@@ -60,8 +76,9 @@ def test_the_hash_tells_models_hook_points_and_games_apart_not_the_corpus_s_size
         FreshActivations(tiny_model, tiny_corpus, "blocks.0.hook_resid_post"),
         FreshActivations(tiny_model.random_twin(), tiny_corpus, HOOK),
         FreshActivations(tiny_model, tiny_corpus, HOOK, seed=1),
+        FreshActivations(tiny_model, tiny_corpus, HOOK, reuse=2),
     ]
-    assert len({source.hash, *(other.hash for other in others)}) == 4
+    assert len({source.hash, *(other.hash for other in others)}) == 5
 
 
 def test_bad_input_is_named(source, tiny_model, tiny_corpus):

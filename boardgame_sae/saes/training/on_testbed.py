@@ -34,7 +34,7 @@ def train_on_testbed(
     be frozen cannot be, ConfigError when fresh games cannot be played, RunError when the disk is full.
     """
     source: ActivationSource = (
-        FreshActivations(testbed.model, testbed.corpus, testbed.hook_name)
+        FreshActivations(testbed.model, testbed.corpus, testbed.hook_name, reuse=cfg.reuse)
         if cfg.source == "fresh"
         else testbed.harvest(cfg.n_harvested, cfg.harvest_dtype)
     )

@@ -34,6 +34,9 @@ class TrainSAEConfig:
     source: Literal["harvest", "fresh"] = "harvest"
     """harvest: the corpus's own games, harvested to disk once. fresh: games that are played for the training, read and
     thrown away; only where the corpus's players can play on (random, epsilon-greedy, the built-in search)."""
+    reuse: Count = 1
+    """How often each activation of source `fresh` is read before its game is thrown away: the GPT, which costs more
+    than most SAEs, then reads that many times fewer games."""
     n_harvested: Count = 1_000_000
     """Activations to harvest to disk for the training, of source `harvest`."""
     harvest_dtype: Literal["float16", "float32"] = "float32"
@@ -262,6 +265,7 @@ def training_identity(cfg: TrainSAEConfig) -> dict[str, Any]:
     The source itself is told by the hash of its activations.
     """
     unused = {"source"} if cfg.source == "harvest" else {"n_harvested", "harvest_dtype"}
+    unused |= {"reuse"}  # which the hash of the activations tells
     unused |= set() if cfg.frozen else {"frozen"}
     return {name: value for name, value in to_mapping(cfg).items() if name not in unused}
 
