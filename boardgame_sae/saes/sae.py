@@ -111,6 +111,8 @@ class SAE(nn.Module, ABC):
     """Maximum norm of the gradient, or None."""
     betas: ClassVar[tuple[float, float]] = (0.9, 0.999)
     """Adam's."""
+    learning_rates: ClassVar[tuple[float, float, float]] = (3e-3, 2e-3, 1e-3)
+    """Peak learning rates that are good at 1, 10 and 100 million activations (`saes/training/recipe.py`)."""
     unit_decoder: ClassVar[bool] = True
     """Whether training keeps the decoder's rows at norm 1."""
     encoder_scale: ClassVar[float] = 1.0

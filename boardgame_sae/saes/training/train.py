@@ -4,8 +4,10 @@ An SAE's weights depend on its own config and on the stream alone, never on whic
 together, or one after the other, or killed halfway and resumed, have the same bytes.
 """
 
+import copy
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,16 +15,20 @@ import torch
 from torch import Tensor
 
 from boardgame_sae.activations.stream import ActivationSource
-from boardgame_sae.config import Count, Positive, Seed, Share, config, seed_for, to_mapping
+from boardgame_sae.config import Count, Natural, NonNegative, Seed, Share, config, seed_for, to_mapping
 from boardgame_sae.files import RunError
 from boardgame_sae.launch import keep_freed_memory
 from boardgame_sae.model.game_model import pick_device
 from boardgame_sae.runs import Run, pack_state, progress, unpack_state, warn
-from boardgame_sae.saes.registry import sae_from_config
+from boardgame_sae.saes.registry import sae_class, sae_from_config
 from boardgame_sae.saes.sae import SAE, Loss, SAEConfig
 from boardgame_sae.saes.training.adam import Adam
 from boardgame_sae.saes.training.freeze import Frozen, FrozenWeights, check_freezable
+from boardgame_sae.saes.training.recipe import batch_size_for, learning_rate_for
 from boardgame_sae.weights import not_finite
+
+SNAPSHOTS = "snapshots"
+"""The folder of an SAE's run that holds how it was earlier."""
 
 
 @config
@@ -41,10 +47,10 @@ class TrainSAEConfig:
     """Activations to harvest to disk for the training, of source `harvest`."""
     harvest_dtype: Literal["float16", "float32"] = "float32"
     """Number format in which activations are kept on disk."""
-    batch_size: Count = 2048
-    """Activations per step."""
-    lr: Positive = 3e-4
-    """Peak learning rate of Adam."""
+    batch_size: Natural = 0
+    """Activations per step. 0: what is good at this number of activations."""
+    lr: NonNegative = 0.0
+    """Peak learning rate of Adam. 0: what is good for the architecture at this number of activations."""
     lr_warmup: Share = 0.03
     """Fraction of the steps, the first, over which the learning rate rises from zero."""
     lr_decay: Share = 0.2
@@ -57,6 +63,8 @@ class TrainSAEConfig:
     """Tokens without firing after which a latent is reported as dead."""
     log_every: Count = 50
     """Steps between two lines of metrics."""
+    snapshots: tuple[Share, ...] = ()
+    """Fractions of the training after which the SAE as it then is is kept too, calibrated, in `snapshots/0.1/`."""
     frozen: Frozen = ""
     """What is not trained, for a floor: decoder (W_dec stays as it was drawn), soft_decoder (its rows keep a cosine of
     at least 0.8 with those drawn) or encoder (W_enc and b_enc stay; thresholds are trained). Empty: all is trained."""
@@ -66,7 +74,14 @@ class TrainSAEConfig:
     @property
     def n_steps(self) -> int:
         """Optimiser steps."""
-        return max(1, self.n_activations // self.batch_size)
+        return max(1, self.n_activations // (self.batch_size or batch_size_for(self.n_activations)))
+
+
+def settled(cfg: TrainSAEConfig, sae: type[SAE]) -> TrainSAEConfig:
+    """A training with what it leaves open set as is good for an architecture at its budget."""
+    batch_size = cfg.batch_size or batch_size_for(cfg.n_activations)
+    lr = cfg.lr or learning_rate_for(cfg.n_activations, sae.learning_rates)
+    return replace(cfg, batch_size=batch_size, lr=lr)
 
 
 def lr_factor(step: int, cfg: TrainSAEConfig) -> float:
@@ -151,19 +166,38 @@ class _Trainee:
 
         batches: raw activations to calibrate on, and to measure on what the saved SAE does.
         """
-        self.sae.fold_scale(scale)
-        self.sae.calibrate(batches)
-        at_inference = measure(self.sae.inference(), batches)
+        at_inference = self._save(self.sae, self.run.folder, scale, metadata, batches)
+        dead = float(self.sae.dead_F(self.cfg.dead_window).float().mean())
+        self.run.finish(n_steps=self.step, dead=dead, **at_inference)
+
+    def keep_snapshot(self, scale: float, metadata: dict[str, Any], batches: list[Tensor]) -> None:
+        """If one is due at this step, save the SAE as it is, ready for use; its training goes on undisturbed."""
+        for share in self.cfg.snapshots:
+            if self.step == snapshot_step(share, self.cfg):
+                about = {**metadata, "snapshot": {"share": share, "step": self.step}}
+                self._save(copy.deepcopy(self.sae), self.run / f"{SNAPSHOTS}/{share:g}", scale, about, batches)
+
+    def _save(
+        self, sae: SAE, folder: Path, scale: float, metadata: dict[str, Any], batches: list[Tensor]
+    ) -> dict[str, float]:
+        """Save the inference form of an SAE for raw activations, and return what it does at inference."""
+        sae.fold_scale(scale)
+        sae.calibrate(batches)
+        at_inference = measure(sae.inference(), batches)
         warnings = useless(at_inference)
-        self.sae.metadata = {
+        sae.metadata = {
             **metadata, "activation_scale": scale, "training": to_mapping(self.cfg), "inference": at_inference,
             **({"warnings": warnings} if warnings else {}),
         }  # fmt: skip
         for warning in warnings:
-            warn(f"{self.run.folder}: {warning}")
-        self.sae.save(self.run.folder)
-        dead = float(self.sae.dead_F(self.cfg.dead_window).float().mean())
-        self.run.finish(n_steps=self.step, dead=dead, **at_inference)
+            warn(f"{folder}: {warning}")
+        sae.save(folder)
+        return at_inference
+
+
+def snapshot_step(share: float, cfg: TrainSAEConfig) -> int:
+    """The step after which a snapshot is kept; the first at the earliest."""
+    return max(1, round(share * cfg.n_steps))
 
 
 def useless(at_inference: Mapping[str, float]) -> list[str]:
@@ -244,15 +278,16 @@ def train_saes_run(
                 f"an SAE of width {sae_cfg.d_model} cannot train on {source.path}, whose activations have width "
                 f"{source.width}; give d_model={source.width}"
             )
+    trainings = [settled(cfg, sae_class(sae_cfg.architecture)) for sae_cfg in sae_configs]
     runs: list[Run] = []
     try:
-        for sae_cfg, out in zip(sae_configs, outs or [None] * len(sae_configs), strict=True):
-            made_of = {"sae": to_mapping(sae_cfg), "training": training_identity(cfg)}
+        for sae_cfg, own, out in zip(sae_configs, trainings, outs or [None] * len(sae_configs), strict=True):
+            made_of = {"sae": to_mapping(sae_cfg), "training": training_identity(own)}
             inputs = {"activations": source.hash}
             runs.append(Run("sae", _name(sae_cfg), made_of, inputs, out, content=source.content))
-        open_runs = [(sae_cfg, run) for sae_cfg, run in zip(sae_configs, runs, strict=True) if not run.done]
+        open_runs = [parts for parts in zip(sae_configs, trainings, runs, strict=True) if not parts[2].done]
         if open_runs:
-            _train(source, open_runs, cfg, metadata or {}, pick_device(device), checkpoint_seconds)
+            _train(source, open_runs, metadata or {}, pick_device(device), checkpoint_seconds)
     finally:
         for run in runs:
             run.close()
@@ -260,13 +295,13 @@ def train_saes_run(
 
 
 def training_identity(cfg: TrainSAEConfig) -> dict[str, Any]:
-    """A training as plain data, what its run is known by: without what its source does not use, or is not frozen.
+    """A training as plain data, what its run is known by: without what its source does not use, or is left empty.
 
     The source itself is told by the hash of its activations.
     """
     unused = {"source"} if cfg.source == "harvest" else {"n_harvested", "harvest_dtype"}
     unused |= {"reuse"}  # which the hash of the activations tells
-    unused |= set() if cfg.frozen else {"frozen"}
+    unused |= {name for name in ("frozen", "snapshots") if not getattr(cfg, name)}
     return {name: value for name, value in to_mapping(cfg).items() if name not in unused}
 
 
@@ -276,25 +311,28 @@ def _name(cfg: SAEConfig) -> str:
 
 def _train(
     source: ActivationSource,
-    open_runs: list[tuple[SAEConfig, Run]],
-    cfg: TrainSAEConfig,
+    open_runs: list[tuple[SAEConfig, TrainSAEConfig, Run]],
     metadata: dict[str, Any],
     device: torch.device,
     checkpoint_seconds: float,
 ) -> None:
+    """Train SAEs whose trainings differ in nothing but the learning rate."""
     keep_freed_memory()
+    cfg = open_runs[0][1]
     stream = source.stream(cfg.batch_size, seed_for(cfg.seed, "activations"))
     scale = source.mean_norm if cfg.normalize_activations else 1.0
     first_ND = stream.batch(0).to(device) / scale
-    trainees = [_Trainee(sae_cfg, cfg, run, first_ND) for sae_cfg, run in open_runs]
+    trainees = [_Trainee(sae_cfg, own, run, first_ND) for sae_cfg, own, run in open_runs]
     began, start = time.perf_counter(), min(trainee.step for trainee in trainees)
     saved_at = began
+    batches = _calibration(source, cfg, device)
     bar = progress(cfg.n_steps, f"train {len(trainees)} SAEs", "steps", initial=start)
     for step in range(start, cfg.n_steps):
         x_ND = stream.batch(step).to(device) / scale
         for trainee in trainees:
             if trainee.step == step and trainee.failure is None:
                 trainee.advance(x_ND)
+                trainee.keep_snapshot(scale, metadata, batches)
         bar.update(1)
         if time.perf_counter() - saved_at >= checkpoint_seconds:
             for trainee in trainees:
@@ -304,7 +342,6 @@ def _train(
             break
     bar.close()
     seconds, steps = time.perf_counter() - began, {"steps": cfg.n_steps - start, "n_steps": cfg.n_steps}
-    batches = _calibration(source, cfg, device)
     for trainee in filter(_Trainee.is_good, trainees):
         if steps["steps"]:
             trainee.run.log_time("train", seconds, beside=len(trainees) - 1, **steps)
@@ -318,4 +355,4 @@ def _calibration(source: ActivationSource, cfg: TrainSAEConfig, device: torch.de
     stream = source.stream(cfg.batch_size, seed_for(cfg.seed, "calibration"))
     n_batches = max(1, cfg.n_calibration // cfg.batch_size)
     n_batches = min(n_batches, stream.batches_per_pass or n_batches)
-    return [stream.batch(number).to(device) for number in range(n_batches)]
+    return [stream.batch(number).to(device, copy=True) for number in range(n_batches)]

@@ -136,7 +136,7 @@ def test_training_killed_halfway_resumes_to_the_same_bytes(store, together, tmp_
 def test_finished_saes_are_reused_and_only_missing_ones_trained(store, together, tmp_path, monkeypatch):
     before = {path: path.stat().st_mtime_ns for folder in together.values() for path in folder.iterdir()}
     root, trained = together["relu"].parent, []
-    monkeypatch.setattr(module, "_train", lambda store, runs, *rest: trained.append([sae for sae, _ in runs]))
+    monkeypatch.setattr(module, "_train", lambda store, runs, *rest: trained.append([sae for sae, *_ in runs]))
     assert train(store, list(SAES), root) == together
     assert trained == []
     assert {path: path.stat().st_mtime_ns for path in before} == before
