@@ -22,7 +22,7 @@ class SAEChoice:
 @verb("train-sae", 80, "--testbed DIR --architecture topk --k 32")
 def train_sae(argv: Sequence[str]) -> Path:
     """Train an SAE, or many at once, on a testbed's activations."""
-    from boardgame_sae.pipeline.sweep import expand
+    from boardgame_sae.pipeline.grid import expand, train_grid
     from boardgame_sae.saes.registry import architectures, config_class, sae_config, summary
     from boardgame_sae.saes.training.on_testbed import train_on_testbed
     from boardgame_sae.saes.training.train import TrainSAEConfig
@@ -36,12 +36,14 @@ def train_sae(argv: Sequence[str]) -> Path:
     source, choice, sae, training, output, device = parse("train-sae", argv, *groups, more=listed)
     testbed = load_testbed(source.testbed, device.device)
     if choice.saes is None:
-        configs, outs = [sae_config(**{**to_mapping(sae), "d_model": testbed.width})], [output.out]
+        cfg = sae_config(**{**to_mapping(sae), "d_model": testbed.width})
+        folders = train_on_testbed(testbed, [cfg], training, outs=[output.out], device=device.device)
     else:
-        configs = expand(_listed_saes(choice.saes), testbed.width, f"{choice.saes}: saes")
-        names = [f"{number}-{cfg.architecture}-{cfg.n_latents}" for number, cfg in enumerate(configs)]
+        entries, listing = _listed_saes(choice.saes), f"{choice.saes}: saes"
+        saes = [one.sae for one in expand(entries, testbed.width, training, listing)]
+        names = [f"{number}-{cfg.architecture}-{cfg.n_latents}" for number, cfg in enumerate(saes)]
         outs = [None if output.out is None else str(Path(output.out) / name) for name in names]
-    folders = train_on_testbed(testbed, configs, training, outs=outs, device=device.device)
+        folders = train_grid(testbed, entries, training, device.device, outs=outs, source=listing)
     for folder in folders[:-1]:
         say(str(folder))
     return folders[-1]

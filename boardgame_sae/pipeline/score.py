@@ -37,8 +37,10 @@ from boardgame_sae.metrics.score import scores_in
 from boardgame_sae.probes.fit import ProbeConfig, load_probe
 from boardgame_sae.runs import Run, progress
 from boardgame_sae.saes.load import load_sae, sae_folder
+from boardgame_sae.saes.registry import sae_class
 from boardgame_sae.saes.sae import SAE
 from boardgame_sae.saes.training.on_testbed import calibrated_on
+from boardgame_sae.saes.training.recipe import RECIPE
 from boardgame_sae.streams import Patient
 from boardgame_sae.testbeds.probing import fit_missing_probes
 from boardgame_sae.testbeds.shipped import SCORES
@@ -194,7 +196,7 @@ def _to_score(
         assert variant is not None
         here = variants[kind] if kind in variants else variants.setdefault(kind, variant(testbed))
         name, with_probes = f"{name}-{twin_suffix(kind)}", fitted if here is testbed else {}
-    facts = {"sae": {**sae.trained_as, "sae_folder": folder.name}, "content": _content(sae)}
+    facts = {"sae": {**sae.trained_as, **_training(sae), "sae_folder": folder.name}, "content": _content(sae)}
     inputs = {"sae": facts["content"], "testbed": here.content, **with_probes}
     return ToScore(Made(name, calibrated_on(here, sae), here, facts), kind, inputs)
 
@@ -265,6 +267,14 @@ def score_ceilings(
 def _content(sae: SAE) -> str:
     """Hash of all that an SAE's scores depend on and say: what it computes, its weights as they are, its training."""
     return content_hash([to_mapping(sae.cfg), sae.trained_as, tensors_hash(sae.state_dict())], 64)
+
+
+def _training(sae: SAE) -> dict[str, Any]:
+    """The recipe that an SAE was trained by; nothing of one that was not trained here."""
+    told = sae.metadata.get("training")
+    if told is None or not sae_class(sae.trained_as["architecture"]).trains:
+        return {}
+    return {name: told[name] for name in RECIPE}
 
 
 def twin_suffix(kind: str) -> str:

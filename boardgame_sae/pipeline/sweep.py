@@ -4,7 +4,6 @@ Each stage has its own run folder, so that a killed sweep resumes where it stopp
 stage that the change does not affect.
 """
 
-import itertools
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import field, replace
@@ -19,18 +18,15 @@ from boardgame_sae.metrics.score import scores_in
 from boardgame_sae.model import game_model
 from boardgame_sae.model.game_model import GameModel
 from boardgame_sae.model.train import preset, train_gpt_run
+from boardgame_sae.pipeline.grid import expand, train_grid
 from boardgame_sae.pipeline.score import score_with_baselines
 from boardgame_sae.pipeline.study_folder import SWEEP_FILE, read_sweep
 from boardgame_sae.probes.data import check_known
 from boardgame_sae.probes.fit import ProbeConfig, probe_run
 from boardgame_sae.runs import Run, run_hash
-from boardgame_sae.saes.registry import sae_config
-from boardgame_sae.saes.sae import SAEConfig
-from boardgame_sae.saes.training.freeze import check_freezable
-from boardgame_sae.saes.training.on_testbed import train_on_testbed
 from boardgame_sae.saes.training.train import TrainSAEConfig, training_identity
 from boardgame_sae.testbeds.shipped import find_testbed, read_manifest
-from boardgame_sae.testbeds.testbed import Testbed, load_testbed, testbed_run
+from boardgame_sae.testbeds.testbed import load_testbed, testbed_run
 from boardgame_sae.transcripts.corpus import Corpus
 from boardgame_sae.transcripts.generate import GenerateConfig, generate_run
 from boardgame_sae.transcripts.labels import resolve_read_at
@@ -68,7 +64,8 @@ class SweepConfig:
     training: TrainSAEConfig = TrainSAEConfig()
     """How the SAEs are trained."""
     saes: tuple[dict[str, Any], ...] = ()
-    """SAEs, given by their fields; a list as the value of a field makes one SAE for each of its entries."""
+    """SAEs, given by their fields, and by those of their training that differ from `training`; a list as the value of a
+    field makes one SAE for each of its entries."""
     random_saes: tuple[dict[str, Any], ...] = ()
     """The same, for the random-weights GPT."""
     baselines: tuple[str, ...] = ()
@@ -76,29 +73,6 @@ class SweepConfig:
     no training are always scored."""
     suite: str = "supervised"
     """Scores to compute."""
-
-
-def expand(entries: Sequence[Mapping[str, Any]], d_model: int, source: str = "saes") -> list[SAEConfig]:
-    """Every SAE of a grid: the product of each entry's lists. Raises ConfigError naming source and entry."""
-    configs = []
-    for index, entry in enumerate(entries):
-        if "architecture" not in entry:
-            raise ConfigError(f"{source}.{index}: needs an architecture")
-        empty = [name for name, values in entry.items() if values == []]
-        if empty:
-            raise ConfigError(f"{source}.{index}.{empty[0]}: an empty list makes no SAE; give a value or several")
-        axes = [
-            [(name, value) for value in (values if isinstance(values, list) else [values])]
-            for name, values in entry.items()
-        ]
-        try:
-            made = [sae_config(**{"d_model": d_model, **dict(chosen)}) for chosen in itertools.product(*axes)]
-            for cfg in made:
-                cfg.check_trainable()
-            configs += made
-        except ValueError as error:
-            raise ConfigError(f"{source}.{index}: {error}") from None
-    return configs
 
 
 def sweep_run(cfg: SweepConfig, *, out: str | Path | None = None, workers: int = 1, device: str = "auto") -> Path:
@@ -213,13 +187,6 @@ def score_all(
     }
 
 
-def train_grid(testbed: Testbed, entries: Sequence[Mapping[str, Any]], cfg: TrainSAEConfig, device: str) -> list[Path]:
-    """Train every SAE of a grid on one stream of a testbed's activations; finished ones are reused."""
-    if not entries:
-        return []
-    return train_on_testbed(testbed, expand(entries, testbed.width), cfg, device=device)
-
-
 def sweep_config(values: Mapping[str, Any], source: str) -> SweepConfig:
     """Validate a study, its grids included, before anything runs. Raises ConfigError, and as `check_study` does."""
     cfg = from_mapping(SweepConfig, values, source)
@@ -254,8 +221,7 @@ def _check(cfg: SweepConfig, source: str) -> None:
     for read_at in (cfg.positions, *(probe_cfg.positions for probe_cfg in cfg.probes)):
         resolve_read_at(game, tokenizer_of(game, tokenization), read_at)
     for name, entries in (("saes", cfg.saes), ("random_saes", cfg.random_saes)):
-        for sae_cfg in expand(entries, d_model, f"{source}: {name}"):
-            check_freezable(sae_cfg, cfg.training.frozen)
+        expand(entries, d_model, cfg.training, f"{source}: {name}")
 
 
 def _unset(name: str) -> Any:

@@ -17,6 +17,7 @@ from boardgame_sae.metrics.score import scores as registered_scores
 from boardgame_sae.pipeline.study_folder import Study, StudyTestbed, read_studies
 from boardgame_sae.report.titles import Row, setting
 from boardgame_sae.saes.registry import sparsity_fields
+from boardgame_sae.saes.training.recipe import RECIPE
 
 PARQUET_FILE, CSV_FILE = "table.parquet", "table.csv"
 TEXTS = ("sweep", "hook_name", "name", "kind", "architecture", "setting", "pooled_as", "headline")
@@ -67,6 +68,7 @@ def _row(study: Study, testbed: StudyTestbed, scores: Scores) -> Row:
         "n_latents": sae.get("n_latents"),
         "setting": setting(sae) or None,
         **{name: sae.get(name) for name in sparsity_fields()},
+        **{name: sae.get(name) for name in RECIPE},
         "seed": sae.get("seed"),
         "n_seeds": len(subject.get("seeds", [0])) if sae else None,
         "pooled_as": next(pooled_as, None),

@@ -31,18 +31,17 @@ from boardgame_sae.model import game_model
 from boardgame_sae.model.game_model import GameModel
 from boardgame_sae.model.legality import LEGALITY_FILE, measure_legality
 from boardgame_sae.model.train import train_gpt_run
+from boardgame_sae.pipeline.grid import expand, train_grid
 from boardgame_sae.pipeline.score import ceiling_name, twin_suffix
 from boardgame_sae.pipeline.study_folder import SWEEP_FILE
 from boardgame_sae.pipeline.sweep import (
     SweepConfig,
     check_study,
-    expand,
     fit_probes,
     model_settings,
     probe_configs,
     score_all,
     study_identity,
-    train_grid,
 )
 from boardgame_sae.probes.fit import PROBES_FILE, RESULTS_FILE, ProbeConfig, probe_results
 from boardgame_sae.report.figures.style import CURVE_FILE
@@ -51,6 +50,7 @@ from boardgame_sae.report.titles import setting
 from boardgame_sae.runs import Run, read_timings, run_hash
 from boardgame_sae.saes import sae as sae_files
 from boardgame_sae.saes.load import load_sae
+from boardgame_sae.saes.training.train import SNAPSHOTS
 from boardgame_sae.shipping.card_numbers import NUMBERS_FILE, legality_number, numbers, probe_numbers
 from boardgame_sae.shipping.card_page import write_card
 from boardgame_sae.testbeds.probing import fit_missing_probes
@@ -86,7 +86,8 @@ def pack_config(values: Mapping[str, Any], source: str) -> PackConfig:
         raise RunError(f"{source}: hook_names: a testbed has one hook point; give one, or none for the best probe's")
     for listed in (cfg.saes, cfg.random_saes):
         try:
-            sae_names([to_mapping(sae) for sae in expand(listed, model_settings(cfg).d_model)])
+            planned = expand(listed, model_settings(cfg).d_model, cfg.training)
+            sae_names([{**to_mapping(one.sae), **_budget(to_mapping(one.training))} for one in planned])
         except RunError as error:
             raise RunError(f"{source}: {error}") from None
     return cfg
@@ -120,7 +121,7 @@ def pack_run(cfg: PackConfig, *, out: str | Path | None = None, workers: int = 1
         testbed = load_testbed(run.folder, device)
         trained = train_grid(testbed, cfg.saes, cfg.training, device)
         random = train_grid(testbed.random_twin(), cfg.random_saes, cfg.training, device)
-        names = sae_names([load_sae(folder).trained_as for folder in trained])
+        names = sae_names([_recipe(folder) for folder in trained])
         shipped = [_sae(run, folder, name) for folder, name in zip(trained, names, strict=True)]
         scored = score_all(cfg, run.folder, shipped, random, device)
         write_json(run / SWEEP_FILE, {**listed, "testbeds": [_scores(run, scored)]})
@@ -205,23 +206,35 @@ def _sae(run: Run, folder: Path, name: str) -> Path:
     shutil.copy(folder / sae_files.CONFIG_FILE, here / sae_files.CONFIG_FILE)
     if (folder / CURVE_FILE).exists():
         shutil.copy(folder / CURVE_FILE, here / CURVE_FILE)
+    for snapshot in sorted((folder / SNAPSHOTS).glob("*")):
+        _sae(run, snapshot, f"{name}/{SNAPSHOTS}/{snapshot.name}")
     return here
 
 
-def sae_names(configs: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Short names of SAEs by how they were trained: `topk-16`; where two would share one, width and seed are added.
+def _recipe(folder: Path) -> dict[str, Any]:
+    """How an SAE was trained, as `sae_names` reads it."""
+    sae = load_sae(folder)
+    return {**sae.trained_as, **_budget(sae.metadata["training"])}
 
-    Raises RunError when even these do not tell two apart.
+
+def _budget(training: Mapping[str, Any]) -> dict[str, Any]:
+    return {"n_activations": training["n_activations"]}
+
+
+def sae_names(configs: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Short names of SAEs by how they were trained: `topk-16`; where two would share one, more is said.
+
+    That is the width and the seed and, where these are the same too, the training activations: `topk-16-512-seed-0-1M`.
+    Raises RunError when even that does not tell two apart.
     """
-    short = [_short_name(sae) for sae in configs]
-    counts = Counter(short)
-    names = [
-        name if counts[name] == 1 else f"{name}-{sae['n_latents']}-seed-{sae['seed']}"
-        for name, sae in zip(short, configs, strict=True)
-    ]
+    names = [_short_name(sae) for sae in configs]
+    endings = (lambda sae: f"-{sae['n_latents']}-seed-{sae['seed']}", lambda sae: f"-{sae['n_activations'] / 1e6:g}M")
+    for ending in endings:
+        counts = Counter(names)
+        names = [name if counts[name] == 1 else name + ending(sae) for name, sae in zip(names, configs, strict=True)]
     twice = [name for name, count in Counter(names).items() if count > 1]
     if twice:
-        raise RunError(f"two SAEs would be called {twice[0]}; pack SAEs that differ in sparsity, width or seed")
+        raise RunError(f"two SAEs would be called {twice[0]}; pack SAEs that differ in sparsity, width, seed or budget")
     return names
 
 

@@ -16,11 +16,10 @@ from boardgame_sae.files import file_hash, read_json
 from boardgame_sae.integrity import damaged_files
 from boardgame_sae.metrics.results import Scores
 from boardgame_sae.metrics.score import scores_in
-from boardgame_sae.pipeline.sweep import SweepConfig, expand, sweep_config, sweep_run
+from boardgame_sae.pipeline.sweep import SweepConfig, sweep_config, sweep_run
 from boardgame_sae.probes.fit import probe_results
 from boardgame_sae.report.explorer.page import report_run
 from boardgame_sae.saes.load import load_sae
-from boardgame_sae.saes.registry import sae_config
 
 STUDY = {
     "name": "tiny",
@@ -39,19 +38,6 @@ STUDY = {
     "random_saes": [{"architecture": "topk", "n_latents": 16, "k": 4}],
     "suite": "supervised",
 }
-
-
-def test_a_grid_is_the_product_of_each_entrys_lists_one_entry_after_the_other():
-    grid = [
-        {"architecture": "topk", "n_latents": [16, 32], "k": [2, 4], "seed": 3},
-        {"architecture": ["relu", "p_anneal"], "n_latents": 8},
-    ]
-    expected = [
-        *(("topk", {"n_latents": n, "k": k, "seed": 3}) for n in (16, 32) for k in (2, 4)),
-        *((architecture, {"n_latents": 8}) for architecture in ("relu", "p_anneal")),
-    ]
-    assert expand(grid, 12) == [sae_config(architecture, d_model=12, **fields) for architecture, fields in expected]
-    assert expand([], 12) == []
 
 
 @pytest.mark.parametrize(

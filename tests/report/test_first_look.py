@@ -9,7 +9,8 @@ import pytest
 
 from boardgame_sae.config import canonical_json, read_yaml, to_mapping
 from boardgame_sae.files import read_json
-from boardgame_sae.pipeline.sweep import expand, sweep_config
+from boardgame_sae.pipeline.grid import expand
+from boardgame_sae.pipeline.sweep import sweep_config
 from boardgame_sae.saes.registry import architectures
 from boardgame_sae.testbeds.shipped import find_testbed
 
@@ -85,7 +86,7 @@ def study(name):
     source = HERE / f"{name}.yaml"
     cfg = sweep_config(read_yaml(source), str(source))
     gpt = read_json(find_testbed(cfg.testbed) / "model/cfg.json")["gpt"]
-    return cfg, gpt, expand(cfg.saes, gpt["d_model"], str(source))
+    return cfg, gpt, [one.sae for one in expand(cfg.saes, gpt["d_model"], cfg.training, str(source))]
 
 
 def test_every_architecture_is_scored_at_five_sparsities_or_more():

@@ -355,11 +355,14 @@ def test_a_misspelt_name_is_an_error_that_lists_the_known(shipped, words, capsys
 
 
 def test_saes_are_named_by_what_tells_them_apart():
-    def trained(architecture, **fields):
-        return to_mapping(bgs.make_sae(architecture, d_model=8, n_latents=fields.pop("n_latents", 16), **fields).cfg)
+    def trained(architecture, n_activations=1000, **fields):
+        cfg = bgs.make_sae(architecture, d_model=8, n_latents=fields.pop("n_latents", 16), **fields).cfg
+        return {**to_mapping(cfg), "n_activations": n_activations}
 
     alike = [trained("topk", k=2), trained("topk", k=2, seed=1), trained("topk", k=4)]
     assert sae_names(alike) == ["topk-2-16-seed-0", "topk-2-16-seed-1", "topk-4"]
+    longer = [trained("topk", k=2, n_activations=n) for n in (500_000, 10_000_000)]
+    assert sae_names(longer) == ["topk-2-16-seed-0-0.5M", "topk-2-16-seed-0-10M"]
     others = [trained("jumprelu", target_l0=8), trained("jumprelu", sparsity_loss="l0", sparsity_coefficient=0.5)]
     assert sae_names([*others, trained("relu", sparsity_coefficient=0.1)]) == ["jumprelu-8", "jumprelu-0.5", "relu-0.1"]
     with pytest.raises(RunError, match="two SAEs would be called"):

@@ -16,6 +16,8 @@ from boardgame_sae.saes.sae import SAE, SAEConfig
 from boardgame_sae.saes.training.train import TrainSAEConfig, train_saes_run
 from boardgame_sae.testbeds.testbed import Testbed
 
+TRAINING_FIELDS = frozenset(field.name for field in dataclasses.fields(TrainSAEConfig)) - {"seed"}
+"""What sets a training rather than an SAE; both have a seed."""
 N_CALIBRATION = 65_536
 """Most activations that a threshold is set on."""
 
@@ -47,9 +49,8 @@ def train_sae(testbed: Testbed, architecture: str = "topk", *, out: str | Path |
     Fields of TrainSAEConfig set the training, all others the architecture; `seed` sets both. The run that does so is
     reused or resumed. Raises ConfigError for an unknown architecture or a bad field.
     """
-    names = {field.name for field in dataclasses.fields(TrainSAEConfig)} - {"seed"}
-    of_training = {name: value for name, value in fields.items() if name in names}
-    of_sae = {name: value for name, value in fields.items() if name not in names}
+    of_training = {name: value for name, value in fields.items() if name in TRAINING_FIELDS}
+    of_sae = {name: value for name, value in fields.items() if name not in TRAINING_FIELDS}
     cfg = from_mapping(TrainSAEConfig, {**of_training, "seed": fields.get("seed", 0)}, "train_sae")
     sae_cfg = sae_config(architecture, **{"d_model": testbed.width, **of_sae})
     (folder,) = train_on_testbed(testbed, [sae_cfg], cfg, outs=[out])

@@ -11,6 +11,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+RECIPE = ("n_activations", "batch_size", "lr")
+"""What is kept beside an SAE's scores of how it was trained: differences in it decide more than architectures do."""
 BUDGETS = (1_000_000, 10_000_000, 100_000_000)
 """Training activations at which settings were searched."""
 BATCH_SIZES = (512, 512, 1024)
