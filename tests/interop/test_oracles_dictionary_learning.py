@@ -207,7 +207,7 @@ def mark_dead(ours, trainer, dead_F):
         ours.W_enc[:, dead_F] *= 0.1
         ours.b_enc[dead_F] = 0.02
         ours.b_enc[~dead_F] += 1.0
-        ours.tokens_since_fired_F[dead_F] = ours.cfg.dead_after
+        ours.tokens_since_fired_F[dead_F] = ours.dead_after
     trainer.num_tokens_since_fired[dead_F] = trainer.dead_feature_threshold
 
 
@@ -239,7 +239,7 @@ def test_a_dead_latent_that_fires_is_no_longer_dead_in_that_batch(case):
     x_ND = batch()
     loss = ours.loss(x_ND)
     fired_F = loss.active.counts_F(loss.z) > 0
-    ours.tokens_since_fired_F[fired_F] = ours.cfg.dead_after
+    ours.tokens_since_fired_F[fired_F] = ours.dead_after
     trainer.num_tokens_since_fired[fired_F] = trainer.dead_feature_threshold
     their_total = float(trainer.loss(x_ND, step=0).detach())
     assert trainer.dead_features == 0 and float(ours.loss(x_ND).auxiliary.detach()) == 0

@@ -233,7 +233,7 @@ def with_dead(ours, dead_F, least):
         ours.W_enc[:, dead_F] *= 0.01
         ours.b_enc[dead_F] = least + 0.1
         ours.b_enc[~dead_F] += 1.5
-        ours.tokens_since_fired_F[dead_F] = ours.cfg.dead_after
+        ours.tokens_since_fired_F[dead_F] = ours.dead_after
 
 
 @WAYS

@@ -34,6 +34,8 @@ from boardgame_sae.testbeds.testbed import Testbed
 
 WIDTH_RATIO, K = 0.25, 4
 """Latents of the meta-SAE for each row, and how many of them are on, as published."""
+DEAD_AFTER = 10_000_000
+"""Rows without firing after which a meta-latent counts as dead, as published."""
 LEAST_ROWS = 20
 """With fewer decoder rows there is nothing to hold out."""
 
@@ -156,7 +158,9 @@ def explained(rows_FD: Tensor, cfg: MetaStructureConfig) -> Explained:
 def train_meta_sae(rows_FD: Tensor, width: int, cfg: MetaStructureConfig) -> SAE:
     """A BatchTopK SAE of some rows, in its inference form: its threshold is set on these rows."""
     seeds = {name: seed_for(cfg.seed, "meta-SAE", name) for name in ("weights", "batches")}
-    sae = make_sae("batch_topk", d_model=rows_FD.shape[1], n_latents=width, k=K, seed=seeds["weights"])
+    sae = make_sae(
+        "batch_topk", d_model=rows_FD.shape[1], n_latents=width, k=K, dead_after=DEAD_AFTER, seed=seeds["weights"]
+    )
     sae.begin_training(cfg.n_steps, rows_FD)
     optimizer, generator = adam(sae, cfg.lr), torch.Generator().manual_seed(seeds["batches"])
     batch_size = min(cfg.batch_size, len(rows_FD))

@@ -77,6 +77,7 @@ class JumpReLUSAE(PenaltySAE):
     example: ClassVar[Mapping[str, Any]] = {
         "sparsity_coefficient": 0.3, "target_l0": 2.0, "bandwidth": 0.1, "threshold_start": 0.05
     }  # fmt: skip
+    learning_rates: ClassVar[tuple[float, float, float]] = (3e-3, 1.5e-3, 5e-4)
     grad_clip: ClassVar[float | None] = 1.0
     betas: ClassVar[tuple[float, float]] = (0.0, 0.999)
     per_latent: ClassVar[tuple[str, ...]] = ("b_enc", "threshold")

@@ -154,6 +154,7 @@ class PAnnealSAE(Annealing):
     Source: Karvonen et al. 2024 (arXiv 2408.00113), section 4.
     """
 
+    learning_rates: ClassVar[tuple[float, float, float]] = (3e-3, 1.5e-3, 7e-4)
     example: ClassVar[Mapping[str, Any]] = {"sparsity_coefficient": 0.1}
 
     def inference(self) -> SAE:

@@ -77,6 +77,7 @@ class ReLUSAE(PenaltySAE):
 
     form: ClassVar[Form | None] = "relu"
     example: ClassVar[Mapping[str, Any]] = {"sparsity_coefficient": 0.15}
+    learning_rates: ClassVar[tuple[float, float, float]] = (1e-2, 3e-3, 1e-3)
     encoder_scale: ClassVar[float] = 0.1
 
     def rule(self) -> Rule:

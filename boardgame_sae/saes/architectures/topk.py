@@ -30,6 +30,9 @@ from boardgame_sae.saes.sae import SAE, Form, SAEConfig
 from boardgame_sae.saes.sparse.active_latents import Above, Active, LargestOfBatch, LargestOfEach, Rule, activate
 from boardgame_sae.saes.training.calibration import threshold_for
 
+DEAD_AFTER, DEAD_SHARE = 10_000_000, 0.02
+"""What stands for a `dead_after` that is left open: so many tokens, and in a training that share of its own."""
+
 
 @config
 class TopKConfig(SAEConfig):
@@ -47,8 +50,9 @@ class TopKConfig(SAEConfig):
     """Fraction of the training over which k_start comes down to k."""
     auxiliary_coefficient: NonNegative = 1 / 32
     """Weight of the loss that gives dead latents a gradient (AuxK)."""
-    dead_after: Count = 10_000_000
-    """Tokens without firing after which a latent counts as dead."""
+    dead_after: Natural = 0
+    """Tokens without firing after which a latent counts as dead. 0: a fiftieth of the training's, so that AuxK has work
+    in a short training too (as published, 10 million)."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -69,6 +73,17 @@ class TopKSAE(SAE):
     form: ClassVar[Form | None] = "topk"
     example: ClassVar[Mapping[str, Any]] = {"k": 2, "dead_after": 3000}
     grad_clip: ClassVar[float | None] = 1.0
+    learning_rates: ClassVar[tuple[float, float, float]] = (5e-3, 1.5e-3, 5e-4)
+
+    def __init__(self, cfg: TopKConfig) -> None:
+        super().__init__(cfg)
+        self.dead_after = cfg.dead_after or DEAD_AFTER
+        """Tokens without firing after which a latent counts as dead in this training."""
+
+    def begin_training(self, n_steps: int, first_ND: Tensor) -> None:
+        """Set what `dead_after` is a share of the training for."""
+        super().begin_training(n_steps, first_ND)
+        self.dead_after = self.cfg.dead_after or max(1, round(DEAD_SHARE * n_steps * len(first_ND)))
 
     def rule(self) -> Rule:
         """On where it is among the k largest of its position."""
@@ -87,7 +102,7 @@ class TopKSAE(SAE):
     def auxiliary(self, x_ND: Tensor, active: Active, x_hat_ND: Tensor, step: int) -> Tensor:  # noqa: ARG002
         """AuxK, coefficient included."""
         asleep_F = active.counts_F(active.pre) == 0  # a latent that fires in this batch is not dead
-        dead = (self.dead_F(self.cfg.dead_after) & asleep_F).nonzero()[:, 0]
+        dead = (self.dead_F(self.dead_after) & asleep_F).nonzero()[:, 0]
         if not len(dead):
             return x_ND.new_zeros(())
         error_ND = x_ND - x_hat_ND

@@ -157,7 +157,7 @@ def test_a_first_k_that_cannot_be_is_an_error(k_start):
         make_sae("topk", d_model=D, n_latents=F, k=K, k_start=k_start)
 
 
-@pytest.mark.parametrize("fields", [{"k_anneal": 1.1}, {"auxiliary_coefficient": -1.0}, {"dead_after": 0}])
+@pytest.mark.parametrize("fields", [{"k_anneal": 1.1}, {"auxiliary_coefficient": -1.0}, {"dead_after": -1}])
 def test_other_settings_that_cannot_be_are_an_error(fields):
     with pytest.raises(ConfigError, match=f"field '{next(iter(fields))}' is .* must be at (least|most)"):
         make_sae("topk", d_model=D, n_latents=F, k=K, **fields)
