@@ -19,7 +19,7 @@ STUDY := experiments/demo/study.yaml
 
 .DEFAULT_GOAL := help
 TESTBED_TARGETS := testbed-othello6-tiny testbed-othello-small testbed-chess-small
-.PHONY: $(TESTBED_TARGETS) help install demo demo-chess first-look saebench test lint format types layers unit slow fuzz kill peers stockfish bench bench-saes bench-metrics train-othello-gpt train-chess-gpt clean
+.PHONY: $(TESTBED_TARGETS) help install demo demo-chess first-look saebench recipes test lint format types layers unit slow fuzz kill peers stockfish bench bench-saes bench-metrics train-othello-gpt train-chess-gpt clean
 
 help: ## List the targets
 	@grep -hE '^[a-zA-Z_$$()-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^.*testbed-%:/testbed-NAME:/; s/:.*## /\t/' | expand -t 22
@@ -114,12 +114,16 @@ saebench: install ## Every score of every architecture at three sparsities, and 
 	  data/runs/saebench-floors --out data/runs/saebench-report
 	$(BIN)/python experiments/saebench/results.py data/runs/saebench-report experiments/saebench/results
 
+recipes: install ## Search settings of SAE training that are good at a budget, on reconstruction alone (hours)
+	$(BIN)/python experiments/recipes/search.py experiments/recipes/search.yaml experiments/recipes/results.md
+
 bench: demo stockfish ## Measure speed, side by side with peers
 	$(BIN)/python -m pip install --quiet --constraint $(VENV)/constraints.txt --editable '.[bench]'
 	$(BIN)/python experiments/benchmarks/run.py
 
 bench-saes: $(PEERS)/.installed ## Measure training steps of SAEs, side by side with SAELens and dictionary_learning
 	$(PEERS)/bin/python experiments/benchmarks/bench_saes.py
+	$(PEERS)/bin/python experiments/benchmarks/bench_stream.py
 
 bench-metrics: install ## Measure time and memory of the supervised scores, side by side with the published way of counting
 	$(BIN)/python experiments/benchmarks/bench_metrics.py
