@@ -222,20 +222,28 @@ def _budget(training: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def sae_names(configs: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Short names of SAEs by how they were trained: `topk-16`; where two would share one, more is said.
+    """Short names of SAEs by how they were trained: `topk-16`; where some would share one, what differs is added.
 
-    That is the width and the seed and, where these are the same too, the training activations: `topk-16-512-seed-0-1M`.
-    Raises RunError when even that does not tell two apart.
+    That is the width, the seed and the training activations: `topk-16-seed-1`, `topk-16-1024-100M`.
+    Raises RunError when these do not tell two apart.
     """
-    names = [_short_name(sae) for sae in configs]
-    endings = (lambda sae: f"-{sae['n_latents']}-seed-{sae['seed']}", lambda sae: f"-{sae['n_activations'] / 1e6:g}M")
-    for ending in endings:
-        counts = Counter(names)
-        names = [name if counts[name] == 1 else name + ending(sae) for name, sae in zip(names, configs, strict=True)]
+    short = [_short_name(sae) for sae in configs]
+    alike = {name: [sae for sae, own in zip(configs, short, strict=True) if own == name] for name in short}
+    names = [name + _what_differs(sae, alike[name]) for sae, name in zip(configs, short, strict=True)]
     twice = [name for name, count in Counter(names).items() if count > 1]
     if twice:
         raise RunError(f"two SAEs would be called {twice[0]}; pack SAEs that differ in sparsity, width, seed or budget")
     return names
+
+
+def _what_differs(sae: Mapping[str, Any], alike: Sequence[Mapping[str, Any]]) -> str:
+    """The ending of an SAE's name that tells it from those that would be called alike."""
+    endings = {
+        "n_latents": f"-{sae['n_latents']}",
+        "seed": f"-seed-{sae['seed']}",
+        "n_activations": f"-{sae.get('n_activations', 0) / 1e6:g}M",
+    }
+    return "".join(ending for name, ending in endings.items() if len({other.get(name) for other in alike}) > 1)
 
 
 def _short_name(sae: Mapping[str, Any]) -> str:

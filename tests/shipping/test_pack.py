@@ -360,9 +360,11 @@ def test_saes_are_named_by_what_tells_them_apart():
         return {**to_mapping(cfg), "n_activations": n_activations}
 
     alike = [trained("topk", k=2), trained("topk", k=2, seed=1), trained("topk", k=4)]
-    assert sae_names(alike) == ["topk-2-16-seed-0", "topk-2-16-seed-1", "topk-4"]
+    assert sae_names(alike) == ["topk-2-seed-0", "topk-2-seed-1", "topk-4"]
     longer = [trained("topk", k=2, n_activations=n) for n in (500_000, 10_000_000)]
-    assert sae_names(longer) == ["topk-2-16-seed-0-0.5M", "topk-2-16-seed-0-10M"]
+    assert sae_names(longer) == ["topk-2-0.5M", "topk-2-10M"]
+    widths = [trained("topk", k=2, n_latents=n, seed=seed) for n, seed in ((16, 0), (32, 1))]
+    assert sae_names(widths) == ["topk-2-16-seed-0", "topk-2-32-seed-1"]
     others = [trained("jumprelu", target_l0=8), trained("jumprelu", sparsity_loss="l0", sparsity_coefficient=0.5)]
     assert sae_names([*others, trained("relu", sparsity_coefficient=0.1)]) == ["jumprelu-8", "jumprelu-0.5", "relu-0.1"]
     with pytest.raises(RunError, match="two SAEs would be called"):

@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from boardgame_sae.config import config
+from boardgame_sae.config import NonNegative, config
 from boardgame_sae.saes.architectures.p_anneal import Annealing, AnnealingConfig
 from boardgame_sae.saes.architectures.relu import ReLUConfig, ReLUSAE
 from boardgame_sae.saes.registry import architecture, as_inference
@@ -31,6 +31,8 @@ class GatedConfig(ReLUConfig):
     """Gated."""
 
     architecture: Literal["gated"] = "gated"  # pyright: ignore[reportIncompatibleVariableOverride]
+    sparsity_coefficient: NonNegative = 0.15
+    """Weight of the sparsity penalty; by default some 32 latents are on after a million activations."""
 
 
 @architecture(GatedConfig, colour="#D55E00", marker="s")
@@ -76,6 +78,8 @@ class GatedPAnnealConfig(AnnealingConfig, GatedConfig):
     """Gated with p-annealing."""
 
     architecture: Literal["gated_p_anneal"] = "gated_p_anneal"  # pyright: ignore[reportIncompatibleVariableOverride]
+    sparsity_coefficient: NonNegative = 0.07
+    """Weight of the sparsity penalty; by default some 32 latents are on after a million activations."""
 
 
 @architecture(GatedPAnnealConfig, colour="#009E73", marker="^")

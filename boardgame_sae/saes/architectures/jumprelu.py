@@ -43,7 +43,7 @@ class JumpReLUConfig(PenaltyConfig):
     (tanh)."""
     sparsity_coefficient: NonNegative = 1.0
     """Weight of the sparsity penalty."""
-    target_l0: Positive = 20.0
+    target_l0: Positive = 32.0
     """Latents that should be on per position; counts with the l0_target loss only."""
     bandwidth: Positive = 0.001
     """Width epsilon of the rectangle that blurs the step."""

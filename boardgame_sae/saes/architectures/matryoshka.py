@@ -18,7 +18,7 @@ from typing import Any, ClassVar, Literal
 
 from torch import Tensor
 
-from boardgame_sae.config import Positive, config
+from boardgame_sae.config import NonNegative, Positive, config
 from boardgame_sae.saes.architectures.relu import ReLUConfig, ReLUSAE
 from boardgame_sae.saes.architectures.topk import BatchTopKConfig, BatchTopKSAE
 from boardgame_sae.saes.registry import architecture, as_inference
@@ -80,6 +80,8 @@ class MatryoshkaConfig(NestingConfig, ReLUConfig):
     """Matryoshka with ReLU latents."""
 
     architecture: Literal["matryoshka"] = "matryoshka"  # pyright: ignore[reportIncompatibleVariableOverride]
+    sparsity_coefficient: NonNegative = 0.055
+    """Weight of the sparsity penalty; by default some 32 latents are on after a million activations."""
 
 
 @architecture(MatryoshkaConfig, colour="#56B4E9", marker="P")

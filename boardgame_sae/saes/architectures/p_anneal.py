@@ -19,7 +19,7 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor
 
-from boardgame_sae.config import Count, Positive, Share, config
+from boardgame_sae.config import Count, NonNegative, Positive, Share, config
 from boardgame_sae.saes.architectures.relu import PenaltyConfig, ReLUConfig, ReLUSAE
 from boardgame_sae.saes.registry import architecture, as_inference
 from boardgame_sae.saes.sae import SAE, Loss
@@ -67,6 +67,8 @@ class PAnnealConfig(AnnealingConfig, ReLUConfig):
     """p-annealing, with the paper's Othello and chess settings as defaults."""
 
     architecture: Literal["p_anneal"] = "p_anneal"  # pyright: ignore[reportIncompatibleVariableOverride]
+    sparsity_coefficient: NonNegative = 0.045
+    """Weight of the sparsity penalty; by default some 32 latents are on after a million activations."""
 
 
 class Annealing(ReLUSAE):

@@ -63,6 +63,8 @@ class ReLUConfig(PenaltyConfig):
     """The standard SAE."""
 
     architecture: Literal["relu"] = "relu"  # pyright: ignore[reportIncompatibleVariableOverride]
+    sparsity_coefficient: NonNegative = 0.1
+    """Weight of the sparsity penalty; by default some 32 latents are on after a million activations."""
     resample_every: Natural = 0
     """Steps between two resamplings of dead latents, those that have not fired for half as long; 0: never."""
 
@@ -104,6 +106,8 @@ class ReLUAprilConfig(ReLUConfig):
     """The standard SAE as updated in April 2024."""
 
     architecture: Literal["relu_april"] = "relu_april"  # pyright: ignore[reportIncompatibleVariableOverride]
+    sparsity_coefficient: NonNegative = 0.1
+    """Weight of the sparsity penalty; by default some 32 latents are on after a million activations."""
 
 
 @architecture(ReLUAprilConfig, colour="#332288", marker="^")
