@@ -86,19 +86,21 @@ def find_sae(name: str | Path) -> Path:
     """The folder of an SAE, given itself or the name of a shipped one, `TESTBED/SAE`.
 
     A shipped name means the shipped SAE unless a folder of that name holds an SAE that was saved here: an export, or
-    anything else that happens to be called so, hides none (`./TESTBED/SAE` is always a folder).
+    anything else that happens to be called so, hides none (`./TESTBED/SAE` is always a folder). What lies in a shipped
+    SAE's folder has a name as well: `TESTBED/SAE/snapshots/0.1`, how it was after a tenth of its training.
     Raises RunError, listing those that ship, when there is neither such a folder nor such a shipped SAE.
     """
-    testbed, _, sae = str(name).rpartition("/")
+    testbed, _, inside = str(name).partition("/")
+    sae, _, below = inside.partition("/")
     folder = shipped_testbeds().get(testbed)
     known = shipped_saes(folder) if folder is not None else {}
-    if sae in known and not _is_sae(Path(name)):
-        return known[sae]
+    if sae in known and (known[sae] / below).exists() and not _is_sae(Path(name)):
+        return known[sae] / below
     if Path(name).exists():
         return Path(name)
     if folder is None:
         raise RunError(f"{name}: no such folder, and no SAE (TESTBED/SAE) of a shipped testbed ({_shipped_here()})")
-    raise RunError(f"{name}: the testbed {testbed} has no SAE '{sae}'; it has {', '.join(known) or 'none'}")
+    raise RunError(f"{name}: the testbed {testbed} has no SAE '{inside}'; it has {', '.join(known) or 'none'}")
 
 
 def _is_sae(folder: Path) -> bool:

@@ -46,7 +46,7 @@ STUDY = {
     "saes": [
         {"architecture": "topk", "n_latents": 24, "k": [2, 4]},
         {"architecture": "batch_topk", "n_latents": 24, "k": 4},
-        {"architecture": "p_anneal", "n_latents": 16},
+        {"architecture": "p_anneal", "n_latents": 16, "sparsity_coefficient": 0.02, "snapshots": [[0.1, 1.0]]},
     ],
     "random_saes": [{"architecture": "topk", "n_latents": 24, "k": 4}],
     "notes": ["It has seen hardly any game."],
@@ -338,6 +338,11 @@ def test_names_of_what_ships_are_found_and_unknown_ones_are_errors_that_list_the
     assert shipped_testbeds()["mini"] == shipped == find_testbed("mini")
     assert find_sae("mini/topk-2") == shipped / "saes/topk-2"
     assert find_sae(shipped / "saes/topk-2") == shipped / "saes/topk-2"
+    early = "mini/p_anneal-0.02/snapshots/0.1"
+    assert find_sae(early) == shipped / "saes/p_anneal-0.02/snapshots/0.1"
+    assert bgs.load_sae(early).metadata["snapshot"] == {"share": 0.1, "step": 2}
+    with pytest.raises(RunError, match="the testbed mini has no SAE 'p_anneal-0.02/snapshots/0.2'"):
+        bgs.load_sae("mini/p_anneal-0.02/snapshots/0.2")
     with pytest.raises(RunError, match=r"nowhere: no such folder, and no shipped testbed.*mini"):
         bgs.load_testbed("nowhere")
     with pytest.raises(RunError, match="the testbed mini has no SAE 'topk-3'; it has batch_topk-4"):
