@@ -206,7 +206,7 @@ def _sae(run: Run, folder: Path, name: str) -> Path:
     shutil.copy(folder / sae_files.CONFIG_FILE, here / sae_files.CONFIG_FILE)
     if (folder / CURVE_FILE).exists():
         shutil.copy(folder / CURVE_FILE, here / CURVE_FILE)
-    for snapshot in sorted((folder / SNAPSHOTS).glob("*")):
+    for snapshot in sorted((folder / SNAPSHOTS).glob("0.*")):  # the whole training's is the SAE itself
         _sae(run, snapshot, f"{name}/{SNAPSHOTS}/{snapshot.name}")
     return here
 

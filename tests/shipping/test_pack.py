@@ -341,6 +341,7 @@ def test_names_of_what_ships_are_found_and_unknown_ones_are_errors_that_list_the
     early = "mini/p_anneal-0.02/snapshots/0.1"
     assert find_sae(early) == shipped / "saes/p_anneal-0.02/snapshots/0.1"
     assert bgs.load_sae(early).metadata["snapshot"] == {"share": 0.1, "step": 2}
+    assert not (shipped / "saes/p_anneal-0.02/snapshots/1").exists()
     with pytest.raises(RunError, match=r"the testbed mini has no SAE 'p_anneal-0\.02/snapshots/0\.2'"):
         bgs.load_sae("mini/p_anneal-0.02/snapshots/0.2")
     with pytest.raises(RunError, match=r"nowhere: no such folder, and no shipped testbed.*mini"):

@@ -31,6 +31,7 @@ def scores_by_budget(rows: Sequence[Row]) -> Figure | None:
         _levels(axes, rows, score.name)
         axes.set(ylabel=score.display.unit, title=score.title, xlabel="training activations", ylim=(0, 1.02))
         axes.set_xscale("log")
+        axes.xaxis.set_major_formatter(lambda n, _: f"{n / 1e6:g}M")
     legend_below(figure, panels, columns=3)
     return figure
 

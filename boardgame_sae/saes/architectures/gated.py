@@ -45,6 +45,7 @@ class GatedSAE(ReLUSAE):
 
     form: ClassVar[Form | None] = "gated"
     example: ClassVar[Mapping[str, Any]] = {"sparsity_coefficient": 0.5}
+    learning_rates: ClassVar[tuple[float, float, float]] = (3e-3, 1.5e-3, 5e-4)
     encoder_scale: ClassVar[float] = 1.0
     betas: ClassVar[tuple[float, float]] = (0.0, 0.999)
     per_latent: ClassVar[tuple[str, ...]] = ("b_enc", "b_mag")
