@@ -15,7 +15,7 @@ from boardgame_sae.games import Game, MoveRecord
 
 REORDERED = 5
 """Plies that are played in another order to reach a natural board."""
-TRIED = 4
+TRIED = 8
 """Positions of a game that are tried for an edit of each kind."""
 KINDS = ("natural", "replace", "remove")
 """A natural board; a disc turned, or a piece of another kind or colour; a disc or piece taken away."""

@@ -27,8 +27,8 @@ from boardgame_sae.transcripts.labels import Positions
 ASKED_PER_GAME = 6
 """Positions of a game that a model writes a move at, for edits to be drawn from."""
 PILOT, MIN_EDITS = 20, 10
-"""Kinds of edits are asked about of which the first validation games, so many, have as many as half of them, at least;
-and there must be so many edits in each split."""
+"""Kinds of edits are asked about that a quarter of the first validation games have, of so many; and there must be so
+many edits in each split."""
 
 
 class Outcomes(NamedTuple):
@@ -179,9 +179,9 @@ def drawn(testbed: Testbed, split: str, n_games: int, seed: int, kinds: tuple[st
 
 
 def common_kinds(testbed: Testbed, seed: int) -> tuple[str, ...]:
-    """The kinds of edits that half of the first validation games have."""
+    """The kinds of edits that a quarter of the first validation games have."""
     pilot = {kind: _drawn(testbed, "validation", PILOT, (kind,), seed) for kind in KINDS}
-    return tuple(kind for kind, edits in pilot.items() if 2 * len(edits) >= min(PILOT, len(edits.where.games_B)))
+    return tuple(kind for kind, edits in pilot.items() if 4 * len(edits) >= min(PILOT, len(edits.where.games_B)))
 
 
 def _why_not(testbed: Testbed) -> str:
