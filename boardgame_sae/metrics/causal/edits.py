@@ -2,7 +2,8 @@
 
 Edits are drawn where the model follows the rules on the board as it is: where its N most probable moves, N being the
 number of legal ones, are the legal moves, or, where moves are written, where its most probable one is legal and, as
-published, no longer so on the edited board. What remains wrong afterwards is then the edit's fault.
+published, no longer so on the edited board. What remains wrong afterwards is then the edit's fault. A model that has
+learned too little for that is asked anywhere.
 """
 
 from collections.abc import Mapping, Sequence
@@ -172,8 +173,8 @@ def drawn(testbed: Testbed, split: str, n_games: int, seed: int, kinds: tuple[st
     edits = _drawn(testbed, split, n_games, kinds, seed)
     if len(edits) < MIN_EDITS:
         raise UnscorableError(
-            f"of {n_games} {split} games only {len(edits)} have a square that changes the legal moves where the model "
-            f"follows the rules ({_why_not(testbed)}); use more games, or a better model"
+            f"only {len(edits)} edits of one square that change the legal moves are found in {n_games} {split} games "
+            f"where the model follows the rules ({_why_not(testbed)}); use more games, or a better model"
         )
     return edits
 
@@ -182,6 +183,15 @@ def common_kinds(testbed: Testbed, seed: int) -> tuple[str, ...]:
     """The kinds of edits that a quarter of the first validation games have."""
     pilot = {kind: _drawn(testbed, "validation", PILOT, (kind,), seed) for kind in KINDS}
     return tuple(kind for kind, edits in pilot.items() if 4 * len(edits) >= min(PILOT, len(edits.where.games_B)))
+
+
+def follows_rules(testbed: Testbed) -> bool:
+    """Whether a model of whole moves is right at a quarter of the positions of the first validation games."""
+    where, corpus = testbed.positions("validation"), testbed.corpus
+    where = where.rows(0, int(np.searchsorted(where.game_N, PILOT)))
+    boards = corpus.boards(where.games_B)
+    right_K = _right(Asking(testbed, where.games_B), where, boards[boards.rows(where.game_N, where.ply_N)])
+    return 4 * len(right_K) >= len(where)
 
 
 def _why_not(testbed: Testbed) -> str:
@@ -202,6 +212,8 @@ def _drawn(testbed: Testbed, split: str, n_games: int, kinds: Sequence[str], see
     boards = boards[boards.rows(where.game_N, where.ply_N)]
     written = None if corpus.tokenizer.is_whole_move else _written(asking, where, split, seed)
     row_K = _right(asking, where, boards) if written is None else np.array(sorted(written), np.int64)
+    if written is None and not testbed.once(follows_rules):
+        row_K = np.arange(len(where))
     rows, edits, before = list[int](), list[BoardEdit](), list[Any]()
     with progress(len(where.games_B), f"{split} edits", "games", leave=False) as bar:
         for number, moves in enumerate(corpus.record(where.games_B)):
