@@ -53,11 +53,16 @@ def unchanged(rows: np.ndarray) -> Hooked:  # noqa: ARG001
 class Asking:
     """A testbed's model on some games."""
 
-    def __init__(self, testbed: Testbed, games_B: np.ndarray) -> None:
+    def __init__(self, testbed: Testbed, tokens_BL: np.ndarray) -> None:
+        """tokens_BL: the games as the model reads them."""
         self.gpt, self.corpus = testbed.model.gpt, testbed.corpus
-        rows_BL = testbed.corpus.rows(games_B, self.gpt.cfg.n_ctx)[0][:, :-1]
-        self.tokens_BL = torch.from_numpy(rows_BL).to(self.gpt.device)
+        self.tokens_BL = torch.from_numpy(tokens_BL.astype(np.int64)).to(self.gpt.device)
         self._branches = Branches(self.gpt, self.tokens_BL)
+
+    @classmethod
+    def of_games(cls, testbed: Testbed, games_B: np.ndarray) -> "Asking":
+        """On games of the testbed's corpus."""
+        return cls(testbed, testbed.corpus.rows(games_B, testbed.model.gpt.cfg.n_ctx)[0][:, :-1])
 
     @property
     def logits_BLV(self) -> Tensor:

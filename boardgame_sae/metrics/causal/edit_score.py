@@ -44,7 +44,7 @@ from boardgame_sae.testbeds.testbed import Testbed
 class EditConfig:
     """How many games, and which edits."""
 
-    n_train: Count = 300
+    n_train: Count = 600
     """Maximum number of train games that probes are fitted on and latents ranked on."""
     n_validation: Count = 40
     """Maximum number of validation games that edits are chosen on."""

@@ -190,7 +190,7 @@ def follows_rules(testbed: Testbed) -> bool:
     where, corpus = testbed.positions("validation"), testbed.corpus
     where = where.rows(0, int(np.searchsorted(where.game_N, PILOT)))
     boards = corpus.boards(where.games_B)
-    right_K = _right(Asking(testbed, where.games_B), where, boards[boards.rows(where.game_N, where.ply_N)])
+    right_K = _right(Asking.of_games(testbed, where.games_B), where, boards[boards.rows(where.game_N, where.ply_N)])
     return 4 * len(right_K) >= len(where)
 
 
@@ -208,7 +208,7 @@ def _drawn(testbed: Testbed, split: str, n_games: int, kinds: Sequence[str], see
     every, corpus = testbed.positions(split), testbed.corpus
     n = int(np.searchsorted(every.game_N, n_games))
     where = Positions(every.games_B[:n_games], every.game_N[:n], every.token_N[:n], every.ply_N[:n])
-    asking, boards = Asking(testbed, where.games_B), corpus.boards(where.games_B)
+    asking, boards = Asking.of_games(testbed, where.games_B), corpus.boards(where.games_B)
     boards = boards[boards.rows(where.game_N, where.ply_N)]
     written = None if corpus.tokenizer.is_whole_move else _written(asking, where, split, seed)
     row_K = _right(asking, where, boards) if written is None else np.array(sorted(written), np.int64)

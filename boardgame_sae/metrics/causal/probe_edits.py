@@ -13,7 +13,7 @@ Lengths are shares of the mean norm of the activations at each hook point.
 """
 
 import itertools
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -30,7 +30,7 @@ from boardgame_sae.probes.fit import Probe, whitening
 from boardgame_sae.runs import progress
 from boardgame_sae.testbeds.testbed import Testbed
 
-LENGTHS, SHORT_LENGTHS, EVERYWHERE_LENGTHS = (0.2, 0.3, 0.4, 0.6, 0.8), (0.1, 0.15, 0.2), (0.2, 0.3, 0.4)
+LENGTHS, SHORT_LENGTHS, EVERYWHERE_LENGTHS = (0.2, 0.3, 0.4, 0.6, 0.8), (0.1, 0.125, 0.15, 0.2), (0.2, 0.3, 0.4)
 """Of a fixed change at one layer, at each of several, and at every token, as shares of the mean norm."""
 TIMES = (1.0, 2.0, 4.0, 6.0)
 """Of the least change."""
@@ -60,13 +60,13 @@ class ProbeEdit(NamedTuple):
         return {**self._asdict(), "hook_names": list(self.hook_names)}
 
 
-def board_probes(testbed: Testbed, n_games: int) -> BoardProbes:
-    """Fit probes of every layer's residual stream, and of the testbed's own hook point, on train games.
+def board_probes(testbed: Testbed, n_games: int, names: tuple[str, ...] = ()) -> BoardProbes:
+    """Fit probes of the board on train games: ask `testbed.once(board_probes, n_games)`.
 
-    Ask `testbed.once(board_probes, n_games)`.
+    names: hook points, by default every layer's residual stream and the testbed's own. Raises HookError for a bad one.
     """
     gpt, corpus = testbed.model.gpt, testbed.corpus
-    names = list(dict.fromkeys([*map(RESIDUAL.format, range(gpt.cfg.n_layers)), testbed.hook_name]))
+    names = names or tuple(dict.fromkeys([*map(RESIDUAL.format, range(gpt.cfg.n_layers)), testbed.hook_name]))
     where = testbed.positions("train")
     where = where.rows(0, int(np.searchsorted(where.game_N, n_games)))
     boards = corpus.boards(where.games_B)
@@ -75,9 +75,10 @@ def board_probes(testbed: Testbed, n_games: int) -> BoardProbes:
     targets = Targets(len(prop.classes), none=False)
     classes_NS, probes, norms = targets.classes(labels).to(gpt.device), dict[str, Probe](), dict[str, float]()
     tokens_BL = torch.from_numpy(corpus.rows(where.games_B, gpt.cfg.n_ctx)[0][:, :-1]).to(gpt.device)
+    acts = _read(testbed, tokens_BL, names)
     with progress(len(names), "board probes", "layers", leave=False) as bar:
         for name in names:
-            acts_ND = _read(testbed, tokens_BL, name)[where.game_N, where.token_N]
+            acts_ND = acts.pop(name)[where.game_N, where.token_N].float()
             probes[name] = ridge_probe(acts_ND, classes_NS, targets)
             norms[name] = float(acts_ND.norm(dim=1).mean())
             bar.update(1)
@@ -100,8 +101,8 @@ def ridge_probe(acts_ND: Tensor, classes_NS: Tensor, targets: Targets) -> Probe:
 
 
 @torch.no_grad()
-def _read(testbed: Testbed, tokens_BL: Tensor, name: str) -> Tensor:
-    return read(testbed.model.gpt, tokens_BL, [name])[name].float()
+def _read(testbed: Testbed, tokens_BL: Tensor, names: Sequence[str]) -> dict[str, Tensor]:
+    return read(testbed.model.gpt, tokens_BL, names)
 
 
 def intervention(of: BoardProbes, edit: ProbeEdit) -> Intervention:

@@ -53,7 +53,7 @@ class SpliceAblateConfig:
 
     n_properties: Count = 8
     """Maximum number of properties, each of another square."""
-    n_train: Count = 300
+    n_train: Count = 600
     """Maximum number of train games that latents are ranked on."""
     n_games: Count = 200
     """Maximum number of validation and of test games."""
