@@ -37,7 +37,8 @@ class Branches:
         if place_NT.numel() and int(place_NT.max()) >= self.gpt.cfg.n_ctx:
             raise ValueError(f"a branch reads token {int(place_NT.max()) + 1}; the context is {self.gpt.cfg.n_ctx}")
         found: dict[str, Tensor] = {}
-        own: dict[str, Hook] = {"hook_pos_embed": lambda _: self.gpt.pos_embed(place_NT)}
+        place = "hook_pos_embed"
+        own = {place: _then(lambda _: self.gpt.pos_embed(place_NT), hooks.get(place))}
         for layer in range(self.gpt.cfg.n_layers):
             prefix = f"blocks.{layer}.attn.hook_"
             own |= {prefix + part: _then(hooks.get(prefix + part), _keeper(found, prefix + part)) for part in "qkv"}

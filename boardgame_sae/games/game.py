@@ -161,7 +161,9 @@ class Game(ABC):
     def checked_content(self, content: str) -> str:
         """A content of a square. Raises ValueError, with those that there are, for another."""
         if content not in self.contents:
-            raise ValueError(f"{self.name}: nothing called {content!r} stands on a square; {', '.join(self.contents)} do")
+            raise ValueError(
+                f"{self.name}: nothing called {content!r} stands on a square; {', '.join(self.contents)} do"
+            )
         return content
 
     def picture(

@@ -1,9 +1,9 @@
 """Boards with one square set otherwise: which there are, and which of them the rules could have led to.
 
-An edit is asked about only where it changes which moves are legal: elsewhere a model that takes no notice of it is right
-as well. Two boards apart by one square are seldom both reached by play. Where they are, playing the game's last plies in
-another order often leads from the one to the other; such an edit is called natural, and every other one unnatural: not
-known to be reachable, and often not reachable at all, as a disc that is taken away never is.
+An edit is asked about only where it changes which moves are legal: elsewhere a model that takes no notice of it is
+right as well. Two boards apart by one square are seldom both reached by play. Where they are, playing the game's last
+plies in another order often leads from the one to the other; such an edit is called natural, and every other one
+unnatural: not known to be reachable, and often not reachable at all, as after a disc of Othello is taken away.
 """
 
 from collections.abc import Callable, Iterator, Sequence

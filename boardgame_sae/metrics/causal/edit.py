@@ -56,7 +56,7 @@ class Edited:
     legal_after: frozenset[str]
     """Those of the edited position."""
     errors: tuple[int, int]
-    """Wrong and missing moves on the edited board, of the model as it is and of the edited one: see `edits.Outcomes`."""
+    """Wrong and missing moves on the edited board, of the model as it is and of the edited one; see `edits.Outcomes`."""
     how: str
     """The intervention, in words."""
 
@@ -125,9 +125,7 @@ def edit(
     ]
     outcomes = [judged(testbed, one, [edited], legal[1:]) for one in answers]
     before, after = (_chances(testbed, one) for one in answers)
-    names = [
-        frozenset(_names(testbed, at, codes)) for at, codes in zip((position, edited), legal, strict=True)
-    ]
+    names = [frozenset(_names(testbed, at, codes)) for at, codes in zip((position, edited), legal, strict=True)]
     errors = (int(outcomes[0].error_N[0]), int(outcomes[1].error_N[0]))
     return Edited(game, square, old, to, position, edited, before, after, *names, errors, how)
 
@@ -198,7 +196,9 @@ def _described(best: ProbeEdit, norm: float) -> str:
 def _through_latents(testbed: Testbed, sae: Any, scale: float | None) -> tuple[Intervention, str]:
     subject = Subject("sae", "sae", sae, testbed)
     if subject.source.W_dec is None:
-        raise ValueError("this SAE has no decoder rows (`W_dec`) at the hook point it reads, so that nothing can be added")
+        raise ValueError(
+            "this SAE has no decoder rows (`W_dec`) at the hook point it reads, so that nothing can be added"
+        )
     norm = float(testbed.activations("train").norm(dim=1).mean())
     latents, edits = LatentEdits(subject, N_TRAIN, norm), testbed.once(drawn, "validation", N_VALIDATION, 0)
     choice = choose_latent_edits(latents, edits)
@@ -206,7 +206,9 @@ def _through_latents(testbed: Testbed, sae: Any, scale: float | None) -> tuple[I
     if scale is not None:
         best = choice.best["directions"]._replace(size=scale / norm)
     does = {"set": f"set, times {best.size:g}", "directions": f"added, {best.size * norm:.3g} long"}[best.way]
-    return latents.intervention(best), f"by up to {best.n_latents} latents of each content {does} at {testbed.hook_name}"
+    return latents.intervention(
+        best
+    ), f"by up to {best.n_latents} latents of each content {does} at {testbed.hook_name}"
 
 
 def _chances(testbed: Testbed, answers: Answers) -> dict[str, float]:

@@ -6,7 +6,7 @@ published, no longer so on the edited board. What remains wrong afterwards is th
 learned too little for that is asked anywhere.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple

@@ -105,7 +105,9 @@ class Intervention:
     everywhere: bool = False
 
 
-def hooks_that_set(changes: Mapping[str, Change], setting: Setting, turned: Setting, mark_NT: Tensor) -> dict[str, Hook]:
+def hooks_that_set(
+    changes: Mapping[str, Change], setting: Setting, turned: Setting, mark_NT: Tensor
+) -> dict[str, Hook]:
     """Hooks that set squares at the tokens of N edits.
 
     setting: of the N edits. turned: the same as the other player sees it. mark_NT: 1 where the tokens' activations are

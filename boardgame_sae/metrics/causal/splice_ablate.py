@@ -1,8 +1,8 @@
 """Splice-ablate: what play loses when the latents of one property are ablated, where it matters and where it does not.
 
-A property is a disc or piece on a square (`d3 mine`). Where it is true the latents that classify it are switched off at the
-position's token, the error term kept: x - sum of f_j d_j. It matters where some other content of the square would change
-the legal moves. An SAE whose latents carry the property, and nothing else, changes play there and nowhere else:
+A property is a disc or piece on a square (`d3 mine`). Where it is true the latents that classify it are switched off at
+the position's token, the error term kept: x - sum of f_j d_j. It matters where some other content of the square would
+change the legal moves. An SAE whose latents carry the property, and nothing else, changes play there and nowhere else:
 
     value  mean total variation of the next token's probabilities where the property matters
            less that where it does not, higher is better, mean over properties; 0 for latents that do nothing
@@ -190,9 +190,9 @@ def _positions(
     rng = np.random.default_rng(seed_for(cfg.seed, "ablated", split, square, content))
     kept: dict[bool, list[int]] = {True: [], False: []}
     for row in rng.permutation(np.flatnonzero(places.content_NS[:, square] == content))[: 4 * cfg.n_each].tolist():
-        if (it_matters := matters(testbed, places.positions[row], square, content)) is not None:
-            if len(kept[it_matters]) < cfg.n_each:
-                kept[it_matters].append(row)
+        it_matters = matters(testbed, places.positions[row], square, content)
+        if it_matters is not None and len(kept[it_matters]) < cfg.n_each:
+            kept[it_matters].append(row)
     rows = np.array(sorted(kept[True] + kept[False]), np.int64)
     return rows, np.isin(rows, kept[True])
 
@@ -247,7 +247,8 @@ class _Ablations:
                 self.part.read(row_N, acts_ND, logits=True).logits_NV
                 for acts_ND in (self.part.acts_ND[row_N], self.part.acts_ND[row_N] + change_ND.to(self.part.acts_ND))
             )
-            assert before is not None and after is not None
+            assert before is not None
+            assert after is not None
             before_NV, after_NV = (logits_NV.double().log_softmax(-1).cpu().numpy() for logits_NV in (before, after))
             fell_NV = np.exp(before_NV) - np.exp(after_NV)
             legal_NV = self.part.legal_NV

@@ -105,7 +105,8 @@ def test_an_intervention_is_what_the_whole_game_gives_with_its_tokens_changed(ti
     edits = drawn(bed, "test", 12, 0, ("replace",))
     direction_SCD = torch.randn(16, 3, 16, generator=torch.Generator().manual_seed(0))
     change = Intervention(
-        {bed.hook_name: lambda x, s: direction_SCD[s.square_M, s.new_M] - direction_SCD[s.square_M, s.old_M]}, everywhere
+        {bed.hook_name: lambda x, s: direction_SCD[s.square_M, s.new_M] - direction_SCD[s.square_M, s.old_M]},
+        everywhere,
     )
     logits_NV, gpt, other = edits.ask(change).logits_NV, bed.model.gpt, seen_by_the_other(("mine", "yours", "empty"))
     for n, row in enumerate(edits.row_N.tolist()):
@@ -133,7 +134,7 @@ def test_legal_moves_as_tokens_are_those_of_the_batch(tiny_corpus, tiny_model):
 
 
 def test_what_cannot_be_edited_is_said(tiny_model, tiny_corpus):
-    with pytest.raises(UnscorableError, match="only .* edits of one square .* in 1 test games"):
+    with pytest.raises(UnscorableError, match=r"only .* edits of one square .* in 1 test games"):
         drawn(Testbed(tiny_model, tiny_corpus, n_games=5), "test", 1, 0)
     bed = Testbed(tiny_model, tiny_corpus, n_games=5, positions="token")
     with pytest.raises(UnscorableError, match="boards are read at every token"):
