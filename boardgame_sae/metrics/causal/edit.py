@@ -1,7 +1,7 @@
 """One square of the board that a model holds is set otherwise, by hand: what it plays before and after.
 
 edited = edit("othello-small", "d3c5f6f5e6e3", "e3", "mine")
-edited.after["f2"], edited.errors       # its probability once the edit is made; wrong and missing moves, before and after
+edited.after["b6"], edited.errors  # its probability then; wrong and missing moves, before and after
 print(edited)
 """
 
@@ -56,7 +56,7 @@ class Edited:
     legal_after: frozenset[str]
     """Those of the edited position."""
     errors: tuple[int, int]
-    """Wrong and missing moves on the edited board, of the model as it is and of the edited one; see `edits.Outcomes`."""
+    """Wrong and missing moves on the edited board, of the model as it is and of the edited one (`edits.Outcomes`)."""
     how: str
     """The intervention, in words."""
 
@@ -91,8 +91,8 @@ def edit(
     `empty`, `my rook`: as the player to move sees it.
     sae: edit through its latents (anything that `evaluate` takes) instead of a linear probe.
     hook_name: where; by default the layers that are best on validation games, for an SAE the testbed's own.
-    scale: length of the change, along the probe's direction or that of the latents' decoder rows; by default the best on
-    validation games.
+    scale: length of the change, along the probe's direction or that of the latents' decoder rows; by default the best
+    on validation games.
     Raises IllegalMove, HookError, and ValueError for a square, content or position that cannot be edited.
     """
     if not isinstance(testbed, Testbed):
