@@ -2,6 +2,7 @@
 
 import numpy as np
 import torch
+from planted import PlantedTestbed
 
 from boardgame_sae.metrics.causal import edits, probe_edits
 from boardgame_sae.metrics.causal.asking import Answers, Asking, unchanged
@@ -21,6 +22,8 @@ class RulePlayer(Asking):
 
     @classmethod
     def of_games(cls, testbed, games_B):
+        if not isinstance(testbed, PlantedTestbed):
+            return Asking.of_games(testbed, games_B)
         return cls(testbed, testbed.corpus.rows(games_B, testbed.model.gpt.cfg.n_ctx)[0][:, :-1], games_B)
 
     @property

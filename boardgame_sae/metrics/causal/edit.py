@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from boardgame_sae.games import Game, MoveRecord
-from boardgame_sae.metrics.causal.asking import Answers, Asking, Hooked
+from boardgame_sae.metrics.causal.asking import Answers, Asking, Hooked, unchanged
 from boardgame_sae.metrics.causal.boards import contents_of
 from boardgame_sae.metrics.causal.edits import drawn, judged, legal_tokens
 from boardgame_sae.metrics.causal.inner_board import (
@@ -30,7 +30,7 @@ from boardgame_sae.metrics.causal.probe_edits import ProbeEdit, board_probes, ch
 from boardgame_sae.metrics.subject import Subject
 from boardgame_sae.testbeds.testbed import Testbed, load_testbed
 
-N_TRAIN, N_VALIDATION, N_SAMPLES = 600, 40, 50
+N_TRAIN, N_VALIDATION, N_SAMPLES = 300, 40, 50
 """Train games that probes are fitted on, validation games that settings are chosen on, and moves that are sampled where
 they are written."""
 
@@ -120,9 +120,8 @@ def edit(
     def hooks_of(_: np.ndarray) -> Hooked:
         return Hooked(hooks_that_set(chosen.changes, setting, turned, torch.ones(1, 1, dtype=torch.int8)))
 
-    answers = [
-        asking(np.zeros(1, np.int64), np.array([token]), *hooks, n_samples=N_SAMPLES) for hooks in ((), (hooks_of,))
-    ]
+    place = np.zeros(1, np.int64), np.array([token])
+    answers = [asking(*place, hooks, n_samples=N_SAMPLES) for hooks in (unchanged, hooks_of)]
     outcomes = [judged(testbed, one, [edited], legal[1:]) for one in answers]
     before, after = (_chances(testbed, one) for one in answers)
     names = [frozenset(_names(testbed, at, codes)) for at, codes in zip((position, edited), legal, strict=True)]

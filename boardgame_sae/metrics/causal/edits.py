@@ -3,7 +3,8 @@
 Edits are drawn where the model follows the rules on the board as it is: where its N most probable moves, N being the
 number of legal ones, are the legal moves, or, where moves are written, where its most probable one is legal and, as
 published, no longer so on the edited board. What remains wrong afterwards is then the edit's fault. A model that has
-learned too little for that is asked anywhere.
+learned too little for that is asked anywhere. What is to stand on a square has to be seen there in train games: neither
+a probe nor an SAE can know of an empty centre of Othello.
 """
 
 from collections.abc import Sequence
@@ -27,6 +28,8 @@ from boardgame_sae.transcripts.labels import Positions
 
 ASKED_PER_GAME = 6
 """Positions of a game that a model writes a move at, for edits to be drawn from."""
+MIN_SEEN = 10
+"""How often what is to stand on a square stands there at scored positions of train games, at least."""
 PILOT, MIN_EDITS = 20, 10
 """Kinds of edits are asked about that a quarter of the first validation games have, of so many; and there must be so
 many edits in each split."""
@@ -179,6 +182,21 @@ def drawn(testbed: Testbed, split: str, n_games: int, seed: int, kinds: tuple[st
     return edits
 
 
+def board_labels(testbed: Testbed, n_games: int) -> np.ndarray:
+    """bool (N, P): what stands where at the scored positions of the first train games: ask `testbed.once(...)`."""
+    where, corpus = testbed.positions("train"), testbed.corpus
+    where = where.rows(0, int(np.searchsorted(where.game_N, n_games)))
+    boards = corpus.boards(where.games_B)
+    labels = corpus.game.property(corpus.game.board_property).evaluate(boards[boards.rows(where.game_N, where.ply_N)])
+    return labels.reshape(len(labels), -1)
+
+
+def seen_contents(testbed: Testbed) -> np.ndarray:
+    """bool (squares, contents): what stands on each square often enough in the scored train games."""
+    counts_P = testbed.once(board_labels, testbed.n_games).sum(0)
+    return counts_P.reshape(len(testbed.corpus.game.squares), -1) >= MIN_SEEN
+
+
 def common_kinds(testbed: Testbed, seed: int) -> tuple[str, ...]:
     """The kinds of edits that a quarter of the first validation games have."""
     pilot = {kind: _drawn(testbed, "validation", PILOT, (kind,), seed) for kind in KINDS}
@@ -211,6 +229,7 @@ def _drawn(testbed: Testbed, split: str, n_games: int, kinds: Sequence[str], see
     asking, boards = Asking.of_games(testbed, where.games_B), corpus.boards(where.games_B)
     boards = boards[boards.rows(where.game_N, where.ply_N)]
     written = None if corpus.tokenizer.is_whole_move else _written(asking, where, split, seed)
+    seen_SC, contents = testbed.once(seen_contents), corpus.game.contents
     row_K = _right(asking, where, boards) if written is None else np.array(sorted(written), np.int64)
     if written is None and not testbed.once(follows_rules):
         row_K = np.arange(len(where))
@@ -222,6 +241,8 @@ def _drawn(testbed: Testbed, split: str, n_games: int, kinds: Sequence[str], see
             row_of = {int(where.ply_N[row]): int(row) for row in own if where.ply_N[row] < len(moves)}
 
             def wanted(ply: int, edit: BoardEdit, row_of: dict[int, int] = row_of) -> bool:
+                if not seen_SC[edit.square, contents.index(edit.new)]:
+                    return False
                 return written is None or corpus.game.judge(edit.position, written[row_of[ply]]) != "legal"
 
             positions, rng = list(corpus.game.positions(moves.tolist())), _generator(seed, split, number)

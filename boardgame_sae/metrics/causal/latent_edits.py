@@ -21,11 +21,10 @@ import torch.nn.functional as F
 from scipy.sparse import csr_array
 from torch import Tensor
 
-from boardgame_sae.metrics.causal.edits import Edits
+from boardgame_sae.metrics.causal.edits import Edits, board_labels
 from boardgame_sae.metrics.causal.inner_board import Change, Intervention, Setting
 from boardgame_sae.metrics.saebench.data.examples import latent_rows
 from boardgame_sae.metrics.subject import Subject
-from boardgame_sae.testbeds.testbed import Testbed
 
 N_LATENTS = (1, 2, 5, 10, 20, 50)
 """Maximum numbers of latents of each content to choose from."""
@@ -56,15 +55,6 @@ class LatentEdit(NamedTuple):
     size: float
     """The strength, or the length."""
     everywhere: bool = False
-
-
-def board_labels(testbed: Testbed, n_games: int) -> np.ndarray:
-    """bool (N, P): what stands where at the scored positions of the first train games: ask `testbed.once(...)`."""
-    where, corpus = testbed.positions("train"), testbed.corpus
-    where = where.rows(0, int(np.searchsorted(where.game_N, n_games)))
-    boards = corpus.boards(where.games_B)
-    labels = corpus.game.property(corpus.game.board_property).evaluate(boards[boards.rows(where.game_N, where.ply_N)])
-    return labels.reshape(len(labels), -1)
 
 
 def classifiers(subject: Subject, n_games: int) -> Classifiers:

@@ -128,7 +128,7 @@ def families(of: BoardProbes, here: str) -> Iterator[tuple[str, ProbeEdit]]:
     for length, name in itertools.product(EVERYWHERE_LENGTHS, layers):
         yield "everywhere", ProbeEdit((name,), "fixed", length, everywhere=True)
     for length, (first, stop) in itertools.product(SHORT_LENGTHS, itertools.combinations(range(len(layers) + 1), 2)):
-        if stop - first > 1:
+        if stop - first > 1 or len(layers) == 1:
             yield "layers", ProbeEdit(tuple(layers[first:stop]), "fixed", length)
 
 

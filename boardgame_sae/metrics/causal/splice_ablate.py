@@ -21,7 +21,8 @@ import torch
 
 from boardgame_sae.config import Count, Seed, config, seed_for
 from boardgame_sae.metrics.causal.boards import EMPTY, set_square
-from boardgame_sae.metrics.causal.latent_edits import N_LATENTS, Classifiers, board_labels, classifiers
+from boardgame_sae.metrics.causal.edits import board_labels
+from boardgame_sae.metrics.causal.latent_edits import N_LATENTS, Classifiers, classifiers
 from boardgame_sae.metrics.counting.game_sums import GameSums
 from boardgame_sae.metrics.results import ScoreValue
 from boardgame_sae.metrics.saebench.data.above import Above, above, chunks

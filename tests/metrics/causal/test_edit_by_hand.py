@@ -33,7 +33,7 @@ def test_the_moves_become_those_of_the_edited_board(bed):
         ("d3c5f6f5e6e3", "e9", "mine", "no square 'e9'; did you mean e"),
         ("d3c5f6f5e6e3", "e3", "black", "nothing called 'black' stands on a square; mine, yours, empty do"),
         ("d3c5f6f5e6e3", "e3", "yours", "e3 is yours already"),
-        ("", "e4", "mine", "the model reads no board after 0 plies"),
+        ("", "e4", "yours", "the model reads no board after 0 plies"),
     ],
 )
 def test_what_cannot_be_edited_is_refused_in_words(bed, moves, square, to, message):
@@ -45,7 +45,7 @@ def test_moves_that_the_rules_forbid_and_places_that_are_not_there_are_refused(b
     with pytest.raises(IllegalMove, match="illegal move 'a1' at ply 2"):
         bgs.edit(bed, "d3a1", "e3", "mine", hook_name=HOOK, scale=80)
     with pytest.raises(ValueError, match=r"no hook point 'blocks\.9\.hook_resid_post'"):
-        bgs.edit(bed, "d3c5", "d3", "mine", hook_name="blocks.9.hook_resid_post", scale=80)
+        bgs.edit(bed, "d3c5", "d3", "yours", hook_name="blocks.9.hook_resid_post", scale=80)
     with pytest.raises(ValueError, match="width 9 cannot be scored"):
         bgs.edit(bed, "d3c5", "d3", "yours", sae=make_sae("relu", d_model=9, n_latents=4))
 

@@ -109,6 +109,7 @@ def test_an_intervention_is_what_the_whole_game_gives_with_its_tokens_changed(ti
         everywhere,
     )
     logits_NV, gpt, other = edits.ask(change).logits_NV, bed.model.gpt, seen_by_the_other(("mine", "yours", "empty"))
+    assert logits_NV is not None
     for n, row in enumerate(edits.row_N.tolist()):
         game, token = edits.where.game_N[row], edits.where.token_N[row]
         square, (old, new) = edits.square_N[n], edits.content_2N[:, n]
