@@ -9,13 +9,13 @@ import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 
 from boardgame_sae.games import Game, MoveRecord
-from boardgame_sae.metrics.causal.asking import Answers, Asking, Hooked, unchanged
+from boardgame_sae.metrics.causal.asking import Answers, Asking, Hooked, HooksOf, unchanged
 from boardgame_sae.metrics.causal.boards import contents_of
 from boardgame_sae.metrics.causal.edits import drawn, judged, legal_tokens
 from boardgame_sae.metrics.causal.inner_board import (
@@ -99,34 +99,50 @@ def edit(
         testbed = load_testbed(testbed)
     if sae is not None and hook_name is not None:
         testbed = testbed.at(hook_name)
-    game = testbed.corpus.game
-    codes = game.record([moves]).moves_M.tolist()
+    game, codes = testbed.corpus.game, testbed.corpus.game.record([moves]).moves_M.tolist()
     position, number = game.position_after(codes), _square(game, square)
-    to = " ".join(to.replace("_", " ").replace("-", " ").split())
-    edited = game.with_square(position, number, game.checked_content(to))
-    old = contents_of(game, codes, [len(codes)])[0][number]
-    if old == to:
-        raise ValueError(f"{square} is {to} already; give another content: {', '.join(game.contents)}")
-    asking, token = _read_to(testbed, codes, position)
-    legal = [game.legal_moves(position), game.legal_moves(edited)]
-    if not legal[1]:
-        raise ValueError(f"with {square} {to} the player to move has no legal move, so that there is nothing to ask")
+    content = game.checked_content(" ".join(to.replace("_", " ").replace("-", " ").split()))
+    edited, old = game.with_square(position, number, content), contents_of(game, codes, [len(codes)])[0][number]
+    if old == content:
+        raise ValueError(f"{square} is {content} already; give another content: {', '.join(game.contents)}")
+    place = _place(testbed, codes, position)
+    legal, legal_after = game.legal_moves(position), game.legal_moves(edited)
+    if not legal_after:
+        raise ValueError(f"with {square} {content} the player to move has no legal move: there is nothing to ask")
     chosen, how = _chosen(testbed, sae, hook_name, scale)
-    parts = (0, number, *(game.contents.index(content) for content in (old, to)))
-    setting = Setting(*(torch.tensor([part], device=asking.tokens_BL.device) for part in parts))
-    other = torch.from_numpy(seen_by_the_other(game.contents)).to(setting.old_M.device)
-    turned = setting._replace(old_M=other[setting.old_M], new_M=other[setting.new_M])
+    hooks_of = _hooks_of(chosen, game, number, (old, content), place.asking.tokens_BL.device)
+    answers = [
+        place.asking(np.zeros(1, np.int64), np.array([place.token]), hooks, n_samples=N_SAMPLES)
+        for hooks in (unchanged, hooks_of)
+    ]
+    errors = [int(judged(testbed, one, [edited], [legal_after]).error_N[0]) for one in answers]
+    return Edited(
+        game=game,
+        square=square,
+        old=old,
+        new=content,
+        position=position,
+        edited=edited,
+        before=_chances(testbed, answers[0]),
+        after=_chances(testbed, answers[1]),
+        legal=_names(testbed, position, legal),
+        legal_after=_names(testbed, edited, legal_after),
+        errors=(errors[0], errors[1]),
+        how=how,
+    )
 
-    def hooks_of(_: np.ndarray) -> Hooked:
-        return Hooked(hooks_that_set(chosen.changes, setting, turned, torch.ones(1, 1, dtype=torch.int8)))
 
-    place = np.zeros(1, np.int64), np.array([token])
-    answers = [asking(*place, hooks, n_samples=N_SAMPLES) for hooks in (unchanged, hooks_of)]
-    outcomes = [judged(testbed, one, [edited], legal[1:]) for one in answers]
-    before, after = (_chances(testbed, one) for one in answers)
-    names = [frozenset(_names(testbed, at, codes)) for at, codes in zip((position, edited), legal, strict=True)]
-    errors = (int(outcomes[0].error_N[0]), int(outcomes[1].error_N[0]))
-    return Edited(game, square, old, to, position, edited, before, after, *names, errors, how)
+def _hooks_of(
+    chosen: Intervention, game: Game, square: int, contents: tuple[str, str], device: torch.device
+) -> HooksOf:
+    """Hooks that set one square, at the last token."""
+    of_edit, of_square, old, new = (
+        torch.tensor([part], device=device) for part in (0, square, *map(game.contents.index, contents))
+    )
+    other = torch.from_numpy(seen_by_the_other(game.contents)).to(device)
+    setting, turned = Setting(of_edit, of_square, old, new), Setting(of_edit, of_square, other[old], other[new])
+    hooks = hooks_that_set(chosen.changes, setting, turned, torch.ones(1, 1, dtype=torch.int8))
+    return lambda _: Hooked(hooks)
 
 
 def _square(game: Game, name: str) -> int:
@@ -137,8 +153,17 @@ def _square(game: Game, name: str) -> int:
     return game.squares.index(name)
 
 
-def _read_to(testbed: Testbed, codes: list[int], position: Any) -> tuple[Asking, int]:
-    """The game as the model reads it up to where it is asked for the next move, and the number of its last token."""
+class _Place(NamedTuple):
+    """Where a model is asked for its next move."""
+
+    asking: Asking
+    """The game up to there."""
+    token: int
+    """Its last token."""
+
+
+def _place(testbed: Testbed, codes: list[int], position: Any) -> _Place:
+    """Where the model is asked for its next move after some moves. Raises ValueError where that cannot be done."""
     game, tokenizer = testbed.corpus.game, testbed.corpus.tokenizer
     legal = game.legal_moves(position)
     if not legal:
@@ -158,7 +183,7 @@ def _read_to(testbed: Testbed, codes: list[int], position: Any) -> tuple[Asking,
     token, n_ctx = int(np.flatnonzero(here_L)[0]), testbed.model.gpt.cfg.n_ctx
     if token >= n_ctx:
         raise ValueError(f"these moves are {token + 1} tokens, more than the {n_ctx} that the model reads; give fewer")
-    return Asking(testbed, tokens.ids[None, : token + 1]), token
+    return _Place(Asking(testbed, tokens.ids[None, : token + 1]), token)
 
 
 def _chosen(testbed: Testbed, sae: Any, hook_name: str | None, scale: float | None) -> tuple[Intervention, str]:
@@ -219,12 +244,12 @@ def _chances(testbed: Testbed, answers: Answers) -> dict[str, float]:
     return dict(zip(testbed.corpus.alphabet, chances_V, strict=True))
 
 
-def _names(testbed: Testbed, position: Any, codes: list[int]) -> list[str]:
+def _names(testbed: Testbed, position: Any, codes: list[int]) -> frozenset[str]:
     """Moves as `_chances` names them."""
     if not testbed.corpus.tokenizer.is_whole_move:
-        return [testbed.corpus.game.move_text(position, code) for code in codes]
+        return frozenset(testbed.corpus.game.move_text(position, code) for code in codes)
     (legal_V,) = legal_tokens(testbed, [codes])
-    return [testbed.corpus.alphabet[token] for token in np.flatnonzero(legal_V)]
+    return frozenset(testbed.corpus.alphabet[token] for token in np.flatnonzero(legal_V))
 
 
 def _drawn(game: Game, position: Any) -> list[str]:
