@@ -33,6 +33,7 @@ _PUBLIC = {
     "load_sae": "saes.load",
     "evaluate": "metrics.evaluate",
     "compare": "metrics.statistics.compare",
+    "edit": "metrics.causal.edit",
 }
 """The names a user starts from, and where they live. They are imported when first used: torch takes seconds."""
 

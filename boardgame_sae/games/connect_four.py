@@ -95,6 +95,23 @@ class ConnectFour(Game):
         first, second = position[:2] if self.mover(position) else position[1::-1]
         return "".join("b" if first >> bit & 1 else "w" if second >> bit & 1 else "." for bit in NAMES)
 
+    def with_square(self, position: Position, square: int, content: str) -> Position:
+        """Discs rest on discs: only the top one of a column can be taken away, only the next one put.
+
+        Raises ValueError as `Game.with_square` does, also where the player to move would have won before.
+        """
+        bit, name = list(NAMES)[square], self.squares[square]
+        mine, yours = position.mine & ~(1 << bit), position.yours & ~(1 << bit)
+        above, below = (mine | yours) >> bit + 1 & 1, bit % 7 == 0 or (mine | yours) >> bit - 1 & 1
+        if self.checked_content(content) == "empty" and bit % 7 + 1 < N_ROWS and above:
+            raise ValueError(f"connect_four: {name} cannot be empty: a disc rests on it")
+        if content != "empty" and not below:
+            raise ValueError(f"connect_four: no disc can stand on {name}: the square below is empty")
+        mine, yours = mine | (content == "mine") << bit, yours | (content == "yours") << bit
+        if has_four(mine):
+            raise ValueError(f"connect_four: with {name} {content} the player to move would have won before")
+        return position._replace(mine=mine, yours=yours)
+
     def last_square(self, position: Position) -> int:
         column = (position.mine | position.yours) >> 7 * (position.last - 1) & 63 if position.last > 0 else 0
         return N_COLUMNS * (column.bit_count() - 1) + position.last - 1 if column else -1

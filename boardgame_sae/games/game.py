@@ -145,6 +145,27 @@ class Game(ABC):
         """The square that the last move ended on, -1 where none is to be shown."""
         return -1
 
+    def with_square(self, position: Any, square: int, content: str) -> Any:  # noqa: ARG002
+        """The position with something else on one square; the same player is to move.
+
+        content: a class of `board_property`, as the player to move sees it: `mine`, `empty`.
+        Raises ValueError, in words, for a content that there is not, and where the rules know no such position.
+        """
+        raise ValueError(f"{self.name} does not say how a square is set: it has no `with_square`")
+
+    @property
+    def contents(self) -> tuple[str, ...]:
+        """What may stand on a square, as the player to move sees it: the classes of `board_property`."""
+        return self.property(self.board_property).classes
+
+    def checked_content(self, content: str) -> str:
+        """A content of a square. Raises ValueError, with those that there are, for another."""
+        if content not in self.contents:
+            raise ValueError(
+                f"{self.name}: nothing called {content!r} stands on a square; {', '.join(self.contents)} do"
+            )
+        return content
+
     def picture(
         self,
         position: Any | None,

@@ -16,7 +16,7 @@ from chess.polyglot import MemoryMappedReader
 
 from boardgame_sae.games.chess import facts, kernels, movetext, play, san, search
 from boardgame_sae.games.chess.picture import draw_board
-from boardgame_sae.games.chess.position import ChessBoards, Position, all_codes, move_code, python_move
+from boardgame_sae.games.chess.position import ChessBoards, Position, all_codes, edited, move_code, python_move
 from boardgame_sae.games.game import Game
 from boardgame_sae.games.record import (
     PLAYER_COLUMNS,
@@ -164,6 +164,16 @@ class ChessGame(Game):
                 if position.state[kind] >> square & 1:
                     cells[square] = letter if position.state[kernels.WHITE] >> square & 1 else letter.lower()
         return "".join(cells)
+
+    def with_square(self, position: Position, square: int, content: str) -> Position:
+        """Castling rights go with their rook, a capture in passing with the pawn that could be taken.
+
+        Raises ValueError as `Game.with_square` does: kings stay, pawns stand on no first or last rank, and the player
+        who has just moved is not in check.
+        """
+        words = edited(position.words, square, self.checked_content(content), self.squares[square])
+        keys = np.append(position.keys[:-1], play.key_of(words))
+        return with_changes(position, words=words, keys=keys)
 
     def picture(
         self,

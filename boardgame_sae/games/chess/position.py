@@ -13,6 +13,10 @@ import numpy as np
 from boardgame_sae.games.chess import facts, kernels
 from boardgame_sae.games.record import Boards
 
+KINDS = ("pawn", "knight", "bishop", "rook", "queen", "king")
+ENDS = 0xFF000000000000FF
+"""Squares of the first and the last rank, where no pawn stands."""
+
 
 @dataclass(frozen=True, eq=False)
 class Position:
@@ -99,3 +103,48 @@ def all_codes() -> list[int]:
                 if (origin // 8, target // 8) in ((6, 7), (1, 0)) and columns <= 1:
                     codes += [codes[-1] | piece for piece in range(1, 5)]
     return codes
+
+
+def edited(words: np.ndarray, square: int, content: str, name: str) -> np.ndarray:
+    """A state with a piece (`my rook`, `your pawn`) or nothing (`empty`) on a square, called `name`.
+
+    words: uint64 (WIDTH,), as `kernels` has it; left as it is.
+    Raises ValueError, in words, where a king would come or go, a pawn stand on a first or last rank, or the player who
+    has just moved be in check.
+    """
+    state, bit = words.copy(), np.uint64(1) << np.uint64(square)
+    whose, _, kind = content.partition(" ")
+    if kind == "king" or state[kernels.KINGS] & bit:
+        raise ValueError(f"chess: {name} cannot be {content}: each side has one king, which stays where it is")
+    if kind == "pawn" and ENDS >> square & 1:
+        raise ValueError(f"chess: {name} cannot be {content}: no pawn stands on a first or last rank")
+    state[: kernels.TURN] &= ~bit
+    if kind:
+        mover = kernels.BLACK + int(state[kernels.TURN])
+        state[KINDS.index(kind)] |= bit
+        state[mover if whose == "my" else 13 - mover] |= bit
+    state[kernels.REPEATS] = state[kernels.CLAIM] = 0
+    _settle_rights(state)
+    if _could_take_the_king(state):
+        raise ValueError(f"chess: with {name} {content} the player who has just moved would be in check")
+    return state
+
+
+def _settle_rights(state: np.ndarray) -> None:
+    """Take back the castling rights of rooks that are gone, and a capture in passing of a pawn that is."""
+    first, last = np.uint64(0xFF), np.uint64(0xFF << 56)
+    homes = (first & state[kernels.WHITE]) | (last & state[kernels.BLACK])
+    state[kernels.CASTLING] &= state[kernels.ROOKS] & homes
+    passed, white = state[kernels.EP], bool(state[kernels.TURN])
+    taken, came_from = (passed >> 8, passed << 8) if white else (passed << 8, passed >> 8)
+    other = kernels.BLACK if white else kernels.WHITE
+    occupied = state[kernels.WHITE] | state[kernels.BLACK]
+    if not state[kernels.PAWNS] & state[other] & taken or (passed | came_from) & occupied:
+        state[kernels.EP] = 0
+
+
+def _could_take_the_king(state: np.ndarray) -> bool:
+    """Whether the player to move attacks the other's king."""
+    other = state.copy()
+    other[kernels.TURN] ^= np.uint64(1)
+    return bool(kernels.in_check(other))

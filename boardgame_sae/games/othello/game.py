@@ -131,6 +131,18 @@ class OthelloGame(Game):
         """`b` for a black disc, `w` for a white one, `.` for none, row by row."""
         return "".join("b" if position.black >> s & 1 else "w" if position.white >> s & 1 else "." for s in self._range)
 
+    def with_square(self, position: Position, square: int, content: str) -> Position:
+        mine, yours = position.mine & ~(1 << square), position.yours & ~(1 << square)
+        match self.checked_content(content):
+            case "mine":
+                mine |= 1 << square
+            case "yours":
+                yours |= 1 << square
+        black, white = (mine, yours) if position.mover else (yours, mine)
+        over = position.steps >= self._setup.limit
+        legal = 0 if over else int(kernels.legal_squares(self._setup, np.uint64(mine), np.uint64(yours)))
+        return with_changes(position, black=black, white=white, legal=legal)
+
     def rings(self, position: Position) -> list[int]:
         """The legal squares."""
         return [s for s in self._range if position.legal >> s & 1]

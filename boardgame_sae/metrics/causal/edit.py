@@ -1,0 +1,259 @@
+"""One square of the board that a model holds is set otherwise, by hand: what it plays before and after.
+
+edited = edit("othello-small", "d3c5f6f5e6e3", "e3", "mine")
+edited.after["b6"], edited.errors  # its probability then; wrong and missing moves, before and after
+print(edited)
+"""
+
+import difflib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+
+from boardgame_sae.games import Game, MoveRecord
+from boardgame_sae.metrics.causal.asking import Answers, Asking, Hooked, HooksOf, unchanged
+from boardgame_sae.metrics.causal.boards import contents_of
+from boardgame_sae.metrics.causal.edits import drawn, judged, legal_tokens
+from boardgame_sae.metrics.causal.inner_board import (
+    Intervention,
+    Setting,
+    along_probe,
+    hooks_that_set,
+    seen_by_the_other,
+)
+from boardgame_sae.metrics.causal.latent_edits import LatentEdits, choose_latent_edits
+from boardgame_sae.metrics.causal.probe_edits import ProbeEdit, board_probes, choose_probe_edits, intervention
+from boardgame_sae.metrics.subject import Subject
+from boardgame_sae.testbeds.testbed import Testbed, load_testbed
+
+N_TRAIN, N_VALIDATION, N_SAMPLES = 300, 40, 50
+"""Train games that probes are fitted on, validation games that settings are chosen on, and moves that are sampled where
+they are written."""
+
+
+@dataclass(frozen=True, eq=False)
+class Edited:
+    """What a model plays before and after one square of its inner board is set otherwise."""
+
+    game: Game
+    square: str
+    old: str
+    new: str
+    position: Any
+    """The position as it is."""
+    edited: Any
+    """The edited position."""
+    before: Mapping[str, float]
+    """Probability of each move, as it is written; where moves are written character by character, the share of those
+    sampled."""
+    after: Mapping[str, float]
+    legal: frozenset[str]
+    """The legal moves of the position as it is."""
+    legal_after: frozenset[str]
+    """Those of the edited position."""
+    errors: tuple[int, int]
+    """Wrong and missing moves on the edited board, of the model as it is and of the edited one (`edits.Outcomes`)."""
+    how: str
+    """The intervention, in words."""
+
+    def __str__(self) -> str:
+        boards = zip(_drawn(self.game, self.position), _drawn(self.game, self.edited), strict=True)
+        lines = [f"{self.square}: {self.old} -> {self.new}, {self.how}", ""]
+        lines += [f"{left}    {right}" for left, right in boards]
+        lines += ["", f"{'move':8}{'before':>8}{'after':>8}  legal before, legal on the edited board"]
+        named = {*self.legal, *self.legal_after, *(move for move, p in self.after.items() if p >= 0.01)}
+        for move in sorted(named, key=lambda move: (-self.after.get(move, 0.0), move)):
+            marks = [("yes" if move in legal else "no") for legal in (self.legal, self.legal_after)]
+            lines.append(
+                f"{move:8}{self.before.get(move, 0.0):8.3f}{self.after.get(move, 0.0):8.3f}  {marks[0]:12}  {marks[1]}"
+            )
+        lines.append(f"errors on the edited board: {self.errors[0]} before, {self.errors[1]} after")
+        return "\n".join(lines)
+
+
+def edit(
+    testbed: Testbed | str | Path,
+    moves: str,
+    square: str,
+    to: str,
+    *,
+    sae: Any = None,
+    hook_name: str | None = None,
+    scale: float | None = None,
+) -> Edited:
+    """Set a square of a model's inner board after some moves.
+
+    testbed: itself, its folder, or the name of a shipped one. moves: as the game writes them. to: `mine`, `yours`,
+    `empty`, `my rook`: as the player to move sees it.
+    sae: edit through its latents (anything that `evaluate` takes) instead of a linear probe.
+    hook_name: where; by default the layers that are best on validation games, for an SAE the testbed's own.
+    scale: length of the change, along the probe's direction or that of the latents' decoder rows; by default the best
+    on validation games.
+    Raises IllegalMove, HookError, and ValueError for a square, content or position that cannot be edited.
+    """
+    if not isinstance(testbed, Testbed):
+        testbed = load_testbed(testbed)
+    if sae is not None and hook_name is not None:
+        testbed = testbed.at(hook_name)
+    game, codes = testbed.corpus.game, testbed.corpus.game.record([moves]).moves_M.tolist()
+    position, number = game.position_after(codes), _square(game, square)
+    content = game.checked_content(" ".join(to.replace("_", " ").replace("-", " ").split()))
+    edited, old = game.with_square(position, number, content), contents_of(game, codes, [len(codes)])[0][number]
+    if old == content:
+        raise ValueError(f"{square} is {content} already; give another content: {', '.join(game.contents)}")
+    place = _place(testbed, codes, position)
+    legal, legal_after = game.legal_moves(position), game.legal_moves(edited)
+    if not legal_after:
+        raise ValueError(f"with {square} {content} the player to move has no legal move: there is nothing to ask")
+    chosen, how = _chosen(testbed, sae, hook_name, scale)
+    hooks_of = _hooks_of(chosen, game, number, (old, content), place.asking.tokens_BL.device)
+    answers = [
+        place.asking(np.zeros(1, np.int64), np.array([place.token]), hooks, n_samples=N_SAMPLES)
+        for hooks in (unchanged, hooks_of)
+    ]
+    errors = [int(judged(testbed, one, [edited], [legal_after]).error_N[0]) for one in answers]
+    return Edited(
+        game=game,
+        square=square,
+        old=old,
+        new=content,
+        position=position,
+        edited=edited,
+        before=_chances(testbed, answers[0]),
+        after=_chances(testbed, answers[1]),
+        legal=_names(testbed, position, legal),
+        legal_after=_names(testbed, edited, legal_after),
+        errors=(errors[0], errors[1]),
+        how=how,
+    )
+
+
+def _hooks_of(
+    chosen: Intervention, game: Game, square: int, contents: tuple[str, str], device: torch.device
+) -> HooksOf:
+    """Hooks that set one square, at the last token."""
+    of_edit, of_square, old, new = (
+        torch.tensor([part], device=device) for part in (0, square, *map(game.contents.index, contents))
+    )
+    other = torch.from_numpy(seen_by_the_other(game.contents)).to(device)
+    setting, turned = Setting(of_edit, of_square, old, new), Setting(of_edit, of_square, other[old], other[new])
+    hooks = hooks_that_set(chosen.changes, setting, turned, torch.ones(1, 1, dtype=torch.int8))
+    return lambda _: Hooked(hooks)
+
+
+def _square(game: Game, name: str) -> int:
+    if name not in game.squares:
+        near = difflib.get_close_matches(name.lower(), game.squares, n=3, cutoff=0.4)
+        hint = f"did you mean {', '.join(near)}?" if near else f"they are {game.squares[0]} to {game.squares[-1]}"
+        raise ValueError(f"{game.name}: no square {name!r}; {hint}")
+    return game.squares.index(name)
+
+
+class _Place(NamedTuple):
+    """Where a model is asked for its next move."""
+
+    asking: Asking
+    """The game up to there."""
+    token: int
+    """Its last token."""
+
+
+def _place(testbed: Testbed, codes: list[int], position: Any) -> _Place:
+    """Where the model is asked for its next move after some moves. Raises ValueError where that cannot be done."""
+    game, tokenizer = testbed.corpus.game, testbed.corpus.tokenizer
+    legal = game.legal_moves(position)
+    if not legal:
+        raise ValueError("the game is over after these moves: there is no next move to change")
+    tokens = tokenizer.encode(game, MoveRecord.of([[*codes, legal[0]]]))
+    here_L = tokens.plies == len(codes)
+    places = tokenizer.places(game)
+    if testbed.read_at in places:
+        here_L &= tokens.ids == testbed.corpus.alphabet.index(places[testbed.read_at])
+    elif not codes:
+        here_L[:] = False
+    if not here_L.any():
+        raise ValueError(
+            f"the model reads no board after {len(codes)} plies: boards are read at each `{testbed.read_at}` "
+            "(of chess at the dots, where White is to move); give one ply more or less"
+        )
+    token, n_ctx = int(np.flatnonzero(here_L)[0]), testbed.model.gpt.cfg.n_ctx
+    if token >= n_ctx:
+        raise ValueError(f"these moves are {token + 1} tokens, more than the {n_ctx} that the model reads; give fewer")
+    return _Place(Asking(testbed, tokens.ids[None, : token + 1]), token)
+
+
+def _chosen(testbed: Testbed, sae: Any, hook_name: str | None, scale: float | None) -> tuple[Intervention, str]:
+    """The intervention that was asked for, or that is best on validation games; and what it is, in words."""
+    if sae is not None:
+        return _through_latents(testbed, sae, scale)
+    if hook_name is not None and scale is not None:
+        of = testbed.once(board_probes, N_TRAIN, (hook_name,))
+        return Intervention({hook_name: along_probe(of.probes[hook_name], scale)}), _words((hook_name,), scale)
+    at = testbed if hook_name is None else testbed.at(hook_name)
+    choice = at.once(choose_probe_edits, N_TRAIN, N_VALIDATION, 0)
+    if hook_name is None and scale is None:
+        errors = dict(choice.on_validation)
+        best = min((one for one in choice.best.values() if not one.everywhere), key=errors.__getitem__)
+    else:
+        best = choice.best["fixed" if hook_name is None else "here"]
+    if scale is not None:
+        name = best.hook_names[0]
+        return Intervention({name: along_probe(choice.of.probes[name], scale)}), _words((name,), scale)
+    return intervention(choice.of, best), _described(best, choice.of.norms[best.hook_names[0]])
+
+
+def _words(names: tuple[str, ...], scale: float) -> str:
+    return f"by {scale:g} along the probe's direction at {', '.join(names)}"
+
+
+def _described(best: ProbeEdit, norm: float) -> str:
+    if best.way == "least":
+        return f"by {best.size:g} times the least change that the probe notices at {best.hook_names[0]}"
+    where = best.hook_names[0] if len(best.hook_names) == 1 else f"{best.hook_names[0]} to {best.hook_names[-1]}"
+    return f"by {best.size * norm:.3g} (there) along the probe's direction at {where}, the best on validation games"
+
+
+def _through_latents(testbed: Testbed, sae: Any, scale: float | None) -> tuple[Intervention, str]:
+    subject = Subject("sae", "sae", sae, testbed)
+    if subject.source.W_dec is None:
+        raise ValueError(
+            "this SAE has no decoder rows (`W_dec`) at the hook point it reads, so that nothing can be added"
+        )
+    norm = float(testbed.activations("train").norm(dim=1).mean())
+    latents, edits = LatentEdits(subject, N_TRAIN, norm), testbed.once(drawn, "validation", N_VALIDATION, 0)
+    choice = choose_latent_edits(latents, edits)
+    best = min((one for one in choice.best.values() if not one.everywhere), key=choice.on_validation.__getitem__)
+    if scale is not None:
+        best = choice.best["directions"]._replace(size=scale / norm)
+    does = {"set": f"set, times {best.size:g}", "directions": f"added, {best.size * norm:.3g} long"}[best.way]
+    return latents.intervention(
+        best
+    ), f"by up to {best.n_latents} latents of each content {does} at {testbed.hook_name}"
+
+
+def _chances(testbed: Testbed, answers: Answers) -> dict[str, float]:
+    """The probability of every move, as it is written."""
+    if answers.logits_NV is None:
+        sampled = answers.written[0][1:]
+        return {move: sampled.count(move) / len(sampled) for move in sampled}
+    chances_V = answers.logits_NV[0].double().softmax(-1).tolist()
+    return dict(zip(testbed.corpus.alphabet, chances_V, strict=True))
+
+
+def _names(testbed: Testbed, position: Any, codes: list[int]) -> frozenset[str]:
+    """Moves as `_chances` names them."""
+    if not testbed.corpus.tokenizer.is_whole_move:
+        return frozenset(testbed.corpus.game.move_text(position, code) for code in codes)
+    (legal_V,) = legal_tokens(testbed, [codes])
+    return frozenset(testbed.corpus.alphabet[token] for token in np.flatnonzero(legal_V))
+
+
+def _drawn(game: Game, position: Any) -> list[str]:
+    """The board in characters, the row that is drawn on top first."""
+    cells, n_columns = game.cells(position), game.shape[1]
+    rows = [" ".join(cells[start : start + n_columns]) for start in range(0, len(cells), n_columns)]
+    return rows if game.first_row_on_top else rows[::-1]
