@@ -30,6 +30,7 @@ NUMBERS = {
     "testbed": ("n-games",),
     "probe": ("min-ply", "n-train-games", "epochs", "lr", "ridge"),
     "train-sae": ("n-activations", "batch-size", "lr", "lr-warmup", "log-every", "n-latents", "k", "seed"),
+    "finetune-sae": ("n-steps", "batch-size", "lr", "rank", "sparsity-step", "grad-clip", "n-test-tokens", "seed"),
 }
 NEEDED = {
     "import-pgn": ["games.pgn"],
@@ -39,6 +40,7 @@ NEEDED = {
     "testbed": ["--model", "nowhere", "--corpus", "nowhere"],
     "probe": ["--testbed", "nowhere"],
     "train-sae": ["--testbed", "nowhere"],
+    "finetune-sae": ["nowhere", "--testbed", "nowhere"],
 }
 
 
