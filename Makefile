@@ -19,10 +19,11 @@ STUDY := experiments/demo/study.yaml
 
 .DEFAULT_GOAL := help
 TESTBED_TARGETS := testbed-othello6-tiny testbed-othello-small testbed-chess-small
-.PHONY: $(TESTBED_TARGETS) help install demo demo-chess first-look saebench test lint format types layers unit slow fuzz kill peers stockfish bench bench-saes bench-metrics train-othello-gpt train-chess-gpt clean
+STUDY_TARGETS := study-finetune study-stitching study-meta_sae
+.PHONY: $(TESTBED_TARGETS) $(STUDY_TARGETS) help install demo demo-chess first-look saebench test lint format types layers unit slow fuzz kill peers stockfish bench bench-saes bench-metrics train-othello-gpt train-chess-gpt clean
 
 help: ## List the targets
-	@grep -hE '^[a-zA-Z_$$()-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^.*testbed-%:/testbed-NAME:/; s/:.*## /\t/' | expand -t 22
+	@grep -hE '^[a-zA-Z_$$()-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^.*(testbed|study)-%:/\1-NAME:/; s/:.*## /\t/' | expand -t 22
 
 install: $(VENV)/.installed ## Create the virtual environment and install everything into it
 
@@ -113,6 +114,9 @@ saebench: install ## Every score of every architecture at three sparsities, and 
 	$(BIN)/boardgame-sae report data/runs/saebench-othello6-tiny data/runs/saebench-othello-small \
 	  data/runs/saebench-floors --out data/runs/saebench-report
 	$(BIN)/python experiments/saebench/results.py data/runs/saebench-report experiments/saebench/results
+
+$(STUDY_TARGETS): study-%: install ## Run one of the papers' studies and copy its tables (minutes to two hours)
+	$(BIN)/boardgame-sae study $* --results experiments/$*/results
 
 bench: demo stockfish ## Measure speed, side by side with peers
 	$(BIN)/python -m pip install --quiet --constraint $(VENV)/constraints.txt --editable '.[bench]'
