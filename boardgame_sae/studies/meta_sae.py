@@ -119,7 +119,9 @@ def classified(testbed: Testbed, class_F: np.ndarray, min_latents: int) -> Class
     squares = testbed.corpus.game.squares
     of_latent = [parents_of(testbed.columns, squares, int(class_F[latent])) for latent in latent_K]
     names = tuple(dict.fromkeys(name for own in of_latent for name in own))
-    parents_KP = np.array([[name in own for name in names] for own in of_latent], bool).reshape(len(latent_K), -1)
+    parents_KP = np.array([[name in own for name in names] for own in of_latent], bool).reshape(
+        len(latent_K), len(names)
+    )
     having_P = parents_KP.sum(0)
     kept_P = (having_P >= min_latents) & (len(latent_K) - having_P >= min_latents)
     return Classified(latent_K, parents_KP[:, kept_P], tuple(np.array(names, object)[kept_P]))

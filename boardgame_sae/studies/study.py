@@ -157,7 +157,8 @@ def write_tables(folder: Path, rows: Sequence[Row], plan: Plan) -> None:
     lines = [[_cell(row, column) for column in plan.columns] for row in rows]
     write_bytes(folder / "table.md", table(list(plan.columns.values()), lines).encode())
     plain = [{name: value for name, value in row.items() if not isinstance(value, list | dict)} for row in rows]
-    columns = list(dict.fromkeys(name for row in plain for name in row))
+    own = {name for row in plain for name in row}
+    columns = [*filter(own.__contains__, plan.columns), *sorted(own - set(plan.columns))]  # rows of a state are sorted
     text = io.StringIO(newline="")
     writer = csv.DictWriter(text, columns, lineterminator="\n")
     writer.writeheader()
