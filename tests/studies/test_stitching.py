@@ -46,7 +46,7 @@ def test_changes_are_those_of_putting_each_latent_in(pair):
     before = (x_ND - small(x_ND)).pow(2).sum(1).mean()
     for latent, change in zip(found.latent_F, found.change_F, strict=True):
         added_ND = small(x_ND) + large.encode(x_ND)[:, [latent]] * large.W_dec[latent]
-        assert change == pytest.approx(float((x_ND - added_ND).pow(2).sum(1).mean() - before), abs=1e-4)
+        assert change == pytest.approx(float(((x_ND - added_ND).pow(2).sum(1).mean() - before).detach()), abs=1e-4)
 
 
 def test_the_way_goes_from_the_small_sae_to_the_large_and_counts_error_and_l0(pair):

@@ -19,6 +19,7 @@ SCENARIOS = {
     "train-sae": f"--testbed setup/testbed {_SAE} --device cpu --out out",
     "finetune-sae": f"setup/sae --testbed setup/testbed {_TUNED} --device cpu --out out",
     "sweep": "setup/study.yaml --device cpu --out out",
+    "study": "meta_sae --testbed setup/testbed --config setup/meta_sae.yaml --device cpu --out out",
     "pack": "setup/study.yaml --device cpu --out out",
     "score": "setup/sae --testbed setup/packed --suite quick --device cpu",
     "judge": "setup/sae --testbed setup/packed --url http://localhost:1/v1 --model none --dry-run --device cpu",
