@@ -197,8 +197,6 @@ def figure(rows: Sequence[Row]) -> Figure:
         axes.plot(row["match"], place, marker=marker, color=colour, markersize=8)
         axes.plot(row["random"], place, marker="|", color=SKY, markersize=12)
     axes.set_yticks(range(len(shown)), [f"{row['sae']}, seed {row['seed']}" for row in shown])
-    axes.set(
-        xlabel="match with parents (mean best F1)",
-        title="Meta-latents; shuffled classes (bar); random directions (line)",
-    )
+    axes.set(xlabel="match with parents (mean best F1)")
+    drawn.suptitle("Meta-latents, beside shuffled classes (bars) and random directions (lines)", fontsize=10)
     return drawn
