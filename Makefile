@@ -19,10 +19,11 @@ STUDY := experiments/demo/study.yaml
 
 .DEFAULT_GOAL := help
 TESTBED_TARGETS := testbed-othello6-tiny testbed-othello-small testbed-chess-small
-.PHONY: $(TESTBED_TARGETS) help install demo demo-chess first-look saebench recipes test lint format types layers unit slow fuzz kill peers stockfish bench bench-saes bench-metrics train-othello-gpt train-chess-gpt clean
+STUDY_TARGETS := study-finetune study-stitching study-meta_sae
+.PHONY: $(TESTBED_TARGETS) $(STUDY_TARGETS) help install demo demo-chess first-look saebench recipes test lint format types layers unit slow fuzz kill peers stockfish bench bench-saes bench-metrics train-othello-gpt train-chess-gpt clean
 
 help: ## List the targets
-	@grep -hE '^[a-zA-Z_$$()-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^.*testbed-%:/testbed-NAME:/; s/:.*## /\t/' | expand -t 22
+	@grep -hE '^[a-zA-Z_$$()-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^.*(testbed|study)-%:/\1-NAME:/; s/:.*## /\t/' | expand -t 22
 
 install: $(VENV)/.installed ## Create the virtual environment and install everything into it
 
@@ -116,6 +117,9 @@ saebench: install ## Every score of every architecture at three sparsities, and 
 
 recipes: install ## Search settings of SAE training that are good at a budget, on reconstruction alone (hours)
 	$(BIN)/python experiments/recipes/search.py experiments/recipes/search.yaml experiments/recipes/results.md
+
+$(STUDY_TARGETS): study-%: install ## Run one of the papers' studies and copy its tables (minutes to two hours)
+	$(BIN)/boardgame-sae study $* --results experiments/$*/results
 
 bench: demo stockfish ## Measure speed, side by side with peers
 	$(BIN)/python -m pip install --quiet --constraint $(VENV)/constraints.txt --editable '.[bench]'

@@ -29,6 +29,7 @@ _PUBLIC = {
     "Testbed": "testbeds.testbed",
     "load_testbed": "testbeds.testbed",
     "train_sae": "saes.training.on_testbed",
+    "finetune_sae": "saes.finetuning.finetune",
     "make_sae": "saes.registry",
     "load_sae": "saes.load",
     "evaluate": "metrics.evaluate",

@@ -30,6 +30,7 @@ NUMBERS = {
     "testbed": ("n-games",),
     "probe": ("min-ply", "n-train-games", "epochs", "lr", "ridge"),
     "train-sae": ("n-activations", "batch-size", "lr", "lr-warmup", "log-every", "n-latents", "k", "seed"),
+    "finetune-sae": ("n-steps", "batch-size", "lr", "rank", "sparsity-step", "grad-clip", "n-test-tokens", "seed"),
 }
 NEEDED = {
     "import-pgn": ["games.pgn"],
@@ -39,6 +40,7 @@ NEEDED = {
     "testbed": ["--model", "nowhere", "--corpus", "nowhere"],
     "probe": ["--testbed", "nowhere"],
     "train-sae": ["--testbed", "nowhere"],
+    "finetune-sae": ["nowhere", "--testbed", "nowhere"],
 }
 
 
@@ -103,7 +105,7 @@ def test_a_verb_without_what_it_works_on_is_refused(said, words):
         (["report", "EMPTY"], "no finished sweep, as it has no sweep.json; it holds note.txt"),
         (["report", "runs/*"], "runs/*: no such folder, and no shipped testbed of that name"),
         (
-            ["score", "othello6-tiny/topk-48", "--testbed", "EMPTY"],
+            ["score", "othello6-tiny/topk-16", "--testbed", "EMPTY"],
             "no testbed, as it has no testbed.json; it holds note.txt",
         ),
         (["compare", "EMPTY", "--against", "EMPTY"], "scores.json: no such file"),

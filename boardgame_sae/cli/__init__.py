@@ -19,7 +19,7 @@ __all__ = ["main", "verbs"]
 
 def _help() -> str:
     lines = ["usage: boardgame-sae VERB [flags]    (boardgame-sae VERB --help shows a verb's flags)", ""]
-    lines += [f"  {name:12}{verb.summary}" for name, verb in verbs().items()]
+    lines += [f"  {name:14}{verb.summary}" for name, verb in verbs().items()]
     return "\n".join(lines)
 
 

@@ -1,10 +1,10 @@
-"""SAEs: training them."""
+"""SAEs: training and fine-tuning them."""
 
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from boardgame_sae.cli.flags import Device, Output, TestbedInput, chosen, parse, say, verb
+from boardgame_sae.cli.flags import Device, Output, TestbedInput, chosen, named, parse, say, verb
 from boardgame_sae.config import ConfigError, Flags, config, read_yaml, to_mapping
 
 
@@ -17,6 +17,14 @@ class SAEChoice:
     saes: str | None = None
     """YAML file whose `saes` lists SAEs by their fields, as a study does, to train together on one stream. Flags that
     describe a single SAE are then ignored."""
+
+
+@config
+class SAEInput:
+    """An SAE."""
+
+    sae: str
+    """Folder of an SAE, or the name of a shipped one: `othello6-tiny/topk-16`."""
 
 
 @verb("train-sae", 80, "--testbed DIR --architecture topk --k 32")
@@ -47,6 +55,23 @@ def train_sae(argv: Sequence[str]) -> Path:
     for folder in folders[:-1]:
         say(str(folder))
     return folders[-1]
+
+
+@verb("finetune-sae", 85, "othello6-tiny/topk-16 --testbed othello6-tiny --loss balanced --how full")
+def finetune_sae(argv: Sequence[str]) -> Path:
+    """Fine-tune an SAE, or what is put around it, so that the GPT predicts with it as it does without."""
+    from boardgame_sae.files import read_json
+    from boardgame_sae.saes.finetuning.finetune import RESULT_FILE, FinetuneConfig, finetune_run
+    from boardgame_sae.saes.finetuning.gap import gap_text
+    from boardgame_sae.saes.finetuning.ways.way import ways
+    from boardgame_sae.testbeds.testbed import load_testbed
+
+    listed = "\n".join(["Ways:", *(f"  {name:16}{way.summary}" for name, way in ways().items())])
+    groups = (SAEInput, TestbedInput, FinetuneConfig, Output, Device)
+    given, source, cfg, output, device = parse("finetune-sae", named(argv, "--sae"), *groups, more=listed)
+    folder = finetune_run(given.sae, load_testbed(source.testbed, device.device), cfg, out=output.out)
+    say(gap_text(read_json(folder / RESULT_FILE)))
+    return folder
 
 
 def _listed_saes(path: str) -> list[dict[str, Any]]:

@@ -1,10 +1,10 @@
-"""Studies: running a sweep, reporting it."""
+"""Studies: running a sweep, reporting it; the papers' studies."""
 
 from collections.abc import Sequence
 from pathlib import Path
 
-from boardgame_sae.cli.flags import Device, Output, Several, StudyInput, Workers, named, parse, say, verb
-from boardgame_sae.config import config, read_yaml
+from boardgame_sae.cli.flags import Device, Output, Several, StudyInput, Workers, named, parse, say, take, verb
+from boardgame_sae.config import config, from_mapping, read_yaml
 
 
 @config
@@ -13,6 +13,29 @@ class ReportInput:
 
     runs: Several
     """Folders of sweeps, or packed testbeds, by folder or by the name of a shipped one."""
+
+
+@config
+class StudyChoice:
+    """Which study is run."""
+
+    name: str
+    """One of the studies listed above. Its config is that of --config, by default experiments/NAME/study.yaml."""
+    testbed: str | None = None
+    """Folder of a testbed, or the name of a shipped one (default: the config's)."""
+
+    @property
+    def changes(self) -> dict[str, str]:
+        """The fields of the study's config that flags set."""
+        return {} if self.testbed is None else {"testbed": self.testbed}
+
+
+@config
+class Copies:
+    """Where a study's tables are copied to."""
+
+    results: str | None = None
+    """Folder for a copy of the tables and the figure."""
 
 
 @verb("sweep", 90, "experiments/demo/study.yaml --workers 2")
@@ -40,4 +63,20 @@ def report(argv: Sequence[str]) -> Path:
     folder = report_run([find_testbed(name) for name in source.runs], out=output.out)
     say((folder / "table.md").read_text())
     say(f"open {folder / 'index.html'}")
+    return folder
+
+
+@verb("study", 95, "finetune")
+def study(argv: Sequence[str]) -> Path:
+    """Run one of the papers' studies: a table and a figure. --config FILE.yaml says on what, and how long."""
+    from boardgame_sae.studies.study import find_study, studies, study_run
+
+    listed = "\n".join(["Studies:", *(f"  {name:12}{each.summary}" for name, each in studies().items())])
+    path, words = take(named(argv, "--name"), "--config")
+    choice, output, copies, device = parse("study", words, StudyChoice, Output, Copies, Device, more=listed)
+    chosen = find_study(choice.name)
+    path = path or f"experiments/{choice.name}/study.yaml"
+    cfg = from_mapping(chosen.config, {**read_yaml(path), **choice.changes}, path)
+    folder = study_run(choice.name, cfg, out=output.out, copy_to=copies.results, device=device.device)
+    say((folder / "table.md").read_text())
     return folder

@@ -38,6 +38,7 @@ STUDY = {
     "saes": [{"architecture": "topk", "n_latents": 24, "k": 4}, {"architecture": "relu", "n_latents": 16}],
     "random_saes": [{"architecture": "topk", "n_latents": 24, "k": 4}],
 }
+META_SAE = {"saes": ["setup/sae"], "seeds": [0], "training": {"n_steps": 20}, "min_f1": 0.1, "n_shuffles": 3}
 KILLED = TrainGPTConfig(n_layers=1, d_model=8, n_heads=2, n_steps=3, batch_size=4, log_every=1, eval_every=9)
 """A training that is stopped after its last step, with its resume state."""
 RUNS = {
@@ -172,4 +173,5 @@ def _texts(folder: Path) -> None:
     (folder / "engine/engine.sh").write_text(ENGINE)
     (folder / "engine/engine.sh").chmod(0o755)
     write_json(folder / "study.yaml", STUDY)
+    write_json(folder / "meta_sae.yaml", META_SAE)
     write_json(folder / "generate.yaml", {"game": "othello4", "players": ["random"], "n_games": 20, "seed": 3})

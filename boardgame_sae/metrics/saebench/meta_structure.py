@@ -150,9 +150,14 @@ def explained(rows_FD: Tensor, cfg: MetaStructureConfig) -> Explained:
     order_F = torch.randperm(len(rows_FD), generator=torch.Generator().manual_seed(seed_for(cfg.seed, "held out")))
     n_held_out = min(max(2, round(cfg.held_out * len(rows_FD))), len(rows_FD) - K)
     held_out, trained_on = rows_FD[order_F[:n_held_out]], rows_FD[order_F[n_held_out:]]
-    meta_sae = train_meta_sae(trained_on, max(math.ceil(WIDTH_RATIO * len(rows_FD)), K), cfg)
+    meta_sae = train_meta_sae(trained_on, meta_width(len(rows_FD)), cfg)
     share, mse = variance_explained(meta_sae, trained_on)
     return Explained(variance_explained(meta_sae, held_out)[0], share, mse)
+
+
+def meta_width(n_rows: int) -> int:
+    """How many latents the meta-SAE of some rows has."""
+    return max(math.ceil(WIDTH_RATIO * n_rows), K)
 
 
 def train_meta_sae(rows_FD: Tensor, width: int, cfg: MetaStructureConfig) -> SAE:

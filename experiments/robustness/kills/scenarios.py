@@ -7,6 +7,7 @@ from boardgame_sae.cli import verbs
 
 _GPT = "--n-layers 1 --d-model 8 --n-heads 2 --n-steps 4 --batch-size 4 --log-every 1 --eval-every 2"
 _SAE = "--architecture topk --k 4 --n-latents 16 --n-activations 256 --n-harvested 300 --batch-size 64 --log-every 1"
+_TUNED = "--n-steps 4 --batch-size 2 --n-test-tokens 50 --log-every 1"
 SCENARIOS = {
     "generate": "--game othello4 --n-games 30 --out out",
     "import-pgn": "setup/games.pgn setup/games.pgn.zst --out out",
@@ -16,7 +17,9 @@ SCENARIOS = {
     "testbed": "--model setup/gpt --corpus setup/corpus --n-games 10 --device cpu --out out",
     "probe": "--testbed setup/testbed --n-train-games 16 --n-test-games 10 --games-a-step 8 --device cpu --out out",
     "train-sae": f"--testbed setup/testbed {_SAE} --device cpu --out out",
+    "finetune-sae": f"setup/sae --testbed setup/testbed {_TUNED} --device cpu --out out",
     "sweep": "setup/study.yaml --device cpu --out out",
+    "study": "meta_sae --testbed setup/testbed --config setup/meta_sae.yaml --device cpu --out out",
     "pack": "setup/study.yaml --device cpu --out out",
     "score": "setup/sae --testbed setup/packed --suite quick --device cpu",
     "judge": "setup/sae --testbed setup/packed --url http://localhost:1/v1 --model none --dry-run --device cpu",

@@ -31,10 +31,11 @@ from boardgame_sae.metrics.counting.game_sums import GameSums
 from boardgame_sae.metrics.latent_source import LatentSource
 from boardgame_sae.metrics.results import ScoreValue
 from boardgame_sae.metrics.saebench.core.latent_table import UNDEFINED, latent_columns, nearest
-from boardgame_sae.metrics.saebench.core.splice import GAMES_AT_ONCE, Batch, CleanRun, Losses, clean_run
+from boardgame_sae.metrics.saebench.core.splice import GAMES_AT_ONCE, CleanRun, clean_run
 from boardgame_sae.metrics.score import Display, NoConfig, score
 from boardgame_sae.metrics.statistics.statistic import Statistic
 from boardgame_sae.metrics.subject import ROWS_AT_ONCE, Subject
+from boardgame_sae.testbeds.replaced import Batch, Losses
 
 DENSITY_EDGES = np.linspace(-6, 0, 25)
 """Bins of the density histogram: log10 of the share of tokens on which a latent is on."""
@@ -183,9 +184,10 @@ def _through(source: LatentSource, batch: Batch, mean_D: Tensor) -> _Pass:
         n, f = (z_NF > 0).nonzero(as_tuple=True)
         on_BF[games_N[n], f] = True
     assert on_BF is not None
-    put_BLD = batch.acts_BLD.index_put((batch.read_BL,), torch.cat(rebuilt))
     on_F = torch.stack([on_F for _, on_F in chunks]).sum(0)
-    return _Pass(put_BLD, [sums for sums, _ in chunks], on_F, on_BF.sum(0), games, len(acts_ND))
+    return _Pass(
+        batch.with_rows(torch.cat(rebuilt)), [sums for sums, _ in chunks], on_F, on_BF.sum(0), games, len(acts_ND)
+    )
 
 
 def _as_published(passes: list[_Pass], width: int) -> dict[str, float]:
