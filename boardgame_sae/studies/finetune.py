@@ -55,7 +55,7 @@ class Variant:
 class FinetuneStudy(StudyConfig):
     """What is fine-tuned, and how."""
 
-    saes: tuple[str, ...] = ("othello6-tiny/relu-0.25", "othello6-tiny/topk-16")
+    saes: tuple[str, ...] = ("othello6-tiny/relu-0.2", "othello6-tiny/topk-16")
     """Folders of SAEs, or names of shipped ones."""
     variants: tuple[Variant, ...] = (Variant(),)
     """The fine-tunings of each."""

@@ -58,7 +58,7 @@ COLUMNS = {
 class MetaSAEStudy(StudyConfig):
     """Whose decoders are taken apart."""
 
-    saes: tuple[str, ...] = ("othello6-tiny/topk-16", "othello6-tiny/p_anneal-0.045")
+    saes: tuple[str, ...] = ("othello6-tiny/topk-16", "othello6-tiny/p_anneal-0.08")
     """Folders of SAEs, or names of shipped ones."""
     training: MetaStructureConfig = MetaStructureConfig()
     """How the meta-SAEs are trained; the seed is that of `seeds`."""

@@ -83,7 +83,7 @@ class FinetuneConfig:
 
 
 def finetune_sae(sae: str | Path | SAE, testbed: Testbed, *, out: str | Path | None = None, **fields: Any) -> Path:
-    """Fine-tune an SAE on a testbed: `finetune_sae("othello6-tiny/relu-0.25", testbed, how="full", loss="kl")`.
+    """Fine-tune an SAE on a testbed: `finetune_sae("othello6-tiny/relu-0.2", testbed, how="full", loss="kl")`.
 
     fields: of FinetuneConfig. Returns the run's folder, which `load_sae` takes where the way gives an SAE. Raises
     ConfigError for a bad field, and as `finetune_run` does.
