@@ -24,13 +24,14 @@ def setting(sae: Mapping[str, Any]) -> str:
 
 
 def recipe(row: Mapping[str, Any]) -> str:
-    """What an SAE is made of, `topk, 256 latents, k = 8`, and its seed, or how many seeds are pooled.
+    """What an SAE is made of, `topk, 256 latents, k = 8`, on how many activations, its seed or how many are pooled.
 
     Of a baseline that is no SAE, its name.
     """
     if row["architecture"] is None:
         return str(row["name"])
     words = [row["architecture"], f"{row['n_latents']} latents", row["setting"]]
+    words += [f"{row['n_activations'] / 1e6:g}M activations"] if row.get("n_activations") else []
     words += [f"{row['n_seeds']} seeds"] if (row.get("n_seeds") or 1) > 1 else []
     words += [f"seed {row['seed']}"] if row.get("pooled_as") else []
     return ", ".join(word for word in words if word)

@@ -69,8 +69,9 @@ def test_lines_go_from_saes_to_chance_and_seeds_stand_below_their_row(lines):
         l0s = [float(line[2]) for line in lines[2:] if line[1] == kind]
         assert l0s == sorted(l0s)
     names = [line[0] for line in lines[2:]]
-    place = names.index("topk, 32 latents, k = 6, 2 seeds")
-    assert names[place + 1 : place + 3] == ["topk, 32 latents, k = 6, seed 0", "topk, 32 latents, k = 6, seed 1"]
+    place = names.index("topk, 32 latents, k = 6, 0.004M activations, 2 seeds")
+    members = [f"topk, 32 latents, k = 6, 0.004M activations, seed {seed}" for seed in (0, 1)]
+    assert names[place + 1 : place + 3] == members
     assert names[-1] == "always on (chance)"
 
 

@@ -40,9 +40,9 @@ def _lines(rows: Sequence[Row]) -> dict[str, list[Row]]:
     """SAEs by recipe, those of one by budget; only recipes with several budgets."""
     recipes: dict[str, list[Row]] = {}
     trained = [row for row in rows if is_sae(row) and row.get("n_activations") and row["pooled_as"] is None]
-    for row in sorted(trained, key=lambda row: (recipe(row), row["n_activations"])):
-        recipes.setdefault(recipe(row), []).append(row)
-    return {text: line for text, line in recipes.items() if len({row["n_activations"] for row in line}) > 1}
+    for row in sorted(trained, key=lambda row: row["n_activations"]):
+        recipes.setdefault(recipe({**row, "n_activations": None}), []).append(row)
+    return {text: line for text, line in sorted(recipes.items()) if len({row["n_activations"] for row in line}) > 1}
 
 
 def _recipes(axes: Axes, lines: dict[str, list[Row]], column: str) -> None:

@@ -45,7 +45,7 @@ def test_the_table_has_the_best_saes_then_ceilings_then_floors(rows, study):
             interval = f"[{row['coverage_low']:.3f},\N{NO-BREAK SPACE}{row['coverage_high']:.3f}]"
             assert (l0, coverage) == ("", f"{row['coverage']:.3f} {interval}")
             assert above == f"{row['coverage_above_chance']:.3f}"
-    assert "random-GPT SAE: topk, 32 latents, k = 6" in [what for _, what, *_ in lines]
+    assert "random-GPT SAE: topk, 32 latents, k = 6, 0.004M activations" in [what for _, what, *_ in lines]
 
 
 def test_several_hook_points_are_folded_away_under_their_best_scores(rows, study):

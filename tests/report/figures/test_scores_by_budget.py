@@ -15,7 +15,11 @@ def test_a_recipe_of_several_budgets_has_a_line_and_baselines_are_levels(study):
     coverage, reconstruction = scores_by_budget([*rows, *trained]).axes
     assert coverage.get_title() == "Coverage"
     lines = {line.get_label(): line for line in coverage.lines}
-    assert lines[recipe(first)].get_xydata().tolist() == [[10**6, 0.5], [10**7, 0.7], [10**8, 0.8]]
+    assert lines[recipe({**first, "n_activations": None})].get_xydata().tolist() == [
+        [10**6, 0.5],
+        [10**7, 0.7],
+        [10**8, 0.8],
+    ]
     neurons = next(row for row in rows if row["kind"] == "neurons")
     assert set(lines["MLP neurons"].get_ydata()) == {neurons["coverage"]}
     twins = [row["coverage"] for row in rows if row["kind"] == "random_gpt_sae"]
