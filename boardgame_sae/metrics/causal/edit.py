@@ -177,8 +177,9 @@ def _place(testbed: Testbed, codes: list[int], position: Any) -> _Place:
         here_L[:] = False
     if not here_L.any():
         raise ValueError(
-            f"the model reads no board after {len(codes)} plies: boards are read at each `{testbed.read_at}` "
-            "(of chess at the dots, where White is to move); give one ply more or less"
+            f"the model reads no board where {len(codes)} plies were played: boards are read at each "
+            f"`{testbed.read_at}` (at the dots of chess White is to move; models of whole moves read one first); "
+            "give a ply more or less"
         )
     token, n_ctx = int(np.flatnonzero(here_L)[0]), testbed.model.gpt.cfg.n_ctx
     if token >= n_ctx:

@@ -12,7 +12,7 @@ K, s, the length and whether it is done at every token at which boards are read 
 """
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -25,6 +25,7 @@ from boardgame_sae.metrics.causal.edits import Edits, board_labels
 from boardgame_sae.metrics.causal.inner_board import Change, Intervention, Setting
 from boardgame_sae.metrics.saebench.data.examples import latent_rows
 from boardgame_sae.metrics.subject import Subject
+from boardgame_sae.runs import progress
 
 N_LATENTS = (1, 2, 5, 10, 20, 50)
 """Maximum numbers of latents of each content to choose from."""
@@ -156,14 +157,16 @@ def choose_latent_edits(latents: LatentEdits, edits: Edits) -> LatentChoice:
     """Try every edit on the edits of validation games; the best of all also at every token where boards are read."""
     errors, best = dict[LatentEdit, float](), dict[str, LatentEdit]()
 
-    def tried(family: str, edit: LatentEdit) -> None:
-        errors[edit] = float(edits.outcomes(edits.ask(latents.intervention(edit))).error_N.mean())
-        if family not in best or errors[edit] < errors[best[family]]:
-            best[family] = edit
+    def try_all(tried: Sequence[tuple[str, LatentEdit]]) -> None:
+        with progress(len(tried), "edits through latents", "settings", leave=False) as bar:
+            for family, edit in tried:
+                errors[edit] = float(edits.outcomes(edits.ask(latents.intervention(edit))).error_N.mean())
+                if family not in best or errors[edit] < errors[best[family]]:
+                    best[family] = edit
+                bar.update(1)
 
-    for family, edit in families():
-        tried(family, edit)
+    try_all(list(families()))
     first = min(best.values(), key=errors.__getitem__)
-    for size in STRENGTHS if first.way == "set" else LENGTHS:
-        tried("everywhere", first._replace(size=size, everywhere=True))
+    sizes = STRENGTHS if first.way == "set" else LENGTHS
+    try_all([("everywhere", first._replace(size=size, everywhere=True)) for size in sizes])
     return LatentChoice(best, min(best.values(), key=errors.__getitem__), errors)

@@ -33,7 +33,7 @@ def test_the_moves_become_those_of_the_edited_board(bed):
         ("d3c5f6f5e6e3", "e9", "mine", "no square 'e9'; did you mean e"),
         ("d3c5f6f5e6e3", "e3", "black", "nothing called 'black' stands on a square; mine, yours, empty do"),
         ("d3c5f6f5e6e3", "e3", "yours", "e3 is yours already"),
-        ("", "e4", "yours", "the model reads no board after 0 plies"),
+        ("", "e4", "yours", "the model reads no board where 0 plies were played"),
     ],
 )
 def test_what_cannot_be_edited_is_refused_in_words(bed, moves, square, to, message):
