@@ -216,8 +216,10 @@ def test_an_error_becomes_an_exit_code_and_a_line(run, monkeypatch, error, code)
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGHUP, 129)])
 def test_a_signal_that_ends_programs_ends_a_verb_as_an_interrupt_does(run, monkeypatch, number, code):
+    before = signal.signal(number, signal.SIG_DFL)  # nohup ignores one
     monkeypatch.setattr(generate_module, "generate_run", lambda *_, **__: os.kill(os.getpid(), number))
     assert run("generate", *SMALL) == (code, "", "\nterminated; run the same command again, it resumes\n")
+    signal.signal(number, before)
 
 
 def test_a_signal_that_is_to_be_ignored_is(run, monkeypatch):

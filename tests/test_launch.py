@@ -54,7 +54,7 @@ def test_a_worker_that_dies_is_a_run_error_that_says_what_to_do():
 
 
 DRIVER = """
-    import ctypes, os, sys, time
+    import ctypes, os, signal, sys, time
     from boardgame_sae.launch import map_ordered
 
     def wait(folder):
@@ -62,6 +62,7 @@ DRIVER = """
         ctypes.PyDLL(None).sleep(600)  # holds Python's lock all the while, as a long move of a compiled search does
 
     if __name__ == "__main__":
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # which tests in the background do not hand on
         list(map_ordered(wait, [sys.argv[1]] * 2, 2))
 """
 
