@@ -20,7 +20,7 @@ from boardgame_sae.metrics.counting.game_sums import GameSums
 from boardgame_sae.metrics.results import Scores
 from boardgame_sae.metrics.score import scores, scores_in
 from boardgame_sae.pipeline.score import score_saes
-from boardgame_sae.report.figures.style import BLUE, ORANGE, SKY
+from boardgame_sae.report.figures.style import BLUE, ORANGE, SKY, legend_below
 from boardgame_sae.saes.finetuning.finetune import GAMES_FILE, RESULT_FILE, FinetuneConfig, finetune_run
 from boardgame_sae.saes.finetuning.gap import gap_closed
 from boardgame_sae.saes.finetuning.objective import LossName
@@ -148,6 +148,6 @@ def figure(rows: Sequence[Row]) -> Figure:
         axes.barh(range(len(own)), values, xerr=np.maximum(errors, 0), color=[COLOURS[row["loss"]] for row in own])
         axes.set_yticks(range(len(own)), [f"{row['how'].replace('_', ' ')}, {row['loss']}" for row in own])
         axes.set(title=sae, xlabel="share of the cross-entropy gap closed")
-        axes.axvspan(0.2, 0.5, color="#000000", alpha=0.07, label="published: 20 to 50%")
-        axes.legend(loc="lower right", fontsize=8)
+        axes.axvspan(0.2, 0.5, color="#000000", alpha=0.07, zorder=0, label="published: 20 to 50%")
+    legend_below(drawn, drawn.axes)
     return drawn

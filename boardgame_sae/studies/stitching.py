@@ -21,6 +21,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from sklearn.metrics import roc_auc_score
@@ -48,7 +49,7 @@ COLUMNS = {
     "auc": "AUC of 1 - cosine",
     "accuracy": "right at the threshold",
     "mse_small": "error, small",
-    "mse_added": "after novel ones are added",
+    "mse_added": "after those predicted novel are added",
     "mse_large": "large",
     "falls": "steps on which the error falls",
     "novel_classify": "novel that classify",
@@ -277,12 +278,13 @@ def figure(rows: Sequence[Row], threshold: float) -> Figure:
     scatter.axhline(0, color=BLUE, linewidth=0.8)
     scatter.axvline(threshold, color=ORANGE, linewidth=0.8)
     scatter.set_yscale("symlog", linthresh=1e-3)
+    scatter.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     scatter.set(
         title="Below the line: novel", xlabel="largest cosine with the small SAE's decoder",
         ylabel="change of the error when added, share of it",
     )  # fmt: skip
     way.set(
-        title="Novel ones are added (to the dot), then others swapped", xlabel="share of the large SAE's latents in",
+        title="Predicted novel: added; the others: swapped", xlabel="share of the large SAE's latents in",
         ylabel="squared error",
     )  # fmt: skip
     scatter.legend(fontsize=8)

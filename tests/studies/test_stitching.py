@@ -53,7 +53,7 @@ def test_the_way_goes_from_the_small_sae_to_the_large_and_counts_error_and_l0(pa
     small, large, x_ND = pair
     path = way_from_small_to_large(small, large, x_ND, 0.7, 40)
     for point, sae in ((path[0], small), (path[-1], large)):
-        assert point.mse == pytest.approx(float((x_ND - sae(x_ND)).pow(2).sum(1).mean()), abs=1e-5)
+        assert point.mse == pytest.approx(float((x_ND - sae(x_ND)).detach().pow(2).sum(1).mean()), abs=1e-5)
         assert point.l0 == pytest.approx(float((sae.encode(x_ND) > 0).sum(1).float().mean()))
     assert [point.phase for point in path] == ["add", "add"] + ["swap"] * 5
     assert path[1].mse == pytest.approx(0, abs=1e-5) and path[0].mse > 0.1  # the novel latent is all that was missing

@@ -169,7 +169,7 @@ def test_the_twin_itself_agrees_with_differences(bed):
     sae, gpt = small_sae(bed, "relu").double(), copy.deepcopy(bed.model.gpt).double().requires_grad_(False)
     kl, mse, total = by_hand(gpt, sae, batch.tokens_BL, batch.present_BL)
     total.backward()
-    alpha, size = float(mse / kl), 1e-6
+    alpha, size = float((mse / kl).detach()), 1e-6
     for f, d in ((0, 3), (17, 9), (40, 0)):
         ends = []
         for sign in (1, -1):
