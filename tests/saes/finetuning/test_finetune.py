@@ -12,6 +12,7 @@ from boardgame_sae.config import ConfigError
 from boardgame_sae.files import RunError, file_hash, read_json, read_parquet
 from boardgame_sae.metrics.latent_source import as_latent_source
 from boardgame_sae.metrics.saebench.core.splice import CleanRun
+from boardgame_sae.saes.finetuning import finetune as module
 from boardgame_sae.saes.finetuning.finetune import finetune_sae
 from boardgame_sae.saes.finetuning.gap import gap_closed, gap_text, measured
 from boardgame_sae.saes.finetuning.objective import Sparsity, combined, objective
@@ -19,7 +20,6 @@ from boardgame_sae.saes.finetuning.ways.addition import frozen_splice, load_addi
 from boardgame_sae.saes.finetuning.ways.way import Settings, find_way, ways
 from boardgame_sae.saes.load import load_sae
 from boardgame_sae.saes.registry import architectures, make_sae
-from boardgame_sae.saes.training import finetune as module
 from boardgame_sae.testbeds.replaced import clean_batch
 from boardgame_sae.testbeds.testbed import Testbed
 
