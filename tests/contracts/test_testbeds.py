@@ -31,7 +31,7 @@ ROOT = Path(__file__).parents[2]
 SHIPPED = {
     name: folder for name, folder in shipped_testbeds().items() if folder.parent.resolve() == ROOT / "data/testbeds"
 }
-MOST_BYTES = 60 * 2**20
+MOST_BYTES = 90 * 2**20
 
 each = pytest.mark.parametrize("name", sorted(SHIPPED))
 
@@ -75,7 +75,7 @@ def test_it_is_made_by_the_study_that_stands_beside_the_others(name):
 
 
 @each
-def test_it_opens_with_probes_and_two_saes_of_each_architecture(name):
+def test_it_opens_with_probes_and_several_saes_of_each_architecture(name):
     testbed, folder = load_testbed(SHIPPED[name], "cpu"), SHIPPED[name]
     card = read_json(folder / "card.json")
     assert testbed.hash == card["hash"] and testbed.hook_name == card["hook_name"]
@@ -90,7 +90,7 @@ def test_it_opens_with_probes_and_two_saes_of_each_architecture(name):
         norms = sae.W_dec.norm(dim=1)
         torch.testing.assert_close(norms, torch.ones_like(norms), atol=2e-3, rtol=0)
     assert all(sae_class(architecture).trains for architecture in trained)
-    assert sorted(Counter(trained).values()) == [2] * 10
+    assert len(set(trained)) == 10 and min(Counter(trained).values()) >= 2
 
 
 @each
@@ -100,7 +100,8 @@ def test_its_scores_are_of_today_and_stand_beside_every_floor_and_ceiling(name):
     listed = [path for testbed in study.testbeds for path in testbed.score_folders]
     assert len(set(listed)) == len(listed)
     assert {path.parent for path in SHIPPED[name].glob("scores/**/scores.json")} == set(listed)
-    assert {row["kind"] for row in rows} == {"sae", "random_gpt_sae", "sparse_probe", "probe", "neurons", "residual"}
+    compared = {"sae", "random_gpt_sae", "sparse_probe", "probe", "neurons", "residual"}
+    assert {row["kind"] for row in rows} - {"probe_sae"} == compared  # older ones lack it
     card = read_json(SHIPPED[name] / "card.json")["numbers"]
     for row in rows:
         if row["kind"] == "sae":
