@@ -16,7 +16,7 @@ from boardgame_sae.games import Game, MoveRecord
 REORDERED = 5
 """Plies that are played in another order to reach a natural board."""
 TRIED = 8
-"""Positions of a game that are tried for an edit of each kind."""
+"""Positions of a game that are tried for a natural board; any of them for what is quicker to find."""
 KINDS = ("natural", "replace", "remove")
 """A natural board; a disc turned, or a piece of another kind or colour; a disc or piece taken away."""
 EMPTY = "empty"
@@ -119,12 +119,12 @@ def drawn_edits(
 ) -> list[tuple[int, BoardEdit]]:
     """At most one edit of each kind of a game, with the number of plies before it.
 
-    At most TRIED of the plies are tried for each kind, in random order; of the wanted edits of the first one that has
-    any, one is drawn.
+    Plies are tried in random order; of the wanted edits of the first one that has any, one is drawn.
     """
     drawn = []
     for kind in kinds:
-        for ply in rng.permutation(np.array(plies, np.int64))[:TRIED].tolist():
+        order = rng.permutation(np.array(plies, np.int64)).tolist()
+        for ply in order[:TRIED] if kind == "natural" else order:
             found = [edit for edit in edits_of(game, positions, moves, ply, kind) if wanted(ply, edit)]
             if found:
                 drawn.append((ply, found[rng.integers(len(found))]))

@@ -30,9 +30,9 @@ from boardgame_sae.metrics.causal.probe_edits import ProbeEdit, board_probes, ch
 from boardgame_sae.metrics.subject import Subject
 from boardgame_sae.testbeds.testbed import Testbed, load_testbed
 
-N_TRAIN, N_VALIDATION, N_SAMPLES = 300, 40, 50
-"""Train games that probes are fitted on, validation games that settings are chosen on, and moves that are sampled where
-they are written."""
+N_TRAIN, N_GAMES, N_EDITS, N_SAMPLES = 300, 200, 120, 50
+"""Train games that probes are fitted on, validation games and edits of them that settings are chosen on, and moves that
+are sampled where they are written."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -195,7 +195,7 @@ def _chosen(testbed: Testbed, sae: Any, hook_name: str | None, scale: float | No
         of = testbed.once(board_probes, N_TRAIN, (hook_name,))
         return Intervention({hook_name: along_probe(of.probes[hook_name], scale)}), _words((hook_name,), scale)
     at = testbed if hook_name is None else testbed.at(hook_name)
-    choice = at.once(choose_probe_edits, N_TRAIN, N_VALIDATION, 0)
+    choice = at.once(choose_probe_edits, N_TRAIN, N_GAMES, 0, N_EDITS)
     if hook_name is None and scale is None:
         errors = dict(choice.on_validation)
         best = min((one for one in choice.best.values() if not one.everywhere), key=errors.__getitem__)
@@ -225,7 +225,7 @@ def _through_latents(testbed: Testbed, sae: Any, scale: float | None) -> tuple[I
             "this SAE has no decoder rows (`W_dec`) at the hook point it reads, so that nothing can be added"
         )
     norm = float(testbed.activations("train").norm(dim=1).mean())
-    latents, edits = LatentEdits(subject, N_TRAIN, norm), testbed.once(drawn, "validation", N_VALIDATION, 0)
+    latents, edits = LatentEdits(subject, N_TRAIN, norm), testbed.once(drawn, "validation", N_GAMES, 0, N_EDITS)
     choice = choose_latent_edits(latents, edits)
     best = min((one for one in choice.best.values() if not one.everywhere), key=choice.on_validation.__getitem__)
     if scale is not None:

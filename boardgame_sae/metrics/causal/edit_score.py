@@ -34,7 +34,7 @@ from boardgame_sae.metrics.causal.latent_edits import LatentChoice, LatentEdits,
 from boardgame_sae.metrics.causal.probe_edits import ProbeChoice, choose_probe_edits, intervention
 from boardgame_sae.metrics.counting.game_sums import GameSums
 from boardgame_sae.metrics.results import ScoreValue
-from boardgame_sae.metrics.score import Chance, Display, score
+from boardgame_sae.metrics.score import Chance, Display, UnscorableError, score
 from boardgame_sae.metrics.statistics.statistic import ABOUT_COLUMNS, Statistic
 from boardgame_sae.metrics.subject import Subject
 from boardgame_sae.testbeds.testbed import Testbed
@@ -46,10 +46,10 @@ class EditConfig:
 
     n_train: Count = 600
     """Maximum number of train games that probes are fitted on and latents ranked on."""
-    n_validation: Count = 40
-    """Maximum number of validation games that edits are chosen on."""
-    n_test: Count = 200
-    """Maximum number of test games that they are reported on; each has at most one edit of each kind."""
+    n_validation: Count = 120
+    """About how many edits of validation games the ways to make them are chosen on."""
+    n_games: Count = 200
+    """Maximum number of validation and of test games; each has at most one edit of each kind."""
     n_samples: Count = 3
     """Moves that are sampled at each position, where moves are written character by character."""
     seed: Seed = 0
@@ -126,7 +126,8 @@ EDITS = Statistic(EDIT_SUMS, _numbers, same=SAME)
 def edit_score(subject: Subject, cfg: EditConfig) -> ScoreValue:
     """Board edits through latents, beside those through probes.
 
-    Raises UnscorableError where too few edits change the legal moves, as with a game that cannot set a square.
+    Raises UnscorableError where too few edits change the legal moves, as with a game that cannot set a square, and
+    where none makes the model as it is wrong.
     """
     plan = subject.testbed.once(edit_plan, cfg)
     latents = LatentEdits(subject, cfg.n_train, plan.probes.of.norms[subject.testbed.hook_name])
@@ -153,20 +154,23 @@ class Plan(NamedTuple):
 
 def edit_plan(testbed: Testbed, cfg: EditConfig) -> Plan:
     """Draw edits, choose those through probes: ask `testbed.once(edit_plan, cfg)`. Raises as `edit_score` does."""
-    validation = testbed.once(drawn, "validation", cfg.n_validation, cfg.seed)
-    test = testbed.once(drawn, "test", cfg.n_test, cfg.seed)
-    probes = testbed.once(choose_probe_edits, cfg.n_train, cfg.n_validation, cfg.seed)
+    validation = testbed.once(drawn, "validation", cfg.n_games, cfg.seed, cfg.n_validation)
+    test = testbed.once(drawn, "test", cfg.n_games, cfg.seed)
+    as_it_is = test.ask(None, n_samples=cfg.n_samples, seed=cfg.seed)
+    null = test.outcomes(as_it_is)
+    if not null.error_N.any():
+        raise UnscorableError("the model as it is makes no error on the edited boards, so that an edit can remove none")
+    probes = testbed.once(choose_probe_edits, cfg.n_train, cfg.n_games, cfg.seed, cfg.n_validation)
     best = intervention(probes.of, probes.chosen)
     rng = np.random.default_rng(seed_for(cfg.seed, "other squares"))
     n_squares = len(testbed.corpus.game.squares)
     others = (test.square_N + rng.integers(1, n_squares, len(test))) % n_squares
     elsewhere = {name: other_square(change, others) for name, change in best.changes.items()}
-    as_it_is = test.ask(None, n_samples=cfg.n_samples, seed=cfg.seed)
     variants = {"probe": best, **{f"probe_{name}": intervention(probes.of, one) for name, one in probes.best.items()}}
     variants["probe_random_direction"] = _at_random(best, cfg.seed)
     variants["probe_other_square"] = Intervention(elsewhere, best.everywhere)
     outcomes = {name: _outcomes(test, one, cfg) for name, one in variants.items()}
-    outcomes |= {"null": test.outcomes(as_it_is), "clean": test.outcomes(as_it_is, edited=False)}
+    outcomes |= {"null": null, "clean": test.outcomes(as_it_is, edited=False)}
     return Plan(validation, test, probes, outcomes)
 
 

@@ -163,17 +163,25 @@ def legal_tokens(testbed: Testbed, legal: Sequence[Sequence[int]]) -> np.ndarray
     return legal_NV
 
 
-def drawn(testbed: Testbed, split: str, n_games: int, seed: int, kinds: tuple[str, ...] | None = None) -> Edits:
+def drawn(
+    testbed: Testbed,
+    split: str,
+    n_games: int,
+    seed: int,
+    n_edits: int | None = None,
+    kinds: tuple[str, ...] | None = None,
+) -> Edits:
     """At most one edit of each kind in each of the first games of a split: ask `testbed.once(drawn, ...)`.
 
-    kinds: by default those that are common enough on validation games.
+    n_edits: no further games are looked at once there are so many. kinds: by default those that are common enough on
+    validation games.
     Raises UnscorableError where boards are read within moves, and where there are too few edits.
     """
     if testbed.read_at == "token":
         raise UnscorableError("boards are read at every token, where no move need begin; read them at plies")
     if kinds is None:
         kinds = testbed.once(common_kinds, seed)
-    edits = _drawn(testbed, split, n_games, kinds, seed)
+    edits = _drawn(testbed, split, n_games, kinds, seed, n_edits)
     if len(edits) < MIN_EDITS:
         raise UnscorableError(
             f"only {len(edits)} edits of one square that change the legal moves are found in {n_games} {split} games "
@@ -198,9 +206,10 @@ def seen_contents(testbed: Testbed) -> np.ndarray:
 
 
 def common_kinds(testbed: Testbed, seed: int) -> tuple[str, ...]:
-    """The kinds of edits that a quarter of the first validation games have."""
+    """The kinds of edits that a quarter of the first validation games have; all but the natural ones if none is."""
     pilot = {kind: _drawn(testbed, "validation", PILOT, (kind,), seed) for kind in KINDS}
-    return tuple(kind for kind, edits in pilot.items() if 4 * len(edits) >= min(PILOT, len(edits.where.games_B)))
+    common = tuple(kind for kind, edits in pilot.items() if 4 * len(edits) >= min(PILOT, len(edits.where.games_B)))
+    return common or KINDS[1:]
 
 
 def follows_rules(testbed: Testbed) -> bool:
@@ -222,7 +231,9 @@ def _why_not(testbed: Testbed) -> str:
     return "edits are made where moves are right on the board as it is"
 
 
-def _drawn(testbed: Testbed, split: str, n_games: int, kinds: Sequence[str], seed: int) -> Edits:
+def _drawn(
+    testbed: Testbed, split: str, n_games: int, kinds: Sequence[str], seed: int, n_edits: int | None = None
+) -> Edits:
     every, corpus = testbed.positions(split), testbed.corpus
     n = int(np.searchsorted(every.game_N, n_games))
     where = Positions(every.games_B[:n_games], every.game_N[:n], every.token_N[:n], every.ply_N[:n])
@@ -237,6 +248,8 @@ def _drawn(testbed: Testbed, split: str, n_games: int, kinds: Sequence[str], see
     with progress(len(where.games_B), f"{split} edits", "games", leave=False) as bar:
         for number, moves in enumerate(corpus.record(where.games_B)):
             bar.update(1)
+            if n_edits is not None and len(edits) >= n_edits:
+                break
             own = row_K[slice(*np.searchsorted(where.game_N[row_K], [number, number + 1]))]
             row_of = {int(where.ply_N[row]): int(row) for row in own if where.ply_N[row] < len(moves)}
 

@@ -146,14 +146,16 @@ class ProbeChoice(NamedTuple):
         return min(self.best.values(), key=errors.__getitem__)
 
 
-def choose_probe_edits(testbed: Testbed, n_train: int, n_games: int, seed: int) -> ProbeChoice:
+def choose_probe_edits(testbed: Testbed, n_train: int, n_games: int, seed: int, n_edits: int) -> ProbeChoice:
     """Try every edit on validation games: ask `testbed.once(choose_probe_edits, ...)`.
 
-    n_train: games that probes are fitted on. n_games: validation games. Raises UnscorableError as `drawn` does.
+    n_train: games that probes are fitted on. n_games, n_edits: validation games, and edits of them.
+    Raises UnscorableError as `drawn` does.
     """
-    edits: Edits = testbed.once(drawn, "validation", n_games, seed)
+    edits: Edits = testbed.once(drawn, "validation", n_games, seed, n_edits)
     of = testbed.once(board_probes, n_train)
-    tried, errors, best = list(families(of, testbed.hook_name)), dict[ProbeEdit, float](), dict[str, ProbeEdit]()
+    tried = list(families(of, testbed.hook_name))
+    errors, best = dict[ProbeEdit, float](), dict[str, ProbeEdit]()
     with progress(len(tried), "edits through probes", "settings", leave=False) as bar:
         for family, edit in tried:
             if edit not in errors:

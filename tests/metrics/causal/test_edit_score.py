@@ -9,13 +9,13 @@ from planted_player import plays_by_its_board
 from boardgame_sae.games import load_game
 from boardgame_sae.metrics.causal.boards import edits_of
 from boardgame_sae.metrics.causal.edit_score import EditConfig, edit_plan, edit_score
-from boardgame_sae.metrics.causal.edits import drawn, legal_tokens, top_errors
+from boardgame_sae.metrics.causal.edits import Outcomes, drawn, legal_tokens, top_errors
 from boardgame_sae.metrics.causal.inner_board import Intervention, seen_by_the_other
 from boardgame_sae.metrics.score import UnscorableError
 from boardgame_sae.metrics.subject import Subject
 from boardgame_sae.testbeds.testbed import Testbed
 
-CFG = EditConfig(n_train=60, n_validation=12, n_test=25)
+CFG = EditConfig(n_train=60, n_validation=36, n_games=25)
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +50,7 @@ def test_a_planted_direction_makes_the_edit_perfect_and_a_random_one_does_nothin
 
 def test_choices_do_not_look_at_test_games(tiny_corpus, patched, scored, bed):
     other = planted(tiny_corpus, properties=("board",), n_games=60, width=128, noise=0.02)
-    other.once(drawn, "test", CFG.n_test, CFG.seed).asking.spoilt = True
+    other.once(drawn, "test", CFG.n_games, CFG.seed).asking.spoilt = True
     value = edit_score(Subject("perfect", "sae", perfect_sae(other), other), CFG)
     for key in ("chosen", "best", "probe_chosen", "probe_best", "validation_errors"):
         assert value.details[key] == scored["perfect"].details[key]
@@ -102,7 +102,7 @@ def test_natural_boards_are_reached_by_another_order_of_the_last_plies():
 @torch.no_grad()
 def test_an_intervention_is_what_the_whole_game_gives_with_its_tokens_changed(tiny_model, tiny_corpus, everywhere):
     bed = Testbed(tiny_model, tiny_corpus, "blocks.0.hook_resid_post", n_games=20)
-    edits = drawn(bed, "test", 12, 0, ("replace",))
+    edits = drawn(bed, "test", 12, 0, None, ("replace",))
     direction_SCD = torch.randn(16, 3, 16, generator=torch.Generator().manual_seed(0))
     change = Intervention(
         {bed.hook_name: lambda x, s: direction_SCD[s.square_M, s.new_M] - direction_SCD[s.square_M, s.old_M]},
@@ -145,3 +145,11 @@ def test_what_cannot_be_edited_is_said(tiny_model, tiny_corpus):
 def test_contents_are_seen_the_other_way_round_by_the_other_player():
     assert seen_by_the_other(("mine", "yours", "empty")).tolist() == [1, 0, 2]
     assert seen_by_the_other(load_game("chess").contents).tolist() == list(range(12, -1, -1))
+
+
+def test_a_model_that_no_edit_makes_wrong_is_not_scored(tiny_corpus, patched):
+    bed = planted(tiny_corpus, properties=("board",), n_games=60, width=128, noise=0.02)
+    edits = bed.once(drawn, "test", CFG.n_games, CFG.seed)
+    object.__setattr__(edits, "outcomes", lambda answers, **_: Outcomes(*np.zeros((3, len(edits)), np.int64)))
+    with pytest.raises(UnscorableError, match="makes no error on the edited boards"):
+        edit_score(Subject("perfect", "sae", perfect_sae(bed), bed), CFG)
