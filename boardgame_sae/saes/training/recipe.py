@@ -2,9 +2,9 @@
 
 A learning rate that helps a short training kills latents in a long one, so a setting belongs to a budget. The batch
 size follows from the budget alone, so that SAEs on one stream share it; the peak learning rate is the one of the
-architecture (`learning_rates` in its class). Between the budgets that were searched, both are interpolated on
-logarithms; beyond them they stay. All were chosen by the reconstruction of games that no training reads, at equal L0,
-and never by a supervised score: `experiments/recipes`.
+architecture (`learning_rates` in its class). Between the budgets that settings are given for, both are interpolated on
+logarithms; beyond them they stay. Those of the first two were chosen by the reconstruction of games that no training
+reads, never by a supervised score; those of the last go on falling as they do: `experiments/recipes`.
 """
 
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ import numpy as np
 RECIPE = ("n_activations", "batch_size", "lr")
 """What is kept beside an SAE's scores of how it was trained: differences in it decide more than architectures do."""
 BUDGETS = (1_000_000, 10_000_000, 100_000_000)
-"""Training activations at which settings were searched."""
+"""Training activations that settings are given for."""
 BATCH_SIZES = (512, 512, 1024)
 """Batch sizes that are good at these."""
 
