@@ -31,7 +31,7 @@ class GatedConfig(ReLUConfig):
     """Gated."""
 
     architecture: Literal["gated"] = "gated"  # pyright: ignore[reportIncompatibleVariableOverride]
-    sparsity_coefficient: NonNegative = 0.15
+    sparsity_coefficient: NonNegative = 0.18
     """Weight of the sparsity penalty; by default some 32 latents are on after a million activations."""
 
 
@@ -79,7 +79,7 @@ class GatedPAnnealConfig(AnnealingConfig, GatedConfig):
     """Gated with p-annealing."""
 
     architecture: Literal["gated_p_anneal"] = "gated_p_anneal"  # pyright: ignore[reportIncompatibleVariableOverride]
-    sparsity_coefficient: NonNegative = 0.07
+    sparsity_coefficient: NonNegative = 0.09
     """Weight of the sparsity penalty; by default some 32 latents are on after a million activations."""
 
 
