@@ -237,7 +237,7 @@ class Run:
             os.truncate(metrics, meta["metrics_bytes"])
         return tensors, meta
 
-    def finish(self, *, optional: Sequence[str] = (), **summary: Any) -> None:
+    def finish(self, optional: Sequence[str] = (), /, **summary: Any) -> None:
         """Mark the run done: write every file's hash and a summary to DONE, and remove the saved state.
 
         optional: folders, relative to the run's, that a copy of it may leave out, each of them whole.

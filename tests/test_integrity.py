@@ -128,7 +128,7 @@ def test_a_copy_may_leave_out_an_optional_folder_but_only_whole(tmp_path):
         for name in ("a/one.bin", "a/two.bin", "b/one.bin"):
             (run / name).parent.mkdir(exist_ok=True)
             (run / name).write_bytes(name.encode())
-        run.finish(optional=["a"])
+        run.finish(["a"])
     shutil.copytree(run.folder, tmp_path / "copy")
     shutil.rmtree(tmp_path / "copy/a")
     assert verified(tmp_path / "copy")

@@ -129,7 +129,7 @@ def pack_run(cfg: PackConfig, *, out: str | Path | None = None, workers: int = 1
         write_card(run.folder, NUMBERS_FILE)
         run.log_time("train GPT", _seconds(model_folder))
         run.log_time("train SAEs", sum(map(_seconds, trained)))
-        run.finish(optional=_optional(run.folder), hook_name=hook_name)
+        run.finish(_optional(run.folder), hook_name=hook_name)
         return run.folder
 
 
