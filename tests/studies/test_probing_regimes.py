@@ -53,9 +53,7 @@ def test_an_sae_that_knows_nothing_gains_nothing_and_validation_leaks_nothing_in
     assert abs(np.mean([one.gain for one in quivers])) < 3 * spread + 0.005
     assert np.mean([one.alone for one in quivers]) == pytest.approx(0.5, abs=0.02)
     assert all(one.gain == one.control_gain for one in quivers)
-    assert (
-        max(one.on_validation for quiver_ in quivers for one in quiver_.saes.values()) > 0.8
-    )  # a choice, so it could leak
+    assert max(one.on_validation for each in quivers for one in each.saes.values()) > 0.7  # so validation could mislead
 
 
 def test_latents_of_something_else_gain_nothing_where_a_baseline_is_perfect():

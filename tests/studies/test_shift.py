@@ -10,7 +10,8 @@ from boardgame_sae.metrics.saebench.ablation.quadrants import pairs
 from boardgame_sae.metrics.saebench.ablation.scr import Bias, SCRConfig, biased_probes
 from boardgame_sae.metrics.saebench.data.probes import fit_probe
 from boardgame_sae.metrics.subject import Subject
-from boardgame_sae.studies.shift import (
+from boardgame_sae.studies.shift.ablation import Ablation, spurious_margins
+from boardgame_sae.studies.shift.choices import (
     AS_MANY,
     CEILING,
     ERASED,
@@ -19,19 +20,13 @@ from boardgame_sae.studies.shift import (
     JUDGE,
     JUDGE_AGAIN,
     LINES,
-    MARGINS,
     MARKS,
     RANDOM,
     ZERO,
-    Ablation,
-    ShiftStudy,
-    Task,
-    eraser,
-    outcome,
-    shift,
-    spurious_margins,
-    tasks,
 )
+from boardgame_sae.studies.shift.erasure import eraser
+from boardgame_sae.studies.shift.shift import MARGINS, ShiftStudy, shift
+from boardgame_sae.studies.shift.tasks import Task, outcome, tasks
 from boardgame_sae.studies.study import Setting
 
 SIZES = SCRConfig(n_train=400, n_test=200)
