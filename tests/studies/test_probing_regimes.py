@@ -167,10 +167,19 @@ def test_a_property_that_lacks_examples_in_one_setting_counts_in_the_others():
     assert totals(rows)[0]["gain"] == pytest.approx(0.3) and totals(rows)[0]["n_properties"] == 2
 
 
+def test_totals_do_not_depend_on_the_order_of_properties_which_a_resumed_study_sorts():
+    rng = np.random.default_rng(0)
+    by_property = {name: rng.random(3).tolist() for name in "bcade"}
+    row = {"regime": "r", "setting": "s", "saes": 1.0, "chosen": 0.0}
+    given, resumed = ([row | {"by_property": own}] for own in (by_property, dict(sorted(by_property.items()))))
+    assert totals(given) == totals(resumed)
+
+
 @pytest.mark.parametrize(
     ("fields", "said"),
     [
         ({"saes": ()}, "need an entry"),
+        ({"saes": ("a", "a")}, "twice"),
         ({"scarce": (2,)}, "at least 4"),
         ({"shares": (0.0,)}, "between 0 and 1"),
         ({"player": "epsilon_greeedy"}, "did you mean 'epsilon_greedy'"),

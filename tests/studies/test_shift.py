@@ -125,7 +125,7 @@ def test_the_study_puts_the_judge_between_floor_and_ceiling(bed, tmp_path, monke
         assert rows[how]["intended"] > 0.97, how
     assert rows[FLOOR]["intended"] < 0.85 and rows[JUDGE]["n_ablated"] == 1
     assert rows[ZERO]["intended"] < 0.85  # the threshold stays that of both latents
-    assert rows[RANDOM]["intended"] < 0.97 and abs(rows[JUDGE]["over_attribution"]) < 0.02
+    assert rows[RANDOM]["intended"] < 0.97 and rows[JUDGE]["over_attribution"] > 0.4
     assert len(plan.figure(list(rows.values())).axes) == 3
 
 

@@ -108,13 +108,16 @@ Drawn = dict[str, Examples]
 """Examples by split."""
 
 
-def draw(case: Case, concept: Concept, places: Mapping[str, Place], n_test: int, seed: int) -> Drawn | None:
-    """Examples of a concept in each split; None where a place has too few true or false ones."""
+def draw(case: Case, concept: Concept, where: Mapping[str, Place], n_test: int, seed: int) -> Drawn | None:
+    """Examples of a concept in each split; None where a place has too few true or false ones.
+
+    Those of test depend on the shift alone, so that settings are compared on the same ones.
+    """
     drawn = {}
-    for split, place in places.items():
-        n, share = (case.n, case.share) if split != "test" else (n_test, 0.5)
-        flipped = case.flipped if split != "test" else 0.0
-        key = (case.regime, case.setting) if split != "test" else (str(case.shift),)  # the same test in all other cases
+    for split, place in where.items():
+        labelled = split != "test"
+        n, share, flipped = (case.n, case.share, case.flipped) if labelled else (n_test, 0.5, 0.0)
+        key = (case.regime, case.setting) if labelled else (str(case.shift),)
         rng = np.random.default_rng(seed_for(seed, concept.name, split, *key))
         rows = _drawn(place, concept, max(2, round(n * share)), max(2, n - round(n * share)), rng)
         if rows is None:

@@ -7,7 +7,6 @@ that is made on validation is no better than one among the baselines alone.
 
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -64,6 +63,8 @@ class ProbingRegimesStudy(StudyConfig):
     def __post_init__(self) -> None:
         if not self.saes or not self.cases():
             raise ValueError("saes and at least one of scarce, shares, flips and shifts need an entry")
+        if len(set(self.saes)) < len(self.saes):
+            raise ValueError("saes names one of them twice")
         if min(*self.scarce, self.n_train, self.n_test) < 4:
             raise ValueError("scarce, n_train and n_test must be at least 4: two true examples and two false ones")
         if any(share in (0, 1) for share in self.shares):
@@ -78,8 +79,8 @@ class ProbingRegimesStudy(StudyConfig):
         n = self.n_train
         return [
             *(Case("data scarcity", f"{few} labels", few) for few in self.scarce),
-            *(Case("class imbalance", f"{share:.0%} true", n, share=share) for share in self.shares),
-            *(Case("label noise", f"{flipped:.0%} wrong", n, flipped=flipped) for flipped in self.flips),
+            *(Case("class imbalance", f"{100 * share:g}% true", n, share=share) for share in self.shares),
+            *(Case("label noise", f"{100 * flipped:g}% wrong", n, flipped=flipped) for flipped in self.flips),
             *(Case("covariate shift", f"other {shift}", n, shift=shift) for shift in self.shifts),
         ]
 
@@ -94,7 +95,7 @@ def probing_regimes(cfg: ProbingRegimesStudy, setting: Setting) -> Plan:
 def _row(cfg: ProbingRegimesStudy, testbed: Testbed, case: Case) -> Row:
     where = places(testbed, case.shift, cfg.player, cfg.seed)
     saes, untrained = testbed.once(loaded, cfg.saes), testbed.once(untrained_like, cfg.saes, cfg.seed)
-    read, names = dict[str, Quiver](), [Path(name).name for name in cfg.saes]
+    read: dict[str, Quiver] = {}
     for concept in concepts(testbed, cfg.n_properties):
         examples = draw(case, concept, where, cfg.n_test, cfg.seed)
         if examples is not None:
@@ -104,7 +105,7 @@ def _row(cfg: ProbingRegimesStudy, testbed: Testbed, case: Case) -> Row:
                 [{split: _latents(part, sae) for split, part in examples.items()} for sae in group]
                 for group in (saes, untrained)
             )
-            read[concept.name] = quiver(acts, dict(zip(names, of_saes, strict=True)), of_untrained, truths)
+            read[concept.name] = quiver(acts, dict(zip(cfg.saes, of_saes, strict=True)), of_untrained, truths)
     if not read:
         raise RunError(
             f"{case.regime}, {case.setting}: no class of the board is true and false often enough for {case.n} labels "

@@ -46,7 +46,7 @@ def totals(rows: Sequence[Row]) -> list[Row]:
     found = []
     for regime in dict.fromkeys(row["regime"] for row in rows):
         own = [row for row in rows if row["regime"] == regime]
-        names = list(dict.fromkeys(name for row in own for name in row["by_property"]))
+        names = sorted({name for row in own for name in row["by_property"]})  # as rows of a resumed study are
         alone_P, gain_P, control_P = np.array(
             [np.mean([row["by_property"][name] for row in own if name in row["by_property"]], 0) for name in names]
         ).T

@@ -16,7 +16,11 @@ def figure(rows: Sequence[Row]) -> Figure:
     saes = list(dict.fromkeys(row["sae"] for row in rows if row["sae"] != NO_SAE))
     drawn = Figure(figsize=(11, 1.0 * len(saes) + 2.4), layout="constrained")
     panels = drawn.subplots(1, 3, sharey=True)
-    titles = {"intended": "intended concept", "spurious": "spurious concept", "worst": "intended, worst group"}
+    titles = {
+        "intended": "intended concept",
+        "spurious": "spurious concept (0.5: unknown)",
+        "worst": "intended, worst group",
+    }
     for axes, (number, title) in zip(panels, titles.items(), strict=True):
         _panel(axes, rows, saes, number)
         axes.set(title=title, xlabel="test accuracy")

@@ -46,7 +46,7 @@ COLUMNS = {
     "intended": "accuracy on the intended concept [95%]",
     "spurious": "on the spurious one [95%]",
     "worst": "of the worst group [95%]",
-    "over_attribution": "intended, less attribution's with as many [95%]",
+    "over_attribution": "intended, less attribution's [95%]",
 }
 
 
@@ -85,7 +85,7 @@ def _row(cfg: ShiftStudy, testbed: Testbed, sae: str | None, how: str) -> Row:
     for number in ("intended", "spurious", "worst"):
         row |= mean_with_interval(number, by_pair(asked, [getattr(one, number) for one in found[how]]))
     if how == JUDGE:
-        less = [a.intended - b.intended for a, b in zip(found[JUDGE], found[AS_MANY], strict=True)]
+        less = [a.intended - b.intended for a, b in zip(found[JUDGE], found[ATTRIBUTION], strict=True)]
         row |= mean_with_interval("over_attribution", by_pair(asked, less))
     row["tasks"] = [
         [*(task.bias.pair.concepts[place].name for place in (task.intended, task.spurious)), *one]
