@@ -17,11 +17,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
+import numpy as np
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 
 from boardgame_sae.config import config, to_mapping
 from boardgame_sae.files import write_bytes
+from boardgame_sae.intervals import bootstrap_interval
 from boardgame_sae.registry import Registry
 from boardgame_sae.report.figures.style import STYLE
 from boardgame_sae.report.markdown import escaped, shown, table
@@ -63,6 +65,8 @@ class Plan:
     columns: Mapping[str, str]
     """Titles of the columns that the Markdown table shows, in order; the CSV has all plain columns."""
     figure: Callable[[Sequence[Row]], Figure]
+    totals: Callable[[Sequence[Row]], Sequence[Row]] = lambda _: ()
+    """Rows made of all the others, which the tables show below them."""
 
 
 @dataclass(frozen=True)
@@ -154,9 +158,10 @@ def _computed(run: Run, plan: Plan) -> list[Row]:
 
 def write_tables(folder: Path, rows: Sequence[Row], plan: Plan) -> None:
     """Write the tables and the figure of a study's rows; the same rows always give the same bytes."""
-    lines = [[_cell(row, column) for column in plan.columns] for row in rows]
+    every = [*rows, *plan.totals(rows)]
+    lines = [[_cell(row, column) for column in plan.columns] for row in every]
     write_bytes(folder / "table.md", table(list(plan.columns.values()), lines).encode())
-    plain = [{name: value for name, value in row.items() if not isinstance(value, list | dict)} for row in rows]
+    plain = [{name: value for name, value in row.items() if not isinstance(value, list | dict)} for row in every]
     own = {name for row in plain for name in row}
     columns = [*filter(own.__contains__, plan.columns), *sorted(own - set(plan.columns))]  # rows of a state are sorted
     text = io.StringIO(newline="")
@@ -168,6 +173,16 @@ def write_tables(folder: Path, rows: Sequence[Row], plan: Plan) -> None:
     with rc_context(STYLE):
         plan.figure(rows).savefig(picture, format="png", metadata={"Software": None})
     write_bytes(folder / "figure.png", picture.getvalue())
+
+
+def mean_with_interval(column: str, values_U: Sequence[float] | np.ndarray) -> Row:
+    """Columns of a row: the mean over units (pairs, properties), and its 95% interval under resampling of the units.
+
+    Raises ValueError when there is none.
+    """
+    values_U1 = np.asarray(values_U, np.float64)[:, None]
+    low, high = bootstrap_interval(lambda sums_R1: sums_R1[:, 0] / len(values_U1), values_U1)
+    return {column: float(values_U1.mean()), f"{column}_low": low, f"{column}_high": high}
 
 
 def _cell(row: Row, column: str) -> str:

@@ -204,7 +204,7 @@ def their_shares(clean, biased, ablated):
 
 def test_scr_shares_beside_ours_are_the_published_ones_of_our_accuracies(subject, bed):
     value, biases = scr.scr_score(subject, SCR), bed.once(scr.biased_probes, SCR)
-    chosen = [[scr._ranked(subject, bias, spurious) for spurious in (1, 0)] for bias in biases]
+    chosen = [[scr.attributed(subject, bias, spurious) for spurious in (1, 0)] for bias in biases]
     counts = scr._counted(subject, biases, chosen, "test")
     accuracy = {name: count.sum(0) / counts["asked"].sum(0) for name, count in counts.items()}
     ablated = [{n: accuracy[f"right_{n}"][kept] for n in N_ABLATED} for kept in range(2)]

@@ -1,5 +1,6 @@
 import csv
 
+import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
@@ -7,7 +8,15 @@ from boardgame_sae import cli
 from boardgame_sae.config import ConfigError, config
 from boardgame_sae.files import file_hash
 from boardgame_sae.studies import study as module
-from boardgame_sae.studies.study import Plan, StudyConfig, find_study, studies, study_run
+from boardgame_sae.studies.study import (
+    Plan,
+    StudyConfig,
+    find_study,
+    mean_with_interval,
+    studies,
+    study_run,
+    write_tables,
+)
 
 
 @config
@@ -37,7 +46,7 @@ def counting(monkeypatch):
 
 
 def test_the_studies_register_themselves():
-    assert {"finetune", "stitching", "meta_sae"} <= set(studies())
+    assert {"finetune", "stitching", "meta_sae", "probing_regimes", "shift"} <= set(studies())
     assert all(each.summary.endswith("?") for each in studies().values())
     with pytest.raises(ConfigError, match="unknown study 'finetun'; did you mean 'finetune'"):
         find_study("finetun")
@@ -77,6 +86,26 @@ def test_the_verb_reads_the_studys_yaml_and_refuses_what_is_wrong_with_it(counti
     assert cli.main(["study", "counting"]) == 1 and "no shipped testbed" in capsys.readouterr().err
 
 
+def test_totals_stand_below_the_rows_in_both_tables(tmp_path):
+    rows = [{"name": "a", "n": 1.0}, {"name": "b", "n": 3.0}]
+    plan = Plan((), {"name": "name", "n": "n"}, lambda _: Figure(), lambda rows: [{"name": "all", "n": len(rows)}])
+    write_tables(tmp_path, rows, plan)
+    assert (tmp_path / "table.md").read_text().splitlines()[2:] == ["| a | 1.000 |", "| b | 3.000 |", "| all | 2 |"]
+    assert (tmp_path / "table.csv").read_text().splitlines()[1:] == ["a,1.0", "b,3.0", "all,2"]
+
+
+def test_a_mean_has_the_interval_of_resampled_units():
+    values_U = np.random.default_rng(0).normal(size=400)
+    row = mean_with_interval("gain", values_U)
+    assert row["gain"] == pytest.approx(values_U.mean())
+    error = 1.96 * values_U.std() / 20
+    assert [row["gain_low"], row["gain_high"]] == pytest.approx(
+        [values_U.mean() - error, values_U.mean() + error], abs=0.02
+    )
+    with pytest.raises(ValueError, match="no game"):
+        mean_with_interval("gain", [])
+
+
 @pytest.mark.parametrize(
     ("name", "text", "said"),
     [
@@ -88,6 +117,11 @@ def test_the_verb_reads_the_studys_yaml_and_refuses_what_is_wrong_with_it(counti
         ("stitching", "saes: [{architecture: topp}]", "did you mean 'topk'"),
         ("stitching", "threshold: 2", "must be at most 1"),
         ("meta_sae", "training: {steps: 3}", "training.steps"),
+        ("probing_regimes", "shifts: [rules]", "field 'shifts.0' is 'rules'"),
+        ("probing_regimes", "player: nobody", "unknown player 'nobody'"),
+        ("probing_regimes", "saes: [othello6-tiny/none]", "has no SAE 'none'"),
+        ("shift", "pairs: {n_pair: 3}", "pairs.n_pair"),
+        ("shift", "saes: [othello6-tiny/none]", "has no SAE 'none'"),
     ],
 )
 def test_bad_fields_of_the_shipped_studies_are_refused_before_anything_runs(tmp_path, capsys, name, text, said):

@@ -95,7 +95,7 @@ def scr_score(subject: Subject, cfg: SCRConfig) -> ScoreValue:
     counts = [cost >= LEAST_BIAS for bias in biases for cost in bias.costs]
     if not any(counts):
         raise UnscorableError(f"bias costs none of the {len(biases)} pairs of concepts any accuracy; use more games")
-    chosen = [[_ranked(subject, bias, spurious) for spurious in (1, 0)] for bias in biases]
+    chosen = [[attributed(subject, bias, spurious) for spurious in (1, 0)] for bias in biases]
     validation, test = (_counted(subject, biases, chosen, split) for split in ("validation", "test"))
     once = {name: count_BP.sum(0)[None, counts].astype(float) for name, count_BP in validation.items()}
     numbers = _numbers(once | {"right_chosen": once["biased"]}, {})
@@ -137,8 +137,8 @@ def biased_probes(testbed: Testbed, cfg: SCRConfig) -> list[Bias]:
     return biases
 
 
-def _ranked(subject: Subject, bias: Bias, spurious: int) -> np.ndarray:
-    """The latents of largest absolute effect on the probe of one concept of a pair."""
+def attributed(subject: Subject, bias: Bias, spurious: int) -> np.ndarray:
+    """The latents of largest absolute effect on the probe of one concept of a pair, in order: the published choice."""
     train = bias.pair.balanced[spurious]["train"]
     difference_F = mean_differences(latent_rows(subject, "train", train.row_N), train.true_N)
     return largest(np.abs(difference_F * alignment(subject, bias.unbiased[spurious])), max(N_ABLATED))
