@@ -6,11 +6,13 @@ from planted import perfect_sae, planted
 from scipy.sparse import csr_array
 
 from boardgame_sae.metrics.saebench.data.concepts import concepts, truth
+from boardgame_sae.saes.registry import make_sae
 from boardgame_sae.studies.probing_regimes.methods import Reading, baselines, read, sae_probes
 from boardgame_sae.studies.probing_regimes.places import Case, draw, places, with_wrong_labels
 from boardgame_sae.studies.probing_regimes.probing_regimes import (
     ProbingRegimesStudy,
     latents_of,
+    loaded,
     probing_regimes,
     untrained_like,
 )
@@ -132,6 +134,12 @@ def test_examples_are_as_many_as_asked_as_true_as_asked_and_the_same_at_test(bed
     true_N = truth(bed, "train", [one.column])[0][:, 0]
     assert (true_N[few["train"].row_N] == few["train"].label_N).all()
     assert draw(Case("few", "many", 10**6), one, where, 20, 0) is None
+
+
+def test_an_sae_of_other_activations_is_refused_by_its_name(bed, tmp_path):
+    make_sae("topk", d_model=bed.width + 1, n_latents=8, k=2).save(tmp_path / "other")
+    with pytest.raises(ValueError, match=r"other of width"):
+        loaded(bed, (str(tmp_path / "other"),))
 
 
 def test_untrained_saes_are_as_wide_and_as_sparse(bed, tmp_path):

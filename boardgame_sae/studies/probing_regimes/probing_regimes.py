@@ -16,6 +16,7 @@ from scipy.sparse import csr_array
 from boardgame_sae.config import ConfigError, Count, Seed, Share, config, seed_for
 from boardgame_sae.files import RunError
 from boardgame_sae.metrics.baselines.registry import SAE_KIND
+from boardgame_sae.metrics.latent_source import as_latent_source
 from boardgame_sae.metrics.saebench.data.concepts import concepts
 from boardgame_sae.metrics.saebench.data.examples import latent_rows
 from boardgame_sae.metrics.subject import Subject
@@ -114,9 +115,9 @@ def _row(cfg: ProbingRegimesStudy, testbed: Testbed, case: Case) -> Row:
     return {"regime": case.regime, "setting": case.setting, **means(read)}
 
 
-def loaded(testbed: Testbed, names: tuple[str, ...]) -> list[SAE]:  # noqa: ARG001 (kept by `testbed.once`)
-    """The SAEs of some names."""
-    return [load_sae(name) for name in names]
+def loaded(testbed: Testbed, names: tuple[str, ...]) -> list[SAE]:
+    """The SAEs of some names. Raises ValueError naming one that reads other activations than the testbed's."""
+    return [as_latent_source(load_sae(name), testbed, name).given for name in names]
 
 
 def untrained_like(testbed: Testbed, names: tuple[str, ...], seed: int) -> list[SAE]:

@@ -9,9 +9,10 @@ Eraser = Callable[[np.ndarray], np.ndarray]
 
 
 def eraser(x_ND: np.ndarray, true_N: np.ndarray) -> Eraser:
-    """The smallest linear change after which no linear probe tells a concept: x - s (s' C^-1 (x - mean)) / (s' C^-1 s),
-    with C the covariance of the activations and s theirs with the concept.
+    """The smallest linear change after which no linear probe tells a concept.
 
+    x becomes x - s (s' C^-1 (x - mean)) / (s' C^-1 s), with C the covariance of the activations, and s theirs with the
+    concept. x_ND: activations of examples. true_N: bool (N,), their truths, both present.
     Source: LEACE, Belrose et al. 2023 (arXiv 2306.03819), for one binary concept.
     """
     mean_D, x_ND = x_ND.mean(0, dtype=np.float64), x_ND.astype(np.float64)
