@@ -311,7 +311,8 @@ def test_check_refuses_a_run_that_is_not_finished_and_a_folder_that_is_none(run,
 
 
 def test_many_saes_are_trained_on_one_stream_and_exchanged(run, refused, tiny_corpus, tmp_path):
-    from boardgame_sae.model.train import preset, train_gpt_run
+    from boardgame_sae.model.train import train_gpt_run
+    from boardgame_sae.model.train_config import preset
     from boardgame_sae.saes import load_sae, make_sae
     from boardgame_sae.testbeds.testbed import testbed_run
 

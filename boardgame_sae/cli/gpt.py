@@ -23,7 +23,8 @@ class TrainGPTInput:
 def train_gpt(argv: Sequence[str]) -> Path:
     """Train a GPT on a corpus; a killed run resumes by itself."""
     from boardgame_sae.model.legality import legality_text
-    from boardgame_sae.model.train import TrainGPTConfig, preset, train_gpt_run
+    from boardgame_sae.model.train import train_gpt_run
+    from boardgame_sae.model.train_config import TrainGPTConfig, preset
     from boardgame_sae.transcripts.corpus import Corpus
 
     of_preset = to_mapping(preset(chosen(argv, "preset", "tiny")))

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from boardgame_sae.cli.flags import Device, Output, Several, TestbedInput, named, parse, say, verb
 from boardgame_sae.config import config
+from boardgame_sae.metrics import Suite
 
 
 @config
@@ -19,8 +20,8 @@ class ScoreInput:
 class ScoreChoice:
     """Which scores are computed."""
 
-    suite: str = "supervised"
-    """quick, supervised, saebench, causal or all."""
+    suite: Suite = "supervised"
+    """quick: a minute or less; all: every score; the others: those of one kind."""
     baselines: tuple[str, ...] | None = None
     """Kinds of SAEs to train beside each, as it was trained, such as frozen_decoder (default: random_gpt_sae, unless
     the testbed ships with baselines). Baselines that need no training are always scored."""

@@ -8,6 +8,7 @@ from typing import Any
 from boardgame_sae.config import checked_name
 from boardgame_sae.intervals import LEVEL, N_RESAMPLES, SEED
 from boardgame_sae.launch import keep_freed_memory
+from boardgame_sae.metrics import Suite
 from boardgame_sae.metrics.baselines.registry import SAE_KIND
 from boardgame_sae.metrics.results import Scores, ScoreValue
 from boardgame_sae.metrics.score import NEEDS, Score, UnscorableError, scores, scores_in
@@ -23,7 +24,7 @@ from boardgame_sae.transcripts.corpus import SPLITS
 def evaluate(
     sae: Any,
     testbed: Testbed,
-    suite: str = "supervised",
+    suite: Suite = "supervised",
     *,
     name: str | None = None,
     kind: str = SAE_KIND,

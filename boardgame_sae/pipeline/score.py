@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 
 from boardgame_sae.config import content_hash, to_mapping
 from boardgame_sae.integrity import check_finished, is_done
+from boardgame_sae.metrics import Suite
 from boardgame_sae.metrics.baselines.registry import (
     SAE_KIND,
     Baseline,
@@ -75,7 +76,7 @@ def score_with_baselines(
     *,
     twins: Sequence[str | Path] | None = None,
     twin_kinds: Sequence[str] | None = None,
-    suite: str = "supervised",
+    suite: Suite = "supervised",
     probes: ProbeConfig | None = None,
     device: str = "auto",
     exact: bool = True,
@@ -137,7 +138,7 @@ def score_saes(
     sae_folders: Sequence[str | Path],
     testbed_folder: str | Path,
     *,
-    suite: str = "supervised",
+    suite: Suite = "supervised",
     probes: ProbeConfig | None = None,
     device: str = "auto",
     calibrate: bool = False,
@@ -204,7 +205,7 @@ def _to_score(
 def score_baselines(
     testbed_folder: str | Path,
     *,
-    suite: str = "supervised",
+    suite: Suite = "supervised",
     probes: ProbeConfig | None = None,
     device: str = "auto",
 ) -> Path:
@@ -232,7 +233,7 @@ def score_ceilings(
     score_folders: Sequence[str | Path],
     testbed_folder: str | Path,
     *,
-    suite: str = "supervised",
+    suite: Suite = "supervised",
     probes: ProbeConfig | None = None,
     device: str = "auto",
     exact: bool = True,
@@ -305,7 +306,7 @@ def packed_scores(testbed_folder: Path) -> list[Path]:
     return [folder for folder, about in subjects.items() if about["kind"] != SAE_KIND and "k" not in about]
 
 
-def _score(run: Run, folder: Path, suite: str, kind: str, make: Callable[[], Made], *, finish: bool = True) -> None:
+def _score(run: Run, folder: Path, suite: Suite, kind: str, make: Callable[[], Made], *, finish: bool = True) -> None:
     """Compute the scores of a suite that a folder of a run lacks. make: gives the subject, if one has to be scored."""
     known = Scores.load(folder) if (folder / SCORES_FILE).exists() else None
     if known is not None and not missing(known, suite) and (run.done or not finish):

@@ -17,7 +17,8 @@ from boardgame_sae.files import write_json
 from boardgame_sae.model.exchange.exporters import hooked_weights
 from boardgame_sae.model.exchange.files import WRITERS as GPT_WRITERS
 from boardgame_sae.model.game_model import GameModel
-from boardgame_sae.model.train import TrainGPTConfig, train_gpt_run
+from boardgame_sae.model.train import train_gpt_run
+from boardgame_sae.model.train_config import TrainGPTConfig
 from boardgame_sae.players.tournament import TournamentConfig, tournament_run
 from boardgame_sae.runs import Run, runs_root
 from boardgame_sae.saes.exchange import writers

@@ -30,6 +30,7 @@ from boardgame_sae.config import (
     config,
     from_mapping,
     seed_for,
+    showing_fields,
     to_mapping,
 )
 from boardgame_sae.files import RunError, write_json, write_parquet
@@ -82,6 +83,7 @@ class FinetuneConfig:
     """Seed of the order of the games, and of what is put in at random."""
 
 
+@showing_fields(FinetuneConfig)
 def finetune_sae(sae: str | Path | SAE, testbed: Testbed, *, out: str | Path | None = None, **fields: Any) -> Path:
     """Fine-tune an SAE on a testbed: `finetune_sae("othello6-tiny/relu-0.2", testbed, how="full", loss="kl")`.
 
