@@ -6,7 +6,6 @@ missing one is an error that names the file, the field and the fix. Field docstr
 
 import dataclasses
 import hashlib
-import inspect
 import json
 import math
 import re
@@ -24,7 +23,6 @@ from boardgame_sae.foreign_names import advice, closest, name_here
 from boardgame_sae.plain_data import MAX_DEPTH, MAX_YAML_BYTES, parse_yaml, read_bounded, shortened
 
 T = TypeVar("T")
-F = TypeVar("F", bound=Callable[..., Any])
 
 
 class ConfigError(ValueError):
@@ -212,27 +210,7 @@ def from_yaml(cls: type[T], path: str | Path) -> T:
     return from_mapping(cls, read_yaml(path), str(path))
 
 
-def showing_fields(*classes: type) -> Callable[[F], F]:
-    """Have a function that takes fields of config classes as keywords show them in its signature, as notebooks do."""
-    own = {field.name: field for cls in classes for field in dataclasses.fields(cls)}
-
-    def show(function: F) -> F:
-        given = inspect.signature(function)
-        written = [part for part in given.parameters.values() if part.kind is not inspect.Parameter.VAR_KEYWORD]
-        names = {part.name for part in written}
-        more = [_keyword(field) for name, field in own.items() if name not in names]
-        object.__setattr__(function, "__signature__", given.replace(parameters=[*written, *more]))
-        return function
-
-    return show
-
-
-def _keyword(field: dataclasses.Field[Any]) -> inspect.Parameter:
-    default = inspect.Parameter.empty if _default(field) is dataclasses.MISSING else field.default
-    return inspect.Parameter(field.name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=field.type)
-
-
-def _default(field: dataclasses.Field[Any]) -> Any:
+def default_of(field: dataclasses.Field[Any]) -> Any:
     """A field's default, or dataclasses.MISSING."""
     return dataclasses.MISSING if type(field.default).__name__ == "PydanticUndefinedType" else field.default
 
@@ -253,7 +231,7 @@ class Flags(NamedTuple):
 
     def default(self, field: dataclasses.Field[Any]) -> Any:
         """A field's default, or dataclasses.MISSING."""
-        return self.defaults.get(field.name, _default(field))
+        return self.defaults.get(field.name, default_of(field))
 
     def help(self, field: dataclasses.Field[Any]) -> str:
         """The docstring of a field, in the config class or in the one that it inherits the field from."""

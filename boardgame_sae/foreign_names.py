@@ -88,15 +88,14 @@ def closest(name: object, known: Iterable[str]) -> str | None:
     """The known name that is meant by another, or else the one spelt most like it; None where none is."""
     known = tuple(known)
     near = difflib.get_close_matches(str(name), known, n=1)
-    return name_here(str(name), known) or (near[0] if near else None)
+    return name_here(str(name), known) or next(iter(near), None)
 
 
 def advice(name: object, known: Iterable[str], what: str = "there are") -> str:
     """What to write instead of an unknown name, in words: one known name, or else all of them after `what`."""
-    known = tuple(known)
+    known, bare = tuple(known), _bare(str(name))
+    elsewhere = [here for here, foreign in _HERE.items() if bare in map(_bare, foreign)]
+    if elsewhere and name_here(str(name), known) is None:
+        return f"here it is called '{elsewhere[0]}', which does not belong here; {what} {', '.join(known)}"
     meant = closest(name, known)
-    if meant is not None:
-        return f"did you mean '{meant}'?"
-    elsewhere = [here for here, foreign in _HERE.items() if _bare(str(name)) in map(_bare, foreign)]
-    called = f"it is called '{elsewhere[0]}' here, which does not belong to this; " if elsewhere else ""
-    return f"{called}{what} {', '.join(known)}"
+    return f"did you mean '{meant}'?" if meant else f"{what} {', '.join(known)}"

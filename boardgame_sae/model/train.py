@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from boardgame_sae.config import ConfigError, seed_for, showing_fields, to_mapping
+from boardgame_sae.config import ConfigError, seed_for, to_mapping
 from boardgame_sae.files import RunError, write_json
 from boardgame_sae.launch import keep_freed_memory
 from boardgame_sae.model import train_config
@@ -24,6 +24,7 @@ from boardgame_sae.model.legality import LEGALITY_FILE, continuations, measure_l
 from boardgame_sae.model.muon import Muon
 from boardgame_sae.model.train_config import Preset, TrainGPTConfig
 from boardgame_sae.runs import Run, pack_state, progress, unpack_state
+from boardgame_sae.signatures import showing_fields
 from boardgame_sae.transcripts.corpus import SPLITS, Corpus
 from boardgame_sae.weights import not_finite
 

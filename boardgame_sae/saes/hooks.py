@@ -58,6 +58,6 @@ def _with_decoder(sae: Any) -> Any:
     sae = load_sae(sae) if isinstance(sae, str | Path) else sae
     if not (callable(getattr(sae, "encode", None)) and callable(getattr(sae, "decode", None))):
         raise ValueError(
-            f"{type(sae).__name__} has no `encode` and `decode`; give an SAE, its folder, or a shipped name"
+            f"{type(sae).__name__} has no `encode` and `decode`; give an SAE, or its folder or shipped name"
         )
     return sae

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from safetensors.numpy import save_file
 
-from boardgame_sae.config import ConfigError, Count, Seed, Share, config, from_mapping, showing_fields, to_mapping
+from boardgame_sae.config import ConfigError, Count, Seed, Share, config, from_mapping, to_mapping
 from boardgame_sae.files import RunError, writing
 from boardgame_sae.games import MoveRecord, load_game
 from boardgame_sae.launch import map_ordered
@@ -21,6 +21,7 @@ from boardgame_sae.players.play import Played, game_seeds, identities, play_game
 from boardgame_sae.players.registry import Player, make_player, rating, settle_player
 from boardgame_sae.players.skill_bins import skill_bins
 from boardgame_sae.runs import Run, progress
+from boardgame_sae.signatures import showing_fields
 from boardgame_sae.transcripts.corpus import CORPUS_FILE, Corpus
 from boardgame_sae.transcripts.corpus_writer import check_corpus_config, write_corpus
 from boardgame_sae.transcripts.tokenization import tokenizer_of

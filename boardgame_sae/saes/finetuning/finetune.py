@@ -30,7 +30,6 @@ from boardgame_sae.config import (
     config,
     from_mapping,
     seed_for,
-    showing_fields,
     to_mapping,
 )
 from boardgame_sae.files import RunError, write_json, write_parquet
@@ -45,6 +44,7 @@ from boardgame_sae.saes.load import load_sae, sae_folder
 from boardgame_sae.saes.sae import SAE
 from boardgame_sae.saes.training.adam import Adam
 from boardgame_sae.saes.training.train import measure, useless
+from boardgame_sae.signatures import showing_fields
 from boardgame_sae.testbeds.replaced import Batch, clean_batch
 from boardgame_sae.testbeds.testbed import Testbed
 from boardgame_sae.weights import not_finite

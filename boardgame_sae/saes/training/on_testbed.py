@@ -9,12 +9,13 @@ from typing import Any
 from torch import Tensor
 
 from boardgame_sae.activations.stream import ActivationSource, FreshActivations
-from boardgame_sae.config import ConfigError, from_mapping, showing_fields, to_mapping
+from boardgame_sae.config import ConfigError, from_mapping, to_mapping
 from boardgame_sae.foreign_names import advice
 from boardgame_sae.saes.load import load_sae
 from boardgame_sae.saes.registry import architectures, config_class, sae_config
 from boardgame_sae.saes.sae import SAE, SAEConfig
 from boardgame_sae.saes.training.train import TrainSAEConfig, train_saes_run
+from boardgame_sae.signatures import showing_fields
 from boardgame_sae.testbeds.testbed import Testbed
 
 TRAINING_FIELDS = frozenset(field.name for field in dataclasses.fields(TrainSAEConfig)) - {"seed"}
@@ -44,7 +45,7 @@ def train_on_testbed(
     return train_saes_run(source, sae_configs, cfg, metadata=_metadata(testbed), outs=outs, device=device)
 
 
-@showing_fields(*(config_class(name) for name in architectures()), TrainSAEConfig)
+@showing_fields(*map(config_class, architectures()), TrainSAEConfig, without=("d_model",))
 def train_sae(
     testbed: Testbed,
     architecture: str | SAEConfig = "topk",

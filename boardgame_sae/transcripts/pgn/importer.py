@@ -24,7 +24,6 @@ from boardgame_sae.config import (
     Share,
     config,
     from_mapping,
-    showing_fields,
     to_mapping,
 )
 from boardgame_sae.files import writing
@@ -36,6 +35,7 @@ from boardgame_sae.integrity import read_done
 from boardgame_sae.launch import map_ordered
 from boardgame_sae.players.skill_bins import skill_bins
 from boardgame_sae.runs import Run, progress, runs_root
+from boardgame_sae.signatures import showing_fields
 from boardgame_sae.transcripts.corpus import CORPUS_FILE, Corpus
 from boardgame_sae.transcripts.corpus_writer import check_corpus_config, write_corpus
 from boardgame_sae.transcripts.pgn.columns import pack, result_of, row_of, unpack
