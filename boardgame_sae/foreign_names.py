@@ -96,6 +96,6 @@ def advice(name: object, known: Iterable[str], what: str = "there are") -> str:
     known, bare = tuple(known), _bare(str(name))
     elsewhere = [here for here, foreign in _HERE.items() if bare in map(_bare, foreign)]
     if elsewhere and name_here(str(name), known) is None:
-        return f"here it is called '{elsewhere[0]}', which does not belong here; {what} {', '.join(known)}"
+        return f"its name here is '{elsewhere[0]}', which this does not have; {what} {', '.join(known)}"
     meant = closest(name, known)
     return f"did you mean '{meant}'?" if meant else f"{what} {', '.join(known)}"

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from boardgame_sae.cli.flags import Device, Output, chosen, parse, say, verb
 from boardgame_sae.config import Count, Flags, config, to_mapping
+from boardgame_sae.model.train_config import Preset, TrainGPTConfig, preset
 
 
 @config
@@ -13,7 +14,7 @@ class TrainGPTInput:
 
     corpus: str
     """Folder of the corpus."""
-    preset: str = "tiny"
+    preset: Preset = "tiny"
     """tiny, small or paper: sets the defaults of the flags below."""
     devices: Count = 1
     """Number of devices to train on, data parallel."""
@@ -24,7 +25,6 @@ def train_gpt(argv: Sequence[str]) -> Path:
     """Train a GPT on a corpus; a killed run resumes by itself."""
     from boardgame_sae.model.legality import legality_text
     from boardgame_sae.model.train import train_gpt_run
-    from boardgame_sae.model.train_config import TrainGPTConfig, preset
     from boardgame_sae.transcripts.corpus import Corpus
 
     of_preset = to_mapping(preset(chosen(argv, "preset", "tiny")))
