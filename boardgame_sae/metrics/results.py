@@ -170,7 +170,7 @@ class Scores(Mapping[str, ScoreValue]):
         return f"Scores({self.subject.get('name')}: {values})"
 
     def _repr_html_(self) -> str:
-        rows = [(name, score.value, brackets(score.interval)) for name, score in self.items()]
+        rows = [(name, score.value, brackets(score.interval) + self._basis(score)) for name, score in self.items()]
         rows += [(name, "skipped", reason) for name, reason in self.subject.get("skipped", {}).items()]
         return table(f"Scores of {self.subject.get('name')}", rows, ("score", "value", "95% interval"))
 
@@ -221,7 +221,7 @@ class Scores(Mapping[str, ScoreValue]):
         """The numbers as text, one per line, with their intervals, and why scores were skipped."""
         lines = []
         for name, score in self.items():
-            lines.append(f"{name:36}{score.value:12.4f}{brackets(score.interval)}")
+            lines.append(f"{name:36}{score.value:12.4f}{brackets(score.interval)}{self._basis(score)}")
             groups = {**score.details.get("by_property", {}), **score.details.get("groups", {})}
             for part, value in score.parts.items():
                 if isinstance(value, float):
@@ -229,6 +229,15 @@ class Scores(Mapping[str, ScoreValue]):
                     lines.append(f"  {part:34}{value:12.4f}{brackets(interval)}")
         lines += [f"{name:36}     skipped: {reason}" for name, reason in self.subject.get("skipped", {}).items()]
         return "\n".join(lines)
+
+    def _basis(self, score: ScoreValue) -> str:
+        """How many classes and test positions a score about properties rests on, as the text that follows it."""
+        classes = self.subject.get("classes", {}).get(score.details.get("headline"))
+        if classes is None:
+            return ""
+        scored, known = classes
+        n_positions = self.subject["positions"]["test"]
+        return f"  on {scored} of {known} classes of {score.details['headline']}, {n_positions:,} positions"
 
 
 def brackets(interval: Sequence[float] | None) -> str:

@@ -40,7 +40,7 @@ from boardgame_sae.runs import Run, progress
 from boardgame_sae.saes.load import load_sae, sae_folder
 from boardgame_sae.saes.registry import sae_class
 from boardgame_sae.saes.sae import SAE
-from boardgame_sae.saes.training.on_testbed import calibrated_on
+from boardgame_sae.saes.training.on_testbed import calibrated_on, check_reads
 from boardgame_sae.saes.training.recipe import RECIPE
 from boardgame_sae.streams import Patient
 from boardgame_sae.testbeds.probing import fit_missing_probes
@@ -95,8 +95,9 @@ def score_with_baselines(
     scores_in(suite)  # raises before anything is trained
     wanted = twin_baselines(twin_kinds)
     saes = [sae_folder(sae) for sae in saes]
+    testbed = load_testbed(testbed_folder, device)
     for sae in saes:
-        load_sae(sae, uncalibrated=calibrate)
+        check_reads(load_sae(sae, uncalibrated=calibrate), testbed, str(sae))
     how: dict[str, Any] = {"suite": suite, "probes": probes, "device": device}
     shipped = packed_scores(testbed_folder) if twins is None else []
     if any(set(still_valid(known)) != set(known) for known in map(Scores.load, shipped)):

@@ -5,6 +5,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+MIN_COUNT = 10
+"""A class is scored when it is true, and false, at least this often in every split."""
+
 
 @dataclass(frozen=True)
 class PropertyColumns:
@@ -40,3 +43,13 @@ class Span(NamedTuple):
     """Its first game, as `Positions.game_N` counts."""
     n_games: int
     """Number of games."""
+
+
+def few_of(name: str, n_scored: int, n_classes: int) -> str:
+    """What to warn of where a tenth of a property's classes or fewer are scored; nothing where there are more."""
+    if 10 * n_scored > n_classes:
+        return ""
+    return (
+        f"only {n_scored} of {n_classes} classes of {name} are true, and false, at least {MIN_COUNT} times in every "
+        "split, and scores rest on these alone; use more games, or hold out a larger fraction of them"
+    )

@@ -22,7 +22,7 @@ from boardgame_sae.notebook import table
 from boardgame_sae.probes.fit import PROBES_FILE, ProbeConfig, load_probe, probe_results, probe_run
 from boardgame_sae.probes.probe import Probe
 from boardgame_sae.runs import Run
-from boardgame_sae.testbeds.columns import PropertyColumns, Span
+from boardgame_sae.testbeds.columns import MIN_COUNT, PropertyColumns, Span, few_of
 from boardgame_sae.testbeds.shipped import MANIFEST_FILE, PROBES, find_testbed, read_manifest
 from boardgame_sae.transcripts.corpus import SPLITS, Corpus
 from boardgame_sae.transcripts.labels import (
@@ -38,8 +38,6 @@ from boardgame_sae.transcripts.labels import (
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 LABELS_FILE = "{}_labels.h5"
-MIN_COUNT = 10
-"""A class is scored when it is true, and false, at least this often in every split."""
 GAMES_AT_ONCE = 128
 """Games that are read, encoded and counted together."""
 KEPT_BYTES = 2**30
@@ -215,6 +213,17 @@ class Testbed:
                 known_P += np.repeat([columns.known(labels_NP).sum() for columns in self.columns], sizes)
             supported &= (true_P >= MIN_COUNT) & (known_P - true_P >= MIN_COUNT)
         return supported
+
+    @property
+    def n_classes(self) -> dict[str, tuple[int, int]]:
+        """Of each property, how many classes are supported, and how many it has."""
+        supported = {columns.name: self.supported_P[columns.start : columns.stop] for columns in self.columns}
+        return {name: (int(supported_C.sum()), len(supported_C)) for name, supported_C in supported.items()}
+
+    @property
+    def few_classes(self) -> str:
+        """What to warn of where scores of the headline rest on a tenth of its classes or fewer; else nothing."""
+        return few_of(self.properties[0], *self.n_classes[self.properties[0]])
 
     def activations(self, split: str) -> Tensor:
         """The hook point's activations at a split's scored positions: float32 (N, width) on the CPU; kept."""

@@ -76,6 +76,21 @@ def train_sae(
     return load_sae(folder)
 
 
+def check_reads(sae: SAE, testbed: Testbed, name: str = "this SAE") -> None:
+    """Raise ValueError unless an SAE reads the activations of a testbed, by their width and hook point."""
+    hook_name = sae.metadata.get("hook_name")
+    if sae.cfg.d_model != testbed.width:
+        raise ValueError(
+            f"{name} takes activations of width {sae.cfg.d_model}, those at {testbed.hook_name} have width "
+            f"{testbed.width}; give the testbed of the model and hook point it was trained on"
+        )
+    if hook_name not in (None, testbed.hook_name):
+        raise ValueError(
+            f"{name} says it reads {hook_name}, the testbed reads {testbed.hook_name}; give a testbed of its own hook "
+            "point, as `boardgame-sae testbed --sae` makes"
+        )
+
+
 def calibrated_on(testbed: Testbed, sae: SAE) -> SAE:
     """An SAE as it is, or, where its threshold was never set, with one at which k latents are on per position.
 

@@ -135,10 +135,11 @@ class _Import:
                         return
                 bar.update(len(batch))
         if len(self.kept) == before:
-            why = [f"{n} of them: {why}" for counts in self.reasons.values() for why, n in counts.most_common()]
+            why = [f"{n} {why}" for counts in self.reasons.values() for why, n in counts.most_common()]
+            first = f"; the first: {self.listed[0].strip()}" if self.listed else ""
             raise RunError(
-                f"{shown}: none of its {len(games)} games can be kept ({', '.join(why) or 'it is empty'}"
-                f"{'; the first: ' + self.listed[0].strip() if self.listed else ''}); give other games or another --game"
+                f"{shown}: none of its {len(games)} games can be kept ({', '.join(why) or 'it is empty'}{first}); give "
+                "other games, or another --game"
             )
 
     def _take(self, source: Source, written: Written, moves: list[int], fault: str) -> None:
