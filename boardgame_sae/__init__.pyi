@@ -7,6 +7,7 @@ from boardgame_sae.model.game_model import GameModel as GameModel
 from boardgame_sae.model.legality import legality as legality
 from boardgame_sae.model.train import train_gpt as train_gpt
 from boardgame_sae.model.train_config import TrainGPTConfig as TrainGPTConfig
+from boardgame_sae.report.latent import latent as latent
 from boardgame_sae.saes.finetuning.finetune import finetune_sae as finetune_sae
 from boardgame_sae.saes.hooks import ablate as ablate
 from boardgame_sae.saes.hooks import set_latents as set_latents

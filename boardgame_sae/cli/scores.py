@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from boardgame_sae.cli.flags import Device, Output, Several, TestbedInput, named, parse, say, verb
-from boardgame_sae.config import config
+from boardgame_sae.config import Natural, config
 from boardgame_sae.metrics import Suite
 
 
@@ -42,6 +42,18 @@ class JudgeInput:
 
 
 @config
+class LatentInput:
+    """Which latent is shown."""
+
+    sae: str
+    """Folder of an SAE, or the name of a shipped one: `othello6-tiny/topk-16`."""
+    latent: Natural
+    """Number of the latent, from 0 on."""
+    testbed: str | None = None
+    """Folder of a testbed, or the name of a shipped one (default: the one that the SAE ships with)."""
+
+
+@config
 class CompareInput:
     """What is compared with what."""
 
@@ -69,6 +81,35 @@ def score(argv: Sequence[str]) -> Path:
         say(f"\n{scores.subject['name']}\n{scores.table()}")
     say(f"\n{side_by_side(scored)}")
     return folders.saes[0]
+
+
+@verb("latent", 118, "othello6-tiny/topk-16 17")
+def latent(argv: Sequence[str]) -> Path:
+    """Show one latent: where it is on, what it tells about the board, the moves it promotes."""
+    words = named(argv, "--sae")
+    if len(words) > 2 and words[0] == "--sae" and not words[2].startswith("-"):
+        words.insert(2, "--latent")
+    given, output, device = parse("latent", words, LatentInput, Output, Device)
+
+    from boardgame_sae.files import write_bytes
+    from boardgame_sae.integrity import content_of
+    from boardgame_sae.report.latent import latent as look_at
+    from boardgame_sae.runs import Run
+    from boardgame_sae.saes.load import load_sae, sae_folder
+    from boardgame_sae.testbeds.shipped import find_testbed
+    from boardgame_sae.testbeds.testbed import load_testbed
+
+    folder, testbed = sae_folder(given.sae), given.testbed or given.sae.partition("/")[0]
+    bed = load_testbed(find_testbed(testbed), device.device)
+    inputs = {"sae": content_of(folder), "testbed": bed.content}
+    with Run("latent", f"{folder.name}-{given.latent}", {"latent": given.latent}, inputs, output.out) as run:
+        shown = look_at(load_sae(folder), bed, given.latent, name=given.sae)
+        say(str(shown))
+        if not run.done:
+            write_bytes(run / "latent.html", shown.page().encode())
+            run.finish()
+        say(f"open {run / 'latent.html'}")
+        return run.folder
 
 
 @verb("compare", 120, "SCORES_DIR ... --against SCORES_DIR ...")

@@ -1,0 +1,113 @@
+"""How a latent is shown: as text, in a notebook, and as a page that needs nothing beside it."""
+
+import html
+from collections.abc import Sequence
+from typing import Any
+
+from boardgame_sae.notebook import Picture, pictures, table
+
+_BARS = " ▁▂▃▄▅▆▇█"
+
+
+class LatentPage:
+    """What shows a latent; `latent.Latent` has the fields."""
+
+    sae: str
+    number: int
+    n_latents: int
+    testbed: str
+    density: float
+    max_activation: float
+    counts: list[int]
+    edges: list[float]
+    readings: list[Any]
+    boards: list[dict[str, Any]]
+    mean: list[dict[str, Any]]
+    promotes: list[tuple[str, float]]
+    suppresses: list[tuple[str, float]]
+
+    def __repr__(self) -> str:
+        best = self.readings[0] if self.readings else None
+        says = f", {best.label} ({best.property}): F1 {best.f1[best.chosen]:.3f}" if best else ""
+        return f"Latent({self.number} of {self.sae}: on at {self.density:.2%} of positions{says})"
+
+    def __str__(self) -> str:
+        most = max([1, *self.counts])
+        bars = "".join(_BARS[-(-8 * count // most)] for count in self.counts)
+        lines = [
+            f"latent {self.number} of {self.n_latents:,}, {self.sae}, on {self.testbed}",
+            f"on at {self.density:.2%} of the test positions; largest activation on train {self.max_activation:.4g}",
+            f"activations  0 |{bars}| {self.edges[-1]:.4g}",
+            "",
+            *self._reading_lines(),
+            "",
+            f"promotes     {_moves(self.promotes)}",
+            f"suppresses   {_moves(self.suppresses)}",
+            "",
+            *(f"{board['activation']:9.4g}  {board['text']}" for board in self.boards),
+        ]
+        return "\n".join(lines)
+
+    def _reading_lines(self) -> list[str]:
+        if not self.readings:
+            return ["it tells no class better than chance"]
+        lines = [f"{'property':24}{'base':>7}{'at':>6}{'F1':>7}{'precision':>11}{'recall':>8}"]
+        for reading in self.readings:
+            t = reading.chosen
+            numbers = f"{reading.f1[t]:7.3f}{reading.precision[t]:11.3f}{reading.recall[t]:8.3f}"
+            lines.append(f"{_title(reading):24.24}{reading.base:7.3f}{t / 10:6.1f}{numbers}")
+        return lines
+
+    def _repr_html_(self) -> str:
+        rows = [
+            ("SAE", self.sae),
+            ("testbed", self.testbed),
+            ("on at", f"{self.density:.2%} of the test positions"),
+            ("largest activation on train", self.max_activation),
+            ("activations above zero", self._histogram()),
+            ("promotes", _moves(self.promotes)),
+            ("suppresses", _moves(self.suppresses)),
+        ]
+        shown = [(board["picture"], f"{board['activation']:.4g} at ply {board['ply']}") for board in self.boards]
+        means = [(mean["picture"], f"{mean['class']}: more or less often than on all boards") for mean in self.mean]
+        return (
+            table(f"Latent {self.number} of {self.n_latents:,}", rows) + self._by_threshold() + pictures(shown + means)
+        )
+
+    def _by_threshold(self) -> str:
+        """Precision and recall of every class by threshold; the one that was chosen on train in brackets."""
+        if not self.readings:
+            return "<p>It tells no class better than chance.</p>"
+        head = ("class", "base", "", *(f"{t / 10:.1f}" for t in range(len(self.readings[0].f1))))
+        rows = []
+        for reading in self.readings:
+            for name, values in (("precision", reading.precision), ("recall", reading.recall), ("F1", reading.f1)):
+                cells = [f"[{value:.2f}]" if t == reading.chosen else f"{value:.2f}" for t, value in enumerate(values)]
+                rows.append((_title(reading), f"{reading.base:.3f}", name, *cells))
+        return table("By threshold, as a share of the largest activation, on test; [chosen on train]", rows, head)
+
+    def _histogram(self) -> Picture:
+        most, width = max([1, *self.counts]), len(self.counts)
+        bars = "".join(
+            f'<rect x="{place}" y="{1 - count / most:.3f}" width="0.9" height="{count / most:.3f}" fill="#2f6bff"/>'
+            for place, count in enumerate(self.counts)
+        )
+        svg = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} 1" preserveAspectRatio="none" '
+        return Picture(f'{svg}width="240" height="60">{bars}</svg> 0 to {self.edges[-1]:.4g}')
+
+    def page(self) -> str:
+        """A page of its own, in one file."""
+        title = html.escape(f"Latent {self.number} of {self.sae}")
+        style = "body{font-family:sans-serif;margin:1em;overflow-wrap:anywhere}td,th{padding:.2em .5em;text-align:left}"
+        wide = "table{border-collapse:collapse;display:block;overflow-x:auto;margin-bottom:1em}"
+        viewport = '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        head = f'<meta charset="utf-8">{viewport}<title>{title}</title><style>{style}{wide}</style>'
+        return f'<!doctype html><html lang="en"><head>{head}</head><body>{self._repr_html_()}</body></html>\n'
+
+
+def _title(reading: Any) -> str:
+    return f"{reading.label} ({reading.property})"
+
+
+def _moves(moves: Sequence[tuple[str, float]]) -> str:
+    return ", ".join(f"{move} {change:+.2f}" for move, change in moves) or "none"
