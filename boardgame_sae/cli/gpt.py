@@ -23,13 +23,14 @@ class TrainGPTInput:
 @verb("train-gpt", 50, "--corpus DIR --preset tiny")
 def train_gpt(argv: Sequence[str]) -> Path:
     """Train a GPT on a corpus; a killed run resumes by itself."""
+    of_preset = to_mapping(preset(chosen(argv, "preset", "tiny")))
+    groups = (TrainGPTInput, Flags(TrainGPTConfig, defaults=of_preset), Output, Device)
+    source, cfg, output, device = parse("train-gpt", argv, *groups)
+
     from boardgame_sae.model.legality import legality_text
     from boardgame_sae.model.train import train_gpt_run
     from boardgame_sae.transcripts.corpus import Corpus
 
-    of_preset = to_mapping(preset(chosen(argv, "preset", "tiny")))
-    groups = (TrainGPTInput, Flags(TrainGPTConfig, defaults=of_preset), Output, Device)
-    source, cfg, output, device = parse("train-gpt", argv, *groups)
     corpus = Corpus.open(source.corpus)
     folder = train_gpt_run(corpus, cfg, out=output.out, device=device.device, devices=source.devices)
     say(legality_text(folder))

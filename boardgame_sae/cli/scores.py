@@ -66,13 +66,14 @@ class CompareInput:
 @verb("score", 110, "SAE_DIR ... --testbed DIR --suite supervised")
 def score(argv: Sequence[str]) -> Path:
     """Score SAEs beside every baseline."""
+    groups = (ScoreInput, TestbedInput, ScoreChoice, Device)
+    given, source, choice, device = parse("score", named(argv, "--saes"), *groups)
+
     from boardgame_sae.metrics.results import Scores
     from boardgame_sae.metrics.statistics.compare import side_by_side
     from boardgame_sae.pipeline.score import score_with_baselines
     from boardgame_sae.testbeds.shipped import find_testbed
 
-    groups = (ScoreInput, TestbedInput, ScoreChoice, Device)
-    given, source, choice, device = parse("score", named(argv, "--saes"), *groups)
     testbed = find_testbed(source.testbed)
     how = {"suite": choice.suite, "device": device.device, "calibrate": choice.calibrate}
     folders = score_with_baselines(given.saes, testbed, twin_kinds=choice.baselines, **how)
@@ -115,9 +116,10 @@ def latent(argv: Sequence[str]) -> Path:
 @verb("compare", 120, "SCORES_DIR ... --against SCORES_DIR ...")
 def compare(argv: Sequence[str]) -> Path:
     """Measure by how much one recipe scores better than another, with intervals."""
+    given, output = parse("compare", named(argv, "--scores"), CompareInput, Output)
+
     from boardgame_sae.metrics.statistics.compare import compare_run, table
 
-    given, output = parse("compare", named(argv, "--scores"), CompareInput, Output)
     folder, comparisons = compare_run(given.scores, given.against, out=output.out)
     say(table(comparisons))
     return folder

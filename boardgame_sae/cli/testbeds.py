@@ -108,8 +108,9 @@ def probe(argv: Sequence[str]) -> Path:
 @verb("pack", 100, "experiments/testbeds/othello6-tiny.yaml --workers 2 --out DIR")
 def pack(argv: Sequence[str]) -> Path:
     """Make a testbed and pack it into one self-contained folder: GPT, held-out games, probes, SAEs, scores, card."""
+    source, output, workers, device = parse("pack", named(argv, "--study"), StudyInput, Output, Workers, Device)
+
     from boardgame_sae.shipping.pack import pack_config, pack_run
 
-    source, output, workers, device = parse("pack", named(argv, "--study"), StudyInput, Output, Workers, Device)
     cfg = pack_config(read_yaml(source.study), source.study)
     return pack_run(cfg, out=output.out, workers=workers.workers, device=device.device)

@@ -28,7 +28,7 @@ class LatentPage:
 
     def __repr__(self) -> str:
         best = self.readings[0] if self.readings else None
-        says = f", {best.label} ({best.property}): F1 {best.f1[best.chosen]:.3f}" if best else ""
+        says = f", {_title(best)}: F1 {best.f1[best.chosen]:.3f}" if best else ""
         return f"Latent({self.number} of {self.sae}: on at {self.density:.2%} of positions{says})"
 
     def __str__(self) -> str:
@@ -50,7 +50,7 @@ class LatentPage:
 
     def _reading_lines(self) -> list[str]:
         if not self.readings:
-            return ["it tells no class better than chance"]
+            return ["it goes with no class"]
         lines = [f"{'property':24}{'base':>7}{'at':>6}{'F1':>7}{'precision':>11}{'recall':>8}"]
         for reading in self.readings:
             t = reading.chosen
@@ -70,14 +70,13 @@ class LatentPage:
         ]
         shown = [(board["picture"], f"{board['activation']:.4g} at ply {board['ply']}") for board in self.boards]
         means = [(mean["picture"], f"{mean['class']}: more or less often than on all boards") for mean in self.mean]
-        return (
-            table(f"Latent {self.number} of {self.n_latents:,}", rows) + self._by_threshold() + pictures(shown + means)
-        )
+        about = table(f"Latent {self.number} of {self.n_latents:,}", rows)
+        return about + self._by_threshold() + pictures(shown + means)
 
     def _by_threshold(self) -> str:
         """Precision and recall of every class by threshold; the one that was chosen on train in brackets."""
         if not self.readings:
-            return "<p>It tells no class better than chance.</p>"
+            return "<p>It goes with no class.</p>"
         head = ("class", "base", "", *(f"{t / 10:.1f}" for t in range(len(self.readings[0].f1))))
         rows = []
         for reading in self.readings:
@@ -106,7 +105,7 @@ class LatentPage:
 
 
 def _title(reading: Any) -> str:
-    return f"{reading.label} ({reading.property})"
+    return reading.label if reading.property in reading.label else f"{reading.label} ({reading.property})"
 
 
 def _moves(moves: Sequence[tuple[str, float]]) -> str:

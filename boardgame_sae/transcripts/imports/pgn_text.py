@@ -8,7 +8,6 @@ from boardgame_sae.transcripts.imports.game_format import GameFormat, Written, g
 
 _HEADER = re.compile(rb"^\s*\[\w+\s+\"", re.MULTILINE)
 _COMMENT = re.compile(r"\{[^}]*\}|;[^\n]*|\$\d+|[?!]+")
-_VARIATION = re.compile(r"\([^()]*\)")
 
 
 def _fits(data: bytes) -> bool:
@@ -32,13 +31,14 @@ def _read(data: bytes, game: Game) -> Iterator[Written]:
 
 
 def _game(began: int, lines: list[str], game: Game) -> Written:
-    text = _COMMENT.sub(" ", "\n".join(lines))
-    while (without := _VARIATION.sub(" ", text)) != text:
-        text = without
-    place = f"line {began}"
-    if left := re.search(r"[{}()]", text):
-        return Written(place, "", f"a {left[0]} without its other half")
-    moves = moves_of(text, game)
+    text, depth, main_line = _COMMENT.sub(" ", "\n".join(lines)), 0, list[str]()
+    for part in re.split(r"([()])", text):
+        depth += {"(": 1, ")": -1}.get(part, 0)
+        if depth == 0 and part != ")":
+            main_line.append(part)
+    place, moves = f"line {began}", moves_of(" ".join(main_line), game)
+    if depth or "{" in text:
+        return Written(place, "", "a comment or variation without an end")
     return Written(place, moves, "" if moves else "no moves")
 
 
