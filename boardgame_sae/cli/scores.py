@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from boardgame_sae.cli.flags import Device, Output, Several, TestbedInput, named, parse, say, verb
-from boardgame_sae.config import Natural, config
+from boardgame_sae.config import ConfigError, Natural, config
 from boardgame_sae.metrics import Suite
 
 
@@ -97,11 +97,13 @@ def latent(argv: Sequence[str]) -> Path:
     from boardgame_sae.report.latent import latent as look_at
     from boardgame_sae.runs import Run
     from boardgame_sae.saes.load import load_sae, sae_folder
-    from boardgame_sae.testbeds.shipped import find_testbed
+    from boardgame_sae.testbeds.shipped import find_testbed, shipped_testbeds
     from boardgame_sae.testbeds.testbed import load_testbed
 
-    folder, testbed = sae_folder(given.sae), given.testbed or given.sae.partition("/")[0]
-    bed = load_testbed(find_testbed(testbed), device.device)
+    folder, shipped_with = sae_folder(given.sae), given.sae.partition("/")[0]
+    if given.testbed is None and shipped_with not in shipped_testbeds():
+        raise ConfigError("latent: field 'testbed' is required for an SAE that does not ship")
+    bed = load_testbed(find_testbed(given.testbed or shipped_with), device.device)
     inputs = {"sae": content_of(folder), "testbed": bed.content}
     with Run("latent", f"{folder.name}-{given.latent}", {"latent": given.latent}, inputs, output.out) as run:
         shown = look_at(load_sae(folder), bed, given.latent, name=given.sae)

@@ -6,7 +6,7 @@ Classes and thresholds are chosen on train games, by the correlation of the late
 (Matthews' phi, which is fair to latents that are on seldom as well as often); all numbers are of test games.
 """
 
-from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,77 +16,28 @@ from boardgame_sae.activations.hook_points import read, replace
 from boardgame_sae.metrics.causal.latent_edits import dense
 from boardgame_sae.metrics.counting.f1 import f1
 from boardgame_sae.metrics.counting.latent_columns import Latents
-from boardgame_sae.metrics.counts import THRESHOLDS
 from boardgame_sae.metrics.latent_source import LatentSource, as_latent_source
 from boardgame_sae.metrics.subject import ROWS_AT_ONCE
-from boardgame_sae.report.latent_card import Card, mean_boards, mean_pictures, top_boards
-from boardgame_sae.report.latent_page import LatentPage
+from boardgame_sae.report.latent_card import mean_boards, mean_pictures, top_boards
+from boardgame_sae.report.latent_view import SHARES, Latent, Reading
 from boardgame_sae.testbeds.testbed import Testbed
 
 N_BOARDS, N_PROPERTIES, N_MOVES, N_ASKED, N_BINS = 8, 6, 6, 200, 20
 """Boards, classes, and moves of either kind that are shown; games that moves are asked in; bars of the histogram."""
-SHARES = THRESHOLDS[:-1]
-"""Thresholds, as shares of the latent's largest activation on train."""
-
-
-@dataclass(frozen=True)
-class Reading:
-    """A latent as a classifier of one class of a property, on test; lists go by SHARES."""
-
-    property: str
-    label: str
-    """What it says: `d3 mine`."""
-    base: float
-    """Share of positions where it is true."""
-    chosen: int
-    """The threshold of best correlation on train, by its place in SHARES."""
-    precision: list[float]
-    recall: list[float]
-    f1: list[float]
-
-
-@dataclass(frozen=True, eq=False, repr=False)
-class Latent(LatentPage):
-    """What is known of a latent. It draws itself in a notebook; `page()` is the same as a whole page."""
-
-    sae: str
-    """What the SAE is called."""
-    number: int
-    """Which latent it is."""
-    n_latents: int
-    testbed: str
-    """The testbed, in words."""
-    density: float
-    """Share of test positions where it is on, that is above zero."""
-    max_activation: float
-    """Its largest activation on train, of which thresholds are shares."""
-    counts: list[int]
-    """Histogram of its activations above zero on test, in bins of equal width."""
-    edges: list[float]
-    """Where the bins end, from 0 on."""
-    readings: list[Reading]
-    """The classes that it goes with most closely, best first."""
-    boards: list[Card]
-    """Where it is most active, at most one position of a game (see `latent_card.board_at`)."""
-    mean: list[Card]
-    """How the boards where it is on differ from all: pictures of the classes that differ most."""
-    promotes: list[tuple[str, float]]
-    """Moves (or characters) that it makes more probable: by how much their log-probability falls, in nats, where the
-    latent is set to zero, on average over the positions where it is most active, one per game."""
-    suppresses: list[tuple[str, float]]
-    """The same of those it makes less probable; below zero."""
 
 
 def latent(sae: Any, testbed: Testbed, i: int, *, name: str | None = None) -> Latent:
     """Latent `i` of an SAE on a testbed.
 
     sae: anything that `evaluate` takes. Of one whose latents go below zero, latent n_latents + f is the negative part
-    of latent f. name: what it is called (default: its folder's, or its class's).
+    of latent f. name: what it is called (default: the path, or its class's name).
     Moves are left out where it does not reconstruct the activations it reads.
     Raises ValueError when there is no such latent, and as `evaluate` does.
     """
-    source = as_latent_source(sae, testbed, name or (str(sae) if isinstance(sae, str) else None))
-    _check_number(source, testbed, i)
+    source = as_latent_source(sae, testbed, name or (str(sae) if isinstance(sae, str | Path) else None))
+    n_latents = source.read("train", 0, 1, testbed.read("train", 0, 1)).n_latents
+    if not 0 <= i < n_latents:
+        raise ValueError(f"{source.name} has latents 0 to {n_latents - 1}, none is {i}")
     train, test = _column(source, testbed, "train", i), _column(source, testbed, "test", i)
     kind, largest = test.values_Z.dtype.type, float(train.max_F()[0])
     top = float(test.values_Z.max(initial=0.0))
@@ -98,7 +49,7 @@ def latent(sae: Any, testbed: Testbed, i: int, *, name: str | None = None) -> La
     return Latent(
         sae=source.name,
         number=i,
-        n_latents=_n_latents(source, testbed),
+        n_latents=n_latents,
         testbed=repr(testbed),
         density=len(test.values_Z) / max(1, test.n_positions),
         max_activation=largest,
@@ -110,16 +61,6 @@ def latent(sae: Any, testbed: Testbed, i: int, *, name: str | None = None) -> La
         promotes=[move for move in moves[:N_MOVES] if move[1] > 0],
         suppresses=[move for move in moves[::-1][:N_MOVES] if move[1] < 0],
     )
-
-
-def _n_latents(source: LatentSource, testbed: Testbed) -> int:
-    return source.read("train", 0, 1, testbed.read("train", 0, 1)).n_latents
-
-
-def _check_number(source: LatentSource, testbed: Testbed, i: int) -> None:
-    n_latents = _n_latents(source, testbed)
-    if not 0 <= i < n_latents:
-        raise ValueError(f"{source.name} has latents 0 to {n_latents - 1}, none is {i}")
 
 
 def _column(source: LatentSource, testbed: Testbed, split: str, i: int) -> Latents:

@@ -6,7 +6,8 @@ import torch
 
 import boardgame_sae as bgs
 from boardgame_sae import cli
-from boardgame_sae.report.latent import SHARES, latent
+from boardgame_sae.report.latent import latent
+from boardgame_sae.report.latent_view import SHARES
 from boardgame_sae.saes.hooks import ablate
 from boardgame_sae.saes.load import load_sae
 from boardgame_sae.testbeds.testbed import load_testbed
@@ -131,3 +132,5 @@ def test_the_verb_shows_a_latent_and_writes_its_page(capsys, study, busiest, tmp
     assert (tmp_path / "o/latent.html").read_text().startswith("<!doctype html>")
     assert cli.main(["latent", str(folder), "999", "--testbed", str(testbed), "--device", "cpu"]) == 2
     assert "none is 999" in capsys.readouterr().err
+    assert cli.main(["latent", str(folder), "3", "--device", "cpu"]) == 2
+    assert "'testbed' is required for an SAE that does not ship" in capsys.readouterr().err

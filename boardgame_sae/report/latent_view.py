@@ -1,30 +1,64 @@
-"""How a latent is shown: as text, in a notebook, and as a page that needs nothing beside it."""
+"""What is known of a latent, and how it is shown: as text, in a notebook, and as a page of its own."""
 
 import html
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import dataclass
 
+from boardgame_sae.metrics.counts import THRESHOLDS
 from boardgame_sae.notebook import Picture, pictures, table
+from boardgame_sae.report.latent_card import Card
 
+SHARES = THRESHOLDS[:-1]
+"""Thresholds, as shares of the latent's largest activation on train."""
 _BARS = " ▁▂▃▄▅▆▇█"
 
 
-class LatentPage:
-    """What shows a latent; `latent.Latent` has the fields."""
+@dataclass(frozen=True)
+class Reading:
+    """A latent as a classifier of one class of a property, on test; lists go by SHARES."""
+
+    property: str
+    label: str
+    """What it says: `d3 mine`."""
+    base: float
+    """Share of positions where it is true."""
+    chosen: int
+    """The threshold of best correlation on train, by its place in SHARES."""
+    precision: list[float]
+    recall: list[float]
+    f1: list[float]
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Latent:
+    """What is known of a latent. It draws itself in a notebook; `page()` is the same as a whole page."""
 
     sae: str
+    """What the SAE is called."""
     number: int
+    """Which latent it is."""
     n_latents: int
     testbed: str
+    """The testbed, in words."""
     density: float
+    """Share of test positions where it is on, that is above zero."""
     max_activation: float
+    """Its largest activation on train, of which thresholds are shares."""
     counts: list[int]
+    """Histogram of its activations above zero on test, in bins of equal width."""
     edges: list[float]
-    readings: list[Any]
-    boards: list[dict[str, Any]]
-    mean: list[dict[str, Any]]
+    """Where the bins end, from 0 on."""
+    readings: list[Reading]
+    """The classes that it goes with most closely, best first."""
+    boards: list[Card]
+    """Where it is most active, at most one position of a game (see `latent_card.board_at`)."""
+    mean: list[Card]
+    """How the boards where it is on differ from all: pictures of the classes that differ most."""
     promotes: list[tuple[str, float]]
+    """Moves (or characters) that it makes more probable: by how much their log-probability falls, in nats, where the
+    latent is set to zero, on average over the positions where it is most active, one per game."""
     suppresses: list[tuple[str, float]]
+    """The same of those it makes less probable; below zero."""
 
     def __repr__(self) -> str:
         best = self.readings[0] if self.readings else None
@@ -55,7 +89,7 @@ class LatentPage:
         for reading in self.readings:
             t = reading.chosen
             numbers = f"{reading.f1[t]:7.3f}{reading.precision[t]:11.3f}{reading.recall[t]:8.3f}"
-            lines.append(f"{_title(reading):24.24}{reading.base:7.3f}{t / 10:6.1f}{numbers}")
+            lines.append(f"{_title(reading):24.24}{reading.base:7.3f}{SHARES[t]:6.1f}{numbers}")
         return lines
 
     def _repr_html_(self) -> str:
@@ -77,7 +111,7 @@ class LatentPage:
         """Precision and recall of every class by threshold; the one that was chosen on train in brackets."""
         if not self.readings:
             return "<p>It goes with no class.</p>"
-        head = ("class", "base", "", *(f"{t / 10:.1f}" for t in range(len(self.readings[0].f1))))
+        head = ("class", "base", "", *(f"{share:.1f}" for share in SHARES))
         rows = []
         for reading in self.readings:
             for name, values in (("precision", reading.precision), ("recall", reading.recall), ("F1", reading.f1)):
@@ -104,7 +138,7 @@ class LatentPage:
         return f'<!doctype html><html lang="en"><head>{head}</head><body>{self._repr_html_()}</body></html>\n'
 
 
-def _title(reading: Any) -> str:
+def _title(reading: Reading) -> str:
     return reading.label if reading.property in reading.label else f"{reading.label} ({reading.property})"
 
 
