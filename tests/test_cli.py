@@ -117,7 +117,7 @@ def test_help_of_train_sae_lists_the_architectures_and_explains_every_flag_of_th
 
 def test_help_says_what_no_value_means_and_shows_no_none(run):
     out = run("testbed", "--help")[1]
-    assert "--hook-name STR" in out and "(default: the residual" in out and "None" not in out
+    assert "--hook-name STR" in out and "(default: that of --sae" in out and "None" not in out
 
 
 def test_an_unknown_verb_is_bad_input_and_names_the_closest_or_all(run):

@@ -188,8 +188,8 @@ def scores_in(suite: str) -> dict[str, Score]:
     """The scores of a suite by name. Raises ValueError for an unknown suite, and for one that no score belongs to."""
     if suite not in SUITES:
         near = closest(suite, SUITES)
-        hint = f"did you mean '{near}'? " if near else ""
-        raise ValueError(f"unknown suite '{suite}'; {hint}the suites are {', '.join(SUITES)}")
+        hint = f"; did you mean '{near}'?" if near else ""
+        raise ValueError(f"unknown suite '{suite}'; the suites are {', '.join(SUITES)}{hint}")
     chosen = {name: score for name, score in scores().items() if _belongs(score, suite)}
     if not chosen:
         filled = [name for name in SUITES if any(_belongs(score, name) for score in scores().values())]

@@ -9,7 +9,8 @@ from boardgame_sae.metrics.evaluate import evaluate
 from boardgame_sae.pipeline import score as scoring
 from boardgame_sae.pipeline.score import score_with_baselines
 from boardgame_sae.saes.registry import make_sae
-from boardgame_sae.testbeds.testbed import Testbed, load_testbed, testbed_run
+from boardgame_sae.testbeds import testbed as beds
+from boardgame_sae.testbeds.testbed import Testbed, load_testbed
 
 HOOK = "blocks.0.hook_resid_post"
 
@@ -20,7 +21,7 @@ def made(tiny_model, tiny_corpus, tmp_path_factory):
     root = tmp_path_factory.mktemp("like")
     tiny_model.save(root / "gpt")
     own = {"hook_name": HOOK, "properties": ("legal_move",), "n_games": 30}
-    testbed_run(root / "gpt", tiny_corpus.path, **own, out=root / "bed", device="cpu")
+    beds.testbed_run(root / "gpt", tiny_corpus.path, **own, out=root / "bed", device="cpu")
     for name, width, hook_name in (("fits", 16, "blocks.1.hook_resid_post"), ("wide", 17, HOOK), ("silent", 16, None)):
         sae = make_sae("topk", d_model=width, n_latents=24, k=4)
         sae.metadata = {} if hook_name is None else {"hook_name": hook_name}
