@@ -8,40 +8,39 @@ Shapes are written as capital suffixes, one letter an axis: `B` games, `L` token
 `V` alphabet, `H` heads, `K` kept latents, `M` moves of many games one after another. `acts_NF`, `labels_NP`, `f1_TFP`.
 """
 
+import ast
 import importlib
 import os
+from pathlib import Path
 from typing import Any
 
 from boardgame_sae.kernel_cache import choose_kernel_cache
+
+__version__ = "0.1.0"
 
 # Worker threads that spin while they wait make a training step on a busy machine ten times slower: let them sleep.
 # The OpenMP runtime reads this when torch is first imported.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 choose_kernel_cache()
 
-_PUBLIC = {
-    "generate": "transcripts.generate",
-    "import_pgn": "transcripts.pgn.importer",
-    "Corpus": "transcripts.corpus",
-    "train_gpt": "model.train",
-    "GameModel": "model.game_model",
-    "legality": "model.legality",
-    "Testbed": "testbeds.testbed",
-    "load_testbed": "testbeds.testbed",
-    "train_sae": "saes.training.on_testbed",
-    "finetune_sae": "saes.finetuning.finetune",
-    "make_sae": "saes.registry",
-    "load_sae": "saes.load",
-    "evaluate": "metrics.evaluate",
-    "compare": "metrics.statistics.compare",
-    "edit": "metrics.causal.edit",
-}
-"""The names a user starts from, and where they live. They are imported when first used: torch takes seconds."""
 
-__all__ = sorted(_PUBLIC)  # pyright: ignore[reportUnsupportedDunderAll]
+def _exports() -> dict[str, str]:
+    """The names a user starts from, and the modules they live in: those that `__init__.pyi` lists for type checkers."""
+    listed = ast.parse(Path(__file__).with_suffix(".pyi").read_text(encoding="utf-8")).body
+    imports = [node for node in listed if isinstance(node, ast.ImportFrom) and node.module]
+    return {alias.name: str(node.module) for node in imports for alias in node.names}
+
+
+_EXPORTS = _exports()
+__all__ = sorted(_EXPORTS)  # pyright: ignore[reportUnsupportedDunderAll]
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _PUBLIC:
-        raise AttributeError(f"module 'boardgame_sae' has no attribute '{name}'; it has {', '.join(sorted(_PUBLIC))}")
-    return getattr(importlib.import_module(f"boardgame_sae.{_PUBLIC[name]}"), name)
+    """Import a name when it is first used: torch takes seconds."""
+    if name not in _EXPORTS:
+        raise AttributeError(f"module 'boardgame_sae' has no attribute '{name}'; it has {', '.join(__all__)}")
+    return getattr(importlib.import_module(_EXPORTS[name]), name)
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]

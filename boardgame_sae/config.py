@@ -5,10 +5,10 @@ missing one is an error that names the file, the field and the fix. Field docstr
 """
 
 import dataclasses
-import difflib
 import hashlib
 import json
 import math
+import re
 import unicodedata
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -19,6 +19,7 @@ from typing import Annotated, Any, NamedTuple, TypeVar, dataclass_transform, get
 import pydantic
 from pydantic import AfterValidator, Field
 
+from boardgame_sae.foreign_names import advice, closest, name_here
 from boardgame_sae.plain_data import MAX_DEPTH, MAX_YAML_BYTES, parse_yaml, read_bounded, shortened
 
 T = TypeVar("T")
@@ -157,12 +158,14 @@ _BOUNDS = {
 def _explain(cls: type, fault: Any, source: str) -> str:
     field = ".".join(str(part) for part in fault["loc"])
     if fault["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
-        fields = [field.name for field in dataclasses.fields(cls)] if dataclasses.is_dataclass(cls) else []
-        return f"{source}: unknown field '{field}'; {_closest(fault['loc'][-1], fields)}"
+        *place, name = fault["loc"]
+        return f"{source}: unknown field '{field}'; {_field_advice(name, _fields_at(cls, place))}"
     if fault["type"] in ("missing", "missing_argument", "missing_keyword_only_argument"):
         return f"{source}: field '{field}' is required"
     message = fault["msg"].removeprefix("Value error, ")
     message = message[0].lower() + message[1:]
+    if fault["type"] == "literal_error":
+        message = _choice(fault.get("input"), fault["ctx"]["expected"])
     for kind, bound in fault.get("ctx", {}).items():
         if kind in _BOUNDS:
             message = f"{_BOUNDS[kind]} {f'{bound:g}' if isinstance(bound, float) else bound}"
@@ -171,9 +174,23 @@ def _explain(cls: type, fault: Any, source: str) -> str:
     return f"{source}: field '{field}' is {shortened(repr(fault.get('input')))}: {message}"
 
 
-def _closest(name: Any, fields: Sequence[str]) -> str:
-    close = difflib.get_close_matches(str(name), fields, n=1)
-    return f"did you mean '{close[0]}'?" if close else f"the fields are {', '.join(fields)}"
+def _choice(given: Any, expected: str) -> str:
+    """What a field with a few values says of another one. expected: those values, quoted, in pydantic's words."""
+    values = re.findall(r"'([^']*)'", expected)
+    near = closest(given, values)
+    return f"must be one of {', '.join(values)}" + (f"; did you mean '{near}'?" if near else "")
+
+
+def _fields_at(cls: Any, place: Sequence[str | int]) -> list[str]:
+    """The fields of a config class, or of the one at a place inside it, such as ("probes", 0)."""
+    for part in filter(lambda part: isinstance(part, str), place):
+        hint = get_type_hints(cls).get(str(part)) if dataclasses.is_dataclass(cls) else None
+        cls = next(filter(dataclasses.is_dataclass, (hint, *get_args(hint))), None)
+    return [field.name for field in dataclasses.fields(cls)] if dataclasses.is_dataclass(cls) else []
+
+
+def _field_advice(name: Any, fields: Sequence[str]) -> str:
+    return advice(name, fields, "the fields are")
 
 
 @contextmanager
@@ -193,6 +210,11 @@ def from_yaml(cls: type[T], path: str | Path) -> T:
     return from_mapping(cls, read_yaml(path), str(path))
 
 
+def default_of(field: dataclasses.Field[Any]) -> Any:
+    """A field's default, or dataclasses.MISSING."""
+    return dataclasses.MISSING if type(field.default).__name__ == "PydanticUndefinedType" else field.default
+
+
 class Flags(NamedTuple):
     """A config class whose fields are flags of a command."""
 
@@ -209,8 +231,7 @@ class Flags(NamedTuple):
 
     def default(self, field: dataclasses.Field[Any]) -> Any:
         """A field's default, or dataclasses.MISSING."""
-        own = dataclasses.MISSING if type(field.default).__name__ == "PydanticUndefinedType" else field.default
-        return self.defaults.get(field.name, own)
+        return self.defaults.get(field.name, default_of(field))
 
     def help(self, field: dataclasses.Field[Any]) -> str:
         """The docstring of a field, in the config class or in the one that it inherits the field from."""
@@ -248,6 +269,7 @@ def read_flags(
             )
             kind = Annotated[hints[field.name], argument]
             fields.setdefault(field.name, (field.name, kind, dataclasses.field(default=default, kw_only=True)))
+    _check_flags(argv, list(fields))
     _check_given(given, groups, list(fields), source)
     namespace = dataclasses.make_dataclass(command.replace("-", "_"), fields.values())
     flags = tyro.cli(namespace, args=list(argv), prog=f"boardgame-sae {command}", description=description)
@@ -262,6 +284,15 @@ def _metavar(kind: Any) -> str | None:
     return inner[0].__name__.upper() if optional else None
 
 
+def _check_flags(argv: Sequence[str], names: Sequence[str]) -> None:
+    """Raise ConfigError for a flag that is known by another name: `--d-sae`. Other unknown flags are the parser's."""
+    for word in argv:
+        flag = word.partition("=")[0]
+        name = flag.removeprefix("--").replace("-", "_")
+        if flag.startswith("--") and name not in names and (here := name_here(name, names)):
+            raise ConfigError(f"unknown flag {flag}; did you mean --{here.replace('_', '-')}?")
+
+
 def _check_given(given: Mapping[str, Any], groups: Sequence[Flags], names: Sequence[str], source: str) -> None:
     """Check the fields of a file before flags override them, so that errors name the file.
 
@@ -269,7 +300,7 @@ def _check_given(given: Mapping[str, Any], groups: Sequence[Flags], names: Seque
     """
     for name in given:
         if name not in names:
-            raise ConfigError(f"{source}: unknown field '{name}'; {_closest(name, sorted(names))}")
+            raise ConfigError(f"{source}: unknown field '{name}'; {_field_advice(name, sorted(names))}")
     for group in groups:
         for field in group.fields():
             if field.name in given:

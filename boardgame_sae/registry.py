@@ -4,12 +4,12 @@ So a new game, player, architecture, score, baseline, study or figure is one new
 anywhere.
 """
 
-import difflib
 import importlib
 import pkgutil
 from collections.abc import Iterator
 from typing import Generic, TypeVar
 
+from boardgame_sae import foreign_names
 from boardgame_sae.config import ConfigError
 
 T = TypeVar("T")
@@ -41,8 +41,7 @@ class Registry(Generic[T]):
 
     def advice(self, name: str) -> str:
         """What to write instead of an unknown name: the closest one, or else all there are."""
-        close = difflib.get_close_matches(str(name), self.names(), n=1)
-        return f"did you mean '{close[0]}'?" if close else f"there are {', '.join(self.names())}"
+        return foreign_names.advice(name, self.names())
 
     def names(self) -> tuple[str, ...]:
         """All names."""

@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from boardgame_sae.model.game_model import GameModel
-from boardgame_sae.model.train import TrainGPTConfig, train_gpt_run
+from boardgame_sae.model.train import train_gpt_run
+from boardgame_sae.model.train_config import TrainGPTConfig
 from boardgame_sae.transcripts.corpus import Corpus
 from boardgame_sae.transcripts.generate import generate
 

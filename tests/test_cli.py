@@ -64,9 +64,9 @@ def test_help_lists_every_verb(run, argv):
 def test_help_lists_verbs_in_the_order_of_a_study(run):
     listed = [line.split()[0] for line in run("--help")[1].splitlines()[2:]]
     assert listed == [
-        "generate", "import-pgn", "annotate", "tournament", "train-gpt", "testbed", "probe", "train-sae",
-        "finetune-sae", "sweep", "study", "pack", "score", "judge", "compare", "edit", "report", "ls", "check",
-        "export", "import",
+        "generate", "import-pgn", "import-games", "annotate", "tournament", "train-gpt", "testbed", "probe",
+        "train-sae", "finetune-sae", "sweep", "study", "pack", "score", "judge", "latent", "compare", "edit", "report",
+        "ls", "check", "export", "import", "completion",
     ]  # fmt: skip
 
 
@@ -117,7 +117,7 @@ def test_help_of_train_sae_lists_the_architectures_and_explains_every_flag_of_th
 
 def test_help_says_what_no_value_means_and_shows_no_none(run):
     out = run("testbed", "--help")[1]
-    assert "--hook-name STR" in out and "(default: the residual" in out and "None" not in out
+    assert "--hook-name STR" in out and "(default: that of --sae" in out and "None" not in out
 
 
 def test_an_unknown_verb_is_bad_input_and_names_the_closest_or_all(run):
@@ -311,7 +311,8 @@ def test_check_refuses_a_run_that_is_not_finished_and_a_folder_that_is_none(run,
 
 
 def test_many_saes_are_trained_on_one_stream_and_exchanged(run, refused, tiny_corpus, tmp_path):
-    from boardgame_sae.model.train import preset, train_gpt_run
+    from boardgame_sae.model.train import train_gpt_run
+    from boardgame_sae.model.train_config import preset
     from boardgame_sae.saes import load_sae, make_sae
     from boardgame_sae.testbeds.testbed import testbed_run
 

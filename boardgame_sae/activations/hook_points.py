@@ -60,14 +60,16 @@ def hook_width(gpt: GPT, name: str) -> int:
     """
     shapes = hook_points(gpt)
     if name not in shapes:
-        near = difflib.get_close_matches(name, shapes, n=3, cutoff=0.5)
-        known = (
-            ", ".join(near) if near else f"blocks.0.hook_resid_post .. blocks.{gpt.cfg.n_layers - 1}.hook_resid_post"
-        )
-        raise HookError(f"no hook point '{name}' in this GPT of {gpt.cfg.n_layers} layers; the closest are {known}")
+        raise HookError(_unknown(gpt, name))
     if name.endswith(("hook_attn_scores", "hook_pattern")):
         raise HookError(f"hook point '{name}' holds pairs of tokens, not a vector per token; choose another")
     return int(torch.Size(shapes[name][2:]).numel())
+
+
+def _unknown(gpt: GPT, name: str) -> str:
+    near = difflib.get_close_matches(name, hook_points(gpt), n=3, cutoff=0.5)
+    known = ", ".join(near) if near else f"blocks.0.hook_resid_post .. blocks.{gpt.cfg.n_layers - 1}.hook_resid_post"
+    return f"no hook point '{name}' in this GPT of {gpt.cfg.n_layers} layers; the closest are {known}"
 
 
 def layer_of(name: str) -> int:
@@ -114,3 +116,28 @@ def replace(gpt: GPT, tokens_BL: Tensor, name: str, values_BLD: Tensor) -> Tenso
     if name.endswith(".hook_resid_post"):
         return gpt(values_BLD, start_at_layer=layer_of(name) + 1)
     return gpt(tokens_BL, {name: lambda value: values_BLD.reshape(len(values_BLD), *value.shape[1:])})
+
+
+@torch.no_grad()
+def run_with_hooks(gpt: GPT, tokens_BL: Tensor, hooks: Mapping[str, Hook]) -> Tensor:
+    """Logits (B, L, d_vocab) of token ids (B, L) while hooks read activations, or replace them by what they return.
+
+    Raises HookError for a hook point that there is not, or where something of another shape is returned, ValueError
+    when the input is longer than the GPT's context.
+    """
+    for name in hooks:
+        if name not in hook_points(gpt):
+            raise HookError(_unknown(gpt, name))
+    return gpt(tokens_BL.to(gpt.device), {name: _checked(name, hook) for name, hook in hooks.items()})
+
+
+def _checked(name: str, hook: Hook) -> Hook:
+    def checked(value: Tensor) -> Tensor | None:
+        shape = value.shape
+        replaced = hook(value)
+        if replaced is not None and not (isinstance(replaced, Tensor) and replaced.shape == shape):
+            given = tuple(replaced.shape) if isinstance(replaced, Tensor) else type(replaced).__name__
+            raise HookError(f"the hook at '{name}' returned {given}; return None, or a tensor of shape {tuple(shape)}")
+        return None if replaced is None else replaced.to(value)
+
+    return checked

@@ -10,6 +10,7 @@ found by walking this folder. They import the package inside their functions, so
 import sys
 from collections.abc import Sequence
 
+from boardgame_sae import __version__
 from boardgame_sae.cli.endings import ended
 from boardgame_sae.cli.flags import find_verb, say, verbs
 from boardgame_sae.streams import open_closed_streams
@@ -26,6 +27,8 @@ def _help() -> str:
 def _run(words: Sequence[str]) -> None:
     if not words or words[0] in ("-h", "--help"):
         say(_help())
+    elif words[0] in ("-V", "--version"):
+        say(f"boardgame-sae {__version__}")
     else:
         say(str(find_verb(words[0]).function(words[1:])))
 

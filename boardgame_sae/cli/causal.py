@@ -29,11 +29,12 @@ class SquareInput:
 @verb("edit", 125, "--testbed othello6-tiny --moves c2b4a5 --square c3 --to mine")
 def edit(argv: Sequence[str]) -> Path:
     """Set a square on a model's inner board, and watch its next moves change."""
+    source, given, device = parse("edit", argv, TestbedInput, SquareInput, Device)
+
     from boardgame_sae.metrics.causal.edit import edit as edit_board
     from boardgame_sae.testbeds.shipped import find_sae, find_testbed
     from boardgame_sae.testbeds.testbed import load_testbed
 
-    source, given, device = parse("edit", argv, TestbedInput, SquareInput, Device)
     folder = find_testbed(source.testbed)
     sae = None if given.sae is None else find_sae(given.sae if "/" in given.sae else f"{source.testbed}/{given.sae}")
     testbed, how = load_testbed(folder, device.device), {"hook_name": given.hook_name, "scale": given.scale}

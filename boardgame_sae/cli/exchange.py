@@ -6,6 +6,7 @@ from pathlib import Path
 
 from boardgame_sae.cli.flags import Output, named, parse, verb
 from boardgame_sae.config import ConfigError, Count, config
+from boardgame_sae.foreign_names import closest
 
 
 @config
@@ -49,8 +50,11 @@ def export(argv: Sequence[str]) -> Path:
     source, output = parse("export", named(argv, "--source"), ExportInput, Output, more=libraries)
     folder = find_sae(source.source)
     of_gpt = gpts.is_gpt(folder)
-    if source.to not in (gpts.WRITERS if of_gpt else writers):
-        raise ConfigError(f"{folder}: {'a GPT' if of_gpt else 'an SAE'} is not for {source.to}. {libraries}")
+    known = gpts.WRITERS if of_gpt else writers
+    if source.to not in known:
+        near = closest(source.to, known)
+        hint = f"; did you mean '{near}'?" if near else "."
+        raise ConfigError(f"{folder}: {'a GPT' if of_gpt else 'an SAE'} is not for {source.to}{hint} {libraries}")
     if of_gpt:
         write = partial(gpts.WRITERS[source.to], GameModel.load(folder, "cpu"))
     else:
@@ -69,6 +73,8 @@ def export(argv: Sequence[str]) -> Path:
 @verb("import", 170, "FOREIGN --out DIR")
 def import_(argv: Sequence[str]) -> Path:
     """Read another library's SAE, or a GPT of nanoGPT or TransformerLens."""
+    source, output = parse("import", named(argv, "--source"), ImportInput, Output)
+
     from boardgame_sae.integrity import content_of
     from boardgame_sae.model.exchange.files import open_foreign
     from boardgame_sae.runs import Run
@@ -76,7 +82,6 @@ def import_(argv: Sequence[str]) -> Path:
     from boardgame_sae.saes.training.on_testbed import calibrated_on
     from boardgame_sae.testbeds.testbed import load_testbed
 
-    source, output = parse("import", named(argv, "--source"), ImportInput, Output)
     path = Path(source.source)
     thing = open_foreign(path, game=source.game, n_heads=source.n_heads)
     if thing is not None:

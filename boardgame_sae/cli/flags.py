@@ -4,7 +4,7 @@ import inspect
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple, TypeAlias
+from typing import Annotated, Any, Literal, NamedTuple, TypeAlias, get_args, get_origin, get_type_hints
 
 from pydantic import Field
 
@@ -13,8 +13,14 @@ from boardgame_sae.plain_data import shortened
 from boardgame_sae.registry import Registry
 from boardgame_sae.streams import silence
 
-Function: TypeAlias = Callable[[Sequence[str]], Path]
-"""Does a verb's work on its words of the command line, and returns the folder to print last."""
+Function: TypeAlias = Callable[[Sequence[str]], Path | str]
+"""Does a verb's work on its words of the command line, and returns what to print last: a folder, or a text."""
+LIST_FLAGS = "--list-flags"
+"""The word that has a verb name its flags instead of working, for `flags_of`."""
+
+
+class FlagsListed(Exception):  # noqa: N818 - it is what happened
+    """A verb was asked for its flags. Its only argument is the groups that they belong to."""
 
 
 class Verb(NamedTuple):
@@ -105,13 +111,34 @@ def parse(name: str, argv: Sequence[str], *groups: type | Flags, more: str = "")
 
     more: what its help says besides. Raises ConfigError for a bad value or file.
     """
+    flags = [group if isinstance(group, Flags) else Flags(group) for group in groups]
+    if LIST_FLAGS in argv:
+        raise FlagsListed(flags)
     path, words = take(argv, "--config")
     verb = _VERBS.find(name)
     example = f"Example: boardgame-sae {name} {verb.example}".rstrip()
     file = "Any flag can also be set in a YAML file: --config FILE.yaml."
     text = "\n\n".join(filter(None, [inspect.getdoc(verb.function), example, file, more]))
-    flags = [group if isinstance(group, Flags) else Flags(group) for group in groups]
     return read_flags(name, text, words, flags, read_yaml(path) if path else {}, path or name)
+
+
+def flags_of(name: str) -> dict[str, tuple[str, tuple[str, ...]]]:
+    """The flags of a verb, `--n-games`: the meaning of each, and the values it takes where these are few."""
+    try:
+        find_verb(name).function([LIST_FLAGS])
+    except FlagsListed as listed:
+        groups: list[Flags] = listed.args[0]
+        return {
+            "--" + field.name.replace("_", "-"): (group.help(field), _values(get_type_hints(group.cls)[field.name]))
+            for group in groups
+            for field in group.fields()
+        }
+    return {}
+
+
+def _values(kind: Any) -> tuple[str, ...]:
+    """The texts that a field may hold, where its type lists them."""
+    return tuple(str(value) for value in get_args(kind) if value) if get_origin(kind) is Literal else ()
 
 
 def take(argv: Sequence[str], flag: str) -> tuple[str | None, list[str]]:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from boardgame_sae.cli.flags import Device, Output, chosen, parse, say, verb
 from boardgame_sae.config import Count, Flags, config, to_mapping
+from boardgame_sae.model.train_config import Preset, TrainGPTConfig, preset
 
 
 @config
@@ -13,7 +14,7 @@ class TrainGPTInput:
 
     corpus: str
     """Folder of the corpus."""
-    preset: str = "tiny"
+    preset: Preset = "tiny"
     """tiny, small or paper: sets the defaults of the flags below."""
     devices: Count = 1
     """Number of devices to train on, data parallel."""
@@ -22,13 +23,14 @@ class TrainGPTInput:
 @verb("train-gpt", 50, "--corpus DIR --preset tiny")
 def train_gpt(argv: Sequence[str]) -> Path:
     """Train a GPT on a corpus; a killed run resumes by itself."""
-    from boardgame_sae.model.legality import legality_text
-    from boardgame_sae.model.train import TrainGPTConfig, preset, train_gpt_run
-    from boardgame_sae.transcripts.corpus import Corpus
-
     of_preset = to_mapping(preset(chosen(argv, "preset", "tiny")))
     groups = (TrainGPTInput, Flags(TrainGPTConfig, defaults=of_preset), Output, Device)
     source, cfg, output, device = parse("train-gpt", argv, *groups)
+
+    from boardgame_sae.model.legality import legality_text
+    from boardgame_sae.model.train import train_gpt_run
+    from boardgame_sae.transcripts.corpus import Corpus
+
     corpus = Corpus.open(source.corpus)
     folder = train_gpt_run(corpus, cfg, out=output.out, device=device.device, devices=source.devices)
     say(legality_text(folder))

@@ -36,6 +36,19 @@ def import_pgn(argv: Sequence[str]) -> Path:
     return folder
 
 
+@verb("import-games", 25, "games.txt WTH_2004.wtb --game othello --out DIR")
+def import_games(argv: Sequence[str]) -> Path:
+    """Read real games of Othello, or any game but chess, into a corpus: text or WTHOR."""
+    from boardgame_sae.transcripts.imports.importer import ImportGamesConfig, import_games_run
+    from boardgame_sae.transcripts.pgn.importer import import_table
+
+    own = Flags(ImportGamesConfig, fixed={"players": ("imported",)})
+    cfg, output = parse("import-games", named(argv, "--sources"), own, Output)
+    folder = import_games_run(cfg, out=output.out)
+    say(import_table(folder))
+    return folder
+
+
 @verb("annotate", 30, "DIR --engine stockfish:nodes=1000")
 def annotate(argv: Sequence[str]) -> Path:
     """Have an engine evaluate a corpus's positions."""

@@ -18,10 +18,11 @@ class FolderInput:
 @verb("ls", 140)
 def ls(argv: Sequence[str]) -> Path:
     """List the testbeds and SAEs that ship, and the runs here."""
+    parse("ls", argv)
+
     from boardgame_sae.runs import CARD_FILE, runs_root
     from boardgame_sae.shipping.card_numbers import shipped_table
 
-    parse("ls", argv)
     say(shipped_table())
     cards = sorted(runs_root().glob(f"*/*/{CARD_FILE}"))
     for card in cards:
@@ -51,9 +52,10 @@ def _listed(folder: Path) -> str:
 @verb("check", 150, "DIR ...")
 def check(argv: Sequence[str]) -> Path:
     """Verify run folders: hashes, replayed moves; and, of a packed testbed, every number of its card.json."""
+    source, device = parse("check", named(argv, "--folders"), FolderInput, Device)
+
     from boardgame_sae.testbeds.shipped import find_testbed
 
-    source, device = parse("check", named(argv, "--folders"), FolderInput, Device)
     folders = [find_testbed(name) for name in source.folders]
     for folder in folders:
         _check_hashes(folder)

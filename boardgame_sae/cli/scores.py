@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from boardgame_sae.cli.flags import Device, Output, Several, TestbedInput, named, parse, say, verb
-from boardgame_sae.config import config
+from boardgame_sae.config import ConfigError, Natural, config
+from boardgame_sae.metrics import Suite
 
 
 @config
@@ -19,8 +20,8 @@ class ScoreInput:
 class ScoreChoice:
     """Which scores are computed."""
 
-    suite: str = "supervised"
-    """quick, supervised, saebench, causal or all."""
+    suite: Suite = "supervised"
+    """quick: a minute or less; all: every score; the others: those of one kind."""
     baselines: tuple[str, ...] | None = None
     """Kinds of SAEs to train beside each, as it was trained, such as frozen_decoder (default: random_gpt_sae, unless
     the testbed ships with baselines). Baselines that need no training are always scored."""
@@ -41,6 +42,18 @@ class JudgeInput:
 
 
 @config
+class LatentInput:
+    """Which latent is shown."""
+
+    sae: str
+    """Folder of an SAE, or the name of a shipped one: `othello6-tiny/topk-16`."""
+    latent: Natural
+    """Number of the latent, from 0 on."""
+    testbed: str | None = None
+    """Folder of a testbed, or the name of a shipped one (default: the one that the SAE ships with)."""
+
+
+@config
 class CompareInput:
     """What is compared with what."""
 
@@ -53,13 +66,14 @@ class CompareInput:
 @verb("score", 110, "SAE_DIR ... --testbed DIR --suite supervised")
 def score(argv: Sequence[str]) -> Path:
     """Score SAEs beside every baseline."""
+    groups = (ScoreInput, TestbedInput, ScoreChoice, Device)
+    given, source, choice, device = parse("score", named(argv, "--saes"), *groups)
+
     from boardgame_sae.metrics.results import Scores
     from boardgame_sae.metrics.statistics.compare import side_by_side
     from boardgame_sae.pipeline.score import score_with_baselines
     from boardgame_sae.testbeds.shipped import find_testbed
 
-    groups = (ScoreInput, TestbedInput, ScoreChoice, Device)
-    given, source, choice, device = parse("score", named(argv, "--saes"), *groups)
     testbed = find_testbed(source.testbed)
     how = {"suite": choice.suite, "device": device.device, "calibrate": choice.calibrate}
     folders = score_with_baselines(given.saes, testbed, twin_kinds=choice.baselines, **how)
@@ -70,12 +84,44 @@ def score(argv: Sequence[str]) -> Path:
     return folders.saes[0]
 
 
+@verb("latent", 118, "othello6-tiny/topk-16 17")
+def latent(argv: Sequence[str]) -> Path:
+    """Show one latent: where it is on, what it tells about the board, the moves it promotes."""
+    words = named(argv, "--sae")
+    if len(words) > 2 and words[0] == "--sae" and not words[2].startswith("-"):
+        words.insert(2, "--latent")
+    given, output, device = parse("latent", words, LatentInput, Output, Device)
+
+    from boardgame_sae.files import write_bytes
+    from boardgame_sae.integrity import content_of
+    from boardgame_sae.report.latent import latent as look_at
+    from boardgame_sae.runs import Run
+    from boardgame_sae.saes.load import load_sae, sae_folder
+    from boardgame_sae.testbeds.shipped import find_testbed, shipped_testbeds
+    from boardgame_sae.testbeds.testbed import load_testbed
+
+    folder, shipped_with = sae_folder(given.sae), given.sae.partition("/")[0]
+    if given.testbed is None and shipped_with not in shipped_testbeds():
+        raise ConfigError("latent: field 'testbed' is required for an SAE that does not ship")
+    bed = load_testbed(find_testbed(given.testbed or shipped_with), device.device)
+    inputs = {"sae": content_of(folder), "testbed": bed.content}
+    with Run("latent", f"{folder.name}-{given.latent}", {"latent": given.latent}, inputs, output.out) as run:
+        shown = look_at(load_sae(folder), bed, given.latent, name=given.sae)
+        say(str(shown))
+        if not run.done:
+            write_bytes(run / "latent.html", shown.page().encode())
+            run.finish()
+        say(f"open {run / 'latent.html'}")
+        return run.folder
+
+
 @verb("compare", 120, "SCORES_DIR ... --against SCORES_DIR ...")
 def compare(argv: Sequence[str]) -> Path:
     """Measure by how much one recipe scores better than another, with intervals."""
+    given, output = parse("compare", named(argv, "--scores"), CompareInput, Output)
+
     from boardgame_sae.metrics.statistics.compare import compare_run, table
 
-    given, output = parse("compare", named(argv, "--scores"), CompareInput, Output)
     folder, comparisons = compare_run(given.scores, given.against, out=output.out)
     say(table(comparisons))
     return folder

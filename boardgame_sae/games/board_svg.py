@@ -9,6 +9,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from boardgame_sae.notebook import Picture
+
 EMPTY = "."
 """How `Game.cells` writes an empty square."""
 INK, RED, WARM, COLD = "#222", "#d33", "#ff8c1a", "#2f6bff"
@@ -40,7 +42,7 @@ def draw_discs(
     scale: float | None = None,
     last: int = -1,
     size: int = 240,
-) -> str:
+) -> Picture:
     """A board of cells (characters, row by row), `size` pixels wide.
 
     rings: squares that get a ring. marks: short texts on squares. heat: floats (rows, columns), orange above zero, blue
@@ -70,7 +72,7 @@ def draw_discs(
         *(board.mark(s, text, "#fff" if cells[s] in style.dark else INK) for s, text in (marks or {}).items()),
         "</svg>",
     ]
-    return "".join(parts)
+    return Picture("".join(parts))
 
 
 def scaled(heat: np.ndarray | None, shape: tuple[int, int], scale: float | None) -> list[float]:

@@ -15,6 +15,7 @@ from boardgame_sae.games.board_svg import EMPTY, DiscStyle, draw_discs
 from boardgame_sae.games.property import BoardProperty, properties_of, property_of
 from boardgame_sae.games.random_bits import SplitMix64
 from boardgame_sae.games.record import PLAYER_COLUMNS, Boards, Column, IllegalMove, MoveRecord
+from boardgame_sae.notebook import Picture, pictures
 
 PHASES = ("opening", "middle", "end")
 """Parts of a game, in order."""
@@ -76,6 +77,12 @@ class Game(ABC):
     """How the board is drawn, unless the game has a picture of its own."""
     first_row_on_top: bool = True
     """Whether boards are drawn with the first row on top; else it is at the bottom."""
+
+    def __repr__(self) -> str:
+        return f"load_game({self.spec!r})"
+
+    def _repr_html_(self) -> str:
+        return pictures([(self.picture(self.start()), repr(self))])
 
     @abstractmethod
     def start(self) -> Any:
@@ -175,8 +182,8 @@ class Game(ABC):
         scale: float | None = None,
         last: int | None = None,
         size: int = 240,
-    ) -> str:
-        """The board as SVG; of no position (None) an empty board.
+    ) -> Picture:
+        """The board as SVG, which a notebook draws; of no position (None) an empty board.
 
         marks: short texts on squares. heat: floats of the board's shape, laid over it in colour (positive warm,
         negative cold), opaque at `scale`, by default the largest magnitude. last: square of the last move, by default

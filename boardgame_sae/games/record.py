@@ -76,7 +76,7 @@ class IllegalMove(ValueError):  # noqa: N818 - it is what happened, as in python
         return type(self), (self.game, self.text, self.ply, self.move, self.legal)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class MoveRecord:
     """The moves of many games, one game after the other.
 
@@ -116,6 +116,9 @@ class MoveRecord:
     def __len__(self) -> int:
         return len(self.offsets) - 1
 
+    def __repr__(self) -> str:
+        return f"MoveRecord({len(self):,} games, {len(self.moves_M):,} moves)"
+
     def __iter__(self) -> Iterator[np.ndarray]:
         """The move codes of each game in turn."""
         return (self.moves_M[a:b] for a, b in itertools.pairwise(self.offsets))
@@ -136,7 +139,7 @@ class MoveRecord:
         return type(self)(self.moves_M[np.arange(offsets[-1]) + shift], offsets)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Boards:
     """The positions of many games as arrays: n_plies + 1 rows per game, the start first. Games add their own arrays.
 
@@ -154,6 +157,9 @@ class Boards:
 
     def __len__(self) -> int:
         return len(self.ply_N)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({len(self):,} positions)"
 
     def __getitem__(self, rows: slice | np.ndarray | Sequence[int]) -> Self:
         chosen = np.arange(len(self))[rows]
@@ -181,7 +187,7 @@ class Boards:
         return (self.offsets[game] + game + ply)[()]
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class DiscBoards(Boards):
     """A batch of positions of which all that counts is whose disc stands where: sets of squares, uint64."""
 

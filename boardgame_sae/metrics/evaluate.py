@@ -8,11 +8,12 @@ from typing import Any
 from boardgame_sae.config import checked_name
 from boardgame_sae.intervals import LEVEL, N_RESAMPLES, SEED
 from boardgame_sae.launch import keep_freed_memory
+from boardgame_sae.metrics import Suite
 from boardgame_sae.metrics.baselines.registry import SAE_KIND
 from boardgame_sae.metrics.results import Scores, ScoreValue
 from boardgame_sae.metrics.score import NEEDS, Score, UnscorableError, scores, scores_in
 from boardgame_sae.metrics.subject import MAX_BYTES, Subject
-from boardgame_sae.runs import progress
+from boardgame_sae.runs import progress, warn
 from boardgame_sae.saes.load import load_sae
 from boardgame_sae.saes.sae import SAE
 from boardgame_sae.saes.training.on_testbed import calibrated_on
@@ -23,7 +24,7 @@ from boardgame_sae.transcripts.corpus import SPLITS
 def evaluate(
     sae: Any,
     testbed: Testbed,
-    suite: str = "supervised",
+    suite: Suite = "supervised",
     *,
     name: str | None = None,
     kind: str = SAE_KIND,
@@ -60,6 +61,8 @@ def evaluate(
     name = name or _name(sae)
     if calibrate:
         sae = _calibrated(sae, testbed)
+    if few := testbed.few_classes:
+        warn(few)
     facts = {**_calibration(sae), **(facts or {})}
     subject = Subject(name, kind, sae, testbed, facts, max_bytes=max_bytes)
     lacking = {score.name: reason for score in wanted.values() if (reason := _lacking(score, subject))}
@@ -133,6 +136,7 @@ def about_subject(subject: Subject, skipped: dict[str, str]) -> dict[str, Any]:
         "kind": subject.kind,
         "testbed": {**testbed.identity, "content": testbed.made_of},
         "positions": {split: len(testbed.positions(split)) for split in SPLITS},
+        "classes": {name: list(counts) for name, counts in testbed.n_classes.items()},
         "chosen_on": ["train", "validation"],
         "reported_on": "test",
         "l0": subject.l0,

@@ -20,6 +20,7 @@ from boardgame_sae.config import Count, HookName, Name, Natural, NonNegative, Se
 from boardgame_sae.files import as_record, read_parquet, read_record, write_json, write_parquet
 from boardgame_sae.integrity import verified
 from boardgame_sae.metrics.counting.game_sums import GameSums
+from boardgame_sae.notebook import table
 
 SCORES_FILE, SUMS_FILE, LATENTS_FILE = "scores.json", "{}.sums.safetensors", "latents.parquet"
 SCORE_AGAIN = "score the SAE again"
@@ -48,6 +49,14 @@ class ScoreValue(NamedTuple):
     """What intervals, those of differences too, are resampled from; saved in a file of its own."""
     latents: dict[str, np.ndarray] | None = None
     """Columns of a table with a row per latent, where the score has any; saved in a file of its own."""
+
+    def __repr__(self) -> str:
+        return f"ScoreValue({self.value:.4f}{brackets(self.interval)}, {len(self.parts)} parts)"
+
+    def _repr_html_(self) -> str:
+        rows = [("value", self.value, brackets(self.interval))]
+        rows += [(name, value, brackets(self.intervals.get(name))) for name, value in self.parts.items()]
+        return table("Score", rows, ("", "", "95% interval"))
 
     def plain(self) -> dict[str, Any]:
         """The part that is written as JSON."""
@@ -156,6 +165,15 @@ class Scores(Mapping[str, ScoreValue]):
     def __len__(self) -> int:
         return len(self.values_by_name)
 
+    def __repr__(self) -> str:
+        values = ", ".join(f"{name} {score.value:.4f}" for name, score in self.items())
+        return f"Scores({self.subject.get('name')}: {values})"
+
+    def _repr_html_(self) -> str:
+        rows = [(name, score.value, brackets(score.interval) + self._basis(score)) for name, score in self.items()]
+        rows += [(name, "skipped", reason) for name, reason in self.subject.get("skipped", {}).items()]
+        return table(f"Scores of {self.subject.get('name')}", rows, ("score", "value", "95% interval"))
+
     @property
     def latents(self) -> dict[str, np.ndarray] | None:
         """The table with a row per latent, joined from all scores that have columns for it; None where none has."""
@@ -203,7 +221,7 @@ class Scores(Mapping[str, ScoreValue]):
         """The numbers as text, one per line, with their intervals, and why scores were skipped."""
         lines = []
         for name, score in self.items():
-            lines.append(f"{name:36}{score.value:12.4f}{brackets(score.interval)}")
+            lines.append(f"{name:36}{score.value:12.4f}{brackets(score.interval)}{self._basis(score)}")
             groups = {**score.details.get("by_property", {}), **score.details.get("groups", {})}
             for part, value in score.parts.items():
                 if isinstance(value, float):
@@ -211,6 +229,15 @@ class Scores(Mapping[str, ScoreValue]):
                     lines.append(f"  {part:34}{value:12.4f}{brackets(interval)}")
         lines += [f"{name:36}     skipped: {reason}" for name, reason in self.subject.get("skipped", {}).items()]
         return "\n".join(lines)
+
+    def _basis(self, score: ScoreValue) -> str:
+        """How many classes and test positions a score about properties rests on, as the text that follows it."""
+        classes = self.subject.get("classes", {}).get(score.details.get("headline"))
+        if classes is None:
+            return ""
+        scored, known = classes
+        n_positions = self.subject["positions"]["test"]
+        return f"  on {scored} of {known} classes of {score.details['headline']}, {n_positions:,} positions"
 
 
 def brackets(interval: Sequence[float] | None) -> str:

@@ -7,16 +7,17 @@ compared and pooled with intervals, and shown in every table and on the report's
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, NamedTuple, TypeVar
+from typing import Any, Literal, NamedTuple, TypeVar, get_args
 
 from boardgame_sae.config import config, from_mapping, to_mapping
+from boardgame_sae.foreign_names import closest
+from boardgame_sae.metrics import Suite
 from boardgame_sae.metrics.results import ScoreValue
 from boardgame_sae.metrics.statistics.statistic import Statistic
 from boardgame_sae.metrics.subject import Subject
 from boardgame_sae.registry import Registry
 
-SUITES = ("quick", "supervised", "saebench", "causal", "all")
-"""quick: a minute or less. all: every score of a suite. The others: the scores of one folder of `metrics/`."""
+SUITES: tuple[str, ...] = get_args(Suite)
 
 
 @config
@@ -186,7 +187,9 @@ def scores() -> dict[str, Score]:
 def scores_in(suite: str) -> dict[str, Score]:
     """The scores of a suite by name. Raises ValueError for an unknown suite, and for one that no score belongs to."""
     if suite not in SUITES:
-        raise ValueError(f"unknown suite '{suite}'; the suites are {', '.join(SUITES)}")
+        near = closest(suite, SUITES)
+        hint = f"; did you mean '{near}'?" if near else ""
+        raise ValueError(f"unknown suite '{suite}'; the suites are {', '.join(SUITES)}{hint}")
     chosen = {name: score for name, score in scores().items() if _belongs(score, suite)}
     if not chosen:
         filled = [name for name in SUITES if any(_belongs(score, name) for score in scores().values())]

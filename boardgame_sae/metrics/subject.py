@@ -11,7 +11,8 @@ import numpy as np
 
 from boardgame_sae.metrics.counting.latent_columns import Latents
 from boardgame_sae.metrics.latent_source import LatentSource, as_latent_source
-from boardgame_sae.testbeds.testbed import Span, Testbed
+from boardgame_sae.testbeds.columns import Span
+from boardgame_sae.testbeds.testbed import Testbed
 
 ROWS_AT_ONCE = 1024
 """Positions that are encoded at once: their dense latents are small enough that the allocator reuses memory."""

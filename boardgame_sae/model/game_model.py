@@ -1,11 +1,12 @@
 """A GPT together with the game it plays, its alphabet and a card that says how it was made."""
 
-import json
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -15,6 +16,7 @@ from boardgame_sae.games import Game, load_game
 from boardgame_sae.integrity import verified
 from boardgame_sae.model.exchange.exporters import to_hugging_face, to_transformer_lens
 from boardgame_sae.model.gpt import GPT, GPTConfig, weight_shapes
+from boardgame_sae.notebook import table
 from boardgame_sae.transcripts.tokenization import Tokenizer, find_tokenizer
 from boardgame_sae.weights import read_tensors, shapes_of, tensors_hash, write_tensors
 
@@ -38,7 +40,7 @@ def pick_device(device: str = "auto") -> torch.device:
     return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class GameModel:
     """A GPT that reads games."""
 
@@ -104,10 +106,17 @@ class GameModel:
         made_of = {"random_weights": seed, "gpt": to_mapping(self.gpt.cfg), "of": self.hash}
         return replace(self, gpt=gpt, card={**self.card, "training": made_of, "hash": content_hash(made_of)})
 
-    def encode(self, text: str) -> Tensor:
-        """Token ids (1, L) of one game's text. Raises IllegalMove when the game cannot be played."""
-        tokens = self.tokenizer.encode(self.game, self.game.record([text]))
-        return torch.from_numpy(tokens.ids.astype("int64"))[None].to(self.gpt.device)
+    def encode(self, text: str | Sequence[str]) -> Tensor:
+        """Token ids (B, L) of a game's text, or of several games of one length.
+
+        Raises IllegalMove when a game cannot be played, ValueError for lengths that differ.
+        """
+        texts = [text] if isinstance(text, str) else list(text)
+        tokens = self.tokenizer.encode(self.game, self.game.record(texts))
+        lengths = {int(length) for length in np.diff(tokens.offsets)}
+        if len(lengths) != 1:
+            raise ValueError(f"games of {sorted(lengths)} tokens do not go into one batch; give games of one length")
+        return torch.from_numpy(tokens.ids.astype("int64")).view(len(texts), -1).to(self.gpt.device)
 
     def to_transformer_lens(self) -> Any:
         """The same model in TransformerLens: HookedTransformer on version 3, TransformerBridge on 4.
@@ -120,8 +129,14 @@ class GameModel:
         """The same model as a Hugging Face GPT2LMHeadModel."""
         return to_hugging_face(self.gpt)
 
-    def __str__(self) -> str:
-        return json.dumps({key: self.card[key] for key in ("game", "tokenization", "hash")})
+    def __repr__(self) -> str:
+        shape = self.gpt.cfg
+        return f"GameModel({self.card['game']}, {shape.n_layers} layers of width {shape.d_model}, {self.card['hash']})"
+
+    def _repr_html_(self) -> str:
+        shape = [(name, value) for name, value in self.card["gpt"].items()]
+        trained = [(name, self.card[name]) for name in ("game", "tokenization", "hash")]
+        return table("GPT", [*trained, *shape, ("parameters", f"{self.gpt.n_parameters:,}")])
 
 
 def read_card(path: Path) -> dict[str, Any]:

@@ -8,107 +8,28 @@ import math
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from boardgame_sae.config import (
-    ConfigError,
-    Count,
-    NonNegative,
-    Positive,
-    Seed,
-    Share,
-    config,
-    from_mapping,
-    seed_for,
-    to_mapping,
-)
+from boardgame_sae.config import ConfigError, seed_for, to_mapping
 from boardgame_sae.files import RunError, write_json
 from boardgame_sae.launch import keep_freed_memory
+from boardgame_sae.model import train_config
 from boardgame_sae.model.game_model import GameModel, pick_device
 from boardgame_sae.model.gpt import GPT, GPTConfig
 from boardgame_sae.model.legality import LEGALITY_FILE, continuations, measure_legality
 from boardgame_sae.model.muon import Muon
+from boardgame_sae.model.train_config import Preset, TrainGPTConfig
 from boardgame_sae.runs import Run, pack_state, progress, unpack_state
+from boardgame_sae.signatures import showing_fields
 from boardgame_sae.transcripts.corpus import SPLITS, Corpus
 from boardgame_sae.weights import not_finite
 
 ABSENT = -100
 """The target that tells torch to ignore a prediction."""
-
-
-@config
-class TrainGPTConfig:
-    """The shape of the GPT and how it is trained."""
-
-    n_layers: Count = 4
-    """Transformer blocks."""
-    d_model: Count = 128
-    """Width of the residual stream."""
-    n_heads: Count = 4
-    """Attention heads per block."""
-    act_fn: Literal["relu", "gelu"] = "relu"
-    """Nonlinearity of the MLP."""
-    n_ctx: Count | None = None
-    """Context length, in tokens (default: as many as the longest game needs)."""
-    targets: Literal["sampled", "expected"] = "sampled"
-    """What is predicted: the move that was played, or the uniform distribution over the moves that random players could
-    have made there. The second is the expectation of the first, without its noise, but it uses the rules."""
-    n_steps: Count = 2800
-    """Optimiser steps."""
-    batch_size: Count = 64
-    """Rows per step: games or, where the notation shows where a game begins, blocks of games."""
-    muon_lr: Positive = 0.02
-    """Peak learning rate of Muon, on the blocks' matrices."""
-    adamw_lr: Positive = 3e-3
-    """Peak learning rate of AdamW, on embeddings, norms, biases and the output."""
-    weight_decay: NonNegative = 0.01
-    """Decoupled weight decay of both."""
-    warmup_fraction: Share = 0.02
-    """Fraction of a cycle's steps, at its start, over which the learning rate rises from zero."""
-    decay_fraction: Share = 0.4
-    """Fraction of a cycle's steps, at its end, over which the learning rate falls to zero."""
-    cycles: Count = 1
-    """Times that the learning rate rises and falls, each over an equal part of the steps and with new optimisers."""
-    grad_clip: Positive = 1.0
-    """Maximum norm of the gradient."""
-    log_every: Count = 50
-    """Steps between two logged training losses."""
-    eval_every: Count = 500
-    """Steps between two measurements of legality on validation games."""
-    precision: Literal["32-true", "bf16-mixed"] = "32-true"
-    """Number format, in lightning-fabric's words."""
-    seed: Seed = 0
-    """Seed of the weights and of the order of the games."""
-
-    def __post_init__(self) -> None:
-        if self.d_model % self.n_heads:
-            raise ValueError(f"d_model {self.d_model} does not divide into {self.n_heads} heads")
-        if self.n_steps % self.cycles:
-            raise ValueError(f"n_steps {self.n_steps} do not divide into {self.cycles} cycles")
-
-
-PRESETS: dict[str, TrainGPTConfig] = {
-    "tiny": TrainGPTConfig(),
-    "small": TrainGPTConfig(n_layers=8, n_steps=30_000, eval_every=2500),
-    "paper": TrainGPTConfig(
-        n_layers=8, d_model=512, n_heads=8, act_fn="gelu", n_steps=200_000, batch_size=512, eval_every=5000
-    ),
-}
-"""tiny: minutes on 2 cores. small: hours on 2 cores. paper: 8 layers of width 512, for a GPU."""
-
-
-def preset(name: str, **changes: Any) -> TrainGPTConfig:
-    """A preset with some fields changed. Raises ConfigError for an unknown preset or field."""
-    if name not in PRESETS:
-        raise ConfigError(f"unknown preset '{name}'; the presets are {', '.join(PRESETS)}")
-    return from_mapping(TrainGPTConfig, {**to_mapping(PRESETS[name]), **changes}, f"preset {name}")
-
-
-_preset = preset  # `train_gpt` has an argument of that name
 
 
 def lr_factor(step: int, cfg: TrainGPTConfig) -> float:
@@ -386,12 +307,23 @@ def _validation_metrics(training: Training) -> dict[str, float]:
     return {"validation_loss": measured["loss"], **{name: measured[name] for name in names}}
 
 
+@showing_fields(TrainGPTConfig)
 def train_gpt(
-    corpus: Corpus, preset: str = "tiny", *, out: str | Path | None = None, device: str = "auto", **changes: Any
+    corpus: Corpus,
+    preset: Preset = "tiny",
+    config: TrainGPTConfig | None = None,
+    *,
+    out: str | Path | None = None,
+    device: str = "auto",
+    **changes: Any,
 ) -> GameModel:
-    """Train a GPT on a corpus (or reuse or resume the run that does). `changes`: fields of TrainGPTConfig.
+    """Train a GPT on a corpus (or reuse or resume the run that does): `train_gpt(corpus, "small", n_steps=5000)`.
 
+    config: all fields at once, instead of a preset's: `TrainGPTConfig(n_layers=2, n_steps=1000)`.
+    changes: fields of TrainGPTConfig that differ.
     Raises ConfigError for an unknown preset or field, and as `train_gpt_run` does.
     """
-    cfg = _preset(preset, **changes)
+    cfg = train_config.preset(preset, **changes)
+    if config is not None:
+        cfg = train_config.changed(config, changes, "train_gpt")
     return GameModel.load(train_gpt_run(corpus, cfg, out=out, device=device), device)

@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 
 from boardgame_sae.config import content_hash, to_mapping
 from boardgame_sae.integrity import check_finished, is_done
+from boardgame_sae.metrics import Suite
 from boardgame_sae.metrics.baselines.registry import (
     SAE_KIND,
     Baseline,
@@ -39,7 +40,7 @@ from boardgame_sae.runs import Run, progress
 from boardgame_sae.saes.load import load_sae, sae_folder
 from boardgame_sae.saes.registry import sae_class
 from boardgame_sae.saes.sae import SAE
-from boardgame_sae.saes.training.on_testbed import calibrated_on
+from boardgame_sae.saes.training.on_testbed import calibrated_on, check_reads
 from boardgame_sae.saes.training.recipe import RECIPE
 from boardgame_sae.streams import Patient
 from boardgame_sae.testbeds.probing import fit_missing_probes
@@ -75,7 +76,7 @@ def score_with_baselines(
     *,
     twins: Sequence[str | Path] | None = None,
     twin_kinds: Sequence[str] | None = None,
-    suite: str = "supervised",
+    suite: Suite = "supervised",
     probes: ProbeConfig | None = None,
     device: str = "auto",
     exact: bool = True,
@@ -94,8 +95,9 @@ def score_with_baselines(
     scores_in(suite)  # raises before anything is trained
     wanted = twin_baselines(twin_kinds)
     saes = [sae_folder(sae) for sae in saes]
+    testbed = load_testbed(testbed_folder, device)
     for sae in saes:
-        load_sae(sae, uncalibrated=calibrate)
+        check_reads(load_sae(sae, uncalibrated=calibrate), testbed, str(sae))
     how: dict[str, Any] = {"suite": suite, "probes": probes, "device": device}
     shipped = packed_scores(testbed_folder) if twins is None else []
     if any(set(still_valid(known)) != set(known) for known in map(Scores.load, shipped)):
@@ -137,7 +139,7 @@ def score_saes(
     sae_folders: Sequence[str | Path],
     testbed_folder: str | Path,
     *,
-    suite: str = "supervised",
+    suite: Suite = "supervised",
     probes: ProbeConfig | None = None,
     device: str = "auto",
     calibrate: bool = False,
@@ -204,7 +206,7 @@ def _to_score(
 def score_baselines(
     testbed_folder: str | Path,
     *,
-    suite: str = "supervised",
+    suite: Suite = "supervised",
     probes: ProbeConfig | None = None,
     device: str = "auto",
 ) -> Path:
@@ -232,7 +234,7 @@ def score_ceilings(
     score_folders: Sequence[str | Path],
     testbed_folder: str | Path,
     *,
-    suite: str = "supervised",
+    suite: Suite = "supervised",
     probes: ProbeConfig | None = None,
     device: str = "auto",
     exact: bool = True,
@@ -305,7 +307,7 @@ def packed_scores(testbed_folder: Path) -> list[Path]:
     return [folder for folder, about in subjects.items() if about["kind"] != SAE_KIND and "k" not in about]
 
 
-def _score(run: Run, folder: Path, suite: str, kind: str, make: Callable[[], Made], *, finish: bool = True) -> None:
+def _score(run: Run, folder: Path, suite: Suite, kind: str, make: Callable[[], Made], *, finish: bool = True) -> None:
     """Compute the scores of a suite that a folder of a run lacks. make: gives the subject, if one has to be scored."""
     known = Scores.load(folder) if (folder / SCORES_FILE).exists() else None
     if known is not None and not missing(known, suite) and (run.done or not finish):

@@ -13,11 +13,13 @@ from typing import Any
 from boardgame_sae.config import ConfigError, Count, HookName, Name, config, from_mapping, naming, to_mapping
 from boardgame_sae.files import read_json, write_json
 from boardgame_sae.games import load_game
+from boardgame_sae.metrics import Suite
 from boardgame_sae.metrics.baselines.registry import twin_baselines
 from boardgame_sae.metrics.score import scores_in
 from boardgame_sae.model import game_model
 from boardgame_sae.model.game_model import GameModel
-from boardgame_sae.model.train import preset, train_gpt_run
+from boardgame_sae.model.train import train_gpt_run
+from boardgame_sae.model.train_config import preset
 from boardgame_sae.pipeline.grid import expand, train_grid
 from boardgame_sae.pipeline.score import score_with_baselines
 from boardgame_sae.pipeline.study_folder import SWEEP_FILE, read_sweep
@@ -71,7 +73,7 @@ class SweepConfig:
     baselines: tuple[str, ...] = ()
     """Kinds of SAEs to train beside each SAE of the grid, as it is trained, such as frozen_decoder. Baselines that need
     no training are always scored."""
-    suite: str = "supervised"
+    suite: Suite = "supervised"
     """Scores to compute."""
 
 

@@ -5,12 +5,10 @@ probes with the classes false and true. Inputs are whitened, so that one learnin
 is folded into the weights that are saved.
 """
 
-import hashlib
 import math
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
-from functools import cached_property
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -36,6 +34,7 @@ from boardgame_sae.files import RunError, as_record, read_json, write_json
 from boardgame_sae.integrity import verified
 from boardgame_sae.model.game_model import GameModel
 from boardgame_sae.probes.data import KEPT_BYTES, BoardReader, ProbeData, Targets, check_known
+from boardgame_sae.probes.probe import Probe
 from boardgame_sae.runs import Run, pack_state, progress, unpack_state
 from boardgame_sae.transcripts.corpus import Corpus
 from boardgame_sae.weights import check_finite, read_tensors, write_tensors
@@ -69,39 +68,6 @@ class ProbeConfig:
     """Peak learning rate of AdamW; it falls linearly to zero."""
     ridge: NonNegative = 1e-3
     """Added to the (whitened) covariance: the ridge of the closed form, and the floor of the whitening."""
-
-
-@dataclass(frozen=True, eq=False)
-class Probe:
-    """The linear probe of one hook point for one property; a square here is one group of its labels."""
-
-    weight_DSC: Tensor
-    """Weights from raw activations to logits: (width, squares, classes)."""
-    bias_SC: Tensor
-    """(squares, classes)."""
-    targets: Targets
-    """How its classes relate to the property's labels."""
-
-    def logits(self, acts_ND: Tensor) -> Tensor:
-        """(N, squares, classes)."""
-        return torch.einsum("nd,dsc->nsc", acts_ND, self.weight_DSC.to(acts_ND)) + self.bias_SC.to(acts_ND)
-
-    def probabilities(self, acts_ND: Tensor) -> Tensor:
-        """(N, squares, classes), summing to 1 over classes."""
-        return self.logits(acts_ND).softmax(-1)
-
-    @cached_property
-    def hash(self) -> str:
-        """Hash of its weights."""
-        numbers = (part.cpu().contiguous().numpy().tobytes() for part in (self.weight_DSC, self.bias_SC))
-        return hashlib.sha256(b"".join(numbers)).hexdigest()[:8]
-
-    def directions(self) -> Tensor:
-        """(P, width), a row per label in the order of `Targets.columns`: the direction in which its logit increases.
-
-        It is relative to the mean of its group, as a softmax fixes weights only up to a shift shared by all classes.
-        """
-        return self.targets.columns(self.weight_DSC - self.weight_DSC.mean(-1, keepdim=True)).T
 
 
 def whitening(acts_ND: Tensor, ridge: float) -> tuple[Tensor, Tensor]:

@@ -91,12 +91,12 @@ def _card(testbed: Testbed, row: Mapping[str, Any], latent: Latents, n_boards: i
         "chance": _rounded(chance),
         "base": _rounded(chance / (2 - chance)),  # chance is 2p / (1 + p)
         "on": _rounded(len(on_Z) / max(latent.n_positions, 1)),
-        "boards": _top_boards(testbed, latent, n_boards),
+        "boards": top_boards(testbed, latent, n_boards),
         "mean": mean_pictures(testbed.corpus.game, mean_boards(testbed, on_Z)),
     }
 
 
-def _top_boards(testbed: Testbed, latent: Latents, n_boards: int) -> list[Card]:
+def top_boards(testbed: Testbed, latent: Latents, n_boards: int) -> list[Card]:
     """Where a latent is most active, strongest first: one position per game, and no board twice."""
     where, boards = testbed.positions("test"), dict[str, Card]()
     games = set[int]()

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from boardgame_sae.config import Count, Seed, config, to_mapping
 from boardgame_sae.files import write_json
+from boardgame_sae.notebook import table
 from boardgame_sae.saes.sparse.active_latents import Active, Rule, Way, activate
 from boardgame_sae.saes.sparse.autograd import drop_parallel, normalize_rows
 from boardgame_sae.saes.training.adam import Adam
@@ -140,6 +141,15 @@ class SAE(nn.Module, ABC):
         self.b_dec = nn.Parameter(torch.zeros(cfg.d_model))
         self.register_buffer("tokens_since_fired_F", torch.zeros(cfg.n_latents, dtype=torch.int64))
         self.n_steps = 0
+
+    def extra_repr(self) -> str:
+        """What stands in the brackets of its repr: its size, and what sets how sparse it is."""
+        sparsity = self.cfg.sparsity_field_of(to_mapping(self.cfg))
+        names = ["d_model", "n_latents", *([sparsity] if sparsity else [])]
+        return ", ".join(f"{name}={getattr(self.cfg, name)}" for name in names)
+
+    def _repr_html_(self) -> str:
+        return table(self.cfg.architecture, [*to_mapping(self.cfg).items(), *self.metadata.items()])
 
     @abstractmethod
     def rule(self) -> Rule:

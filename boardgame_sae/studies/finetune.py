@@ -16,6 +16,7 @@ from matplotlib.figure import Figure
 from boardgame_sae.config import Seed, config
 from boardgame_sae.files import read_json, read_parquet
 from boardgame_sae.intervals import pooled
+from boardgame_sae.metrics import Suite
 from boardgame_sae.metrics.counting.game_sums import GameSums
 from boardgame_sae.metrics.results import Scores
 from boardgame_sae.metrics.score import scores, scores_in
@@ -63,7 +64,7 @@ class FinetuneStudy(StudyConfig):
     """Their settings; loss, way and seed are the variant's."""
     seeds: tuple[Seed, ...] = (0,)
     """Seeds of each; scores are those of the first."""
-    suite: str = "supervised"
+    suite: Suite = "supervised"
     """Scores that are computed before and after."""
 
     def __post_init__(self) -> None:

@@ -38,7 +38,8 @@ from boardgame_sae.report.figures.style import GREY, SKY
 from boardgame_sae.saes.load import load_sae
 from boardgame_sae.saes.registry import look
 from boardgame_sae.studies.study import Plan, Row, Setting, StudyConfig, study
-from boardgame_sae.testbeds.testbed import PropertyColumns, Testbed
+from boardgame_sae.testbeds.columns import PropertyColumns
+from boardgame_sae.testbeds.testbed import Testbed
 
 COLUMNS = {
     "sae": "SAE",

@@ -1,24 +1,28 @@
 """A testbed: model, hook point, corpus splits and labels. It is the ground truth that an SAE is scored on."""
 
 import os
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, TypeVar, TypeVarTuple
+from typing import Any, Literal, TypeVar, TypeVarTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from boardgame_sae.activations.hook_points import hook_width, read
+from boardgame_sae.activations.hook_points import hook_width, read, run_with_hooks
 from boardgame_sae.activations.store import ActivationStore, harvest_run
-from boardgame_sae.config import content_hash, naming
+from boardgame_sae.config import content_hash, from_mapping, naming
 from boardgame_sae.files import RunError, write_json
 from boardgame_sae.integrity import verified
 from boardgame_sae.model.game_model import GameModel
-from boardgame_sae.probes.fit import PROBES_FILE, Probe, load_probe, probe_results
+from boardgame_sae.model.gpt import Hook
+from boardgame_sae.notebook import table
+from boardgame_sae.probes.fit import PROBES_FILE, ProbeConfig, load_probe, probe_results, probe_run
+from boardgame_sae.probes.probe import Probe
 from boardgame_sae.runs import Run
+from boardgame_sae.testbeds.columns import MIN_COUNT, PropertyColumns, Span, few_of
 from boardgame_sae.testbeds.shipped import MANIFEST_FILE, PROBES, find_testbed, read_manifest
 from boardgame_sae.transcripts.corpus import SPLITS, Corpus
 from boardgame_sae.transcripts.labels import (
@@ -34,48 +38,10 @@ from boardgame_sae.transcripts.labels import (
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 LABELS_FILE = "{}_labels.h5"
-MIN_COUNT = 10
-"""A class is scored when it is true, and false, at least this often in every split."""
 GAMES_AT_ONCE = 128
 """Games that are read, encoded and counted together."""
 KEPT_BYTES = 2**30
 """Bytes of a testbed's activations, and of packed labels, that stay in memory; beyond that they are read again."""
-
-
-@dataclass(frozen=True)
-class PropertyColumns:
-    """The columns of the labels that hold a property's classes."""
-
-    name: str
-    level: str
-    start: int
-    stop: int
-    class_names: tuple[str, ...]
-    """What each column is true of: `d3 mine`."""
-    square_P: np.ndarray
-    """The square each column is about; -1 where it is about the whole position."""
-    partial: bool = False
-    """Whether the truth is unknown at some positions, those where no column is true; these do not count."""
-
-    def known(self, labels_NP: np.ndarray) -> np.ndarray:
-        """bool (N,): at which positions the truth is known. labels_NP: the labels of all columns of the testbed."""
-        known_N = np.ones(len(labels_NP), bool)
-        if self.partial:
-            labels_NP[:, self.start : self.stop].any(axis=1, out=known_N)
-        return known_N
-
-
-class Span(NamedTuple):
-    """A range of a split's scored positions: those of some consecutive games."""
-
-    start: int
-    """Its first position."""
-    stop: int
-    """One past its last position."""
-    first_game: int
-    """Its first game, as `Positions.game_N` counts."""
-    n_games: int
-    """Number of games."""
 
 
 def default_hook_name(model: GameModel) -> str:
@@ -117,11 +83,28 @@ class Testbed:
         self.read_at = resolve_read_at(corpus.game, corpus.tokenizer, positions)
         self.probes: dict[str, Probe] = {}
         """Linear probes of this hook point by property, where there are any."""
+        self._probe_folders: tuple[Path, ...] = ()
         self._labels = labels if labels is not None else {}
         self._where: dict[str, Positions] = {}
         self._acts: dict[str, Tensor] = {}
         self._bytes_left = KEPT_BYTES
         self._computed: dict[Any, Any] = {}
+
+    def __repr__(self) -> str:
+        return f"Testbed({self.corpus.game.spec}, {self.hook_name}, {', '.join(self.properties)})"
+
+    def _repr_html_(self) -> str:
+        gpt, games = self.model.gpt.cfg, {split: len(self.positions(split).games_B) for split in SPLITS}
+        rows = [
+            ("game", self.corpus.game.spec),
+            ("GPT", f"{gpt.n_layers} layers of width {gpt.d_model}"),
+            ("hook point", f"{self.hook_name}, width {self.width}"),
+            ("properties", ", ".join(f"{columns.name} ({len(columns.class_names)})" for columns in self.columns)),
+            ("boards are read at", self.read_at),
+            ("games", ", ".join(f"{n:,} {split}" for split, n in games.items())),
+            ("probes", ", ".join(self.probes) or "none"),
+        ]
+        return table("Testbed", rows)
 
     def once(self, function: Callable[["Testbed", *Ts], T], *args: *Ts) -> T:
         """A function's result for this testbed and these arguments, computed once, for all scores of all SAEs."""
@@ -231,6 +214,17 @@ class Testbed:
             supported &= (true_P >= MIN_COUNT) & (known_P - true_P >= MIN_COUNT)
         return supported
 
+    @property
+    def n_classes(self) -> dict[str, tuple[int, int]]:
+        """Of each property, how many classes are supported, and how many it has."""
+        supported = {columns.name: self.supported_P[columns.start : columns.stop] for columns in self.columns}
+        return {name: (int(supported_C.sum()), len(supported_C)) for name, supported_C in supported.items()}
+
+    @property
+    def few_classes(self) -> str:
+        """What to warn of where scores of the headline rest on a tenth of its classes or fewer; else nothing."""
+        return few_of(self.properties[0], *self.n_classes[self.properties[0]])
+
     def activations(self, split: str) -> Tensor:
         """The hook point's activations at a split's scored positions: float32 (N, width) on the CPU; kept."""
         if split not in self._acts:
@@ -250,6 +244,37 @@ class Testbed:
         tokens_BL = torch.from_numpy(self.corpus.rows(where.games_B, gpt.cfg.n_ctx)[0][:, :-1]).to(gpt.device)
         acts_BLD = read(gpt, tokens_BL, [self.hook_name])[self.hook_name].float().cpu()
         return acts_BLD[where.game_N, where.token_N]
+
+    def run_with_hooks(self, games: str | Sequence[str] | Tensor, hooks: Mapping[str, Hook] | None = None) -> Tensor:
+        """What the GPT predicts after every token of some games while hooks read or change its activations.
+
+        games: the moves of one game, or of several of one length, as the game writes them; or token ids (B, L).
+        hooks: functions by hook point. Each gets the activations (B, L, ...) there and returns what replaces them, of
+        the same shape, or None to leave them: `{"blocks.3.hook_resid_post": saes.hooks.splice(sae)}`.
+        Returns logits (B, L, alphabet), without gradients; `model.alphabet` says what each token is.
+        Raises HookError for a hook point that there is not or a replacement of another shape, IllegalMove for games
+        that cannot be played, ValueError for games of different lengths or beyond the GPT's context.
+        """
+        tokens_BL = games if isinstance(games, Tensor) else self.model.encode(games)
+        return run_with_hooks(self.model.gpt, tokens_BL, hooks or {})
+
+    def probe(self, hook_name: str | None = None, property: str | None = None, **settings: Any) -> Probe:
+        """A linear probe of a property at a hook point, with named labels: `probe.direction("d3 mine")`.
+
+        hook_name, property: default the testbed's own, and what stands on every square. settings: fields of
+        ProbeConfig. A probe that the testbed's folder holds is loaded; another is fitted on train games, once: the run
+        is kept and reused.
+        Raises HookError, ValueError for a property that the game does not have, ConfigError for a bad setting.
+        """
+        hook_name, name = hook_name or self.hook_name, property or self.corpus.game.board_property
+        labels = tuple(self.corpus.game.property(name).class_names)
+        hook_width(self.model.gpt, hook_name)
+        held = () if settings else self._probe_folders
+        folder = next((folder for folder in held if self._holds(folder, name, hook_name)), None)
+        if folder is None:
+            cfg = {"property": name, "hook_names": [hook_name], "positions": self.read_at, **settings}
+            folder = probe_run(self.model, self.corpus, from_mapping(ProbeConfig, cfg, "probe"))
+        return replace(load_probe(folder, hook_name), labels=labels)
 
     def at(self, hook_name: str) -> "Testbed":
         """The same model, games and truth, read at another hook point."""
@@ -318,16 +343,18 @@ class Testbed:
                 testbed._labels[split] = labels = open_labels(path, made_of)
                 if lacking := [name for name in testbed.properties if name not in labels]:
                     raise RunError(f"{path}: has no labels of {', '.join(lacking)}; make the testbed again")
-        for path in sorted((folder / PROBES).glob(f"*/{PROBES_FILE}")):
-            testbed._take_probe(path.parent)
+        testbed._probe_folders = tuple(path.parent for path in sorted((folder / PROBES).glob(f"*/{PROBES_FILE}")))
+        for probes in testbed._probe_folders:
+            name = probe_results(probes)["property"]
+            if name in testbed.properties and testbed._holds(probes, name, testbed.hook_name):
+                testbed.probes[name] = load_probe(probes, testbed.hook_name)
         return testbed
 
-    def _take_probe(self, folder: Path) -> None:
-        """Take a probe of this hook point if it was fitted at all the positions where this testbed reads boards."""
+    def _holds(self, folder: Path, name: str, hook_name: str) -> bool:
+        """Whether a folder's probes are of this property and hook point, and of all positions where boards are read."""
         about = probe_results(folder)
-        fits = about["positions"] == self.read_at and not about["min_ply"] and about["property"] in self.properties
-        if fits and self.hook_name in about["hook_points"]:
-            self.probes[about["property"]] = load_probe(folder, self.hook_name)
+        here = about["property"] == name and about["positions"] == self.read_at and not about["min_ply"]
+        return here and hook_name in about["hook_points"]
 
 
 def testbed_run(

@@ -14,7 +14,8 @@ from boardgame_sae.games.record import MoveRecord
 from boardgame_sae.players.openings import make_opening
 from boardgame_sae.players.play import game_seeds, play_games
 from boardgame_sae.players.registry import make_player
-from boardgame_sae.transcripts.corpus import SPLITS, Corpus, split_games
+from boardgame_sae.transcripts.corpus import SPLITS, Corpus
+from boardgame_sae.transcripts.corpus_writer import split_games
 from boardgame_sae.transcripts.generate import GenerateConfig
 
 

@@ -21,7 +21,9 @@ from boardgame_sae.players.play import Played, game_seeds, identities, play_game
 from boardgame_sae.players.registry import Player, make_player, rating, settle_player
 from boardgame_sae.players.skill_bins import skill_bins
 from boardgame_sae.runs import Run, progress
-from boardgame_sae.transcripts.corpus import CORPUS_FILE, Corpus, check_corpus_config, write_corpus
+from boardgame_sae.signatures import showing_fields
+from boardgame_sae.transcripts.corpus import CORPUS_FILE, Corpus
+from boardgame_sae.transcripts.corpus_writer import check_corpus_config, write_corpus
 from boardgame_sae.transcripts.tokenization import tokenizer_of
 from boardgame_sae.weights import read_arrays
 
@@ -143,6 +145,7 @@ def generate_run(cfg: GenerateConfig, *, out: str | Path | None = None, workers:
         return run.folder
 
 
+@showing_fields(GenerateConfig)
 def generate(
     game: str = "othello",
     players: str | tuple[str, ...] = "random",

@@ -16,7 +16,8 @@ import torch
 
 from boardgame_sae.launch import keep_freed_memory
 from boardgame_sae.model.gpt import GPT, GPTConfig
-from boardgame_sae.model.train import PRESETS, make_optimizers, next_token_loss
+from boardgame_sae.model.train import make_optimizers, next_token_loss
+from boardgame_sae.model.train_config import PRESETS
 
 SHAPES = {"tiny": (33, 31), "small": (61, 59)}
 """Alphabet and context of the preset's board: 6x6 and 8x8."""

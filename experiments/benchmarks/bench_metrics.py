@@ -38,7 +38,7 @@ from boardgame_sae.metrics.subject import MAX_BYTES
 from boardgame_sae.model.game_model import GameModel
 from boardgame_sae.model.gpt import GPT, GPTConfig
 from boardgame_sae.probes.data import Targets
-from boardgame_sae.probes.fit import Probe
+from boardgame_sae.probes.probe import Probe
 from boardgame_sae.saes.registry import make_sae
 from boardgame_sae.testbeds.testbed import Testbed
 from boardgame_sae.transcripts.generate import generate

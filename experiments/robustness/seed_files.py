@@ -17,7 +17,8 @@ from boardgame_sae.files import write_json
 from boardgame_sae.model.exchange.exporters import hooked_weights
 from boardgame_sae.model.exchange.files import WRITERS as GPT_WRITERS
 from boardgame_sae.model.game_model import GameModel
-from boardgame_sae.model.train import TrainGPTConfig, train_gpt_run
+from boardgame_sae.model.train import train_gpt_run
+from boardgame_sae.model.train_config import TrainGPTConfig
 from boardgame_sae.players.tournament import TournamentConfig, tournament_run
 from boardgame_sae.runs import Run, runs_root
 from boardgame_sae.saes.exchange import writers
@@ -147,6 +148,14 @@ def _foreign(folder: Path) -> None:
     save_file(_nanogpt()["model"], folder / "nanogpt.safetensors")
 
 
+GAMES = "# othello4\nb1a1a2\n1. B1 A3 2. A4 8-2\n7,b1,c1\n"
+"""Games of 4x4 Othello, one a line."""
+WTHOR = struct.pack("<BBBBiHHBBBB", 20, 4, 5, 6, 2, 0, 2004, 8, 0, 22, 0) + b"".join(
+    struct.pack("<HHHBB", 1, 2, 3, 40, 40) + bytes(moves).ljust(60, b"\0") for moves in ([56, 66, 65], [56, 64])
+)
+"""Two games of 8x8 Othello in a WTHOR database."""
+
+
 def _nanogpt() -> dict[str, object]:
     """A checkpoint as nanoGPT saves it: chess, one layer of width 8."""
     width, vocabulary, context = 8, 32, 40
@@ -166,6 +175,8 @@ def _texts(folder: Path) -> None:
     """What people and programs write by hand."""
     (folder / "games.pgn").write_text(PGN)
     (folder / "games.pgn.zst").write_bytes(zstandard.ZstdCompressor().compress(PGN.encode()))
+    (folder / "games.txt").write_text(GAMES)
+    (folder / "games.wtb").write_bytes(WTHOR)
     e2e4, d2d4, g1f3, start = 0x031C, 0x02DB, 0x0195, 0x463B96181691FC9C  # as polyglot books number them
     (folder / "book.bin").write_bytes(b"".join(struct.pack(">QHHI", start, move, 5, 0) for move in (e2e4, d2d4, g1f3)))
     (folder / "engine").mkdir()

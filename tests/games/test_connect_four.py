@@ -12,7 +12,8 @@ from boardgame_sae.config import read_yaml
 from boardgame_sae.files import read_json
 from boardgame_sae.games import Game, IllegalMove, MoveRecord, load_game
 from boardgame_sae.model.legality import LEGALITY_FILE
-from boardgame_sae.model.train import TrainGPTConfig, train_gpt_run
+from boardgame_sae.model.train import train_gpt_run
+from boardgame_sae.model.train_config import TrainGPTConfig
 from boardgame_sae.pipeline.sweep import sweep_config
 from boardgame_sae.transcripts.generate import generate
 

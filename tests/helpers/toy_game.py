@@ -15,7 +15,7 @@ from boardgame_sae.games import PLAYER_COLUMNS, Boards, Column, Game, MoveRecord
 LETTERS = "abc"
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class ToyBoards(Boards):
     """How often each letter was played, and what is known of the players."""
 

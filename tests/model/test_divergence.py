@@ -9,7 +9,8 @@ from safetensors.torch import load_file
 
 from boardgame_sae.config import seed_for
 from boardgame_sae.files import RunError
-from boardgame_sae.model.train import TrainGPTConfig, Training, train_gpt_run
+from boardgame_sae.model.train import Training, train_gpt_run
+from boardgame_sae.model.train_config import TrainGPTConfig
 
 CFG = TrainGPTConfig(n_layers=2, d_model=16, n_heads=2, n_steps=8, batch_size=16, log_every=4, seed=1)
 

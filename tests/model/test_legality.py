@@ -18,7 +18,8 @@ from boardgame_sae.model.game_model import GameModel
 from boardgame_sae.model.gpt import GPT, GPTConfig
 from boardgame_sae.model.legality import KINDS, legality
 from boardgame_sae.model.sampling import KeyValueCache
-from boardgame_sae.model.train import TrainGPTConfig, gpt_config, model_card
+from boardgame_sae.model.train import gpt_config, model_card
+from boardgame_sae.model.train_config import TrainGPTConfig
 from boardgame_sae.transcripts.corpus import Corpus
 from boardgame_sae.transcripts.generate import generate
 

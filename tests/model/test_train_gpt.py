@@ -21,17 +21,15 @@ from boardgame_sae.model.gpt import GPT, GPTConfig
 from boardgame_sae.model.legality import legality
 from boardgame_sae.model.muon import Muon
 from boardgame_sae.model.train import (
-    PRESETS,
-    TrainGPTConfig,
     Training,
     lr_factor,
     make_optimizers,
     next_token_loss,
-    preset,
     recipe,
     train_gpt,
     train_gpt_run,
 )
+from boardgame_sae.model.train_config import PRESETS, TrainGPTConfig, preset
 from boardgame_sae.runs import canonical_json
 from boardgame_sae.transcripts.generate import generate
 

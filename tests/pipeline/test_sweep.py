@@ -59,7 +59,7 @@ STUDY = {
         ({"saes": [{"architecture": "topk", "n_latents": [64, 16], "k": 32}]}, r"saes\.0: .*between 1 and n_latents"),
         ({"saes": [{"architecture": "relu", "n_latents": "16"}]}, "field 'n_latents' is '16'"),
         ({"random_saes": [{"architecture": "relu", "n_latent": 4}]}, r"(?s)random_saes\.0: .*unknown field 'n_latent'"),
-        ({"suite": "superviced"}, "unknown suite 'superviced'; the suites are quick"),
+        ({"suite": "superviced"}, "field 'suite' is 'superviced': must be one of quick, .*did you mean 'supervised'"),
         ({"probes": [{}, {"property": "bord"}]}, "unknown othello property 'bord'; did you mean 'board'"),
     ],
 )

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from boardgame_sae.probes.data import Targets
-from boardgame_sae.probes.fit import Probe
+from boardgame_sae.probes.probe import Probe
 
 KINDS = {
     "exclusive": Targets(3, False),

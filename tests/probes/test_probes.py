@@ -22,7 +22,8 @@ from boardgame_sae.model.gpt import GPT, GPTConfig
 from boardgame_sae.probes import data as probe_data
 from boardgame_sae.probes import fit as module
 from boardgame_sae.probes.data import BoardReader
-from boardgame_sae.probes.fit import Probe, ProbeConfig, Targets, load_probe, probe_results, probe_run, whitening
+from boardgame_sae.probes.fit import ProbeConfig, Targets, load_probe, probe_results, probe_run, whitening
+from boardgame_sae.probes.probe import Probe
 from boardgame_sae.transcripts.generate import generate
 
 FAST = ProbeConfig(n_train_games=320, n_test_games=60, games_a_step=8, lr=0.05)

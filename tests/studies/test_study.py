@@ -112,7 +112,7 @@ def test_a_mean_has_the_interval_of_resampled_units():
         ("finetune", "variants: [{how: half}]", "unknown way to fine-tune 'half'"),
         ("finetune", "variants: [{loss: ce}]", "field 'variants.0.loss' is 'ce'"),
         ("finetune", "seeds: []", "need at least one entry"),
-        ("finetune", "suite: some", "unknown suite"),
+        ("finetune", "suite: some", "field 'suite' is 'some': must be one of quick"),
         ("finetune", "saes: [othello6-tiny/none]", "has no SAE 'none'"),
         ("stitching", "saes: [{architecture: topp}]", "did you mean 'topk'"),
         ("stitching", "threshold: 2", "must be at most 1"),

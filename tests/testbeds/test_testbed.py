@@ -12,7 +12,8 @@ from boardgame_sae.files import RunError, write_json
 from boardgame_sae.model.game_model import GameModel
 from boardgame_sae.model.gpt import GPT, GPTConfig
 from boardgame_sae.testbeds import testbed as module
-from boardgame_sae.testbeds.testbed import MIN_COUNT, Testbed, default_hook_name, load_testbed
+from boardgame_sae.testbeds.columns import MIN_COUNT
+from boardgame_sae.testbeds.testbed import Testbed, default_hook_name, load_testbed
 from boardgame_sae.transcripts.corpus import SPLITS, CorpusError
 from boardgame_sae.transcripts.labels import PackedLabels
 

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from boardgame_sae.games import MoveRecord, load_game
-from boardgame_sae.transcripts.corpus import Corpus, CorpusError, write_corpus
+from boardgame_sae.transcripts.corpus import Corpus, CorpusError
+from boardgame_sae.transcripts.corpus_writer import write_corpus
 
 
 @pytest.fixture(params=["move", "char"])

@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 
 from boardgame_sae.config import ConfigError
-from boardgame_sae.transcripts.corpus import Corpus, split_games
+from boardgame_sae.transcripts.corpus import Corpus
+from boardgame_sae.transcripts.corpus_writer import split_games
 from boardgame_sae.transcripts.fresh import FreshGames, can_play_on
 from boardgame_sae.transcripts.generate import generate
 

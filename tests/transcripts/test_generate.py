@@ -17,7 +17,8 @@ from boardgame_sae.files import RunError
 from boardgame_sae.games import MoveRecord, load_game
 from boardgame_sae.players.play import game_seeds
 from boardgame_sae.transcripts import generate as generate_module
-from boardgame_sae.transcripts.corpus import SPLITS, Corpus, split_games
+from boardgame_sae.transcripts.corpus import SPLITS, Corpus
+from boardgame_sae.transcripts.corpus_writer import split_games
 from boardgame_sae.transcripts.generate import GenerateConfig, generate, generate_run
 
 N_GAMES = 1000

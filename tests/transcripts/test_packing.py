@@ -11,8 +11,10 @@ from hypothesis import strategies as st
 from toy_game import Toy, as_text
 
 from boardgame_sae.games import load_game, registry
-from boardgame_sae.model.train import TrainGPTConfig, Training, _fabric
-from boardgame_sae.transcripts.corpus import Corpus, write_corpus
+from boardgame_sae.model.train import Training, _fabric
+from boardgame_sae.model.train_config import TrainGPTConfig
+from boardgame_sae.transcripts.corpus import Corpus
+from boardgame_sae.transcripts.corpus_writer import write_corpus
 from boardgame_sae.transcripts.packing import Packing
 
 CFG = TrainGPTConfig(n_layers=1, d_model=8, n_heads=2, n_steps=20, batch_size=4, n_ctx=29)

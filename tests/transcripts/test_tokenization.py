@@ -7,7 +7,8 @@ from boardgame_sae.config import ConfigError
 from boardgame_sae.files import read_json
 from boardgame_sae.games import games, load_game
 from boardgame_sae.model.legality import LEGALITY_FILE
-from boardgame_sae.model.train import TrainGPTConfig, train_gpt_run
+from boardgame_sae.model.train import train_gpt_run
+from boardgame_sae.model.train_config import TrainGPTConfig
 from boardgame_sae.transcripts import tokenization
 from boardgame_sae.transcripts.corpus import Corpus
 from boardgame_sae.transcripts.generate import generate

@@ -14,11 +14,13 @@ from boardgame_sae.games import load_game, registry
 from boardgame_sae.metrics.saebench.core.splice import CleanRun
 from boardgame_sae.model.game_model import GameModel
 from boardgame_sae.model.gpt import GPT
-from boardgame_sae.model.train import TrainGPTConfig, gpt_config, model_card
+from boardgame_sae.model.train import gpt_config, model_card
+from boardgame_sae.model.train_config import TrainGPTConfig
 from boardgame_sae.probes.fit import ProbeConfig, probe_results, probe_run
 from boardgame_sae.testbeds import testbed as module
 from boardgame_sae.testbeds.testbed import Testbed, load_testbed
-from boardgame_sae.transcripts.corpus import Corpus, write_corpus
+from boardgame_sae.transcripts.corpus import Corpus
+from boardgame_sae.transcripts.corpus_writer import write_corpus
 from boardgame_sae.transcripts.generate import GenerateConfig, generate_run
 from boardgame_sae.transcripts.labels import positions, property_labels, resolve_read_at
 from boardgame_sae.transcripts.tokenization import MoveTokens

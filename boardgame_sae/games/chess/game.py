@@ -29,6 +29,7 @@ from boardgame_sae.games.record import (
     Result,
 )
 from boardgame_sae.games.registry import register
+from boardgame_sae.notebook import Picture
 
 ALPHABET = " #+-.0123456789;=BKNOQRabcdefghx"
 """The published characters in the published order: a token id is a place in it."""
@@ -99,9 +100,6 @@ class ChessGame(Game):
         self._uci_of_code = dict(zip(codes, self.alphabet[1:], strict=True))
         self._token_of_code = np.zeros(1 << 15, np.uint16)
         self._token_of_code[codes] = np.arange(1, len(codes) + 1)
-
-    def __repr__(self) -> str:
-        return "load_game('chess')"
 
     def start(self) -> Position:
         return Position(play.START, 0, -1, np.array([play.key_of(play.START)]))
@@ -184,7 +182,7 @@ class ChessGame(Game):
         scale: float | None = None,
         last: int | None = None,
         size: int = 240,
-    ) -> str:
+    ) -> Picture:
         """The board as SVG, White below; otherwise as `Game.picture` says."""
         move = python_move(position.last) if position is not None and position.last >= 0 else None
         board, style = python_chess.Board(None) if position is None else position.board, {"heat": heat, "scale": scale}

@@ -8,6 +8,7 @@ import chess.svg
 import numpy as np
 
 from boardgame_sae.games.board_svg import COLD, WARM, scaled
+from boardgame_sae.notebook import Picture
 
 LAST = "#dd3333a0"
 MARGIN, SIDE = 15, 45
@@ -23,7 +24,7 @@ def draw_board(
     last_move: chess.Move | None,
     last: int | None,
     size: int,
-) -> str:
+) -> Picture:
     """A board, White below, `size` pixels wide.
 
     marks: short texts on squares. heat: floats (8, 8), row 0 rank 1, orange above zero, blue below, opaque at `scale`,
@@ -43,7 +44,7 @@ def draw_board(
     checked = board.king(board.turn) if board.is_check() else None
     drawn = chess.svg.board(board, lastmove=last_move, check=checked, fill=shades, size=size)
     texts = "".join(_text(square, text) for square, text in marks.items())
-    return drawn.replace("</svg>", texts + "</svg>")
+    return Picture(drawn.replace("</svg>", texts + "</svg>"))
 
 
 def _text(square: int, text: str) -> str:

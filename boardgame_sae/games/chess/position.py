@@ -60,7 +60,7 @@ class Position:
         return board
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class ChessBoards(Boards):
     """A batch of positions."""
 

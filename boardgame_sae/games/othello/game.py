@@ -55,7 +55,7 @@ class Position:
         return self.white if self.mover else self.black
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class OthelloBoards(DiscBoards):
     """A batch of positions; a set of squares has bit `row * n + column` for each."""
 
@@ -90,9 +90,6 @@ class OthelloGame(Game):
         ids = {token: i for i, token in enumerate(self.alphabet)}
         self._tokens_M = np.array([ids.get(written, 0) for written in rules.written], np.uint8)
         self._chars_M2 = np.array([list(written.encode()) for written in rules.written], np.uint8)
-
-    def __repr__(self) -> str:
-        return f"load_game({', '.join([repr(self.name), *(f'{k}={v!r}' for k, v in self.options.items())])})"
 
     def start(self) -> Position:
         return self._position(kernels.start(self._setup), ply=0, last=-1, flipped=0)

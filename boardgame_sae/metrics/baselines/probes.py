@@ -13,7 +13,7 @@ from scipy.sparse import csr_array
 from torch import Tensor, cat, nn, zeros_like
 
 from boardgame_sae.metrics.baselines.registry import Baseline, Look, Made, register
-from boardgame_sae.probes.fit import Probe
+from boardgame_sae.probes.probe import Probe
 from boardgame_sae.testbeds.testbed import Testbed
 
 INK = "#111111"

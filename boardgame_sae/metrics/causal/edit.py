@@ -31,6 +31,7 @@ from boardgame_sae.metrics.causal.latent_edits import LatentEdits, choose_latent
 from boardgame_sae.metrics.causal.probe_edits import ProbeEdit, board_probes, choose_probe_edits, intervention
 from boardgame_sae.metrics.subject import Subject
 from boardgame_sae.model.gpt import Hook
+from boardgame_sae.notebook import pictures, table
 from boardgame_sae.testbeds.testbed import Testbed, load_testbed
 
 N_TRAIN, N_GAMES, N_EDITS, N_SAMPLES = 300, 200, 120, 50
@@ -47,7 +48,7 @@ class Changed(NamedTuple):
     new: str
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Edited:
     """What a model plays before and after squares of its inner board are set otherwise."""
 
@@ -72,18 +73,36 @@ class Edited:
 
     def __str__(self) -> str:
         boards = zip(_drawn(self.game, self.position), _drawn(self.game, self.edited), strict=True)
-        what = "; ".join(f"{square}: {old} -> {new}" for square, old, new in self.changed)
-        lines = [f"{what}, {self.how}", ""]
+        lines = [f"{self._what}, {self.how}", ""]
         lines += [f"{left}    {right}" for left, right in boards]
         lines += ["", f"{'move':8}{'before':>8}{'after':>8}  legal before, legal on the edited board"]
-        named = {*self.legal, *self.legal_after, *(move for move, p in self.after.items() if p >= 0.01)}
-        for move in sorted(named, key=lambda move: (-self.after.get(move, 0.0), move)):
-            marks = [("yes" if move in legal else "no") for legal in (self.legal, self.legal_after)]
-            lines.append(
-                f"{move:8}{self.before.get(move, 0.0):8.3f}{self.after.get(move, 0.0):8.3f}  {marks[0]:12}  {marks[1]}"
-            )
+        for move, before, after, legal, legal_after in self._moves():
+            lines.append(f"{move:8}{before:8.3f}{after:8.3f}  {legal:12}  {legal_after}")
         lines.append(f"errors on the edited board: {self.errors[0]} before, {self.errors[1]} after")
         return "\n".join(lines)
+
+    def __repr__(self) -> str:
+        return f"Edited({self._what}; errors {self.errors[0]} before, {self.errors[1]} after)"
+
+    @property
+    def _what(self) -> str:
+        return "; ".join(f"{square}: {old} -> {new}" for square, old, new in self.changed)
+
+    def _repr_html_(self) -> str:
+        boards = [(self.game.picture(self.position), "the board"), (self.game.picture(self.edited), "as edited")]
+        head = ("move", "before", "after", "legal", "legal as edited")
+        return pictures(boards) + table(repr(self), self._moves(), head)
+
+    def _moves(self) -> list[tuple[str, float, float, str, str]]:
+        """Moves that matter, the most probable after the edit first: probabilities and legality before and after."""
+        named = {*self.legal, *self.legal_after, *(move for move, p in self.after.items() if p >= 0.01)}
+        ordered = sorted(named, key=lambda move: (-self.after.get(move, 0.0), move))
+        said = {True: "yes", False: "no"}
+        return [
+            (move, self.before.get(move, 0.0), self.after.get(move, 0.0), said[move in self.legal],
+             said[move in self.legal_after])
+            for move in ordered
+        ]  # fmt: skip
 
 
 def edit(

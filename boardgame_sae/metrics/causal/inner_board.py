@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from boardgame_sae.model.gpt import Hook
-from boardgame_sae.probes.fit import Probe
+from boardgame_sae.probes.probe import Probe
 
 
 class Setting(NamedTuple):

@@ -26,7 +26,8 @@ from boardgame_sae.activations.one_token import RESIDUAL
 from boardgame_sae.metrics.causal.edits import Edits, drawn
 from boardgame_sae.metrics.causal.inner_board import Intervention, along_probe, least_change
 from boardgame_sae.probes.data import Targets
-from boardgame_sae.probes.fit import Probe, whitening
+from boardgame_sae.probes.fit import whitening
+from boardgame_sae.probes.probe import Probe
 from boardgame_sae.runs import progress
 from boardgame_sae.testbeds.testbed import Testbed
 

@@ -17,7 +17,7 @@ from boardgame_sae.metrics.statistics.property_means import PropertyMeans, Sums
 from boardgame_sae.metrics.statistics.statistic import Statistic
 from boardgame_sae.metrics.subject import Subject
 from boardgame_sae.metrics.supervised.property_results import PropertyResult
-from boardgame_sae.testbeds.testbed import PropertyColumns
+from boardgame_sae.testbeds.columns import PropertyColumns
 
 PAPER = "Karvonen et al. 2024 (arXiv 2408.00113)"
 

@@ -34,7 +34,7 @@ from boardgame_sae.metrics.reconstruction import (
 )
 from boardgame_sae.metrics.subject import Subject
 from boardgame_sae.metrics.supervised.best_property import BestProperties, ClassifierCounts, count_classifiers
-from boardgame_sae.testbeds.testbed import PropertyColumns
+from boardgame_sae.testbeds.columns import PropertyColumns
 
 CUTS = tuple(round(0.05 * i, 2) for i in range(1, 20))
 """Probabilities above which a readout may predict that a class is true; the best on validation is chosen."""

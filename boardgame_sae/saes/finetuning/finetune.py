@@ -43,7 +43,9 @@ from boardgame_sae.saes.finetuning.ways.way import Settings, Splice, Way, find_w
 from boardgame_sae.saes.load import load_sae, sae_folder
 from boardgame_sae.saes.sae import SAE
 from boardgame_sae.saes.training.adam import Adam
+from boardgame_sae.saes.training.on_testbed import check_reads
 from boardgame_sae.saes.training.train import measure, useless
+from boardgame_sae.signatures import showing_fields
 from boardgame_sae.testbeds.replaced import Batch, clean_batch
 from boardgame_sae.testbeds.testbed import Testbed
 from boardgame_sae.weights import not_finite
@@ -82,6 +84,7 @@ class FinetuneConfig:
     """Seed of the order of the games, and of what is put in at random."""
 
 
+@showing_fields(FinetuneConfig)
 def finetune_sae(sae: str | Path | SAE, testbed: Testbed, *, out: str | Path | None = None, **fields: Any) -> Path:
     """Fine-tune an SAE on a testbed: `finetune_sae("othello6-tiny/relu-0.2", testbed, how="full", loss="kl")`.
 
@@ -129,17 +132,7 @@ def finetune_run(
 
 
 def _check_belongs(sae: SAE, testbed: Testbed) -> None:
-    hook_name = sae.metadata.get("hook_name")
-    if sae.cfg.d_model != testbed.width:
-        raise ValueError(
-            f"this SAE takes activations of width {sae.cfg.d_model}, those at {testbed.hook_name} have width "
-            f"{testbed.width}; give the testbed of the model and hook point it was trained on"
-        )
-    if hook_name not in (None, testbed.hook_name):
-        raise ValueError(
-            f"this SAE says it reads {hook_name}, the testbed reads {testbed.hook_name}; give a testbed of its own "
-            "hook point"
-        )
+    check_reads(sae, testbed)
     if not sae.calibrated:
         raise ValueError("this SAE has no threshold, so that its latents depend on the batch; calibrate it first")
 

@@ -9,11 +9,13 @@ from typing import Any
 from torch import Tensor
 
 from boardgame_sae.activations.stream import ActivationSource, FreshActivations
-from boardgame_sae.config import from_mapping
+from boardgame_sae.config import ConfigError, from_mapping, to_mapping
+from boardgame_sae.foreign_names import advice
 from boardgame_sae.saes.load import load_sae
-from boardgame_sae.saes.registry import sae_config
+from boardgame_sae.saes.registry import architectures, config_class, sae_config
 from boardgame_sae.saes.sae import SAE, SAEConfig
 from boardgame_sae.saes.training.train import TrainSAEConfig, train_saes_run
+from boardgame_sae.signatures import showing_fields
 from boardgame_sae.testbeds.testbed import Testbed
 
 TRAINING_FIELDS = frozenset(field.name for field in dataclasses.fields(TrainSAEConfig)) - {"seed"}
@@ -43,18 +45,50 @@ def train_on_testbed(
     return train_saes_run(source, sae_configs, cfg, metadata=_metadata(testbed), outs=outs, device=device)
 
 
-def train_sae(testbed: Testbed, architecture: str = "topk", *, out: str | Path | None = None, **fields: Any) -> SAE:
+@showing_fields(*map(config_class, architectures()), TrainSAEConfig, without=("d_model",))
+def train_sae(
+    testbed: Testbed,
+    architecture: str | SAEConfig = "topk",
+    training: TrainSAEConfig | None = None,
+    *,
+    out: str | Path | None = None,
+    device: str = "auto",
+    **fields: Any,
+) -> SAE:
     """Train one SAE on a testbed's activations: `train_sae(testbed, "topk", n_latents=1024, k=32, lr=1e-3)`.
 
-    Fields of TrainSAEConfig set the training, all others the architecture; `seed` sets both. The run that does so is
-    reused or resumed. Raises ConfigError for an unknown architecture or a bad field.
+    architecture: its name, or a whole config: `TopKConfig(d_model=testbed.width, n_latents=1024, k=32)`, of
+    `saes.architectures.topk`. training: how it is trained, `TrainSAEConfig(lr=1e-3)`.
+    fields: those of either config that differ; `seed` sets both, d_model is the testbed's width.
+    The run that does so is reused or resumed. Raises ConfigError for an unknown architecture or a bad field, before
+    anything is computed, and as `train_on_testbed` does.
     """
-    of_training = {name: value for name, value in fields.items() if name in TRAINING_FIELDS}
-    of_sae = {name: value for name, value in fields.items() if name not in TRAINING_FIELDS}
-    cfg = from_mapping(TrainSAEConfig, {**of_training, "seed": fields.get("seed", 0)}, "train_sae")
-    sae_cfg = sae_config(architecture, **{"d_model": testbed.width, **of_sae})
-    (folder,) = train_on_testbed(testbed, [sae_cfg], cfg, outs=[out])
+    own = {"architecture": architecture} if isinstance(architecture, str) else to_mapping(architecture)
+    sae_fields = {field.name for field in dataclasses.fields(config_class(own["architecture"]))}
+    for name in fields:
+        if name not in sae_fields | TRAINING_FIELDS:
+            known = sorted(sae_fields | TRAINING_FIELDS)
+            raise ConfigError(f"train_sae: unknown field '{name}'; {advice(name, known, 'the fields are')}")
+    of_sae = {"d_model": testbed.width, **own, **{name: fields[name] for name in sae_fields & fields.keys()}}
+    of_training = {name: value for name, value in fields.items() if name in {*TRAINING_FIELDS, "seed"}}
+    cfg = from_mapping(TrainSAEConfig, {**to_mapping(training or TrainSAEConfig()), **of_training}, "train_sae")
+    (folder,) = train_on_testbed(testbed, [sae_config(**of_sae)], cfg, outs=[out], device=device)
     return load_sae(folder)
+
+
+def check_reads(sae: SAE, testbed: Testbed, name: str = "this SAE") -> None:
+    """Raise ValueError unless an SAE reads the activations of a testbed, by their width and hook point."""
+    hook_name = sae.metadata.get("hook_name")
+    if sae.cfg.d_model != testbed.width:
+        raise ValueError(
+            f"{name} takes activations of width {sae.cfg.d_model}, those at {testbed.hook_name} have width "
+            f"{testbed.width}; give the testbed of the model and hook point it was trained on"
+        )
+    if hook_name not in (None, testbed.hook_name):
+        raise ValueError(
+            f"{name} says it reads {hook_name}, the testbed reads {testbed.hook_name}; give a testbed of its own hook "
+            "point, as `boardgame-sae testbed --sae` makes"
+        )
 
 
 def calibrated_on(testbed: Testbed, sae: SAE) -> SAE:

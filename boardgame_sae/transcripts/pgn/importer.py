@@ -35,7 +35,9 @@ from boardgame_sae.integrity import read_done
 from boardgame_sae.launch import map_ordered
 from boardgame_sae.players.skill_bins import skill_bins
 from boardgame_sae.runs import Run, progress, runs_root
-from boardgame_sae.transcripts.corpus import CORPUS_FILE, Corpus, check_corpus_config, write_corpus
+from boardgame_sae.signatures import showing_fields
+from boardgame_sae.transcripts.corpus import CORPUS_FILE, Corpus
+from boardgame_sae.transcripts.corpus_writer import check_corpus_config, write_corpus
 from boardgame_sae.transcripts.pgn.columns import pack, result_of, row_of, unpack
 from boardgame_sae.transcripts.pgn.cutter import Batch, Cutter
 from boardgame_sae.transcripts.pgn.headers import Headers, elo, stated_result
@@ -253,6 +255,7 @@ def import_table(folder: str | Path) -> str:
     return "\n".join(lines)
 
 
+@showing_fields(ImportPGNConfig)
 def import_pgn(
     sources: str | Path | Sequence[str | Path],
     *,

@@ -68,10 +68,10 @@ def open_source(name: str, spool_folder: Path) -> Source:
     shown = "standard input" if name == STANDARD_INPUT else name
     try:
         if name != STANDARD_INPUT and Path(name).is_dir():
-            raise ConfigError(f"{name}: a folder; name its files, as in {name}/*.pgn")
+            raise ConfigError(f"{name}: a folder; name its files, as in {name}/*")
         file = nullcontext(sys.stdin.buffer) if name == STANDARD_INPUT else open(name, "rb")  # noqa: SIM115 - see below
     except OSError as error:
-        raise ConfigError(f"{name}: cannot be read ({error.strerror}); give a .pgn or .pgn.zst file, or -") from error
+        raise ConfigError(f"{name}: cannot be read ({error.strerror}); give a file, plain or zstd, or -") from error
     with file as stream:
         head = stream.read(BLOCK)
         is_zstd = _recognise(shown, head)
@@ -101,10 +101,10 @@ def _recognise(shown: str, head: bytes) -> bool:
     """Whether a source that begins like this is zstd. Raises ConfigError when it is neither that nor plain text."""
     is_zstd = head[:4] == ZSTD or (0x50 <= head[0] <= 0x5F and head[1:4] == b"\x2a\x4d\x18" if head else False)
     if shown.endswith(".zst") and not is_zstd:
-        raise ConfigError(f"{shown}: named .zst, but is no zstd file; get it again, or drop .zst if it is plain PGN")
+        raise ConfigError(f"{shown}: named .zst, but is no zstd file; get it again, or drop .zst if it is plain text")
     for magic, kind in FOREIGN.items():
         if head.startswith(magic):
-            raise ConfigError(f"{shown}: is {kind}; give plain or zstd PGN, for example by piping it unpacked into -")
+            raise ConfigError(f"{shown}: is {kind}; give it plain or as zstd, for example by piping it unpacked into -")
     return is_zstd
 
 
@@ -147,14 +147,15 @@ class Blocks:
     Once they are read, `fault` says what cut it short, if anything did.
     """
 
-    def __init__(self, source: Source) -> None:
-        self.source = source
+    def __init__(self, source: Source, *, binary: bool = False) -> None:
+        """binary: leave every byte as it is."""
+        self.source, self.binary = source, binary
         self.consumed = 0
         """Stored bytes read so far."""
         self.fault = ""
 
     def __iter__(self) -> Iterator[bytes]:
-        yield from filter(None, _with_newlines(self._stored()))
+        yield from filter(None, self._stored() if self.binary else _with_newlines(self._stored()))
 
     def _stored(self) -> Iterator[bytes]:
         with self.source.open() as file:

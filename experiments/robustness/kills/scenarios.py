@@ -11,6 +11,7 @@ _TUNED = "--n-steps 4 --batch-size 2 --n-test-tokens 50 --log-every 1"
 SCENARIOS = {
     "generate": "--game othello4 --n-games 30 --out out",
     "import-pgn": "setup/games.pgn setup/games.pgn.zst --out out",
+    "import-games": "setup/games.txt --game othello4 --out out",
     "annotate": "setup/chess --engine search:depth=1 --n-games 2 --out out",
     "tournament": "random epsilon_greedy:epsilon=0.5 --game othello4 --n-games 2 --out out",
     "train-gpt": f"--corpus setup/corpus {_GPT} --device cpu --out out",
@@ -23,6 +24,7 @@ SCENARIOS = {
     "pack": "setup/study.yaml --device cpu --out out",
     "score": "setup/sae --testbed setup/packed --suite quick --device cpu",
     "judge": "setup/sae --testbed setup/packed --url http://localhost:1/v1 --model none --dry-run --device cpu",
+    "latent": "setup/sae 3 --testbed setup/packed --device cpu --out out",
     "compare": "setup/scores --against setup/scores --out out",
     "edit": "--testbed setup/packed --moves b1 --square b1 --to yours --device cpu",
     "report": "setup/packed --out out",
@@ -30,6 +32,7 @@ SCENARIOS = {
     "check": "setup/corpus --device cpu",
     "export": "setup/sae --to sae_lens --out out",
     "import": "setup/nanogpt --out out",
+    "completion": "bash",
 }
 HAVE_WORKERS = ("generate", "import-pgn", "annotate", "tournament", "sweep", "pack")
 """Verbs that divide their work among processes."""

@@ -1,4 +1,4 @@
-"""Text that people write: PGN, plain and packed, and YAML."""
+"""What people write: PGN, plain and packed, other games, and YAML."""
 
 from pathlib import Path
 
@@ -7,6 +7,7 @@ from boardgame_sae.config import read_yaml
 from boardgame_sae.pipeline.sweep import sweep_config
 from boardgame_sae.shipping.pack import pack_config
 from boardgame_sae.transcripts.generate import GenerateConfig
+from boardgame_sae.transcripts.imports.importer import ImportGamesConfig, import_games_run
 from boardgame_sae.transcripts.pgn.importer import ImportPGNConfig, import_pgn_run, import_table
 from robustness.entry import entry
 from robustness.mutations.plain import YAML
@@ -30,6 +31,15 @@ _WORDS = tokens(
 def pgn(file: Path) -> None:
     """As `import-pgn` imports it."""
     folder = import_pgn_run(ImportPGNConfig(sources=(str(file),)), out=file.parent / "imported")
+    import_table(folder)
+
+
+@entry("games", "games.txt", by=(_WORDS, several((_WORDS, *RAW))))
+@entry("games", "games.wtb", by=RAW)
+def games(file: Path) -> None:
+    """As `import-games` imports them."""
+    game = "othello4" if file.suffix == ".txt" else "othello"
+    folder = import_games_run(ImportGamesConfig(sources=(str(file),), game=game), out=file.parent / "imported")
     import_table(folder)
 
 

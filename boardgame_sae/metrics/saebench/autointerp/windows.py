@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from boardgame_sae.metrics.counting.latent_columns import Latents
-from boardgame_sae.testbeds.testbed import Span
+from boardgame_sae.testbeds.columns import Span
 
 
 class Windows(NamedTuple):

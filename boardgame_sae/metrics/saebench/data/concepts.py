@@ -9,7 +9,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from boardgame_sae.testbeds.testbed import PropertyColumns, Testbed
+from boardgame_sae.testbeds.columns import PropertyColumns
+from boardgame_sae.testbeds.testbed import Testbed
 from boardgame_sae.transcripts.corpus import SPLITS
 
 

@@ -13,7 +13,8 @@ from torch import Tensor
 
 from boardgame_sae.metrics.saebench.data.above import Above, above, chunks
 from boardgame_sae.probes.data import Targets
-from boardgame_sae.probes.fit import Probe, whitening
+from boardgame_sae.probes.fit import whitening
+from boardgame_sae.probes.probe import Probe
 from boardgame_sae.testbeds.testbed import Testbed
 from boardgame_sae.transcripts.corpus import SPLITS
 
