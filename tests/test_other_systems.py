@@ -30,7 +30,8 @@ def test_games_are_played_and_an_sae_is_scored(tmp_path):
 
         import boardgame_sae as bgs
 
-        scores = bgs.evaluate(bgs.load_sae("othello6-tiny/topk-16"), "othello6-tiny", "supervised")
+        testbed = bgs.load_testbed("othello6-tiny", "cpu")
+        scores = bgs.evaluate(bgs.load_sae("othello6-tiny/topk-16"), testbed, "supervised")
         assert scores["coverage"].value > 0.4
         assert sys.modules["fcntl"] is None
     """
