@@ -31,6 +31,10 @@ class RunError(RuntimeError):
     """A run that cannot go on; the message names the file and the fix."""
 
 
+_FLAGS = sum(getattr(os, name, 0) for name in ("O_NOFOLLOW", "O_CLOEXEC", "O_BINARY"))
+"""Of every file that is opened for writing; Windows has only the last, the others all but that."""
+
+
 @contextmanager
 def writing(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`; on success flush it and rename it into place, else remove it.
@@ -43,7 +47,7 @@ def writing(path: Path) -> Iterator[Path]:
     try:
         temporary.unlink(missing_ok=True)
         yield temporary
-        with open(temporary, "rb") as file:
+        with open(temporary, "r+b") as file:  # Windows flushes only what can be written to
             os.fsync(file.fileno())
         os.replace(temporary, path)
     except Exception as error:  # a full disk is an OSError, but a SafetensorError from safetensors
@@ -88,7 +92,7 @@ def append_bytes(path: Path, data: bytes) -> None:
 
 
 def _opened(path: Path, flags: int, mode: str) -> io.FileIO:
-    return io.FileIO(path, mode, opener=lambda name, _: os.open(name, flags | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666))
+    return io.FileIO(path, mode, opener=lambda name, _: os.open(name, flags | _FLAGS, 0o666))
 
 
 def write_bytes(path: Path, data: bytes) -> None:

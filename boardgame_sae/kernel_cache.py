@@ -65,6 +65,8 @@ def _private() -> Path:
 
     Raises OSError when no temporary folder can be made.
     """
+    if not hasattr(os, "getuid"):  # Windows, where the temporary folder is the user's own
+        return Path(tempfile.gettempdir()) / "boardgame-sae-numba"
     folder = Path(tempfile.gettempdir()) / f"boardgame-sae-numba-{os.getuid()}"
     try:
         folder.mkdir(mode=0o700, exist_ok=True)

@@ -1,7 +1,6 @@
 """Where work runs: map a function over inputs here or in processes, and prepare this process for heavy work."""
 
 import ctypes
-import fcntl
 import multiprocessing
 import os
 import signal
@@ -22,15 +21,16 @@ from boardgame_sae.files import RunError
 T = TypeVar("T")
 R = TypeVar("R")
 
-INTERRUPTS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-"""Signals that reach a whole process group. Only this process answers them; it then ends its workers."""
+INTERRUPTS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+"""Signals that reach a whole process group, those that the system has. Only this process answers them; it then ends
+its workers."""
 
 
 def _end_with(leash: Connection) -> None:
     """Called in each worker: end at once when the other end of a pipe closes, by its process's will or by its death.
 
-    The kernel sends SIGIO, which ends a process in the midst of a long calculation too. Where it sends none (macOS), a
-    thread ends it as soon as Python runs again.
+    The kernel sends SIGIO, which ends a process in the midst of a long calculation too. Where it sends none (macOS,
+    Windows), a thread ends it as soon as Python runs again.
     """
 
     def watch() -> None:
@@ -38,6 +38,10 @@ def _end_with(leash: Connection) -> None:
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()
+    try:
+        import fcntl  # Windows has none
+    except ImportError:
+        return
     own = os.open(f"/dev/fd/{leash.fileno()}", os.O_RDONLY | os.O_NONBLOCK)  # the one inherited signals but one worker
     fcntl.fcntl(own, fcntl.F_SETOWN, os.getpid())
     fcntl.fcntl(own, fcntl.F_SETFL, os.O_NONBLOCK | os.O_ASYNC)
@@ -60,6 +64,8 @@ def _pool(workers: int) -> Iterator[ProcessPoolExecutor]:
 
 def _submit(pool: ProcessPoolExecutor, function: Callable[[T], R], item: T) -> "Future[R]":
     """Hand in a job. A worker that is started for it inherits that interrupts wait, and so never prints one."""
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        return pool.submit(function, item)
     before = signal.pthread_sigmask(signal.SIG_BLOCK, INTERRUPTS)
     try:
         return pool.submit(function, item)

@@ -12,7 +12,6 @@ Every file appears whole or not at all (`files.writing`), and nothing is written
 """
 
 import contextlib
-import fcntl
 import hashlib
 import json
 import os
@@ -24,6 +23,7 @@ from dataclasses import field
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
 from tqdm import tqdm
 
 from boardgame_sae.config import Count, Natural, NonNegative, canonical_json, content_hash, not_finite, record
@@ -36,7 +36,9 @@ FORMAT = 1
 """Increased when the same config comes to mean other files, so that old runs are not taken for new ones."""
 METRICS_FILE, TIMINGS_FILE, STATE_FILE = "metrics.jsonl", "timings.jsonl", "state.safetensors"
 _STATE = "state"
-UNHASHED_FILES = (TIMINGS_FILE, DONE_FILE, STATE_FILE)
+LOCK_FILE = ".lock"
+"""Held by the process that works in the folder; gone when it leaves."""
+UNHASHED_FILES = (TIMINGS_FILE, DONE_FILE, STATE_FILE, LOCK_FILE)
 LOCK_HOLDER = "BOARDGAME_SAE_LOCK_HOLDER"
 """Environment variable by which the further processes of a data-parallel run know that their parent has the lock."""
 
@@ -104,18 +106,26 @@ class Run:
             self.close()
             raise
 
-    def _take_lock(self) -> int:
+    def _take_lock(self) -> FileLock | None:
         further = int(os.environ.get("LOCAL_RANK", "0")) > 0 and os.environ.get(LOCK_HOLDER) == str(os.getppid())
         if further:
-            return -1  # a further process of one data-parallel run, launched by the first, which has the lock
-        handle = os.open(self.folder, os.O_RDONLY)
+            return None  # a further process of one data-parallel run, launched by the first, which has the lock
+        path, handles = self.folder / LOCK_FILE, list[int]()
+        lock = FileLock(path, timeout=0, thread_local=False, on_acquired=handles.append)
+        busy = f"{self.folder}: another process is working in this run; wait for it or end it"
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            os.close(handle)
-            raise RunError(f"{self.folder}: another process is working in this run; wait for it or end it") from None
+            lock.acquire()
+        except Timeout:
+            raise RunError(busy) from None
+        except OSError as error:
+            if is_done(self.folder):
+                return None  # on a disk that cannot be written to, where nobody works
+            raise RunError(f"{self.folder}: cannot be locked ({error}); choose another --out") from error
+        if not path.exists() or not os.path.samestat(os.fstat(handles[-1]), path.stat()):
+            lock.release()  # whoever had it removed the file after we had opened it, and another may have a new one
+            raise RunError(busy)
         os.environ[LOCK_HOLDER] = str(os.getpid())
-        return handle
+        return lock
 
     def _claim(self) -> None:
         path = self.folder / CARD_FILE
@@ -207,7 +217,7 @@ class Run:
         """
         metrics, size = self.folder / METRICS_FILE, 0
         if metrics.exists():
-            with open(metrics, "rb") as file:
+            with open(metrics, "r+b") as file:  # Windows flushes only what can be written to
                 os.fsync(file.fileno())
             size = metrics.stat().st_size
         plain = canonical_json({**meta, "metrics_bytes": size})
@@ -258,20 +268,22 @@ class Run:
     def _remove_leftovers(self) -> None:
         """Remove what killed writes left, of this process or of its workers: ours, and safetensors' own temporaries."""
         for leftover in self.folder.rglob(".*"):
-            if leftover.is_file():
+            if leftover.is_file() and leftover != self.folder / LOCK_FILE:
                 leftover.unlink()
 
     def close(self) -> None:
         """Release the lock, so that other processes can work in the folder."""
-        if self._lock >= 0:
-            os.close(self._lock)
-            self._lock = -1
+        if self._lock is not None:
+            with suppress(OSError):  # Windows removes no open file: there an empty one stays
+                (self.folder / LOCK_FILE).unlink(missing_ok=True)
+            self._lock.release()
+            self._lock = None
 
     def __enter__(self) -> "Run":
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        if kind is not None and self._lock >= 0:
+        if kind is not None and self._lock is not None:
             self._remove_leftovers()
         self.close()
 

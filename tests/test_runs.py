@@ -140,7 +140,7 @@ def test_a_full_disk_is_a_run_error_with_the_mend_and_spoils_nothing(tmp_path):
     assert done.returncode == 0, done.stderr
     said = [f"{name} True True" for name in ("state.safetensors", "data.h5", "metrics.jsonl")]
     assert done.stdout.splitlines() == said
-    assert names_in(out) == ["data.h5", "metrics.jsonl", "run.json", "state.safetensors"]
+    assert names_in(out) == [".lock", "data.h5", "metrics.jsonl", "run.json", "state.safetensors"]
     with Run("kind", "name", {"a": 1}, out=out) as run:
         tensors, meta = run.load_state()
         assert tensors["w"].tolist() == [0, 1, 2] and meta["step"] == 1

@@ -22,8 +22,8 @@ _NO_MEMORY = re.compile(r"can't allocate memory|not enough memory|out of memory|
 """How torch says that memory is out, in a RuntimeError."""
 
 
-ENDING = (signal.SIGTERM, signal.SIGHUP)
-"""Signals that ask a process to end."""
+ENDING = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+"""Signals that ask a process to end, those that the system has."""
 
 
 class Terminated(KeyboardInterrupt):

@@ -1,7 +1,6 @@
 """Opening an HDF5 file that may hang or crash libhdf5: another process does it first, with limits."""
 
 import contextlib
-import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -50,7 +49,9 @@ def open_first(path: str) -> None:
 
     What is not plain is left to the process that asks, which says so.
     """
-    with contextlib.suppress(OSError, ValueError):
+    with contextlib.suppress(ImportError, OSError, ValueError):
+        import resource  # Windows has none: there the process that asks ends one that takes too long
+
         resource.setrlimit(resource.RLIMIT_AS, (MAX_MEMORY, MAX_MEMORY))
         seconds = _seconds(Path(path)) + 5  # later than the process that asks, which says so, unless that was killed
         resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds))

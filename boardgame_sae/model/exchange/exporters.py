@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from boardgame_sae.extras import needs
 from boardgame_sae.model.exchange.transformer_lens_names import hooked_names
 from boardgame_sae.model.gpt import GPT
 
@@ -67,13 +68,14 @@ def transformer_lens_config(gpt: GPT) -> dict[str, Any]:
 def to_transformer_lens(gpt: GPT) -> Any:
     """The model in TransformerLens: HookedTransformer where it exists (version 3), else TransformerBridge (4).
 
-    Raises RuntimeError for a version that gives its weights other names.
+    Raises RunError where it is not installed, RuntimeError for a version that gives its weights other names.
     """
     fields = transformer_lens_config(gpt)
-    try:  # imported late: few processes export, and it takes seconds
+    with needs("transformer-lens", "a model for TransformerLens"):  # imported late: it takes seconds
         import transformer_lens
 
         library: Any = transformer_lens
+    try:
         hooked, hooked_config = library.HookedTransformer, library.HookedTransformerConfig
     except ImportError:
         from transformer_lens.config import TransformerBridgeConfig
@@ -94,9 +96,12 @@ def to_transformer_lens(gpt: GPT) -> Any:
 
 
 def to_hugging_face(gpt: GPT) -> Any:
-    """The model as a GPT2LMHeadModel, whose unembedding is not tied to its embedding."""
-    # imported late: few processes export, and it takes seconds
-    from transformers import GPT2Config, GPT2LMHeadModel
+    """The model as a GPT2LMHeadModel, whose unembedding is not tied to its embedding.
+
+    Raises RunError where transformers is not installed.
+    """
+    with needs("hugging-face", "a model for Hugging Face"):  # imported late: it takes seconds
+        from transformers import GPT2Config, GPT2LMHeadModel
 
     cfg = gpt.cfg
     shape = GPT2Config(
