@@ -33,7 +33,10 @@ _PUBLIC = {
     "make_sae": "saes.registry",
     "load_sae": "saes.load",
     "evaluate": "metrics.evaluate",
-    "compare": "metrics.statistics.compare",
+    "compare": "pipeline.comparison",
+    "results": "report.results",
+    "plot": "report.plot",
+    "make_report": "report.run",
     "edit": "metrics.causal.edit",
 }
 """The names a user starts from, and where they live. They are imported when first used: torch takes seconds."""

@@ -12,7 +12,7 @@ class ReportInput:
     """What a report shows."""
 
     runs: Several
-    """Folders of sweeps, or packed testbeds, by folder or by the name of a shipped one."""
+    """Any mix of sweeps, packed testbeds, folders of scores, and names of shipped testbeds or of their SAEs."""
 
 
 @config
@@ -53,14 +53,13 @@ def sweep(argv: Sequence[str]) -> Path:
     return folder
 
 
-@verb("report", 130, "SWEEP_DIR ...")
+@verb("report", 130, "othello6-tiny data/runs/scores/MINE")
 def report(argv: Sequence[str]) -> Path:
-    """Make tables, figures and the explorer page of some sweeps."""
-    from boardgame_sae.report.explorer.page import report_run
-    from boardgame_sae.testbeds.shipped import find_testbed
+    """Make tables, figures and the explorer page of anything that was scored."""
+    from boardgame_sae.report.run import make_report
 
-    source, output = parse("report", named(argv, "--runs"), ReportInput, Output)
-    folder = report_run([find_testbed(name) for name in source.runs], out=output.out)
+    source, output, device = parse("report", named(argv, "--runs"), ReportInput, Output, Device)
+    folder = make_report(source.runs, out=output.out, device=device.device)
     say((folder / "table.md").read_text())
     say(f"open {folder / 'index.html'}")
     return folder

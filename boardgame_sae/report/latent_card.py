@@ -14,7 +14,7 @@ from boardgame_sae.files import RunError, read_parquet
 from boardgame_sae.games import Game
 from boardgame_sae.integrity import verified
 from boardgame_sae.metrics.counting.latent_columns import Latents, as_latents
-from boardgame_sae.metrics.results import LATENTS_FILE, SCORE_AGAIN
+from boardgame_sae.metrics.results import LATENTS_FILE, SCORE_AGAIN, Scores
 from boardgame_sae.metrics.subject import ROWS_AT_ONCE
 from boardgame_sae.testbeds.testbed import Testbed
 
@@ -57,9 +57,21 @@ def read_latents(folder: str | Path) -> dict[str, np.ndarray]:
     """
     path = Path(folder) / LATENTS_FILE
     verified(path)
-    table = read_parquet(path, _COLUMNS, SCORE_AGAIN)
+    return _in_order(read_parquet(path, _COLUMNS, SCORE_AGAIN), str(path))
+
+
+def checked_latents(scores: Scores) -> dict[str, np.ndarray]:
+    """The table of latents of scores in memory. Raises RunError where it is not as `read_latents` would give it."""
+    source, table = f"{scores.subject['name']}: its table of latents", scores.latents or {}
+    for name in _COLUMNS:
+        if name not in table:
+            raise RunError(f"{source}: has no column '{name}'; {SCORE_AGAIN}")
+    return _in_order(table, source)
+
+
+def _in_order(table: dict[str, np.ndarray], source: str) -> dict[str, np.ndarray]:
     if not np.array_equal(table["latent"], np.arange(len(table["latent"]))):
-        raise RunError(f"{path}: column 'latent' does not number the rows from 0 on; {SCORE_AGAIN}")
+        raise RunError(f"{source}: column 'latent' does not number the rows from 0 on; {SCORE_AGAIN}")
     return table
 
 
