@@ -40,6 +40,8 @@ from boardgame_sae.testbeds.shipped import (
 
 Source: TypeAlias = str | Path | Scores
 """Something that holds scores."""
+BELOW = ("*/", "*/*/", "*/*/*/")
+"""How deep below a folder scores are looked for: those of baselines are in data/runs/scores/RUN/KIND."""
 NAMED = "a sweep, a packed testbed, a folder of scores, a shipped name (TESTBED or TESTBED/SAE) or a Scores object"
 
 
@@ -100,7 +102,7 @@ def _find(source: Source) -> Path | list[Scored]:
         return path
     if path.is_file() or (path / SCORES_FILE).exists():
         return [_scored(path)]
-    if inside := sorted(found.parent for found in path.rglob(SCORES_FILE)) if path.is_dir() else []:
+    if inside := sorted(found.parent for below in BELOW for found in path.glob(below + SCORES_FILE)):
         return [_scored(folder) for folder in inside]
     testbed, _, name = str(source).partition("/")
     if testbed in known and (folder := _shipped_scores(known[testbed], name)) is not None:

@@ -32,7 +32,7 @@ LATENTS = "latents"
 """The folder of the files."""
 N_DETAILED = 48
 """SAEs of a testbed that are run again, unless another number is asked for."""
-NUMBERS = ("f1", "precision", "recall", "threshold", "above_chance", "density", "n_precise")
+NUMBERS = ("f1", "precision", "recall", "threshold", "above_chance", "density")
 
 
 class Listed(NamedTuple):
@@ -82,7 +82,8 @@ def latent_table(table: Table) -> dict[str, Any]:
         "classes": classes,
         "class": [places[pair] for pair in named],
         "latent": shown_J.tolist(),
-        **{name: [round(float(value), 4) for value in table[name][shown_J]] for name in NUMBERS},
+        "n_precise": table["n_precise"][shown_J].tolist(),
+        **{name: [round(float(value), 6) for value in table[name][shown_J]] for name in NUMBERS},
     }
 
 

@@ -120,7 +120,7 @@ def _saes(axes: Axes, rows: Sequence[Row], column: str, x: str) -> None:
     for (architecture, n_latents), line in series.items():
         colour, marker = look(architecture)
         text = architecture if len(widths) == 1 else f"{architecture}, {n_latents} latents"
-        style = LINES[widths.index(n_latents) % len(LINES)]
+        style = LINES[widths.index(n_latents) % len(LINES)] if x == "l0" else ""
         axes.errorbar(*_with_bars(line, column, x), color=colour, marker=marker, linestyle=style, capsize=2, label=text)
     for row in measured:
         if (baseline := baseline_of(row)) is not None:

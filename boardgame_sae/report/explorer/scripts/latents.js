@@ -3,7 +3,7 @@
 const LATENT_COLUMNS = [
   { key: "sae", title: "SAE", words: true }, { key: "latent", title: "latent" }, { key: "label", title: "class", words: true },
   { key: "f1", title: "F1" }, { key: "above_chance", title: "above chance" }, { key: "precision", title: "precision" },
-  { key: "recall", title: "recall" }, { key: "density", title: "on at" }, { key: "n_precise", title: "classes told precisely" },
+  { key: "recall", title: "recall" }, { key: "density", title: "on at" }, { key: "n_precise", title: "classes told precisely", count: true },
 ];
 let nLatents = AT_ONCE;
 
@@ -45,9 +45,9 @@ function bestByClass(table) {
 const searchedRows = () => (state.all ? shownRows() : [rowOf(state.sae)]).filter((row) => known(row?.file));
 
 function latentLine(one) {
-  const cells = LATENT_COLUMNS.filter(({ key }) => key !== "sae" || state.all).map(({ key, words: text }) => {
+  const cells = LATENT_COLUMNS.filter(({ key }) => key !== "sae" || state.all).map(({ key, words: text, count }) => {
     if (key === "latent") return element("td", { class: "number" }, element("a", { href: saeAddress(one.row, one.latent) }, String(one.latent)));
-    return element("td", { class: text ? "" : "number" }, key === "density" ? percent(one[key]) : number(one[key]));
+    return element("td", { class: text ? "" : "number" }, key === "density" ? percent(one[key]) : count ? String(one[key]) : number(one[key]));
   });
   const chosen = rowKey(one.row) === state.sae && String(one.latent) === state.latent;
   return element("tr", { class: chosen ? "chosen" : "" }, ...cells);
@@ -59,7 +59,8 @@ function foundLatents() {
 
 function drawLatents() {
   const searched = searchedRows();
-  for (const id of ["q", "all"]) if (id === "all") byId(id).checked = state.all === "1"; else if (byId(id).value !== state[id]) byId(id).value = state[id];
+  byId("all").checked = state.all === "1";
+  if (byId("q").value !== state.q) byId("q").value = state.q;
   byId("latent-table").tHead.replaceChildren(element("tr", {}, ...LATENT_COLUMNS.filter(({ key }) => key !== "sae" || state.all)
     .map((column) => headCell(column, "lsort", "ldir"))));
   if (!searched.length) {
@@ -72,6 +73,7 @@ function drawLatents() {
     const found = foundLatents();
     byId("latent-table").tBodies[0].replaceChildren(...found.slice(0, nLatents).map(latentLine));
     byId("latent-more").hidden = found.length <= nLatents;
+    byId("latent-more").textContent = `Show more (${Math.min(nLatents, found.length)} of ${found.length} shown)`;
     byId("latent-count").textContent = `${found.length} latents of ${searched.length === 1 ? titleOf(searched[0]) : `${searched.length} SAEs`}` +
       (whole ? "" : "; some files of the folder latents/ are not beside this page");
   });
