@@ -24,8 +24,8 @@ def compare(a: Side, b: Side, *, device: str = "auto") -> list[Difference]:
     a, b: each one recipe: scores as `evaluate` gives them, their folders, or names of shipped SAEs
     (`othello6-tiny/topk-16`), one for each seed. A shipped SAE is scored here first, once, on the device: what ships
     lacks the sums over games that differences are made of.
-    Raises RunError for what holds no scores or several SAEs, ValueError when a side is empty, they have no score in
-    common, or they were not scored on the same positions and classes.
+    Raises RunError for what holds no scores, ConfigError for a whole sweep or testbed, ValueError when a side is empty,
+    they have no score in common, or they were not scored on the same positions and classes.
     """
     return differences(*([one.scores for one in _with_sums(side, device)] for side in (a, b)))
 

@@ -16,6 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
+from boardgame_sae.config import ConfigError
 from boardgame_sae.files import RunError
 from boardgame_sae.integrity import check_finished
 from boardgame_sae.metrics.baselines.registry import SAE_KIND, baselines
@@ -68,14 +69,17 @@ def read_sources(sources: Iterable[Source | Iterable[Source]]) -> list[Study]:
 def find_scored(source: Source | Iterable[Source]) -> list[Scored]:
     """The subjects of sources that each name one or several, but not everything of a testbed or a sweep.
 
-    Raises as `read_sources` does, and RunError for a whole testbed or sweep.
+    Raises as `read_sources` does, and ConfigError for a whole testbed or sweep.
     """
     subjects = list[Scored]()
     for one in _flat([source]):
         found = _find(one)
         if isinstance(found, Path):
-            names = [path.name for testbed in read_study(found).testbeds for path in testbed.saes]
-            raise RunError(f"{one}: holds {len(names)} SAEs; name one of them, such as {one}/{(names or ['...'])[0]}")
+            testbeds, shipped = read_study(found).testbeds, str(one) in shipped_testbeds()
+            names = [f"{one}/{path.name}" for testbed in testbeds for path in testbed.saes] if shipped else []
+            names += [str(path) for testbed in testbeds for path in testbed.score_folders]
+            n_saes = sum(len(testbed.saes) for testbed in testbeds)
+            raise ConfigError(f"{one}: holds {n_saes} SAEs; name one of them, such as {(names or ['none'])[0]}")
         subjects += found
     return subjects
 

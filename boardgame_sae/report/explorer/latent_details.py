@@ -165,19 +165,20 @@ def _moves(subject: Subject, latent_J: np.ndarray) -> tuple[list[Any], list[Any]
 
 
 class Positions:
-    """The test positions that are shown, each drawn once."""
+    """The test positions that are shown, each drawn once, also where several games reach it in the same way."""
 
     def __init__(self, testbed: Testbed) -> None:
         self._testbed, where = testbed, testbed.positions("test")
         self.game_N, self._ply_N, self._games_B = where.game_N, where.ply_N, where.games_B
         self.boards: list[dict[str, Any]] = []
-        self._numbers: dict[int, int] = {}
+        self._of_row: dict[int, int] = {}
+        self._of_text: dict[str, int] = {}
 
     def number(self, row: int) -> tuple[int, str]:
         """The place among `boards` of a test position, and its cells."""
-        if row not in self._numbers:
-            self._numbers[row] = len(self.boards)
-            game = int(self._games_B[self.game_N[row]])
-            self.boards.append(board_at(self._testbed, game, int(self._ply_N[row])))
-        place = self._numbers[row]
+        if row not in self._of_row:
+            board = board_at(self._testbed, int(self._games_B[self.game_N[row]]), int(self._ply_N[row]))
+            self._of_row[row] = self._of_text.setdefault(board["text"], len(self.boards))
+            self.boards += [board] if self._of_row[row] == len(self.boards) else []
+        place = self._of_row[row]
         return place, self.boards[place]["cells"]

@@ -17,7 +17,7 @@ from boardgame_sae.metrics.baselines.registry import SAE_KIND
 from boardgame_sae.metrics.results import LATENTS_FILE
 from boardgame_sae.metrics.subject import Subject
 from boardgame_sae.pipeline.study_folder import Scored, Study, StudyTestbed
-from boardgame_sae.report.best import best_saes
+from boardgame_sae.report.best import ranking_score
 from boardgame_sae.report.explorer.latent_details import Table, latent_details
 from boardgame_sae.report.explorer.pictures import PictureParts
 from boardgame_sae.report.latent_card import checked_latents, read_latents
@@ -56,10 +56,14 @@ def write_latents(studies: Sequence[Study], folder: Path, *, n_detailed: int, de
     the name it was scored by, has none.
     """
     listed = list[Listed]()
-    wanted = [(study, testbed, *one) for study in studies for testbed in study.testbeds for one in _with_table(testbed)]
+    wanted = [
+        (study, testbed, *one, rank < n_detailed)
+        for study in studies
+        for testbed in study.testbeds
+        for rank, one in enumerate(_with_table(testbed))
+    ]
     with progress(len(wanted), "latents", "SAEs", disable=not wanted) as bar:
-        for study, testbed, scored, table in wanted:
-            detailed = n_detailed > 0 and scored.scores in [one.scores for one in best_saes(testbed)[:n_detailed]]
+        for study, testbed, scored, table, detailed in wanted:
             subject = _subject(study, testbed, scored, device) if detailed else None
             number = len(listed)
             write_bytes(folder / f"{number}.js", script("latents", number, latent_table(table)).encode())
@@ -101,7 +105,13 @@ def script(what: str, number: int, value: Any) -> str:
 
 
 def _with_table(testbed: StudyTestbed) -> Iterator[tuple[Scored, Table]]:
-    for scored in testbed.subjects:
+    """The SAEs whose scores have a table of latents, with it; one's own first, then the best."""
+    best = ranking_score().name
+
+    def place(scored: Scored) -> tuple[bool, float]:
+        return not scored.own, -scored.scores[best].value if best in scored.scores else 0.0
+
+    for scored in sorted(testbed.subjects, key=place):
         in_folder = scored.folder is not None and (scored.folder / LATENTS_FILE).exists()
         if scored.scores.subject["kind"] == SAE_KIND and (in_folder or scored.scores.latents is not None):
             yield scored, read_latents(scored.folder) if in_folder else checked_latents(scored.scores)

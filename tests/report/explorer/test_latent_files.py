@@ -139,4 +139,5 @@ def test_details_are_of_the_best_and_of_saes_that_are_at_hand(study, listed, tmp
     scores.subject |= {"name": "stranger", "content": "of other weights"}
     alone = type(listed)(listed.hook_name, listed.folder, (), (), (), (Scored(scores, None, own=True),))
     (one,) = write_latents([type(study)("x", "x", testbeds=(alone,))], tmp_path / "b", n_detailed=2, device="cpu")
-    assert not one.detailed and one.n_latents == files[1].n_latents
+    same = next(of for of in files if of.name == listed.scored[1].subject["name"])
+    assert not one.detailed and one.n_latents == same.n_latents
