@@ -12,7 +12,7 @@ import torch
 from boardgame_sae.metrics.counting.latent_columns import Latents
 from boardgame_sae.metrics.counts import activation_bins, activation_edges
 from boardgame_sae.metrics.subject import Subject
-from boardgame_sae.report.latent_card import board_at
+from boardgame_sae.report.latent_card import top_boards
 from boardgame_sae.testbeds.testbed import Testbed
 
 N_BINS = 50
@@ -21,8 +21,6 @@ N_BOARDS = 4
 """Boards of a latent."""
 N_MOVES = 5
 """Moves that a latent pushes up most, and as many that it pushes down."""
-N_TRIED = 40
-"""Positions, of the strongest, among which boards are looked for: at most one of each game, and none twice."""
 Table = Mapping[str, np.ndarray]
 
 
@@ -51,15 +49,15 @@ def latent_details(subject: Subject, table: Table) -> dict[str, Any]:
     headline that differ most. up, down: (move, change of its logit). positions: the boards, drawn by the game.
     """
     shown = _shown(subject, table)
-    positions = Positions(shown.testbed)
+    boards = Boards(shown)
     up, down = _moves(subject, shown.latent_J)
     return {
         **_histograms(shown),
-        "boards": [_boards(shown, int(latent), positions) for latent in shown.latent_J],
+        "boards": boards.by_latent,
         "mean": _means(shown),
         "up": up,
         "down": down,
-        "positions": positions.boards,
+        "positions": boards.positions,
     }
 
 
@@ -95,20 +93,6 @@ def _histograms(shown: Shown) -> dict[str, Any]:
         for name, here_Z in (("true", true_Z & known_Z), ("false", ~true_Z & known_Z)):
             found[name].append(np.trim_zeros(np.bincount(bins_Z[entries][here_Z], minlength=N_BINS), "b").tolist())
     return found
-
-
-def _boards(shown: Shown, latent: int, positions: "Positions") -> list[tuple[int, float]]:
-    """Where a latent is most active, strongest first: one position per game, and no board twice."""
-    own, boards, games = shown.latents.columns(latent, latent + 1), dict[str, tuple[int, float]](), set[int]()
-    for place in np.argsort(-own.values_Z, kind="stable")[:N_TRIED]:
-        row = int(own.rows_Z[place])
-        if len(boards) == N_BOARDS:
-            break
-        if positions.game_N[row] not in games:
-            games.add(positions.game_N[row])
-            number, cells = positions.number(row)
-            boards.setdefault(cells, (number, round(float(own.values_Z[place]), 3)))
-    return list(boards.values())
 
 
 def _means(shown: Shown) -> list[list[dict[str, Any]]]:
@@ -164,21 +148,23 @@ def _moves(subject: Subject, latent_J: np.ndarray) -> tuple[list[Any], list[Any]
     return named(logits_JV, 1), named(-logits_JV, -1)
 
 
-class Positions:
-    """The test positions that are shown, each drawn once, also where several games reach it in the same way."""
+class Boards:
+    """The boards that latents are strongest on, each kept once."""
 
-    def __init__(self, testbed: Testbed) -> None:
-        self._testbed, where = testbed, testbed.positions("test")
-        self.game_N, self._ply_N, self._games_B = where.game_N, where.ply_N, where.games_B
-        self.boards: list[dict[str, Any]] = []
-        self._of_row: dict[int, int] = {}
-        self._of_text: dict[str, int] = {}
+    def __init__(self, shown: Shown) -> None:
+        self._shown, self._places = shown, dict[str, int]()
+        self.positions: list[dict[str, Any]] = []
+        self.by_latent = [self._of(int(latent)) for latent in shown.latent_J]
 
-    def number(self, row: int) -> tuple[int, str]:
-        """The place among `boards` of a test position, and its cells."""
-        if row not in self._of_row:
-            board = board_at(self._testbed, int(self._games_B[self.game_N[row]]), int(self._ply_N[row]))
-            self._of_row[row] = self._of_text.setdefault(board["text"], len(self.boards))
-            self.boards += [board] if self._of_row[row] == len(self.boards) else []
-        place = self._of_row[row]
-        return place, self.boards[place]["cells"]
+    def _of(self, latent: int) -> list[tuple[int, float]]:
+        """(place among `positions`, activation) of the boards of one latent, the strongest first."""
+        own = self._shown.latents.columns(latent, latent + 1)
+        boards = top_boards(self._shown.testbed, own, N_BOARDS)
+        return [(self._place(board), board["activation"]) for board in boards]
+
+    def _place(self, board: dict[str, Any]) -> int:
+        text = board["text"]
+        if text not in self._places:
+            self._places[text] = len(self.positions)
+            self.positions.append({name: board[name] for name in ("picture", "first_to_move", "ply", "text")})
+        return self._places[text]

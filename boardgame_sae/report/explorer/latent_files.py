@@ -112,9 +112,12 @@ def _with_table(testbed: StudyTestbed) -> Iterator[tuple[Scored, Table]]:
         return not scored.own, -scored.scores[best].value if best in scored.scores else 0.0
 
     for scored in sorted(testbed.subjects, key=place):
-        in_folder = scored.folder is not None and (scored.folder / LATENTS_FILE).exists()
-        if scored.scores.subject["kind"] == SAE_KIND and (in_folder or scored.scores.latents is not None):
-            yield scored, read_latents(scored.folder) if in_folder else checked_latents(scored.scores)
+        if scored.scores.subject["kind"] != SAE_KIND:
+            continue
+        if scored.folder is not None and (scored.folder / LATENTS_FILE).exists():
+            yield scored, read_latents(scored.folder)
+        elif scored.scores.latents is not None:
+            yield scored, checked_latents(scored.scores)
 
 
 def _subject(study: Study, testbed: StudyTestbed, scored: Scored, device: str) -> Subject | None:

@@ -187,9 +187,9 @@ def test_a_latent_has_an_address_a_threshold_to_move_and_boards(tab):
     assert tab.locator("#latent .heat span").count() in (16, 32)
     assert "moves it pushes up" in tab.locator("#latent").inner_text()
     address = tab.url
-    other = tab.context.new_page()
-    other.goto(address)
-    other.wait_for_selector("#threshold")
+    other = tab.context.browser.new_page()
+    other.goto(address, timeout=PATIENCE)
+    other.wait_for_selector("#threshold", timeout=PATIENCE)
     assert other.locator("#latent h3").inner_text() == tab.locator("#latent h3").inner_text()
     other.close()
 

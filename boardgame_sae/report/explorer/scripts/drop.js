@@ -23,33 +23,47 @@ function columnsOf(name, score, headline) {
 
 const truthOf = ({ content = {}, ...testbed }) => JSON.stringify([content.corpus ?? testbed.corpus, content.model ?? testbed.model, testbed.n_games, testbed.positions, testbed.properties]);
 
+function settingOf(sae) {
+  const field = data.architectures[sae.architecture]?.sparsity_field;
+  return field && known(sae[field]) ? `${field} = ${Number(sae[field])}` : null;
+}
+
 function recipeOf(row, sae) {
   if (!row.architecture) return row.name;
-  const field = data.architectures[row.architecture]?.sparsity_field;
-  const made = [row.architecture, `${row.n_latents} latents`, field && known(sae[field]) ? `${field} = ${Number(sae[field])}` : "",
-    sae.n_activations ? `${sae.n_activations / 1e6}M activations` : ""].filter(Boolean).join(", ");
+  const made = [row.architecture, `${row.n_latents} latents`, row.setting, sae.n_activations ? `${sae.n_activations / 1e6}M activations` : ""].filter(Boolean).join(", ");
   return `${row.name}: ${made}`;
 }
 
+function checkScores({ subject, scores } = {}) {
+  const whole = subject?.name && subject.kind && subject.testbed && scores && typeof scores === "object" &&
+    Object.values(scores).every((score) => typeof score?.value === "number" && score.parts && score.details);
+  if (!whole) throw new Error("no scores.json: it has no subject, testbed or scores");
+}
+
+// Where scores belong: to a testbed of the page, or else to one of their own.
+function placeOf(testbed) {
+  const here = data.truths.find((one) => JSON.stringify(one.truth) === truthOf(testbed));
+  const layer = /^blocks\.(\d+)\./.exec(testbed.hook_name)?.[1];
+  return { sweep: here?.sweep ?? `${testbed.game ?? "scores"} (${String(testbed.corpus).slice(0, 8)})`,
+    game: here?.game ?? testbed.game ?? null, hook_name: testbed.hook_name, layer: layer === undefined ? null : Number(layer) };
+}
+
 // A row of what scores.json says. Throws an Error in words where it is none.
-function rowOfScores({ subject, scores } = {}) {
-  if (!subject?.name || !subject.kind || !subject.testbed || typeof scores !== "object") throw new Error("no scores.json: it has no subject, testbed or scores");
-  const sae = subject.sae ?? {}, values = Object.entries(scores), testbed = subject.testbed;
-  const headline = values.map(([, score]) => score.details.headline).find(known) ?? testbed.properties[0];
+function rowOfScores(written) {
+  checkScores(written);
+  const { subject, scores } = written, sae = subject.sae ?? {}, values = Object.entries(scores);
+  const headline = values.map(([, score]) => score.details.headline).find(known) ?? subject.testbed.properties?.[0];
   const l0 = values.map(([, score]) => score.parts.l0).find(known) ?? subject.l0;
-  const known_ = data.truths.find((one) => JSON.stringify(one.truth) === truthOf(testbed));
   const row = {
-    ...Object.fromEntries(data.columns.map((column) => [column, null])), sweep: known_?.sweep ?? `${testbed.game ?? "scores"} (${String(testbed.corpus).slice(0, 8)})`,
-    game: known_?.game ?? testbed.game ?? null, hook_name: testbed.hook_name, layer: Number(/^blocks\.(\d+)\./.exec(testbed.hook_name)?.[1] ?? NaN), name: subject.name,
-    kind: subject.kind, kind_title: data.kind_titles[subject.kind] ?? subject.kind, architecture: sae.architecture ?? null, n_latents: sae.n_latents ?? subject.n_latents ?? null,
-    l0: data.kinds[subject.kind]?.has_l0 === false ? null : l0, headline, n_seeds: 1, own: 1,
-    ...Object.fromEntries(data.columns.filter((column) => column in sae && column !== "sae_folder").map((column) => [column, sae[column]])),
+    ...Object.fromEntries(data.columns.map((column) => [column, null])),
+    ...Object.fromEntries(data.columns.filter((column) => column in sae).map((column) => [column, sae[column]])),
+    ...placeOf(subject.testbed), name: subject.name, kind: subject.kind, kind_title: data.kind_titles[subject.kind] ?? subject.kind,
+    n_latents: sae.n_latents ?? (subject.kind === data.sae_kind ? subject.n_latents : null) ?? null, setting: settingOf(sae),
+    l0: subject.k ?? (data.kinds[subject.kind]?.has_l0 === false ? null : l0), headline, n_seeds: 1, own: 1,
     ...Object.assign({}, ...values.map(([name, score]) => columnsOf(name, score, headline))),
   };
-  row.layer = Number.isNaN(row.layer) ? null : row.layer;
-  row.recipe = recipeOf(row, sae);
   for (let copy = 2; rowOf(rowKey(row)); copy++) row.name = `${subject.name} (${copy})`;
-  return row;
+  return { ...row, recipe: recipeOf(row, sae) };
 }
 
 async function takeFiles(files) {
