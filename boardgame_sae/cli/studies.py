@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from boardgame_sae.cli.flags import Device, Output, Several, StudyInput, Workers, named, parse, say, take, verb
-from boardgame_sae.config import config, from_mapping, read_yaml
+from boardgame_sae.config import Natural, config, from_mapping, read_yaml
 
 
 @config
@@ -13,6 +13,8 @@ class ReportInput:
 
     runs: Several
     """Any mix of sweeps, packed testbeds, folders of scores, and names of shipped testbeds or of their SAEs."""
+    n_detailed: Natural = 24
+    """SAEs per testbed, one's own and the best, whose latents get histograms, boards and moves on the page."""
 
 
 @config
@@ -59,7 +61,7 @@ def report(argv: Sequence[str]) -> Path:
     from boardgame_sae.report.run import make_report
 
     source, output, device = parse("report", named(argv, "--runs"), ReportInput, Output, Device)
-    folder = make_report(source.runs, out=output.out, device=device.device)
+    folder = make_report(source.runs, out=output.out, device=device.device, n_detailed=source.n_detailed)
     say((folder / "table.md").read_text())
     say(f"open {folder / 'index.html'}")
     return folder

@@ -6,7 +6,6 @@ latents/N-boards.js   what was found by running the SAE again: histograms, board
 
 import json
 from collections.abc import Iterator, Sequence
-from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -30,7 +29,7 @@ from boardgame_sae.testbeds.testbed import Testbed, load_testbed
 
 LATENTS = "latents"
 """The folder of the files."""
-N_DETAILED = 48
+N_DETAILED = 24
 """SAEs of a testbed that are run again, unless another number is asked for."""
 NUMBERS = ("f1", "precision", "recall", "threshold", "above_chance", "density")
 
@@ -55,7 +54,7 @@ def write_latents(studies: Sequence[Study], folder: Path, *, n_detailed: int, de
     Details need the SAE itself: one that is neither in the sweep, nor in the shipped testbed, nor trained here under
     the name it was scored by, has none.
     """
-    listed = list[Listed]()
+    listed, opened = list[Listed](), dict[Path, Testbed]()
     wanted = [
         (study, testbed, *one, rank < n_detailed)
         for study in studies
@@ -64,7 +63,7 @@ def write_latents(studies: Sequence[Study], folder: Path, *, n_detailed: int, de
     ]
     with progress(len(wanted), "latents", "SAEs", disable=not wanted) as bar:
         for study, testbed, scored, table, detailed in wanted:
-            subject = _subject(study, testbed, scored, device) if detailed else None
+            subject = _subject(study, testbed, scored, device, opened) if detailed else None
             number = len(listed)
             write_bytes(folder / f"{number}.js", script("latents", number, latent_table(table)).encode())
             if subject is not None:
@@ -120,9 +119,11 @@ def _with_table(testbed: StudyTestbed) -> Iterator[tuple[Scored, Table]]:
             yield scored, checked_latents(scored.scores)
 
 
-def _subject(study: Study, testbed: StudyTestbed, scored: Scored, device: str) -> Subject | None:
+def _subject(
+    study: Study, testbed: StudyTestbed, scored: Scored, device: str, opened_before: dict[Path, Testbed]
+) -> Subject | None:
     """An SAE on its testbed, to be run again; None where one of them is not at hand."""
-    opened, found = _testbed(study, testbed, device), _sae(testbed, scored)
+    opened, found = _testbed(study, testbed, device, opened_before), _sae(testbed, scored)
     if opened is None or found is None:
         return None
     about = scored.scores.subject
@@ -130,17 +131,16 @@ def _subject(study: Study, testbed: StudyTestbed, scored: Scored, device: str) -
     return Subject(about["name"], SAE_KIND, sae.to(opened.model.gpt.device), opened)
 
 
-def _testbed(study: Study, testbed: StudyTestbed, device: str) -> Testbed | None:
+def _testbed(study: Study, testbed: StudyTestbed, device: str, opened: dict[Path, Testbed]) -> Testbed | None:
+    """A testbed, opened; None where it is not at hand. opened: holds the last one that was."""
     folders = [here.folder for here in (testbed, *study.testbeds) if here.folder is not None]
     if not folders:
         return None
-    opened = _opened(folders[0], device)
-    return opened if opened.hook_name == testbed.hook_name else opened.at(testbed.hook_name)
-
-
-@cache
-def _opened(folder: Path, device: str) -> Testbed:
-    return load_testbed(folder, device)
+    if folders[0] not in opened:
+        opened.clear()
+        opened[folders[0]] = load_testbed(folders[0], device)
+    found = opened[folders[0]]
+    return found if found.hook_name == testbed.hook_name else found.at(testbed.hook_name)
 
 
 def _sae(testbed: StudyTestbed, scored: Scored) -> SAE | None:
@@ -153,6 +153,6 @@ def _sae(testbed: StudyTestbed, scored: Scored) -> SAE | None:
     for folder in (*listed, runs_root() / "sae" / name):
         if folder.is_dir():
             sae = load_sae(folder, uncalibrated=uncalibrated)
-            if sae_facts(sae)["content"] == about.get("content"):
+            if (folder in listed and not scored.own) or sae_facts(sae)["content"] == about.get("content"):
                 return sae
     return None
