@@ -2,12 +2,15 @@
 
 from boardgame_sae.metrics.causal.edit import edit as edit
 from boardgame_sae.metrics.evaluate import evaluate as evaluate
-from boardgame_sae.metrics.statistics.compare import compare as compare
 from boardgame_sae.model.game_model import GameModel as GameModel
 from boardgame_sae.model.legality import legality as legality
 from boardgame_sae.model.train import train_gpt as train_gpt
 from boardgame_sae.model.train_config import TrainGPTConfig as TrainGPTConfig
+from boardgame_sae.pipeline.comparison import compare as compare
 from boardgame_sae.report.latent import latent as latent
+from boardgame_sae.report.plot import plot as plot
+from boardgame_sae.report.results import results as results
+from boardgame_sae.report.run import make_report as make_report
 from boardgame_sae.saes.finetuning.finetune import finetune_sae as finetune_sae
 from boardgame_sae.saes.hooks import ablate as ablate
 from boardgame_sae.saes.hooks import set_latents as set_latents

@@ -297,10 +297,20 @@ def read_timings(folder: str | Path) -> list[TimingRecord]:
     return read_json_lines(TimingRecord, path, "remove that line: it only says how long something took")
 
 
-def progress(total: int, desc: str, unit: str, *, initial: int = 0, disable: bool = False, leave: bool = True) -> Any:
+def progress(
+    total: int,
+    desc: str,
+    unit: str,
+    *,
+    initial: int = 0,
+    disable: bool = False,
+    leave: bool = True,
+    after: float = 0.0,
+) -> Any:
     """A progress bar with speed and time left, redrawn ten times a second; in a log file, a line every ten seconds.
 
-    leave: whether it stays when it is full; not for one that is part of another.
+    leave: whether it stays when it is full; not for one that is part of another. after: seconds that the work must take
+    for the bar to be shown.
     """
     stderr = Patient(sys.stderr)
     interval = 0.1 if stderr.isatty() else 10.0
@@ -313,6 +323,7 @@ def progress(total: int, desc: str, unit: str, *, initial: int = 0, disable: boo
         mininterval=interval,
         disable=disable,
         leave=leave,
+        delay=after,
         file=stderr,
     )
 

@@ -58,9 +58,9 @@ class CompareInput:
     """What is compared with what."""
 
     scores: Several
-    """Score folders of one recipe; several are seeds of it."""
+    """Score folders of one recipe, or names of shipped SAEs (othello6-tiny/topk-16); several are seeds of it."""
     against: Several
-    """Score folders of the other recipe, on the same games."""
+    """Those of the other recipe, on the same games."""
 
 
 @verb("score", 110, "SAE_DIR ... --testbed DIR --suite supervised")
@@ -115,14 +115,15 @@ def latent(argv: Sequence[str]) -> Path:
         return run.folder
 
 
-@verb("compare", 120, "SCORES_DIR ... --against SCORES_DIR ...")
+@verb("compare", 120, "SCORES_DIR ... --against othello6-tiny/topk-16")
 def compare(argv: Sequence[str]) -> Path:
     """Measure by how much one recipe scores better than another, with intervals."""
-    given, output = parse("compare", named(argv, "--scores"), CompareInput, Output)
+    given, output, device = parse("compare", named(argv, "--scores"), CompareInput, Output, Device)
 
-    from boardgame_sae.metrics.statistics.compare import compare_run, table
+    from boardgame_sae.metrics.statistics.compare import table
+    from boardgame_sae.pipeline.comparison import compare_run
 
-    folder, comparisons = compare_run(given.scores, given.against, out=output.out)
+    folder, comparisons = compare_run(given.scores, given.against, out=output.out, device=device.device)
     say(table(comparisons))
     return folder
 

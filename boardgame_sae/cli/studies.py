@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from boardgame_sae.cli.flags import Device, Output, Several, StudyInput, Workers, named, parse, say, take, verb
-from boardgame_sae.config import config, from_mapping, read_yaml
+from boardgame_sae.config import Natural, config, from_mapping, read_yaml
 
 
 @config
@@ -12,7 +12,9 @@ class ReportInput:
     """What a report shows."""
 
     runs: Several
-    """Folders of sweeps, or packed testbeds, by folder or by the name of a shipped one."""
+    """Any mix of sweeps, packed testbeds, folders of scores, and names of shipped testbeds or of their SAEs."""
+    n_detailed: Natural = 24
+    """SAEs per testbed, one's own and the best, whose latents get histograms, boards and moves on the page."""
 
 
 @config
@@ -54,15 +56,14 @@ def sweep(argv: Sequence[str]) -> Path:
     return folder
 
 
-@verb("report", 130, "SWEEP_DIR ...")
+@verb("report", 130, "othello6-tiny data/runs/scores/MINE")
 def report(argv: Sequence[str]) -> Path:
-    """Make tables, figures and the explorer page of some sweeps."""
-    source, output = parse("report", named(argv, "--runs"), ReportInput, Output)
+    """Make tables, figures and the explorer page of anything that was scored."""
+    source, output, device = parse("report", named(argv, "--runs"), ReportInput, Output, Device)
 
-    from boardgame_sae.report.explorer.page import report_run
-    from boardgame_sae.testbeds.shipped import find_testbed
+    from boardgame_sae.report.run import make_report
 
-    folder = report_run([find_testbed(name) for name in source.runs], out=output.out)
+    folder = make_report(source.runs, out=output.out, device=device.device, n_detailed=source.n_detailed)
     say((folder / "table.md").read_text())
     say(f"open {folder / 'index.html'}")
     return folder

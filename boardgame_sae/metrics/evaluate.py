@@ -14,7 +14,8 @@ from boardgame_sae.metrics.results import Scores, ScoreValue
 from boardgame_sae.metrics.score import NEEDS, Score, UnscorableError, scores, scores_in
 from boardgame_sae.metrics.subject import MAX_BYTES, Subject
 from boardgame_sae.runs import progress, warn
-from boardgame_sae.saes.load import load_sae
+from boardgame_sae.saes.facts import sae_facts
+from boardgame_sae.saes.load import load_sae, sae_folder
 from boardgame_sae.saes.sae import SAE
 from boardgame_sae.saes.training.on_testbed import calibrated_on
 from boardgame_sae.testbeds.testbed import Testbed
@@ -58,12 +59,14 @@ def evaluate(
     if name is not None:
         checked_name(name)
     keep_freed_memory()
-    name = name or _name(sae)
+    name, given = name or _name(sae), sae
+    if isinstance(sae, str | Path):
+        sae = load_sae(sae, uncalibrated=calibrate)
     if calibrate:
         sae = _calibrated(sae, testbed)
     if few := testbed.few_classes:
         warn(few)
-    facts = {**_calibration(sae), **(facts or {})}
+    facts = {**_facts(sae, given), **_calibration(sae), **(facts or {})}
     subject = Subject(name, kind, sae, testbed, facts, max_bytes=max_bytes)
     lacking = {score.name: reason for score in wanted.values() if (reason := _lacking(score, subject))}
     skipped = known.subject.get("skipped", {}) if known else {}
@@ -134,12 +137,13 @@ def about_subject(subject: Subject, skipped: dict[str, str]) -> dict[str, Any]:
     return {
         "name": subject.name,
         "kind": subject.kind,
-        "testbed": {**testbed.identity, "content": testbed.made_of},
+        "testbed": {**testbed.identity, "game": testbed.corpus.game.spec, "content": testbed.made_of},
         "positions": {split: len(testbed.positions(split)) for split in SPLITS},
         "classes": {name: list(counts) for name, counts in testbed.n_classes.items()},
         "chosen_on": ["train", "validation"],
         "reported_on": "test",
         "l0": subject.l0,
+        "n_latents": subject.latents("test")[0].n_latents,
         "skipped": skipped,
         **({"two_sided": True} if subject.source.two_sided else {}),
         "interval": {"over": "games", "level": LEVEL, "n_resamples": N_RESAMPLES, "seed": SEED},
@@ -148,10 +152,15 @@ def about_subject(subject: Subject, skipped: dict[str, str]) -> dict[str, Any]:
 
 
 def _calibrated(sae: Any, testbed: Testbed) -> Any:
-    """An SAE of ours, or the one in a folder, with a threshold; anything else as it is."""
-    if isinstance(sae, str | Path):
-        sae = load_sae(sae, uncalibrated=True)
+    """An SAE of ours with a threshold; anything else as it is."""
     return calibrated_on(testbed, sae) if isinstance(sae, SAE) else sae
+
+
+def _facts(sae: Any, given: Any) -> dict[str, Any]:
+    """What is kept of an SAE of ours, and of the folder that was given in its place; nothing of any other object."""
+    if not isinstance(sae, SAE):
+        return {}
+    return sae_facts(sae, sae_folder(given).name if isinstance(given, str | Path) else None)
 
 
 def _calibration(sae: Any) -> dict[str, Any]:

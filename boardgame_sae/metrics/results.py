@@ -16,7 +16,7 @@ from typing import Annotated, Any, ClassVar, NamedTuple
 import numpy as np
 from pydantic import Field
 
-from boardgame_sae.config import Count, HookName, Name, Natural, NonNegative, Seed, record
+from boardgame_sae.config import Count, HookName, Name, Natural, NonNegative, Seed, content_hash, record
 from boardgame_sae.files import as_record, read_parquet, read_record, write_json, write_parquet
 from boardgame_sae.integrity import verified
 from boardgame_sae.metrics.counting.game_sums import GameSums
@@ -180,10 +180,22 @@ class Scores(Mapping[str, ScoreValue]):
         tables = [self._saved_latents, *(value.latents or {} for value in self.values())]
         return {name: column for table in tables for name, column in table.items()} or None
 
+    def called(self, name: str) -> "Scores":
+        """The same scores under another name."""
+        return Scores({**self.subject, "name": name}, self.values_by_name, self.seconds, self._saved_latents)
+
+    def plain(self) -> dict[str, Any]:
+        """The subject and the numbers as plain data; neither timings nor what `save` writes beside them."""
+        return {"subject": self.subject, "scores": {name: value.plain() for name, value in self.items()}}
+
+    @property
+    def content(self) -> str:
+        """Hash of all that `plain` gives."""
+        return content_hash(self.plain(), 64)
+
     def to_json(self, path: str | Path) -> None:
-        """Write the numbers as JSON; neither timings nor what `save` writes beside them."""
-        plain = {name: value.plain() for name, value in self.items()}
-        write_json(Path(path), {"subject": self.subject, "scores": plain})
+        """Write `plain` as JSON."""
+        write_json(Path(path), self.plain())
 
     def save(self, folder: str | Path) -> None:
         """Write the files that this module describes; scores.json last, so that what it names is there."""

@@ -11,6 +11,7 @@ import numpy as np
 
 from boardgame_sae.metrics.counting.latent_columns import Latents
 from boardgame_sae.metrics.latent_source import LatentSource, as_latent_source
+from boardgame_sae.runs import progress
 from boardgame_sae.testbeds.columns import Span
 from boardgame_sae.testbeds.testbed import Testbed
 
@@ -18,6 +19,8 @@ ROWS_AT_ONCE = 1024
 """Positions that are encoded at once: their dense latents are small enough that the allocator reuses memory."""
 MAX_BYTES = 2**31
 """Default memory, in bytes, for one subject's latents and counts."""
+SHOWN_AFTER = 1.0
+"""Seconds from which on a step of scoring has a progress bar of its own, below that of the scores."""
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 
@@ -91,9 +94,11 @@ class Subject:
         if self.source.is_given:
             return self.source.read(split, span.start, span.stop)
         acts_ND, parts = testbed.read(split, span.start, span.stop), []
-        for first in range(0, len(acts_ND), ROWS_AT_ONCE):
-            slab_ND = acts_ND[first : first + ROWS_AT_ONCE]
-            parts.append(self.source.read(split, first, first + len(slab_ND), slab_ND))
+        with progress(len(acts_ND), f"{self.name}: encode {split}", "positions", leave=False, after=SHOWN_AFTER) as bar:
+            for first in range(0, len(acts_ND), ROWS_AT_ONCE):
+                slab_ND = acts_ND[first : first + ROWS_AT_ONCE]
+                parts.append(self.source.read(split, first, first + len(slab_ND), slab_ND))
+                bar.update(len(slab_ND))
         return Latents.concatenate(parts)
 
     def _file(self, split: str, number: int) -> Path:

@@ -18,7 +18,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from boardgame_sae.config import content_hash, to_mapping
 from boardgame_sae.integrity import check_finished, is_done
 from boardgame_sae.metrics import Suite
 from boardgame_sae.metrics.baselines.registry import (
@@ -37,16 +36,13 @@ from boardgame_sae.metrics.saebench.result_file import write_result_files
 from boardgame_sae.metrics.score import scores_in
 from boardgame_sae.probes.fit import ProbeConfig, load_probe
 from boardgame_sae.runs import Run, progress
+from boardgame_sae.saes.facts import sae_facts
 from boardgame_sae.saes.load import load_sae, sae_folder
-from boardgame_sae.saes.registry import sae_class
-from boardgame_sae.saes.sae import SAE
 from boardgame_sae.saes.training.on_testbed import calibrated_on, check_reads
-from boardgame_sae.saes.training.recipe import RECIPE
 from boardgame_sae.streams import Patient
 from boardgame_sae.testbeds.probing import fit_missing_probes
 from boardgame_sae.testbeds.shipped import SCORES
 from boardgame_sae.testbeds.testbed import Testbed, load_testbed
-from boardgame_sae.weights import tensors_hash
 
 FORMAT = 4
 """Increased whenever the content of a folder of scores changes, so that older folders are not reused."""
@@ -198,7 +194,7 @@ def _to_score(
         assert variant is not None
         here = variants[kind] if kind in variants else variants.setdefault(kind, variant(testbed))
         name, with_probes = f"{name}-{twin_suffix(kind)}", fitted if here is testbed else {}
-    facts = {"sae": {**sae.trained_as, **_training(sae), "sae_folder": folder.name}, "content": _content(sae)}
+    facts = sae_facts(sae, folder.name)
     inputs = {"sae": facts["content"], "testbed": here.content, **with_probes}
     return ToScore(Made(name, calibrated_on(here, sae), here, facts), kind, inputs)
 
@@ -264,19 +260,6 @@ def score_ceilings(
                 _score(run, run.folder, suite, kind, lambda make=make, k=k: make(testbed, k))
                 folders.append(run.folder)
     return folders
-
-
-def _content(sae: SAE) -> str:
-    """Hash of all that an SAE's scores depend on and say: what it computes, its weights as they are, its training."""
-    return content_hash([to_mapping(sae.cfg), sae.trained_as, tensors_hash(sae.state_dict())], 64)
-
-
-def _training(sae: SAE) -> dict[str, Any]:
-    """The recipe that an SAE was trained by; nothing of one that was not trained here."""
-    told = sae.metadata.get("training")
-    if told is None or not sae_class(sae.trained_as["architecture"]).trains:
-        return {}
-    return {name: told[name] for name in RECIPE}
 
 
 def twin_suffix(kind: str) -> str:

@@ -1,19 +1,23 @@
-"""The runs that a finished study's folder lists, as typed objects."""
+"""The runs that a finished study's folder lists, as typed objects.
+
+Scores from elsewhere can stand beside those of a study, see `sources`; a study can also be made of such scores alone,
+and then has no folders.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from boardgame_sae.config import HookName, Name, content_hash, record
 from boardgame_sae.files import RunError, read_record
-from boardgame_sae.games import Game
+from boardgame_sae.games import Game, load_game
 from boardgame_sae.integrity import content_of, is_done, read_done, verified
 from boardgame_sae.metrics.baselines.registry import kind_order
 from boardgame_sae.metrics.results import SCORES_FILE, Scores
-from boardgame_sae.metrics.statistics.pool_seeds import pool, siblings
+from boardgame_sae.metrics.statistics.pool_seeds import pool, pool_scores, poolable, siblings
 from boardgame_sae.model.legality import read_legality
 from boardgame_sae.probes.fit import probe_results
 from boardgame_sae.transcripts.corpus import Corpus
@@ -59,29 +63,60 @@ def read_sweep(folder: Path) -> ListedRuns:
     return read_record(ListedRuns, path, f"if it is a sweep's, an older version wrote it or it is damaged: {AGAIN}")
 
 
+class Scored(NamedTuple):
+    """One scored subject."""
+
+    scores: Scores
+    folder: Path | None = None
+    """Where its scores are; None of scores that are only in memory."""
+    own: bool = False
+    """Whether it is the user's own, given beside what a sweep or a shipped testbed lists."""
+
+
 @dataclass(frozen=True)
 class StudyTestbed:
     """One testbed of a study, and everything that was scored on it."""
 
     hook_name: str
-    folder: Path
-    """The testbed's run."""
+    folder: Path | None
+    """The testbed's run; None where only scores are known."""
     saes: tuple[Path, ...]
     """SAE runs on the trained GPT, without those that a copy of a packed testbed leaves out."""
     random_saes: tuple[Path, ...]
     """SAE runs on the random-weights GPT."""
     score_folders: tuple[Path, ...]
     """Score runs of all SAEs, then those of the probes of the same sparsity, then those of the baselines."""
+    added: tuple[Scored, ...] = ()
+    """What was scored on it besides."""
+
+    @cached_property
+    def subjects(self) -> tuple[Scored, ...]:
+        """What each of `score_folders` holds, then what was added. Raises RunError for scores of an older version."""
+        return (*(Scored(read_scores(folder), folder) for folder in self.score_folders), *self.added)
 
     @cached_property
     def scored(self) -> tuple[Scores, ...]:
-        """The scores in each of `score_folders`. Raises RunError for scores that an older version wrote."""
-        return tuple(map(_read_scores, self.score_folders))
+        """The scores of each of `subjects`."""
+        return tuple(subject.scores for subject in self.subjects)
 
     @cached_property
     def pooled(self) -> tuple[Scores, ...]:
-        """SAEs that differ only in their seed, pooled. Raises RunError when the sums to be pooled are missing."""
-        return tuple(pool([self.score_folders[place] for place in family]) for family in siblings(self.scored))
+        """SAEs that differ only in their seed, pooled; those of a family with added ones only if all hold their sums.
+
+        Raises RunError when the sums that a sweep's SAEs are pooled from are missing.
+        """
+        n_listed, pooled = len(self.score_folders), list[Scores]()
+        for family in siblings(self.scored):
+            if all(place < n_listed for place in family):
+                pooled.append(pool([self.score_folders[place] for place in family]))
+                continue
+            members = [self._with_sums(place) for place in family]
+            pooled += [pool_scores(members)] if all(map(poolable, members)) else []
+        return tuple(pooled)
+
+    def _with_sums(self, place: int) -> Scores:
+        scores, folder, _ = self.subjects[place]
+        return Scores.load(folder) if folder is not None and folder.is_dir() else scores
 
 
 @dataclass(frozen=True)
@@ -91,38 +126,44 @@ class Study:
     name: str
     label: str
     """The name, or the folder's name where two studies share a name."""
-    folder: Path
-    corpus: Path
-    model: Path
-    probes: tuple[Path, ...]
+    folder: Path | None = None
+    corpus: Path | None = None
+    model: Path | None = None
+    probes: tuple[Path, ...] = ()
     """Probe runs on the trained GPT, the headline first."""
-    random_probes: tuple[Path, ...]
+    random_probes: tuple[Path, ...] = ()
     """Those on the random-weights GPT, in the same order."""
-    testbeds: tuple[StudyTestbed, ...]
+    testbeds: tuple[StudyTestbed, ...] = ()
 
     @property
     def content(self) -> str:
         """Hash of all that its runs hold. Raises RunError when one is not finished or has changed since."""
         testbeds = [[listed.folder, *listed.saes, *listed.score_folders] for listed in self.testbeds]
         folders = [self.folder, self.corpus, self.model, *self.probes, *self.random_probes, *chain(*testbeds)]
-        return content_hash([content_of(folder) for folder in folders], 64)
+        held = [content_of(folder) for folder in folders if folder is not None]
+        added = [added.scores.content for testbed in self.testbeds for added in testbed.added]
+        return content_hash([*held, *added], 64)
 
     @cached_property
-    def game(self) -> Game:
-        """The game that is played. Raises CorpusError when the corpus is damaged."""
-        return Corpus.open(self.corpus).game
+    def game(self) -> Game | None:
+        """The game that is played; None where scores alone do not say. Raises CorpusError for a damaged corpus."""
+        if self.corpus is not None:
+            return Corpus.open(self.corpus).game
+        scored = (scores for testbed in self.testbeds for scores in testbed.scored)
+        spec = next((game for scores in scored if (game := scores.subject["testbed"].get("game"))), None)
+        return None if spec is None else load_game(spec)
 
     @cached_property
     def legality(self) -> dict[str, Any] | None:
         """How often the GPT's moves are legal; None for a GPT from elsewhere, which has no such file."""
-        return read_legality(self.model)
+        return None if self.model is None else read_legality(self.model)
 
     @cached_property
     def probe_results(self) -> tuple[tuple[dict[str, Any], dict[str, Any]], ...]:
         """Results of each probe on the trained GPT and on the random-weights GPT."""
         if len(self.probes) != len(self.random_probes):
-            raise RunError(f"{self.folder / SWEEP_FILE}: lists {len(self.probes)} probes and {len(self.random_probes)} "
-                           f"random_probes, which go in pairs; {AGAIN}")  # fmt: skip
+            numbers = f"{len(self.probes)} probes and {len(self.random_probes)} random_probes"
+            raise RunError(f"{self.folder}/{SWEEP_FILE}: lists {numbers}, which go in pairs; {AGAIN}")
         both = zip(self.probes, self.random_probes, strict=True)
         return tuple((probe_results(trained), probe_results(random)) for trained, random in both)
 
@@ -152,8 +193,8 @@ def read_studies(folders: Sequence[str | Path]) -> list[Study]:
     studies = [read_study(folder) for folder in distinct]
     names = [study.name for study in studies]
     return [
-        study if names.count(study.name) == 1 else replace(study, label=study.folder.resolve().name)
-        for study in studies
+        study if names.count(study.name) == 1 else replace(study, label=Path(folder).resolve().name)
+        for study, folder in zip(studies, distinct, strict=True)
     ]
 
 
@@ -190,13 +231,19 @@ def _kind_order(folder: Path) -> tuple[int, str]:
     return kind_order(folder.name), folder.name
 
 
-def _read_scores(folder: Path) -> Scores:
-    """The scores in a folder. Raises RunError where an older version wrote them."""
-    scores = Scores.from_json(folder / SCORES_FILE)
+def read_scores(path: Path) -> Scores:
+    """The scores in a folder, or in a file of them. Raises RunError where an older version wrote them."""
+    path = path / SCORES_FILE if path.is_dir() else path
+    scores = Scores.from_json(path)
+    check_complete(scores, str(path))
+    return scores
+
+
+def check_complete(scores: Scores, source: str) -> None:
+    """Raise RunError for scores that lack what tables read. source: what the error begins with."""
     lacking = [f"subject: {key}" for key in ("l0", "testbed") if scores.subject.get(key) is None]
     for name, value in scores.items():
         if "by_property" in value.details:
             lacking += [f"{name}: {key}" for key in ("groups", "layout") if key not in value.details]
     if lacking:
-        raise RunError(f"{folder / SCORES_FILE}: has no '{lacking[0]}'; an older version wrote it: score the SAE again")
-    return scores
+        raise RunError(f"{source}: has no '{lacking[0]}'; an older version wrote it: score the SAE again")

@@ -2,12 +2,11 @@
 
 import math
 from collections.abc import Sequence
-from pathlib import Path
 
 from boardgame_sae.metrics.baselines.registry import SAE_KIND, baselines
 from boardgame_sae.metrics.results import Scores
 from boardgame_sae.metrics.score import Score, main_scores
-from boardgame_sae.pipeline.study_folder import StudyTestbed
+from boardgame_sae.pipeline.study_folder import Scored, StudyTestbed
 from boardgame_sae.report.titles import Row, is_sae
 
 
@@ -16,22 +15,21 @@ def ranking_score() -> Score:
     return main_scores()[0]
 
 
-def best_saes(testbed: StudyTestbed) -> list[tuple[Path, Scores]]:
-    """The SAEs on the trained GPT, best first, each with the folder of its scores; of one SAE's seeds only the best."""
+def best_saes(testbed: StudyTestbed) -> list[Scored]:
+    """The SAEs on the trained GPT, best first; of one SAE's seeds only the best."""
     ranked_by = ranking_score().name
     pooled = {name: pool.subject["name"] for pool in testbed.pooled for name in pool.subject["members"]}
-    scored = zip(testbed.score_folders, testbed.scored, strict=True)
-    saes = [pair for pair in scored if pair[1].subject["kind"] == SAE_KIND and ranked_by in pair[1]]
-    best: dict[str, tuple[Path, Scores]] = {}
-    for folder, scores in sorted(saes, key=lambda pair: (-pair[1][ranked_by].value, pair[1].subject["name"])):
-        name = scores.subject["name"]
-        best.setdefault(pooled.get(name, name), (folder, scores))
+    saes = [one for one in testbed.subjects if one.scores.subject["kind"] == SAE_KIND and ranked_by in one.scores]
+    best: dict[str, Scored] = {}
+    for one in sorted(saes, key=lambda one: (-one.scores[ranked_by].value, one.scores.subject["name"])):
+        name = one.scores.subject["name"]
+        best.setdefault(pooled.get(name, name), one)
     return list(best.values())
 
 
 def best_sae(testbed: StudyTestbed) -> Scores | None:
     """The scores of the best SAE on the trained GPT, if any was scored."""
-    return next((scores for _, scores in best_saes(testbed)), None)
+    return next((one.scores for one in best_saes(testbed)), None)
 
 
 def best_row(rows: Sequence[Row], column: str) -> Row | None:

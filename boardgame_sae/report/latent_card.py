@@ -1,4 +1,4 @@
-"""One latent: the property it stands for, the boards that switch it on, and what those boards have in common.
+"""What is shown of a latent: its numbers, the boards that switch it on, and what those boards have in common.
 
 Every board is drawn by its own game, as SVG.
 """
@@ -8,17 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from boardgame_sae.files import RunError, read_parquet
 from boardgame_sae.games import Game
 from boardgame_sae.integrity import verified
-from boardgame_sae.metrics.counting.latent_columns import Latents, as_latents
-from boardgame_sae.metrics.results import LATENTS_FILE, SCORE_AGAIN
-from boardgame_sae.metrics.subject import ROWS_AT_ONCE
+from boardgame_sae.metrics.counting.latent_columns import Latents
+from boardgame_sae.metrics.results import LATENTS_FILE, SCORE_AGAIN, Scores
 from boardgame_sae.testbeds.testbed import Testbed
 
-N_BOARDS = 8
 SMALLEST_SCALE = 0.02
 """Differences by square that are all smaller have pale colours."""
 Card = dict[str, Any]
@@ -31,25 +28,6 @@ _COLUMNS: Mapping[str, type] = {
 """What is read of the table of latents, and of which type."""
 
 
-def latent_cards(
-    testbed: Testbed, sae: Any, table: Mapping[str, np.ndarray], n: int, *, n_boards: int = N_BOARDS
-) -> list[Card]:
-    """The n latents of an SAE that tell a class best, on test, by how far above chance the F1 is.
-
-    sae: what was scored; `encode` is all that is used. table: its latents, as `read_latents` reads them. A card holds:
-    property, label, latent, f1, precision, recall, threshold (a share of the largest activation on train), chance (F1
-    of always predicting it), base (share of positions where it is true), n_precise (for how many classes the latent is
-    a classifier of 95% precision), density (share where the latent is above zero), on (share where it is above its
-    threshold), boards (where it is most active, see `board_at`) and mean (pictures of what its boards share).
-    """
-    chosen = best_latents(table, n)
-    if not chosen:
-        return []
-    latents = encode_latents(testbed, sae, chosen)
-    rows = [{name: values[latent] for name, values in table.items()} for latent in chosen]
-    return [_card(testbed, row, latents.columns(i, i + 1), n_boards) for i, row in enumerate(rows)]
-
-
 def read_latents(folder: str | Path) -> dict[str, np.ndarray]:
     """The table of latents of a score run, column by column, a row for each latent in order.
 
@@ -57,43 +35,22 @@ def read_latents(folder: str | Path) -> dict[str, np.ndarray]:
     """
     path = Path(folder) / LATENTS_FILE
     verified(path)
-    table = read_parquet(path, _COLUMNS, SCORE_AGAIN)
+    return _in_order(read_parquet(path, _COLUMNS, SCORE_AGAIN), str(path))
+
+
+def checked_latents(scores: Scores) -> dict[str, np.ndarray]:
+    """The table of latents of scores in memory. Raises RunError where it is not as `read_latents` would give it."""
+    source, table = f"{scores.subject['name']}: its table of latents", scores.latents or {}
+    for name in _COLUMNS:
+        if name not in table:
+            raise RunError(f"{source}: has no column '{name}'; {SCORE_AGAIN}")
+    return _in_order(table, source)
+
+
+def _in_order(table: dict[str, np.ndarray], source: str) -> dict[str, np.ndarray]:
     if not np.array_equal(table["latent"], np.arange(len(table["latent"]))):
-        raise RunError(f"{path}: column 'latent' does not number the rows from 0 on; {SCORE_AGAIN}")
+        raise RunError(f"{source}: column 'latent' does not number the rows from 0 on; {SCORE_AGAIN}")
     return table
-
-
-def best_latents(table: Mapping[str, np.ndarray], n: int) -> list[int]:
-    """The n latents farthest above chance, of those that are ever on; of equal ones the first."""
-    ranked_F = np.argsort(-table["above_chance"], kind="stable")
-    return [int(latent) for latent in ranked_F if table["property"][latent]][:n]
-
-
-@torch.no_grad()
-def encode_latents(testbed: Testbed, sae: Any, chosen: Sequence[int]) -> Latents:
-    """The chosen latents, in that order, at all test positions."""
-    device, parts = getattr(sae, "device", torch.device("cpu")), []
-    for start, stop, *_ in testbed.spans("test"):
-        for acts_ND in testbed.read("test", start, stop).split(ROWS_AT_ONCE):
-            parts.append(as_latents(sae.encode(acts_ND.to(device))[:, list(chosen)].cpu()))
-    return Latents.concatenate(parts)
-
-
-def _card(testbed: Testbed, row: Mapping[str, Any], latent: Latents, n_boards: int) -> Card:
-    """row: the latent's own of the table of latents."""
-    kind = latent.values_Z.dtype.type  # the scores compare in the activations' own precision
-    on_Z = latent.rows_Z[latent.values_Z > kind(row["threshold"]) * kind(row["max_activation"])]
-    chance = float(row["always_on"])
-    return {
-        **{name: str(row[name]) for name in ("property", "label")},
-        **{name: int(row[name]) for name in ("latent", "n_precise")},
-        **{name: _rounded(row[name]) for name in ("f1", "precision", "recall", "threshold", "density")},
-        "chance": _rounded(chance),
-        "base": _rounded(chance / (2 - chance)),  # chance is 2p / (1 + p)
-        "on": _rounded(len(on_Z) / max(latent.n_positions, 1)),
-        "boards": top_boards(testbed, latent, n_boards),
-        "mean": mean_pictures(testbed.corpus.game, mean_boards(testbed, on_Z)),
-    }
 
 
 def top_boards(testbed: Testbed, latent: Latents, n_boards: int) -> list[Card]:

@@ -1,50 +1,43 @@
-"""Every scores.json of some studies in one table: a row for each SAE and each baseline beside it.
+"""Every subject that was scored in one table: a row for each SAE and each baseline beside it."""
 
-A sweep's folder lists the runs of a study. Paths in it may be absolute, or relative to the working directory; a study
-that was moved is found beside its own sweep folder, as `<runs root>/<kind>/<run>`.
-"""
-
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-import duckdb
-
-from boardgame_sae.files import writing
-from boardgame_sae.metrics.baselines.registry import baselines
+from boardgame_sae.metrics.baselines.registry import SAE_KIND, baselines
 from boardgame_sae.metrics.results import Scores
 from boardgame_sae.metrics.score import scores as registered_scores
-from boardgame_sae.pipeline.study_folder import Study, StudyTestbed, read_studies
+from boardgame_sae.pipeline.sources import Source, read_sources
+from boardgame_sae.pipeline.study_folder import Scored, Study, StudyTestbed
 from boardgame_sae.report.titles import Row, setting
 from boardgame_sae.saes.registry import sparsity_fields
 from boardgame_sae.saes.training.recipe import RECIPE
 
-PARQUET_FILE, CSV_FILE = "table.parquet", "table.csv"
-TEXTS = ("sweep", "hook_name", "name", "kind", "architecture", "setting", "pooled_as", "headline")
+TEXTS = ("sweep", "game", "hook_name", "name", "kind", "architecture", "setting", "pooled_as", "headline")
 """Columns of words; all others hold numbers."""
 
 
-def collect(sweep_folders: Sequence[str | Path]) -> list[Row]:
-    """One row for each scored subject of some sweeps: what it is, then every number of every score as a flat column.
+def collect(sources: Iterable[Source | Iterable[Source]]) -> list[Row]:
+    """One row for each subject that some sources hold: what it is, then every number of every score as a flat column.
 
     A score `s` gives the columns `s`, `s_low` and `s_high` (its interval) and `s_<part>`. What its details say under
     `by_property` of each property but the `headline`, which its main numbers are about, stands under `s.<property>`
     with the same endings, and what they say of `groups` under `s.<group>`: `s.low` and `s.high` are the means over the
     low- and the high-level properties (`s_low` and `s_high` the ends of an interval).
     After a testbed's subjects come its pooled SAEs: `n_seeds` says of how many seeds; SAEs that are in such a row name
-    it in `pooled_as`. Every row has every column; None where a number does not exist.
-    Raises RunError naming a folder or file that is missing or damaged.
+    it in `pooled_as`. `own` is 1 for what was given besides sweeps and shipped testbeds. Every row has every column;
+    None where a number does not exist.
+    Raises RunError and ValueError as `read_sources` does.
     """
-    return rows_of(read_studies(sweep_folders))
+    return rows_of(read_sources(sources))
 
 
 def rows_of(studies: Sequence[Study]) -> list[Row]:
     """`collect`, of studies already open."""
     rows = [
-        _row(study, testbed, scores)
+        _row(study, testbed, scored)
         for study in studies
         for testbed in study.testbeds
-        for scores in (*testbed.scored, *testbed.pooled)
+        for scored in (*testbed.subjects, *map(Scored, testbed.pooled))
     ]
     columns = list(dict.fromkeys(column for row in rows for column in row))
     return [{column: row.get(column) for column in columns} for row in rows]
@@ -55,23 +48,25 @@ def rows_at(study: Study, testbed: StudyTestbed) -> list[Row]:
     return [row for row in rows_of([study]) if row["hook_name"] == testbed.hook_name]
 
 
-def _row(study: Study, testbed: StudyTestbed, scores: Scores) -> Row:
-    subject = scores.subject
+def _row(study: Study, testbed: StudyTestbed, scored: Scored) -> Row:
+    scores, subject = scored.scores, scored.scores.subject
     sae = subject.get("sae", {})
     pooled_as = (pooled.subject["name"] for pooled in testbed.pooled if subject["name"] in pooled.subject["members"])
     row: Row = {
         "sweep": study.label,
+        "game": None if study.game is None else study.game.spec,
         "hook_name": testbed.hook_name,
         "name": subject["name"],
         "kind": subject["kind"],
         "architecture": sae.get("architecture"),
-        "n_latents": sae.get("n_latents"),
+        "n_latents": sae.get("n_latents", subject.get("n_latents") if subject["kind"] == SAE_KIND else None),
         "setting": setting(sae) or None,
         **{name: sae.get(name) for name in sparsity_fields()},
         **{name: sae.get(name) for name in RECIPE},
         "seed": sae.get("seed"),
-        "n_seeds": len(subject.get("seeds", [0])) if sae else None,
+        "n_seeds": len(subject.get("seeds", [0])) if sae or subject["kind"] == SAE_KIND else None,
         "pooled_as": next(pooled_as, None),
+        "own": int(scored.own),
         "l0": _l0(scores),
         "headline": _headline(scores),
     }
@@ -127,30 +122,3 @@ def _numbers(column: str, value: Mapping[str, Any], parts: Mapping[str, Any]) ->
     ends = dict(zip((f"{column}_low", f"{column}_high"), value["interval"] or (), strict=False))
     numbers = {f"{column}_{part}": number for part, number in parts.items() if isinstance(number, int | float)}
     return {column: value["value"], **ends, **numbers}
-
-
-def write_table(rows: Sequence[Row], folder: str | Path) -> tuple[Path, Path]:
-    """Write rows as `table.parquet` and `table.csv`; the same rows always give the same bytes."""
-    paths = Path(folder) / PARQUET_FILE, Path(folder) / CSV_FILE
-    columns = list(rows[0]) if rows else ["sweep"]
-    with duckdb.connect(":memory:", config={"threads": 1}) as database:
-        types = ", ".join(f"{_quoted(column)} {_sql_type(column, rows)}" for column in columns)
-        database.execute(f"CREATE TABLE report ({types})")
-        if rows:
-            marks = ", ".join("?" * len(columns))
-            database.executemany(f"INSERT INTO report VALUES ({marks})", [[row[c] for c in columns] for row in rows])
-        for path, form in zip(paths, ("FORMAT parquet", "FORMAT csv, HEADER"), strict=True):
-            with writing(path) as temporary:
-                database.execute(f"COPY report TO '{str(temporary).replace(chr(39), chr(39) * 2)}' ({form})")
-    return paths
-
-
-def _quoted(column: str) -> str:
-    return '"' + column.replace('"', '""') + '"'
-
-
-def _sql_type(column: str, rows: Sequence[Row]) -> str:
-    if column in TEXTS:
-        return "VARCHAR"
-    known = [row[column] for row in rows if row[column] is not None]
-    return "BIGINT" if known and all(isinstance(value, int) for value in known) else "DOUBLE"

@@ -26,7 +26,7 @@ def setting(sae: Mapping[str, Any]) -> str:
 def recipe(row: Mapping[str, Any]) -> str:
     """What an SAE is made of, `topk, 256 latents, k = 8`, on how many activations, its seed or how many are pooled.
 
-    Of a baseline that is no SAE, its name.
+    Before it stands the name of one's own; of a baseline that is no SAE, and of an object, the name is all.
     """
     if row["architecture"] is None:
         return str(row["name"])
@@ -34,7 +34,8 @@ def recipe(row: Mapping[str, Any]) -> str:
     words += [f"{row['n_activations'] / 1e6:g}M activations"] if row.get("n_activations") else []
     words += [f"{row['n_seeds']} seeds"] if (row.get("n_seeds") or 1) > 1 else []
     words += [f"seed {row['seed']}"] if row.get("pooled_as") else []
-    return ", ".join(word for word in words if word)
+    made_of = ", ".join(word for word in words if word)
+    return f"{row['name']}: {made_of}" if row.get("own") else made_of
 
 
 def is_sae(row: Mapping[str, Any]) -> bool:

@@ -31,8 +31,8 @@ def write_card(folder: str | Path, numbers_file: str) -> None:
     parts = [
         _head(card, model, study.testbeds[0].saes[0].name),
         _gpt(folder, card, model, read_json(folder / "model" / LEGALITY_FILE)),
-        _probes(card, study),
-        _saes(card, study),
+        _probes(card, study) + _pictures(folder, "probes"),
+        _saes(card, study) + _pictures(folder, "saes"),
         _limits(card),
     ]
     write_bytes(folder / README_FILE, "\n".join(parts).encode())
@@ -109,7 +109,7 @@ def _probes(card: Mapping[str, Any], study: Study) -> str:
         ]
         text += f"**{probe_title(trained)}**\n\n{table(heads, [line[: len(heads)] for line in lines])}\n"
         text += _by_ply(card, f"{name}/{card['hook_name']}")
-    return text + _pictures(study.folder, "probes")
+    return text
 
 
 def _probe_line(
@@ -143,7 +143,7 @@ def _saes(card: Mapping[str, Any], study: Study) -> str:
         "## SAEs and what they are compared with\n\n"
         f"All read {hook_title(card['hook_name'])} (`{card['hook_name']}`). `README.md` of the repository says how to "
         f"read the columns.\n\n"
-        f"{markdown(rows)}\n{_pictures(study.folder, 'saes')}"
+        f"{markdown(rows)}\n"
     )
 
 

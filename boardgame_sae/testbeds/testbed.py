@@ -1,7 +1,7 @@
 """A testbed: model, hook point, corpus splits and labels. It is the ground truth that an SAE is scored on."""
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -21,7 +21,7 @@ from boardgame_sae.model.gpt import Hook
 from boardgame_sae.notebook import table
 from boardgame_sae.probes.fit import PROBES_FILE, ProbeConfig, load_probe, probe_results, probe_run
 from boardgame_sae.probes.probe import Probe
-from boardgame_sae.runs import Run
+from boardgame_sae.runs import Run, progress
 from boardgame_sae.testbeds.columns import MIN_COUNT, PropertyColumns, Span, few_of
 from boardgame_sae.testbeds.shipped import MANIFEST_FILE, PROBES, find_testbed, read_manifest
 from boardgame_sae.transcripts.corpus import SPLITS, Corpus
@@ -179,6 +179,13 @@ class Testbed:
         spans = [Span(*fields) for fields in zip(starts, starts[1:], firsts, counts, strict=False)]
         return [span for span in spans if span.stop > span.start]
 
+    def _shown(self, split: str, what: str) -> Iterator[Span]:
+        """A split's spans, with a progress bar where they take longer than a moment."""
+        with progress(len(self.positions(split)), f"{what} of {split}", "positions", leave=False, after=1.0) as bar:
+            for span in self.spans(split):
+                yield span
+                bar.update(span.stop - span.start)
+
     def labels(self, split: str, start: int = 0, stop: int | None = None) -> np.ndarray:
         """bool (n, P): every scored property's classes at positions start, ..., stop - 1, in the order of `columns`."""
         where = self.positions(split)
@@ -186,7 +193,7 @@ class Testbed:
         if split not in self._labels and len(where) * self.columns[-1].stop <= 8 * KEPT_BYTES:
             parts = [
                 {name: PackedLabels.of(labels) for name, labels in self._compute(split, *span[:2]).items()}
-                for span in self.spans(split)
+                for span in self._shown(split, "labels")
             ]
             self._labels[split] = {
                 name: PackedLabels.concatenate([part[name] for part in parts]) for name in self.properties
@@ -228,7 +235,7 @@ class Testbed:
     def activations(self, split: str) -> Tensor:
         """The hook point's activations at a split's scored positions: float32 (N, width) on the CPU; kept."""
         if split not in self._acts:
-            acts_ND = torch.cat([self._read(split, *span[:2]) for span in self.spans(split)])
+            acts_ND = torch.cat([self._read(split, *span[:2]) for span in self._shown(split, "activations")])
             self._acts[split], self._bytes_left = acts_ND, self._bytes_left - acts_ND.nbytes
         return self._acts[split]
 

@@ -14,7 +14,7 @@ from boardgame_sae.metrics.evaluate import evaluate, missing
 from boardgame_sae.metrics.results import SUMS_FILE, Scores, ScoreValue
 from boardgame_sae.metrics.saebench.core.splice import clean_run
 from boardgame_sae.metrics.score import NEEDS, SUITES, scores, scores_in
-from boardgame_sae.metrics.statistics.compare import compare
+from boardgame_sae.metrics.statistics.compare import differences
 from boardgame_sae.metrics.statistics.pool_seeds import pool_scores
 from boardgame_sae.metrics.statistics.statistic import finite
 from boardgame_sae.probes.fit import ProbeConfig, load_probe, probe_run
@@ -140,9 +140,9 @@ def test_seeds_are_pooled_and_compared_by_the_statistic(seeds, name):
     pooled = pool_scores(seeds)[name]
     assert pooled.value == pytest.approx(sum(numbers) / 2, abs=1e-9)
     assert (pooled.interval is None) == (statistic is None)
-    differences = [one for one in compare(seeds[:1], seeds[1:]) if one.score == name]
-    assert bool(differences) == (statistic is not None)
-    for first in differences[:1]:
+    found = [one for one in differences(seeds[:1], seeds[1:]) if one.score == name]
+    assert bool(found) == (statistic is not None)
+    for first in found[:1]:
         assert first.difference == pytest.approx(numbers[0] - numbers[1], abs=1e-9)
         assert (first.a, first.b) == pytest.approx(numbers, abs=1e-9)
 

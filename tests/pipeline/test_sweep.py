@@ -18,7 +18,7 @@ from boardgame_sae.metrics.results import Scores
 from boardgame_sae.metrics.score import scores_in
 from boardgame_sae.pipeline.sweep import SweepConfig, sweep_config, sweep_run
 from boardgame_sae.probes.fit import probe_results
-from boardgame_sae.report.explorer.page import report_run
+from boardgame_sae.report.run import make_report
 from boardgame_sae.saes.load import load_sae
 
 STUDY = {
@@ -177,7 +177,7 @@ def test_a_study_can_ask_for_frozen_twins_of_its_saes(study, monkeypatch):
     subjects = [Scores.from_json(Path(scores) / "scores.json").subject for scores in bed["scores"]]
     assert [subject["kind"] for subject in subjects] == ["sae"] * 3 + ["random_gpt_sae"] + ["frozen_decoder"] * 3
     assert [subject["sae"]["architecture"] for subject in subjects[4:]] == ["topk", "topk", "p_anneal"]
-    assert "SAE with a frozen decoder" in (report_run([other]) / "table.md").read_text()
+    assert "SAE with a frozen decoder" in (make_report([other]) / "table.md").read_text()
 
 
 CHESS = {
@@ -205,7 +205,7 @@ def chess(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("BOARDGAME_SAE_RUNS", str(tmp_path_factory.mktemp("chess") / "runs"))
         folder = sweep_run(sweep_config(CHESS, "study"), device="cpu")
-        return read_json(folder / "sweep.json"), report_run([folder], device="cpu")
+        return read_json(folder / "sweep.json"), make_report([folder], device="cpu")
 
 
 def test_a_study_of_a_gpt_from_elsewhere_says_nothing_of_its_training(study, tmp_path, capsys):
@@ -218,7 +218,7 @@ def test_a_study_of_a_gpt_from_elsewhere_says_nothing_of_its_training(study, tmp
     (tmp_path / "study.yaml").write_text(yaml.safe_dump({"name": "theirs", "testbed": bed, **few}))
     assert main(["sweep", str(tmp_path / "study.yaml"), "--out", str(tmp_path / "sweep"), "--device", "cpu"]) == 0
     assert "not measured, as this GPT was not trained here" in capsys.readouterr().out
-    page = (report_run([tmp_path / "sweep"], out=tmp_path / "report", device="cpu") / "index.html").read_text()
+    page = (make_report([tmp_path / "sweep"], out=tmp_path / "report", device="cpu") / "index.html").read_text()
     assert "theirs: a GPT of 2 layers and width 16 from elsewhere plays othello4." in page
     drawn = {path.stem for path in (tmp_path / "report/figures").glob("*.png")}
     assert {"probe_accuracy", "coverage_vs_l0"} < drawn and not drawn & {"legality", "learning_curve"}

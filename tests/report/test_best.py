@@ -19,10 +19,10 @@ def test_the_best_sae_is_that_of_highest_coverage(study):
 
 def test_of_seeds_only_the_best_is_among_the_best_saes(study):
     ranked = best_saes(study.testbeds[0])
-    values = [scores["coverage"].value for _, scores in ranked]
+    values = [one.scores["coverage"].value for one in ranked]
     assert len(ranked) == 3 and values == sorted(values, reverse=True), "four SAEs, of which two are seeds of one"
-    for folder, scores in ranked:
-        assert read_json(folder / "scores.json")["subject"]["name"] == scores.subject["name"]
+    for one in ranked:
+        assert read_json(one.folder / "scores.json")["subject"]["name"] == one.scores.subject["name"]
 
 
 def test_the_best_of_each_kind_stands_for_it(study):

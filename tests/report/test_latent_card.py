@@ -1,74 +1,32 @@
-"""A latent's card: boards that the replayed games bear out, and numbers that the scores bear out."""
+"""What is shown of a latent: boards that the replayed games bear out, and a table that is checked as it is read."""
 
 from typing import Any
 
 import numpy as np
 import pytest
-import torch
 
 from boardgame_sae.files import RunError, write_parquet
 from boardgame_sae.games import load_game
 from boardgame_sae.metrics.counting.latent_columns import Latents
-from boardgame_sae.metrics.results import LATENTS_FILE
+from boardgame_sae.metrics.results import LATENTS_FILE, Scores
 from boardgame_sae.metrics.subject import Subject
-from boardgame_sae.report.best import best_sae
-from boardgame_sae.report.latent_card import best_latents, latent_cards, mean_boards, mean_pictures, read_latents
+from boardgame_sae.report.best import best_saes
+from boardgame_sae.report.latent_card import checked_latents, mean_boards, mean_pictures, read_latents, top_boards
 from boardgame_sae.saes.load import load_sae
 from boardgame_sae.testbeds.testbed import load_testbed
 
 
 @pytest.fixture(scope="module")
 def made(study):
-    """The testbed, the best SAE, its table of latents and its cards."""
+    """The testbed, and the latents of the best SAE at its test positions."""
     listed = study.testbeds[0]
-    testbed, scores = load_testbed(listed.folder, "cpu"), best_sae(listed)
-    assert scores is not None
-    sae = load_sae(next(folder for folder in listed.saes if folder.name == scores.subject["sae"]["sae_folder"]))
-    table = read_latents(listed.score_folders[listed.scored.index(scores)])
-    return testbed, sae, table, latent_cards(testbed, sae, table, 5)
+    testbed, best = load_testbed(listed.folder, "cpu"), best_saes(listed)[0]
+    sae = load_sae(next(folder for folder in listed.saes if folder.name == best.scores.subject["sae"]["sae_folder"]))
+    return testbed, Latents.concatenate(Subject("sae", "sae", sae, testbed).latents("test"))
 
 
-def test_cards_are_of_the_latents_farthest_above_chance_best_first(made):
-    *_, table, cards = made
-    latents = [card["latent"] for card in cards]
-    assert len(cards) == len(set(latents)) == 5
-    above = [(card["f1"] - card["chance"]) / (1 - card["chance"]) for card in cards]
-    assert np.allclose(above, sorted(above, reverse=True), atol=1e-3)
-    assert np.allclose(above, np.sort(table["above_chance"])[::-1][:5], atol=1e-3)
-    assert best_latents(table, 1) == latents[:1]
-
-
-def test_a_latent_that_is_never_on_has_no_card():
-    table = {"above_chance": np.array([-0.5, 0.0, 0.5, 0.5]), "property": np.array(["b", "", "a", "b"], object)}
-    assert best_latents(table, 9) == [2, 3, 0]
-
-
-def test_the_numbers_of_a_card_are_those_of_its_boards(made):
-    testbed, sae, _, cards = made
-    labels_NP = testbed.labels("test")
-    with torch.no_grad():
-        train_NF, test_NF = (sae.encode(testbed.activations(split)).numpy() for split in ("train", "test"))
-    for card in cards:
-        columns = next(columns for columns in testbed.columns if columns.name == card["property"])
-        true_N = labels_NP[:, columns.start + columns.class_names.index(card["label"])]
-        on_N = test_NF[:, card["latent"]] > np.float32(card["threshold"]) * train_NF[:, card["latent"]].max()
-        hits, base = (on_N & true_N).sum(), true_N.mean()
-        expected = {"precision": hits / on_N.sum(), "recall": hits / true_N.sum(), "base": base, "on": on_N.mean()}
-        expected |= {"f1": 2 * hits / (on_N.sum() + true_N.sum()), "chance": 2 * base / (1 + base)}
-        assert {name: card[name] for name in expected} == pytest.approx(expected, abs=6e-5)
-
-
-def test_a_latent_is_precise_about_classes_it_tells_95_times_of_100_on_train(made):
-    testbed, sae, _, cards = made
-    labels_NP = testbed.labels("train")[:, testbed.supported_P]
-    with torch.no_grad():
-        train_NF = sae.encode(testbed.activations("train")).numpy()
-    for card in cards:
-        a_N = train_NF[:, card["latent"]]
-        said_TN = np.stack([a_N > np.float32(t / 10) * a_N.max() for t in range(11)])
-        hit_TP = said_TN.astype(int) @ labels_NP.astype(int)
-        precise_TP = (hit_TP >= 10) & (hit_TP >= 0.95 * said_TN.sum(1, keepdims=True))
-        assert card["n_precise"] == precise_TP.any(0).sum()
+def on_somewhere(latents):
+    return [latents.columns(f, f + 1) for f in np.flatnonzero(latents.density_F())]
 
 
 def test_a_missing_or_damaged_table_of_latents_is_named(tmp_path):
@@ -122,9 +80,9 @@ def test_a_table_of_latents_with_a_column_of_something_else_is_named_with_it(tmp
 
 
 def test_boards_are_those_of_the_replayed_games(made):
-    testbed, *_, cards = made
+    testbed, latents = made
     game = testbed.corpus.game
-    for board in (board for card in cards for board in card["boards"]):
+    for board in (board for own in on_somewhere(latents) for board in top_boards(testbed, own, 3)):
         positions = game.replay(board["text"])
         assert len(positions) == board["ply"] + 1
         assert game.cells(positions[-1]) == board["cells"]
@@ -133,35 +91,38 @@ def test_boards_are_those_of_the_replayed_games(made):
 
 
 def test_boards_are_where_the_latent_is_most_active(made):
-    testbed, sae, _, cards = made
-    acts = Latents.concatenate(Subject("sae", "sae", sae, testbed).latents("test"))
-    for card in cards:
-        shown = [board["activation"] for board in card["boards"]]
-        assert shown == sorted(shown, reverse=True)
-        assert shown[0] == pytest.approx(float(acts.max_F()[card["latent"]]), abs=1e-4)
-        assert len({board["cells"] for board in card["boards"]}) == len(card["boards"])
-        assert card["density"] == pytest.approx(float(acts.density_F()[card["latent"]]), abs=1e-4)
+    testbed, latents = made
+    for own in on_somewhere(latents):
+        boards = top_boards(testbed, own, 5)
+        shown = [board["activation"] for board in boards]
+        assert 0 < len(shown) <= 5 and shown == sorted(shown, reverse=True)
+        assert shown[0] == pytest.approx(float(own.max_F()[0]), abs=1e-4)
+        assert len({board["cells"] for board in boards}) == len(boards)
 
 
 def test_mean_boards_are_shares_where_on_less_shares_overall(made):
-    testbed, sae, _, cards = made
+    testbed, latents = made
     labels_NP = testbed.labels("test")[:, : testbed.columns[0].stop]
-    with torch.no_grad():
-        train_NF = sae.encode(testbed.activations("train")).numpy()
-        test_NF = sae.encode(testbed.activations("test")).numpy()
-    game = testbed.corpus.game
-    classes = game.property(testbed.columns[0].name).classes
-    for card in cards:
-        latent = card["latent"]
-        on_N = test_NF[:, latent] > np.float32(card["threshold"]) * train_NF[:, latent].max()
-        assert card["on"] == pytest.approx(on_N.mean(), abs=1e-4)
-        difference_P = labels_NP[on_N].mean(0) - labels_NP.mean(0)
-        boards = mean_boards(testbed, np.flatnonzero(on_N))
+    classes = testbed.corpus.game.property(testbed.columns[0].name).classes
+    for own in on_somewhere(latents):
+        difference_P = labels_NP[own.rows_Z].mean(0) - labels_NP.mean(0)
+        boards = mean_boards(testbed, own.rows_Z)
+        assert len(boards) == 2
         for name, difference_S in boards:
             assert np.allclose(difference_S, difference_P[classes.index(name) :: len(classes)])
-        assert card["mean"] == mean_pictures(game, boards)
-        assert [mean["class"] for mean in card["mean"]] == [name for name, _ in boards]
-        assert len(boards) == 2
+
+
+def test_the_table_in_memory_is_checked_like_the_one_of_a_folder(study, tmp_path):
+    scores = Scores.load(study.testbeds[0].score_folders[0])
+    table = checked_latents(scores)
+    assert {name: list(column) for name, column in table.items()} == {
+        name: list(column) for name, column in read_latents(study.testbeds[0].score_folders[0]).items()
+    }
+    for columns in ({}, {name: column for name, column in table.items() if name != "f1"}):
+        with pytest.raises(RunError, match="its table of latents: has no column"):
+            checked_latents(Scores(scores.subject, {}, latents=columns))
+    with pytest.raises(RunError, match="does not number the rows"):
+        checked_latents(Scores(scores.subject, {}, latents={**table, "latent": table["latent"][::-1]}))
 
 
 def test_mean_boards_are_heat_of_one_scale_on_empty_boards_with_their_percentage_points():

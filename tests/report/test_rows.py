@@ -11,7 +11,8 @@ from sealed import seal_again
 from boardgame_sae.files import RunError, read_json
 from boardgame_sae.metrics.baselines.registry import has_l0
 from boardgame_sae.pipeline.study_folder import find_run, read_studies
-from boardgame_sae.report.rows import collect, write_table
+from boardgame_sae.report.results import write_table
+from boardgame_sae.report.rows import collect
 
 
 def test_a_row_for_every_scored_subject(sweep, study):

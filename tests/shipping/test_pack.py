@@ -24,7 +24,7 @@ from boardgame_sae.model.game_model import GameModel
 from boardgame_sae.model.legality import legality
 from boardgame_sae.pipeline.score import packed_scores
 from boardgame_sae.pipeline.sweep import sweep_config, sweep_run
-from boardgame_sae.report.explorer.page import report_run
+from boardgame_sae.report.run import make_report
 from boardgame_sae.runs import runs_root
 from boardgame_sae.saes.load import load_sae
 from boardgame_sae.shipping import pack
@@ -259,7 +259,7 @@ def test_a_shipped_sae_is_scored_by_name_beside_the_floors_that_ship(shipped, ca
 
 
 def test_the_report_reads_it_as_a_sweep(packed, tmp_path):
-    page = report_run([packed], out=tmp_path / "report", device="cpu") / "index.html"
+    page = make_report([packed], out=tmp_path / "report", device="cpu") / "index.html"
     n_games = STUDY["corpus"]["n_games"] - len(Corpus.open(packed / "corpus"))
     assert f"mini: a GPT of 2 layers and width 16 learned othello4 from {n_games:,} games" in page.read_text()
     assert "batch_topk" in (tmp_path / "report/table.md").read_text()
@@ -273,7 +273,7 @@ def test_a_sweep_on_it_reuses_its_gpt_games_and_probes(shipped, tmp_path):
     assert listed["probes"] == [str(shipped / "probes/board-ply")]
     (testbed,) = listed["testbeds"]
     assert Path(testbed["testbed"]) == shipped and len(testbed["scores"]) == 2
-    page = report_run([tmp_path / "sweep"], out=tmp_path / "report", device="cpu") / "index.html"
+    page = make_report([tmp_path / "sweep"], out=tmp_path / "report", device="cpu") / "index.html"
     assert page.stat().st_size > 1_000_000
 
 

@@ -7,17 +7,13 @@ too.
 """
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
-from boardgame_sae.files import write_json
-from boardgame_sae.integrity import content_of
 from boardgame_sae.metrics.baselines.registry import has_l0
 from boardgame_sae.metrics.counting.game_sums import GameSums
 from boardgame_sae.metrics.results import Scores, brackets
 from boardgame_sae.metrics.score import scores
 from boardgame_sae.metrics.statistics.statistic import ABOUT_COLUMNS
-from boardgame_sae.runs import Run
 
 
 class Difference(NamedTuple):
@@ -36,7 +32,7 @@ class Difference(NamedTuple):
     """95% interval of the difference, over games and seeds."""
 
 
-def compare(a: Sequence[Scores], b: Sequence[Scores]) -> list[Difference]:
+def differences(a: Sequence[Scores], b: Sequence[Scores]) -> list[Difference]:
     """The differences a - b of every number that has an interval, for every score that all of them have.
 
     a, b: scores as `Scores.load` reads them, or fresh from `evaluate`; each side is one recipe, one `Scores` per seed.
@@ -47,7 +43,7 @@ def compare(a: Sequence[Scores], b: Sequence[Scores]) -> list[Difference]:
         raise ValueError("give scores for both sides of a comparison")
     everyone = [*a, *b]
     _check_same_testbed(everyone)
-    differences = []
+    found = []
     for name, score in scores().items():
         if score.statistic is None or not all(name in scored for scored in everyone):
             continue
@@ -59,11 +55,11 @@ def compare(a: Sequence[Scores], b: Sequence[Scores]) -> list[Difference]:
         estimates = score.statistic.differences(sums_a, sums_b, details)
         for index, (number, estimate) in enumerate(estimates.items()):
             mean_a, mean_b = (_mean(side, name, number, index == 0) for side in (a, b))
-            differences.append(Difference(name, number, mean_a, mean_b, estimate.value, estimate.interval))
-    if not differences:
+            found.append(Difference(name, number, mean_a, mean_b, estimate.value, estimate.interval))
+    if not found:
         held = "; ".join(f"{scored.subject['name']}: {', '.join(scored) or 'none'}" for scored in everyone)
         raise ValueError(f"no score with an interval is among those of all of them ({held}); score them with one suite")
-    return differences
+    return found
 
 
 def _check_same_testbed(everyone: Sequence[Scores]) -> None:
@@ -91,25 +87,10 @@ def _mean(side: Sequence[Scores], name: str, number: str, headline: bool) -> flo
     return float(sum(values) / len(values))
 
 
-def compare_run(
-    a: Sequence[str | Path], b: Sequence[str | Path], *, out: str | Path | None = None
-) -> tuple[Path, list[Difference]]:
-    """Compare score runs and write differences.json into a run folder. Raises as `compare`, and for unfinished runs."""
-    differences = compare([Scores.load(folder) for folder in a], [Scores.load(folder) for folder in b])
-    inputs = {
-        f"{side} {n}": content_of(folder) for side, folders in (("a", a), ("b", b)) for n, folder in enumerate(folders)
-    }
-    with Run("compare", f"{Path(a[0]).name}-{Path(b[0]).name}", {}, inputs, out) as run:
-        if not run.done:
-            write_json(run / "differences.json", [difference._asdict() for difference in differences])
-            run.finish()
-        return run.folder, differences
-
-
-def table(differences: Sequence[Difference]) -> str:
+def table(found: Sequence[Difference]) -> str:
     """The differences as text, one per line; `*` where the interval does not contain zero."""
     lines = [f"{'':40}{'first':>9}{'second':>9}{'difference':>12}  95% interval"]
-    for name, number, a, b, difference, (low, high) in differences:
+    for name, number, a, b, difference, (low, high) in found:
         mark = " *" if low > 0 or high < 0 else ""
         lines.append(f"{f'{name}: {number}':40}{a:9.4f}{b:9.4f}{difference:12.4f}  [{low:.4f}, {high:.4f}]{mark}")
     return "\n".join(lines)

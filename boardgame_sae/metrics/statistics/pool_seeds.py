@@ -28,6 +28,11 @@ def siblings(scored: Sequence[Scores]) -> list[list[int]]:
     return [sorted(family, key=lambda index: _seed(scored[index])) for family in distinct if len(family) > 1]
 
 
+def poolable(scored: Scores) -> bool:
+    """Whether scores hold the sums that pooled ones are made of."""
+    return all(scored[name].sums is not None for name, score in scores().items() if score.statistic and name in scored)
+
+
 def pool(folders: Sequence[Path]) -> Scores:
     """The scores of several seeds, in these folders, as those of one SAE. Raises RunError naming missing sums."""
     members = [Scores.load(folder) for folder in folders]

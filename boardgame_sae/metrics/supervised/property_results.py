@@ -32,8 +32,9 @@ from boardgame_sae.metrics.reconstruction import (
     united,
     unpack,
 )
-from boardgame_sae.metrics.subject import Subject
+from boardgame_sae.metrics.subject import SHOWN_AFTER, Subject
 from boardgame_sae.metrics.supervised.best_property import BestProperties, ClassifierCounts, count_classifiers
+from boardgame_sae.runs import progress
 from boardgame_sae.testbeds.columns import PropertyColumns
 
 CUTS = tuple(round(0.05 * i, 2) for i in range(1, 20))
@@ -147,9 +148,12 @@ class PropertyGroup:
         self.best = BestLatents(self.train)
         self.classifiers = Classifiers(self.train, MIN_PRECISION, MIN_COUNT, self.wanted_P)
         self.best_properties = BestProperties(self.train, self.wanted_P)
-        for first, counts in task_blocks(self.train, subject.max_bytes // 4):
-            for gatherer in (self.best, self.classifiers, self.best_properties):
-                gatherer.add(first, counts)
+        names, n_latents = ", ".join(columns.name for columns in group), self.train.sample.n_latents
+        with progress(n_latents, f"{subject.name}: {names}", "latents", leave=False, after=SHOWN_AFTER) as bar:
+            for first, counts in task_blocks(self.train, subject.max_bytes // 4):
+                for gatherer in (self.best, self.classifiers, self.best_properties):
+                    gatherer.add(first, counts)
+                bar.update(counts.on_TFP.shape[1])
 
     def sample(self, split: str) -> Sample:
         """The group's labels and the subject's latents, at the positions of a split where the truth is known."""

@@ -66,6 +66,8 @@ def _best_values(rows: Sequence[Row]) -> list[str]:
 
 
 def _model_sentence(study: Study) -> str:
+    if study.corpus is None or study.model is None:
+        return f"{study.label}: scores given by themselves, without the games and the GPT that they are of."
     corpus = Corpus.open(study.corpus)
     gpt = read_record(_ModelRecord, study.model / CARD_FILE, "train the GPT again").gpt
     shape = f"{study.label}: a GPT of {gpt.n_layers} layers and width {gpt.d_model}"

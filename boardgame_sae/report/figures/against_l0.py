@@ -5,8 +5,8 @@ A score that names none of the figures here has its panels in the last one, of a
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import zip_longest
-from typing import Any, NamedTuple
+from itertools import cycle, zip_longest
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -15,12 +15,14 @@ from matplotlib.figure import Figure
 from boardgame_sae.metrics.score import Score, scores
 from boardgame_sae.pipeline.study_folder import Study, StudyTestbed
 from boardgame_sae.report.figures.registry import ReportFigure, register
-from boardgame_sae.report.figures.style import GREY, INK, LINES, legend_below, plain_log
+from boardgame_sae.report.figures.style import GREY, INK, LINES, OWN_COLOURS, legend_below, plain_log
 from boardgame_sae.report.rows import rows_at
-from boardgame_sae.report.titles import Row, baseline_of, chance_level, has_column, is_sae, part_title
+from boardgame_sae.report.titles import Row, baseline_of, chance_level, has_column, is_sae, part_title, score_of
 from boardgame_sae.saes.registry import look
 
+T = TypeVar("T", bound=Figure)
 CHANCE_LINE: Any = (0, (6, 2, 1, 2, 1, 2))
+L0_TITLE = "L0: latents on per token"
 N_COLUMNS = 2
 """Panels side by side."""
 NAMES = set[str]()
@@ -46,33 +48,47 @@ class Frame:
 
 
 class Panel(NamedTuple):
-    """A number of a score, by the name of its column, and its title."""
+    """A number, by the name of its column, and its title."""
 
-    score: Score
+    score: Score | None
+    """The score that it is of; None of L0 and of settings."""
     column: str
     title: str
+    rows: Sequence[Row] | None = None
+    """Those it shows; by default all that the figure is of."""
 
 
-def against_l0(rows: Sequence[Row], panels: Sequence[Panel], frame: Frame) -> Figure:
-    """Numbers of scores against L0, with 95% intervals, beside every baseline and the level of chance.
+def against_l0(
+    rows: Sequence[Row],
+    panels: Sequence[Panel],
+    frame: Frame,
+    *,
+    x: str = "l0",
+    x_title: str = L0_TITLE,
+    figure_class: type[T] = Figure,
+) -> T:
+    """Numbers against L0, or another column x, with 95% intervals, beside every baseline and the level of chance.
 
     rows: those of one testbed.
     """
     n_rows = -(-len(panels) // N_COLUMNS)
-    figure = Figure(figsize=(10.5, frame.height * n_rows), layout="constrained")
-    grid = figure.subplots(n_rows, N_COLUMNS, squeeze=False, sharey=frame.share_y).flatten().tolist()
-    shown = [row for row in rows if frame.baselines or is_sae(row)]
+    n_columns = min(N_COLUMNS, len(panels))
+    figure = figure_class(figsize=(5.25 * n_columns + (n_columns == 1), frame.height * n_rows), layout="constrained")
+    grid = figure.subplots(n_rows, n_columns, squeeze=False, sharey=frame.share_y).flatten().tolist()
     for axes, panel in zip_longest(grid, panels):
         if panel is None:
             axes.set_axis_off()
             continue
-        _saes(axes, shown, panel.column)
-        _baselines(axes, shown, panel.column)
-        _chance(axes, shown, panel)
+        here = rows if panel.rows is None else panel.rows
+        shown = [row for row in here if frame.baselines or is_sae(row)]
+        _saes(axes, shown, panel.column, x)
+        _baselines(axes, shown, panel.column, x)
+        _chance(axes, shown, panel, x)
         if frame.ideal is not None:
             axes.axhline(frame.ideal, color=INK, linestyle=":", linewidth=1)
         inner = frame.share_y and axes is not grid[0]
-        axes.set(ylabel="" if inner else panel.score.display.unit, title=panel.title)
+        unit = "" if inner or panel.score is None else panel.score.display.unit
+        axes.set(ylabel=unit, title=panel.title, xlabel=x_title)
     for axes in grid[: len(panels)] if frame.from_zero else ():  # once all are drawn: their scale may be shared
         axes.set_ylim(bottom=min(0.0, axes.get_ylim()[0]))
     legend_below(figure, grid[: len(panels)])
@@ -91,69 +107,80 @@ def _figure_of(score: Score) -> str:
     return score.display.figure if score.display.figure in NAMES else OTHERS
 
 
-def _saes(axes: Axes, rows: Sequence[Row], column: str) -> None:
-    """A number of every SAE on a log axis of L0: a series per architecture and width, twins in their kind's colour."""
-    measured = [row for row in rows if row["architecture"] is not None and row["pooled_as"] is None]
-    measured = [row for row in measured if row["l0"] and row.get(column) is not None]
+def _saes(axes: Axes, rows: Sequence[Row], column: str, x: str) -> None:
+    """A number of every SAE: a series per architecture and width, twins in their kind's colour, one's own on top."""
+    measured = [row for row in rows if (row["architecture"] is not None or is_sae(row)) and row["pooled_as"] is None]
+    measured = [row for row in measured if row.get(x) is not None and row.get(column) is not None]
+    measured = [row for row in measured if row[x] > 0 or not _on_log_axis(x)]
     series: dict[tuple[str, int], list[Row]] = {}
-    for row in sorted(measured, key=lambda row: (row["architecture"], row["n_latents"], row["l0"])):
-        if is_sae(row):
-            series.setdefault((row["architecture"], row["n_latents"]), []).append(row)
+    for row in sorted(measured, key=lambda row: (row["architecture"] or "", row["n_latents"] or 0, row[x])):
+        if is_sae(row) and not row["own"]:
+            series.setdefault((row["architecture"] or row["name"], row["n_latents"] or 0), []).append(row)
     widths = sorted({n_latents for _, n_latents in series})
     for (architecture, n_latents), line in series.items():
         colour, marker = look(architecture)
         text = architecture if len(widths) == 1 else f"{architecture}, {n_latents} latents"
-        style = LINES[widths.index(n_latents) % len(LINES)]
-        axes.errorbar(*_with_bars(line, column), color=colour, marker=marker, linestyle=style, capsize=2, label=text)
+        style = LINES[widths.index(n_latents) % len(LINES)] if x == "l0" else ""
+        axes.errorbar(*_with_bars(line, column, x), color=colour, marker=marker, linestyle=style, capsize=2, label=text)
     for row in measured:
         if (baseline := baseline_of(row)) is not None:
             marker, colour = look(row["architecture"])[1], baseline.look.colour
-            bars = _with_bars([row], column)
+            bars = _with_bars([row], column, x)
             axes.errorbar(*bars, color=colour, marker=marker, linestyle="", label=baseline.label)
-    axes.set(xscale="log", xlabel="L0: latents on per token")
-    plain_log(axes.xaxis, [row["l0"] for row in measured], axes.set_xlim)
+    own = [row for row in measured if is_sae(row) and row["own"]]
+    for row, colour in zip(own, cycle(OWN_COLOURS), strict=False):
+        style = {"marker": "*", "markersize": 15, "markeredgecolor": INK, "linestyle": "", "capsize": 2, "zorder": 5}
+        axes.errorbar(*_with_bars([row], column, x), color=colour, **style, label=row["name"])
+    if _on_log_axis(x):
+        axes.set_xscale("log")
+        plain_log(axes.xaxis, [row[x] for row in measured], axes.set_xlim)
 
 
-def _with_bars(rows: Sequence[Row], column: str) -> tuple[list[float], list[float], np.ndarray | None]:
-    """L0, value and the lengths of the error bars below and above; None where a score has no interval."""
+def _on_log_axis(column: str) -> bool:
+    """Whether a column is drawn on a logarithmic axis: L0 and settings are, scores are not."""
+    return score_of(column) is None
+
+
+def _with_bars(rows: Sequence[Row], column: str, x: str) -> tuple[list[float], list[float], np.ndarray | None]:
+    """x, value and the lengths of the error bars below and above; None where a score has no interval."""
     values = [row[column] for row in rows]
     bars = None
     if all(row.get(f"{column}_low") is not None for row in rows):
         below = [value - row[f"{column}_low"] for row, value in zip(rows, values, strict=True)]
         above = [row[f"{column}_high"] - value for row, value in zip(rows, values, strict=True)]
         bars = np.maximum(np.array([below, above]), 0)
-    return [row["l0"] for row in rows], values, bars
+    return [row[x] for row in rows], values, bars
 
 
-def _baselines(axes: Axes, rows: Sequence[Row], column: str) -> None:
-    """What is no SAE: a line over L0 where L0 means something, or else across the panel."""
+def _baselines(axes: Axes, rows: Sequence[Row], column: str, x: str) -> None:
+    """What is no SAE: a line over x where it has several, or else across the panel."""
     by_kind: dict[str, list[Row]] = {}
     for row in rows:
-        if row["architecture"] is None and row.get(column) is not None:
+        if row["architecture"] is None and not is_sae(row) and row.get(column) is not None:
             by_kind.setdefault(row["kind"], []).append(row)
     for same in by_kind.values():
         baseline = baseline_of(same[0])
         colour, line = (INK, "-") if baseline is None else (baseline.look.colour, baseline.look.line)
-        over_l0 = sorted((row["l0"], row[column]) for row in same if row["l0"] is not None)
-        if over_l0 and baseline is not None:
+        over_x = sorted((row[x], row[column]) for row in same if row.get(x) is not None)
+        if over_x and baseline is not None:
             style = {"marker": baseline.look.marker, "markersize": 3, "linewidth": 1, "linestyle": line}
-            axes.plot(*zip(*over_l0, strict=True), color=colour, label=baseline.title, **style)
+            axes.plot(*zip(*over_x, strict=True), color=colour, label=baseline.title, **style)
         for row in same:
-            if row["l0"] is None:
+            if row.get(x) is None:
                 axes.axhline(row[column], color=colour, linestyle=line, linewidth=1.2, label=row["name"])
 
 
-def _chance(axes: Axes, rows: Sequence[Row], panel: Panel) -> None:
+def _chance(axes: Axes, rows: Sequence[Row], panel: Panel, x: str) -> None:
     """The level of chance: a line across the panel where all subjects share it, or else each SAE's own."""
-    chance = panel.score.display.chance
-    if chance is None:
+    chance = None if panel.score is None else panel.score.display.chance
+    if chance is None or panel.score is None:
         return
     if level := chance_level(rows, panel.column):
         title, value = level
         axes.axhline(value, color=INK, linestyle=CHANCE_LINE, linewidth=1.2, label=title)
     own = [row for row in rows if row["architecture"] is not None and row["pooled_as"] is None]
     column = f"{panel.column}_{chance.part}"
-    levels = sorted((row["l0"], row[column]) for row in own if row.get(column) is not None)
+    levels = sorted((row[x], row[column]) for row in own if row.get(column) is not None and row.get(x) is not None)
     if levels and not chance.shared:
         style = {"color": GREY, "linestyle": ":", "linewidth": 1.2, "marker": "_", "markersize": 8}
         axes.plot(*zip(*levels, strict=True), **style, label=part_title(panel.score, chance.part))

@@ -71,7 +71,7 @@ def _heat_map(axes: Axes, panel: Panel, game: Game, low: float) -> None:
 
 def probe_squares(study: Study) -> Figure | None:
     """The accuracy of the first probe by square, one board per hook point; None where it is not about squares."""
-    if not study.probes:
+    if not study.probes or study.game is None:
         return None
     points = study.probe_results[0][0]["hook_points"]
     names = sorted(points, key=depth)
@@ -86,16 +86,18 @@ def probe_squares(study: Study) -> Figure | None:
 
 def f1_by_square(study: Study, testbed: StudyTestbed) -> Figure | None:
     """F1 by square of the first probe at a testbed's hook point, and of the best SAE's latents for the headline."""
+    if (game := study.game) is None:
+        return None
     best = best_sae(testbed)
-    groups = [_probe_panels(study, testbed), _headline_panels(best, study.game) if best is not None else []]
+    groups = [_probe_panels(study, testbed, game), _headline_panels(best, game) if best is not None else []]
     groups = [group for group in groups if group]
-    return board_heat_maps(groups, study.game) if groups else None
+    return board_heat_maps(groups, game) if groups else None
 
 
-def _probe_panels(study: Study, testbed: StudyTestbed) -> list[Panel]:
+def _probe_panels(study: Study, testbed: StudyTestbed, game: Game) -> list[Panel]:
     if not study.probes:
         return []
-    results, game = study.probe_results[0][0], study.game
+    results = study.probe_results[0][0]
     point = results["hook_points"].get(testbed.hook_name)
     if point is None or len(point["f1_SC"]) != len(game.squares):
         return []

@@ -9,13 +9,13 @@ from boardgame_sae.metrics.score import Score
 from boardgame_sae.pipeline.study_folder import Study, StudyTestbed
 from boardgame_sae.report.best import best_by_kind, ranking_score
 from boardgame_sae.report.figures.registry import ReportFigure, register
-from boardgame_sae.report.figures.style import BLUE, INK, legend_below
+from boardgame_sae.report.figures.style import BLUE, INK, OWN_COLOURS, legend_below
 from boardgame_sae.report.rows import rows_at
-from boardgame_sae.report.titles import Row, baseline_of, chance_level
+from boardgame_sae.report.titles import Row, baseline_of, chance_level, is_sae
 
 
 def coverage_by_property(score: Score, rows: Sequence[Row], properties: Sequence[str], high: Sequence[str]) -> Figure:
-    """The score of each property: of the best SAE, beside the baselines and the level of chance.
+    """The score of each property: of the best SAE and one's own, beside the baselines and the level of chance.
 
     rows: those of one testbed. properties: in order, the headline first. high: those of high level.
     """
@@ -23,8 +23,10 @@ def coverage_by_property(score: Score, rows: Sequence[Row], properties: Sequence
     axes = figure.subplots()
     columns = [score.name, *(f"{score.name}.{name}" for name in properties[1:])]
     best = best_by_kind(rows)
-    offsets = np.linspace(-0.28, 0.28, len(best))  # markers of equal numbers must not hide each other
-    for offset, row in zip(offsets, sorted(best.values(), key=_place), strict=True):
+    own = [row for row in rows if row["own"] and is_sae(row) and row.get(score.name) is not None]
+    shown = sorted([*best.values(), *(row for row in own if row not in best.values())], key=_place)
+    offsets = np.linspace(-0.28, 0.28, len(shown))  # markers of equal numbers must not hide each other
+    for offset, row in zip(offsets, shown, strict=True):
         text, marker, colour, size = _sign(row)
         places = [(row[column], y + offset) for y, column in enumerate(columns) if row.get(column) is not None]
         axes.plot(*zip(*places, strict=True), marker, color=colour, markersize=size, label=text)
@@ -46,6 +48,8 @@ def coverage_by_property(score: Score, rows: Sequence[Row], properties: Sequence
 def _sign(row: Row) -> tuple[str, str, str, float]:
     """What stands for a subject: a label, a marker, its colour and its size."""
     baseline = baseline_of(row)
+    if baseline is None and row["own"]:
+        return str(row["name"]), "*", OWN_COLOURS[0], 11
     if baseline is None:
         return "best SAE", "o", BLUE, 7
     return baseline.label, baseline.look.marker, baseline.look.colour, baseline.look.size

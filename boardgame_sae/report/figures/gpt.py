@@ -1,6 +1,7 @@
 """How a GPT learned, and how often its moves are legal."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from matplotlib.axes import Axes
@@ -112,18 +113,22 @@ def _kind_bars(axes: Axes, models: Sequence[tuple[str, Results]]) -> None:
     axes.grid(visible=False)
 
 
-def first_predicted_ply(study: Study) -> int:
+def first_predicted_ply(corpus_folder: Path) -> int:
     """The first ply that the GPT predicts: the very first only where the game's text begins with a start character."""
-    corpus = Corpus.open(study.corpus)
+    corpus = Corpus.open(corpus_folder)
     return corpus.tokenizer.first_predicted_ply(corpus.game)
 
 
 def _study_learning_curve(study: Study) -> Figure | None:
-    return None if study.legality is None else learning_curve(read_curve(study.model), study.legality)
+    if study.legality is None or study.model is None:
+        return None
+    return learning_curve(read_curve(study.model), study.legality)
 
 
 def _study_legality(study: Study) -> Figure | None:
-    return None if study.legality is None else legality_figure(study.legality, first_predicted_ply(study))
+    if study.legality is None or study.corpus is None:
+        return None
+    return legality_figure(study.legality, first_predicted_ply(study.corpus))
 
 
 register(

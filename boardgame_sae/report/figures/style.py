@@ -19,6 +19,8 @@ from boardgame_sae.plain_data import parse_json
 
 BLUE, ORANGE, SKY = "#0072B2", "#E69F00", "#56B4E9"
 """Of what is no architecture: Okabe and Ito's, which colour-blind readers tell apart."""
+OWN_COLOURS = ("#E6001A", "#FFD500", "#00C2A8", "#7A3CFF")
+"""Of one's own SAEs, which are stars."""
 LINES = ("-", "--", ":", "-.")
 """Matplotlib's line styles, for series of one colour."""
 GREY, INK = "#8a8a8a", "#222222"

@@ -20,7 +20,7 @@ from boardgame_sae.files import RunError
 from boardgame_sae.launch import keep_freed_memory
 from boardgame_sae.model.game_model import pick_device
 from boardgame_sae.runs import Run, pack_state, progress, unpack_state, warn
-from boardgame_sae.saes.registry import sae_class, sae_from_config
+from boardgame_sae.saes.registry import sae_class, sae_from_config, sparsity_field
 from boardgame_sae.saes.sae import SAE, Loss, SAEConfig
 from boardgame_sae.saes.training.adam import Adam
 from boardgame_sae.saes.training.freeze import Frozen, FrozenWeights, check_freezable
@@ -306,7 +306,11 @@ def training_identity(cfg: TrainSAEConfig) -> dict[str, Any]:
 
 
 def _name(cfg: SAEConfig) -> str:
-    return f"{cfg.architecture}-{cfg.n_latents}"
+    """Architecture, what sets how sparse the SAE is, and width: `topk-32-1024`."""
+    fields = to_mapping(cfg)
+    setting = fields.get(sparsity_field(**fields) or "")
+    words = [cfg.architecture, *([] if setting is None else [f"{setting:g}"]), str(cfg.n_latents)]
+    return "-".join(words)
 
 
 def _train(

@@ -8,7 +8,8 @@ from boardgame_sae.files import RunError
 from boardgame_sae.model.legality import legality_text
 from boardgame_sae.pipeline.study_folder import read_study
 from boardgame_sae.players.tournament import Standings
-from boardgame_sae.report.rows import rows_of, write_table
+from boardgame_sae.report.results import write_table
+from boardgame_sae.report.rows import rows_of
 from boardgame_sae.runs import run_hash
 from boardgame_sae.shipping.card_numbers import shipped_table
 from boardgame_sae.testbeds.testbed import load_testbed

@@ -5,9 +5,9 @@ from pathlib import Path
 import torch
 
 from boardgame_sae.metrics.results import Scores
-from boardgame_sae.metrics.statistics.compare import compare_run
 from boardgame_sae.model.game_model import GameModel
 from boardgame_sae.model.train import train_gpt_run
+from boardgame_sae.pipeline.comparison import compare_run
 from boardgame_sae.probes.fit import load_probe
 from boardgame_sae.saes.load import load_sae
 from boardgame_sae.transcripts.corpus import Corpus

@@ -7,8 +7,9 @@ from boardgame_sae.files import RunError, read_json
 from boardgame_sae.metrics.evaluate import evaluate
 from boardgame_sae.metrics.results import Scores
 from boardgame_sae.metrics.score import Chance, Display, scores
-from boardgame_sae.metrics.statistics.compare import compare, compare_run, side_by_side, table
+from boardgame_sae.metrics.statistics.compare import side_by_side, table
 from boardgame_sae.metrics.statistics.property_means import PropertyMeans
+from boardgame_sae.pipeline.comparison import compare, compare_run
 from boardgame_sae.runs import Run
 from boardgame_sae.testbeds.testbed import Testbed
 

@@ -10,14 +10,15 @@ from plotly.offline import get_plotlyjs
 from boardgame_sae.files import RunError, read_json
 from boardgame_sae.integrity import damaged_files
 from boardgame_sae.metrics.score import scores
-from boardgame_sae.report.explorer.page import embedded, report_run
+from boardgame_sae.report.explorer.page import embedded
 from boardgame_sae.report.figures.registry import figures
 from boardgame_sae.report.rows import collect
+from boardgame_sae.report.run import make_report
 
 
 @pytest.fixture(scope="module")
 def report(sweep, tmp_path_factory):
-    return report_run([sweep], out=tmp_path_factory.mktemp("report") / "r")
+    return make_report([sweep], out=tmp_path_factory.mktemp("report") / "r")
 
 
 @pytest.fixture(scope="module")
@@ -34,9 +35,9 @@ def test_a_report_holds_tables_figures_and_a_page(report):
 
 def test_a_finished_report_is_reused_and_another_is_the_same_bytes(sweep, report, tmp_path):
     before = (report / "index.html").stat().st_mtime_ns
-    assert report_run((str(sweep),), out=report) == report
+    assert make_report((str(sweep),), out=report) == report
     assert (report / "index.html").stat().st_mtime_ns == before
-    again = report_run([sweep], out=tmp_path / "again")
+    again = make_report([sweep], out=tmp_path / "again")
     assert read_json(again / "DONE") == read_json(report / "DONE")
     assert damaged_files(again) == []
 
@@ -50,30 +51,19 @@ def test_the_page_loads_nothing(page):
 
 
 def test_the_data_parses_and_is_the_table(page, sweep):
-    data = data_of(page)
-    rows = collect([sweep])
-    assert [{key: row[key] for key in rows[0]} for row in data["rows"]] == rows
-    assert data["columns"] == list(rows[0])
-    names = {row["name"] for row in rows if row["kind"] == "sae"}
-    assert {of_sae["name"] for of_sae in data["cards"]} <= names
-    assert data["cards"]
-    seeds = {row["name"] for row in rows if row["kind"] == "sae" and row["pooled_as"]}
-    assert sum(of_sae["name"] in seeds for of_sae in data["cards"]) <= 1, "one card per SAE, whatever its seeds"
+    data, rows = data_of(page), collect([sweep])
+    assert {column: data["values"][column] for column in rows[0]} == {
+        column: [row[column] for row in rows] for column in rows[0]
+    }
 
 
-def test_boards_are_the_games_own_pictures(page, study):
-    data = data_of(page)
-    cards = [card for of_sae in data["cards"] for card in of_sae["cards"]]
-    boards = [board for card in cards for board in card["boards"]]
-    assert len(boards) > 100
-    for board in boards:
-        picture = "".join(data["picture_parts"][part] for part in board["picture"])
-        assert picture == study.game.picture(study.game.replay(board["text"])[-1])
-    means = [
-        "".join(data["picture_parts"][part] for part in mean["picture"]) for card in cards for mean in card["mean"]
-    ]
-    assert all(picture.startswith("<svg") and picture.endswith("</svg>") for picture in means)
-    assert len(data["picture_parts"]) == len(set(data["picture_parts"])), "each part is kept once"
+def test_every_sae_has_its_latents_in_a_file_beside_the_page(page, report):
+    values = data_of(page)["values"]
+    files = {file for file, kind in zip(values["file"], values["kind"], strict=True) if kind == "sae"} - {None}
+    assert files == {0, 1, 2, 3}, "one for each SAE, none for pooled ones"
+    assert {path.name for path in (report / "latents").iterdir()} == {
+        f"{file}{ending}.js" for file in files for ending in ("", "-boards")
+    }
 
 
 def test_a_name_cannot_break_out_of_the_data():
@@ -92,7 +82,7 @@ def test_figures_are_inside_with_a_text_for_those_who_cannot_see_them(page):
 
 def test_every_figure_stands_in_its_section_or_folded_away(page, study):
     own = page.replace(get_plotlyjs(), "")
-    sections = {"gpt": "learning", "saes": "explore"}
+    sections = {"gpt": "learning", "saes": "figures"}
     for figure in figures():
         if not list(figure.drawn(study)):
             continue
@@ -114,7 +104,7 @@ def test_every_score_is_explained(page):
 
 def test_a_missing_or_unfinished_sweep_is_named(tmp_path):
     with pytest.raises(RunError, match="nowhere"):
-        report_run([tmp_path / "nowhere"], out=tmp_path / "r")
+        make_report([tmp_path / "nowhere"], out=tmp_path / "r")
 
 
 def test_a_study_of_a_model_alone_has_a_report(sweep, tmp_path):
@@ -123,9 +113,9 @@ def test_a_study_of_a_model_alone_has_a_report(sweep, tmp_path):
     (tmp_path / "sweep" / "DONE").write_text('{"files": {}, "summary": {}}')
     (tmp_path / "sweep" / "run.json").write_text('{"hash": "0"}')
     (tmp_path / "sweep" / "sweep.json").write_text(json.dumps({k: listed[k] for k in ("name", "corpus", "model")}))
-    folder = report_run([tmp_path / "sweep"], out=tmp_path / "r")
+    folder = make_report([tmp_path / "sweep"], out=tmp_path / "r")
     assert {path.name for path in (folder / "figures").iterdir()} == {"learning_curve.png", "legality.png"}
-    assert data_of((folder / "index.html").read_text(encoding="utf-8"))["rows"] == []
+    assert data_of((folder / "index.html").read_text(encoding="utf-8"))["n_rows"] == 0
 
 
 def test_two_studies_share_a_page(sweep, tmp_path):
@@ -133,9 +123,9 @@ def test_two_studies_share_a_page(sweep, tmp_path):
     other.mkdir()
     for name in ("DONE", "run.json", "sweep.json"):
         (other / name).write_bytes((sweep / name).read_bytes())
-    folder = report_run([sweep, other], out=tmp_path / "r")
+    folder = make_report([sweep, other], out=tmp_path / "r")
     data = data_of((folder / "index.html").read_text(encoding="utf-8"))
-    assert {row["sweep"] for row in data["rows"]} == {sweep.name, "namesake"}
+    assert set(data["values"]["sweep"]) == {sweep.name, "namesake"}
     assert {path.name for path in (folder / "figures").iterdir()} == {sweep.name, "namesake"}
     captions = re.findall(r"<figcaption>(.*?)</figcaption>", (folder / "index.html").read_text(encoding="utf-8"))
     learned = [caption for caption in captions if "most probable next move" in caption]

@@ -52,4 +52,4 @@ def test_legality_of_an_older_model_is_shown_as_far_as_it_is_known():
 
 
 def test_the_first_move_of_a_game_without_a_start_character_is_not_predicted(study):
-    assert first_predicted_ply(study) == 2
+    assert first_predicted_ply(study.corpus) == 2

@@ -240,6 +240,15 @@ def test_train_sae_trains_on_the_testbeds_hook_point_and_remembers_it(bed, tmp_p
     assert (tmp_path / "sae/sae.safetensors").stat().st_mtime_ns == before
 
 
+def test_a_folders_name_says_architecture_sparsity_and_width(bed, tmp_path, monkeypatch):
+    monkeypatch.setenv("BOARDGAME_SAE_RUNS", str(tmp_path))
+    short = {"n_latents": 8, "n_activations": 64, "batch_size": 64}
+    train_sae(bed, "topk", k=2, **short), train_sae(bed, "relu", sparsity_coefficient=0.05, **short)
+    train_sae(bed, "random", n_latents=8, n_activations=64, batch_size=64)
+    names = {folder.name.rpartition("-")[0] for folder in (tmp_path / "sae").iterdir()}
+    assert names == {"topk-2-8", "relu-0.05-8", "random-8"}
+
+
 def test_an_sae_of_the_random_twin_says_so(bed, tmp_path):
     twin = train_sae(bed.random_twin(), "relu", out=tmp_path / "twin", n_latents=8, n_activations=64, batch_size=64)
     assert twin.metadata["random_weights"] is True

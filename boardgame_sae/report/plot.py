@@ -1,0 +1,67 @@
+"""`plot`: any numbers of anything that was scored, one's own SAE among the shipped ones, as a figure."""
+
+import difflib
+import io
+from collections.abc import Iterable, Sequence
+
+import matplotlib
+from matplotlib.figure import Figure
+
+from boardgame_sae.config import ConfigError
+from boardgame_sae.pipeline.sources import Source
+from boardgame_sae.report.figures.against_l0 import L0_TITLE, Frame, Panel, against_l0
+from boardgame_sae.report.figures.style import STYLE, hook_title
+from boardgame_sae.report.rows import TEXTS, collect
+from boardgame_sae.report.titles import Row, column_titles, has_column, score_of
+
+
+class Plot(Figure):
+    """A figure that a notebook shows by itself; `savefig(path)` writes it."""
+
+    def _repr_png_(self) -> bytes:
+        picture = io.BytesIO()
+        with matplotlib.rc_context(STYLE):
+            self.savefig(picture, format="png")
+        return picture.getvalue()
+
+
+def plot(
+    *sources: Source | Iterable[Source],
+    x: str = "l0",
+    y: str | Sequence[str] = "coverage",
+    baselines: bool = True,
+) -> Plot:
+    """Draw numbers of everything that some sources hold against each other: `plot("othello6-tiny", my_scores)`.
+
+    What was given besides sweeps and shipped testbeds is a star with its name. Bars are 95% intervals.
+    sources: as `pipeline.sources` reads them. x: a column of `results`. y: one column, or several, each a panel of
+    each testbed. baselines: whether what SAEs are compared with is drawn too.
+    Raises ConfigError for a column that has no numbers, with the closest one that has; RunError and ValueError as
+    `read_sources` does.
+    """
+    rows = collect(sources)
+    columns = [y] if isinstance(y, str) else list(y)
+    for column in (x, *columns):
+        _check_column(rows, column)
+    titles = {"l0": "L0", **column_titles(rows)}
+    testbeds = list(dict.fromkeys((row["sweep"], row["hook_name"]) for row in rows))
+    panels = []
+    for column in columns:
+        title = titles.get(column, column.replace("_", " "))
+        for sweep, hook_name in testbeds:
+            here = [row for row in rows if (row["sweep"], row["hook_name"]) == (sweep, hook_name)]
+            of = f"{title}\n{sweep}, {hook_title(hook_name)}" if len(testbeds) > 1 else title
+            panels += [Panel(score_of(column), column, of, here)] if has_column(here, column) else []
+    x_title = L0_TITLE if x == "l0" else titles.get(x, x.replace("_", " "))
+    frame = Frame(baselines=baselines, from_zero=False)
+    with matplotlib.rc_context(STYLE):
+        return against_l0(rows, panels, frame, x=x, x_title=x_title, figure_class=Plot)
+
+
+def _check_column(rows: Sequence[Row], column: str) -> None:
+    """Raise ConfigError unless some row has a number in a column."""
+    known = [name for name in (rows[0] if rows else ()) if name not in TEXTS and has_column(rows, name)]
+    if column not in known:
+        close = difflib.get_close_matches(str(column), known, n=1)
+        advice = f"did you mean '{close[0]}'?" if close else f"there are {', '.join(known[:20])}, ..."
+        raise ConfigError(f"no numbers in a column '{column}'; {advice} (`results(...).columns` lists all)")
