@@ -62,10 +62,10 @@ class FreshGames:
         seeds_B = game_seeds(seed_for(self.seed, "fresh", *number), 0, self.games_per_block)
         record = play_games(game, [first, second], seeds_B, opening=opening, max_plies=cfg.max_plies).record
         split_B = split_games(record, cfg.seed, cfg.validation_fraction, cfg.test_fraction)
-        return _in_memory(record[np.flatnonzero(split_B == SPLITS.index("train"))], self.corpus)
+        return in_memory(record[np.flatnonzero(split_B == SPLITS.index("train"))], self.corpus)
 
 
-def _in_memory(record: MoveRecord, like: Corpus) -> Corpus:
+def in_memory(record: MoveRecord, like: Corpus) -> Corpus:
     """Some games as a corpus of the same kind as another, all of them to train on."""
     tokens, plies, token_offsets = like.tokenizer.encode(like.game, record)
     arrays = {

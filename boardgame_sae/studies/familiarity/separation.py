@@ -1,9 +1,9 @@
 """Latents that tell two kinds of openings apart, ranked as published.
 
 The separation score of a latent is how much more often it is on at one kind than at the other, at its lowest over the
-numbers of plies, each of which is looked at apart: so that a latent which reads the ply has 0. A latent for either kind
-is the one with the highest score.
-Source: Ferrando et al. 2024 (arXiv 2411.14257), section 3, which takes the lowest over players, films, songs and cities.
+numbers of plies, each of which is looked at apart: so that a latent which reads the ply has 0. A latent for either
+kind is the one with the highest score.
+Source: Ferrando et al. 2024 (arXiv 2411.14257), section 3: there the lowest is over players, films, songs and cities.
 """
 
 from typing import NamedTuple
