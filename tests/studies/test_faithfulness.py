@@ -1,6 +1,8 @@
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from matplotlib.figure import Figure
 
 from boardgame_sae.activations.branches import Branches
@@ -17,9 +19,8 @@ from boardgame_sae.studies.faithfulness.errors import (
     consistency,
     consistency_of_texts,
     disagreement,
+    elsewhere,
     follows,
-    plausible_texts,
-    plausible_tokens,
 )
 from boardgame_sae.studies.faithfulness.evaluation import Evaluator, own_values, rank
 from boardgame_sae.studies.faithfulness.study import faithfulness
@@ -56,36 +57,60 @@ def legal_of(positions):
     return legal_NV
 
 
+def contents(position):
+    own = "b" if GAME.mover(position) else "w"
+    seen = {".": "empty", own: "mine"}
+    return np.array([GAME.contents.index(seen.get(cell, "yours")) for cell in GAME.cells(position)])
+
+
+def shuffled(true, read, n=5):
+    """Boards with the same mistakes elsewhere: n for each position."""
+    rng, boards = np.random.default_rng(1), []
+    for position, as_read in zip(true, read, strict=True):
+        others = [elsewhere(contents(position), contents(as_read), rng) for _ in range(n)]
+        boards.append([position_with(GAME, position, range(36), content_S) for content_S in others])
+    return boards
+
+
 def test_a_model_that_follows_its_wrong_board_is_told_from_one_that_contradicts_it(wrong_boards):
     true, read, other = zip(*wrong_boards, strict=True)
     legal_NV, read_NV, other_NV = legal_of(true), legal_of(read), legal_of(other)
-    plausible_NV = plausible_tokens(legal_NV, np.array([position.ply for position in true]))
-    shares, sides = {}, {}
+    elsewhere_NV = np.mean([legal_of(part) for part in zip(*shuffled(true, read), strict=True)], 0)
+    consistent, expected, sides = {}, {}, {}
     for name, plays_NV in (("follows", read_NV), ("contradicts", other_NV), ("is right", legal_NV)):
         p_NV = plays_NV / plays_NV.sum(1, keepdims=True)
-        found = consistency(p_NV, legal_NV, read_NV, plausible_NV)
-        shares[name] = found.consistent_N.sum() / max(found.error_N.sum(), 1e-9)
+        found = consistency(p_NV, legal_NV, read_NV, elsewhere_NV)
+        consistent[name], expected[name] = (
+            part.sum() / max(found.error_N.sum(), 1e-9) for part in (found.consistent_N, found.expected_N)
+        )
         above, below = follows(p_NV, legal_NV, read_NV)
         sides[name] = above.sum() / below.sum()
-        expected = found.expected_N.sum() / max(found.error_N.sum(), 1e-9)
-    assert shares["follows"] == pytest.approx(1) and shares["contradicts"] < 0.3 and shares["is right"] == 0
+    assert consistent["follows"] == pytest.approx(1) and consistent["is right"] == 0
+    assert expected["follows"] < 0.4 and consistent["contradicts"] < 0.4
+    assert abs(consistent["contradicts"] - expected["contradicts"]) < 0.15
     assert sides["follows"] == 1 and sides["is right"] == 0 and 0 < sides["contradicts"] < 0.2
-    found = consistency(other_NV / other_NV.sum(1, keepdims=True), legal_NV, read_NV, plausible_NV)
-    expected = found.expected_N.sum() / found.error_N.sum()
-    assert abs(shares["contradicts"] - expected) < 0.1 < shares["follows"] - expected
 
 
-def test_moves_as_texts_are_judged_alike(wrong_boards):
+def test_moves_as_texts_are_judged_like_tokens(wrong_boards):
     true, read, other = (list(part) for part in zip(*wrong_boards, strict=True))
-    rng, ply_N = np.random.default_rng(0), np.array([position.ply for position in true])
-    plausible = plausible_texts(GAME, true, ply_N, 20, rng)
-    shares = {}
-    for name, played in (("follows", read), ("contradicts", other)):
+    boards, legal_NV, read_NV = shuffled(true, read), legal_of(true), legal_of(read)
+    elsewhere_NV = np.mean([legal_of(part) for part in zip(*boards, strict=True)], 0)
+    for played in (read, other):
         written = [[GAME.move_text(one, move) for move in GAME.legal_moves(one)] for one in played]
-        found = consistency_of_texts(GAME, true, dict(enumerate(read)), written, plausible)
-        shares[name] = found.consistent_N.sum() / found.error_N.sum()
-        assert 0 < found.expected_N.sum() / found.error_N.sum() < 0.2
-    assert shares["follows"] == 1 and shares["contradicts"] < 0.3
+        found = consistency_of_texts(GAME, true, dict(enumerate(read)), dict(enumerate(boards)), written)
+        same = consistency(legal_of(played).astype(float), legal_NV, read_NV, elsewhere_NV)
+        for one, two in zip(found, same, strict=True):
+            np.testing.assert_allclose(one, two)
+
+
+@given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3)), min_size=1, max_size=20), st.integers(0, 99))
+def test_the_same_mistakes_are_made_elsewhere(squares, seed):
+    true_S, read_S = (np.array(part) for part in zip(*squares, strict=True))
+    moved_S = elsewhere(true_S, read_S, np.random.default_rng(seed))
+    pairs = [sorted(zip(true_S.tolist(), part.tolist(), strict=True)) for part in (read_S, moved_S)]
+    assert pairs[0] == pairs[1]
+    if (true_S == read_S).all():
+        assert (moved_S == true_S).all()
 
 
 def test_layers_disagree_on_the_squares_where_not_all_read_the_same():

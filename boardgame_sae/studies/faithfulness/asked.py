@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from boardgame_sae.activations.branches import Branches
-from boardgame_sae.config import Count, Natural, Seed, Share, config, seed_for
+from boardgame_sae.config import Count, Natural, Seed, Share, config
 from boardgame_sae.games import MoveRecord
 from boardgame_sae.metrics.causal.asking import Asking
 from boardgame_sae.metrics.causal.edits import legal_tokens
@@ -16,8 +16,6 @@ from boardgame_sae.studies.faithfulness.errors import (
     Consistency,
     consistency,
     consistency_of_texts,
-    plausible_texts,
-    plausible_tokens,
 )
 from boardgame_sae.studies.faithfulness.evaluation import Evaluator, as_written, evaluator, own_values, rank
 from boardgame_sae.studies.faithfulness.transpositions import Pair, drawn_pairs, total_variation
@@ -39,7 +37,9 @@ class FaithfulnessStudy(StudyConfig):
     per_game: Natural = 0
     """Maximum number of positions of a game at which moves are judged; 0 for all."""
     n_samples: Count = 10
-    """Moves that are sampled at each, where moves are written; and others that they are compared with."""
+    """Moves that are sampled at each, where moves are written."""
+    n_elsewhere: Count = 5
+    """Boards with the same mistakes elsewhere on which each illegal move is judged."""
     near_best: Share = 0.05
     """The layers that may disagree are those which read at most this share of squares fewer than the best."""
     search: str = "search:depth=2"
@@ -116,10 +116,19 @@ class Asked:
         return np.array([self.game.judge(position, first) != "legal" for position, (first, *_) in pairs])
 
     def read_NV(self, layer: int, row_K: np.ndarray) -> np.ndarray:
-        """The tokens that are legal on the boards which a layer reads, at some positions."""
-        if not len(row_K):
+        """bool (K, V): the tokens that are legal on the boards which a layer reads, at some positions."""
+        return self._legal_on([self.test.position_read(row, layer) for row in row_K])
+
+    def elsewhere_RKV(self, layer: int, row_K: np.ndarray) -> np.ndarray:
+        """bool (R, K, V): the same of R boards with the same mistakes elsewhere."""
+        n = self.cfg.n_elsewhere
+        boards = [self.test.positions_elsewhere(row, layer, n, self.cfg.seed) for row in row_K]
+        return np.stack([self._legal_on([of_row[number] for of_row in boards]) for number in range(n)])
+
+    def _legal_on(self, positions: list[Any]) -> np.ndarray:
+        if not positions:
             return np.zeros((0, len(self.corpus.alphabet)), bool)
-        return legal_tokens(self.testbed, [self.game.legal_moves(self.test.position_read(r, layer)) for r in row_K])
+        return legal_tokens(self.testbed, [self.game.legal_moves(position) for position in positions])
 
     def consistency(self, *, greedy: bool, layer: int) -> tuple[Consistency, np.ndarray]:
         """Illegal moves on the board that a layer reads, and the games of the positions that are asked."""
@@ -127,16 +136,13 @@ class Asked:
         row_K = np.flatnonzero(self.errs_N) if greedy else np.arange(len(test.positions))
         if self.whole_moves:
             p_KV = self.p_NV[row_K]
-            error_KV = np.eye(p_KV.shape[1])[p_KV.argmax(1)] if greedy else p_KV
-            plausible_NV = plausible_tokens(self.legal_NV, test.where.ply_N)
-            read_KV = self.read_NV(layer, row_K)
-            found = consistency(error_KV, self.legal_NV[row_K], read_KV, plausible_NV[row_K])
-            return found, test.where.game_N[row_K]
-        rng = np.random.default_rng(seed_for(self.cfg.seed, "plausible"))
-        plausible = plausible_texts(self.game, test.positions, test.where.ply_N, self.cfg.n_samples, rng)
+            weight_KV = np.eye(p_KV.shape[1])[p_KV.argmax(1)] if greedy else p_KV
+            boards = self.legal_NV[row_K], self.read_NV(layer, row_K), self.elsewhere_RKV(layer, row_K).mean(0)
+            return consistency(weight_KV, *boards), test.where.game_N[row_K]
         read = {row: test.position_read(row, layer) for row in row_K.tolist()}
+        others = {row: test.positions_elsewhere(row, layer, self.cfg.n_elsewhere, self.cfg.seed) for row in read}
         written = [texts[:1] if greedy else texts[1:] for texts in self.written]
-        return consistency_of_texts(self.game, test.positions, read, written, plausible), test.where.game_N
+        return consistency_of_texts(self.game, test.positions, read, others, written), test.where.game_N
 
     @cached_property
     def pairs(self) -> "Pairs":

@@ -10,10 +10,12 @@ from torch import Tensor
 
 from boardgame_sae.activations.hook_points import read
 from boardgame_sae.activations.one_token import OUTPUT, RESIDUAL
+from boardgame_sae.config import seed_for
 from boardgame_sae.games import Game
 from boardgame_sae.metrics.causal.boards import set_square
 from boardgame_sae.metrics.causal.probe_edits import BoardProbes
 from boardgame_sae.model.gpt import GPT
+from boardgame_sae.studies.faithfulness.errors import elsewhere
 from boardgame_sae.testbeds.testbed import Testbed
 from boardgame_sae.transcripts.corpus import Corpus
 from boardgame_sae.transcripts.labels import Positions, positions
@@ -45,8 +47,16 @@ class BoardsRead:
 
     def position_read(self, row: int, layer: int) -> Any:
         """The position that a layer's probe reads, as `position_with` makes it."""
-        wrong_S = np.flatnonzero(self.read_HNS[layer, row] != self.true_NS[row])
-        return position_with(self.corpus.game, self.positions[row], wrong_S, self.read_HNS[layer, row])
+        return self._position(row, self.read_HNS[layer, row])
+
+    def positions_elsewhere(self, row: int, layer: int, n: int, seed: int) -> list[Any]:
+        """Positions with the same mistakes as that one on other squares, drawn at random."""
+        rng = np.random.default_rng(seed_for(seed, "elsewhere", int(row)))
+        return [self._position(row, elsewhere(self.true_NS[row], self.read_HNS[layer, row], rng)) for _ in range(n)]
+
+    def _position(self, row: int, content_S: np.ndarray) -> Any:
+        wrong_S = np.flatnonzero(content_S != self.true_NS[row])
+        return position_with(self.corpus.game, self.positions[row], wrong_S, content_S)
 
 
 def position_with(game: Game, position: Any, squares: Sequence[int] | np.ndarray, content_S: np.ndarray) -> Any:

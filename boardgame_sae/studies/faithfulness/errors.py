@@ -1,10 +1,10 @@
 """Illegal moves, judged on the board that probes read: does a model that errs follow a wrong board that it holds?
 
-An illegal move is *consistent* where it is legal on the board read. Whether that says anything is told by other moves
-that are as plausible: those that are legal at other positions after as many plies, and illegal here. They are judged on
-the same board.
+An illegal move is *consistent* where it is legal on the board read. A board with many mistakes makes many moves legal,
+so the same move is also judged on boards with *the same mistakes elsewhere*: what is read is shuffled among the squares
+on which the same stands in truth, so that as many discs or pieces of each kind are taken for what they were taken for.
 
-Where moves are whole tokens there is a stronger question, at every position whose read board is wrong. Some moves are
+Where moves are whole tokens there is a further question, at every position whose read board is wrong. Some moves are
 legal on the board read alone, others on the true board alone: which of them does the model hold more probable?
 
     follows = sum of p(read alone) / sum of (p(read alone) + p(true alone)),    p the mean probability of such a move
@@ -28,70 +28,57 @@ class Consistency(NamedTuple):
     consistent_N: np.ndarray
     """Of these, those that are legal on the board read."""
     expected_N: np.ndarray
-    """How many would be if they were other moves, as plausible."""
+    """Of these, those that are legal on a board with the same mistakes elsewhere, the mean over some."""
 
 
-def plausible_tokens(legal_NV: np.ndarray, ply_N: np.ndarray) -> np.ndarray:
-    """(N, V): how often each token is legal at positions after as many plies."""
-    plausible_NV = np.zeros(legal_NV.shape)
-    for ply in np.unique(ply_N):
-        plausible_NV[ply_N == ply] = legal_NV[ply_N == ply].mean(0)
-    return plausible_NV
+def elsewhere(true_S: np.ndarray, read_S: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """A board with the same mistakes on other squares: what is read, shuffled among squares of equal true content."""
+    shuffled_S = read_S.copy()
+    for content in np.unique(true_S[read_S != true_S]):
+        squares = np.flatnonzero(true_S == content)
+        shuffled_S[squares] = read_S[rng.permutation(squares)]
+    return shuffled_S
 
 
 def consistency(
-    weight_NV: np.ndarray, legal_NV: np.ndarray, read_NV: np.ndarray, plausible_NV: np.ndarray
+    weight_NV: np.ndarray, legal_NV: np.ndarray, read_NV: np.ndarray, elsewhere_NV: np.ndarray
 ) -> Consistency:
     """Judge moves that are whole tokens.
 
     weight_NV: of every token, a probability, or 1 for a move that is made; legal ones do not count. legal_NV, read_NV:
-    bool, the tokens that are legal on the true board and on the board read. plausible_NV: as of `plausible_tokens`.
+    bool, the tokens that are legal on the true board and on the board read. elsewhere_NV: the share of boards with the
+    same mistakes elsewhere on which each is legal.
     """
-    weight_NV, plausible_NV = weight_NV * ~legal_NV, plausible_NV * ~legal_NV
-    total_N, read_N = plausible_NV.sum(1), (plausible_NV * read_NV).sum(1)
-    share_N = np.divide(read_N, total_N, out=np.zeros(len(total_N)), where=total_N > 0)
-    error_N = weight_NV.sum(1)
-    return Consistency(error_N, (weight_NV * read_NV).sum(1), error_N * share_N)
+    weight_NV = weight_NV * ~legal_NV
+    return Consistency(weight_NV.sum(1), (weight_NV * read_NV).sum(1), (weight_NV * elsewhere_NV).sum(1))
 
 
 def consistency_of_texts(
     game: Game,
     positions: Sequence[Any],
     read: Mapping[int, Any],
+    others: Mapping[int, Sequence[Any]],
     written: Sequence[Sequence[str]],
-    plausible: Sequence[Sequence[str]],
 ) -> Consistency:
     """Judge moves as they are written.
 
-    read: the positions that are read, by the number of those at which that is asked. written: the moves that are
-    written at each. plausible: moves that are legal at other positions after as many plies.
+    read: the positions that are read, by the number of those at which that is asked. others: positions with the same
+    mistakes elsewhere, by the same numbers. written: the moves that are written at each position.
     """
     sums = np.zeros((3, len(positions)))
     for row, as_read in read.items():
         wrong = [text for text in written[row] if game.judge(positions[row], text) != "legal"]
-        others = [text for text in plausible[row] if game.judge(positions[row], text) != "legal"]
-        share = np.mean([game.judge(as_read, text) == "legal" for text in others]) if others else 0.0
-        consistent = sum(game.judge(as_read, text) == "legal" for text in wrong)
-        sums[:, row] = len(wrong), consistent, len(wrong) * share
+        legal = [[game.judge(board, text) == "legal" for text in wrong] for board in (as_read, *others[row])]
+        consistent, *expected = (sum(one) for one in legal)
+        sums[:, row] = len(wrong), consistent, np.mean(expected)
     return Consistency(*sums)
 
 
-def plausible_texts(
-    game: Game, positions: Sequence[Any], ply_N: np.ndarray, n: int, rng: np.random.Generator
-) -> list[list[str]]:
-    """For each position n moves, as written, that are legal at others after as many plies, drawn at random."""
-    rows_of = {ply: np.flatnonzero(ply_N == ply) for ply in np.unique(ply_N)}
-    drawn: list[list[str]] = []
-    for ply in ply_N:
-        others = [positions[row] for row in rng.choice(rows_of[ply], n)]
-        legal = [game.legal_moves(other) for other in others]
-        pairs = zip(others, legal, strict=True)
-        drawn.append([game.move_text(other, int(rng.choice(moves))) for other, moves in pairs if moves])
-    return drawn
-
-
 def follows(p_NV: np.ndarray, legal_NV: np.ndarray, read_NV: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The two sums of `follows`, by position: float64 (N,) each, 0 where not both boards have moves of their own."""
+    """The two sums of `follows`, by position: float64 (N,) each, 0 where not both boards have moves of their own.
+
+    p_NV: probabilities of tokens. legal_NV, read_NV: bool, as in `consistency`.
+    """
     read_alone_NV, true_alone_NV = read_NV & ~legal_NV, legal_NV & ~read_NV
     both_N = read_alone_NV.any(1) & true_alone_NV.any(1)
     read_N, true_N = (

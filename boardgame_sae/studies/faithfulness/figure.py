@@ -18,12 +18,10 @@ SERIES = (("value", BLUE, 0.12, "found"), ("control", GREY, -0.12, "beside it, f
 def figure(rows: Sequence[Row]) -> Figure:
     """What is found for each question, beside its controls."""
     asked = [question for question in PANELS if any(row["question"] == question for row in rows)]
-    drawn = Figure(figsize=(5.2 * min(len(asked), 2), 3.4 * -(-len(asked) // 2)), layout="constrained")
-    all_axes = np.ravel(drawn.subplots(-(-len(asked) // 2), min(len(asked), 2)))
-    for axes, question in zip(all_axes, asked, strict=False):
+    drawn = Figure(figsize=(7.2, 2.7 * len(asked) + 0.4), layout="constrained")
+    all_axes = np.ravel(drawn.subplots(len(asked), 1))
+    for axes, question in zip(all_axes, asked, strict=True):
         PANELS[question](axes, [row for row in rows if row["question"] == question])
-    for axes in all_axes[len(asked) :]:
-        axes.set_axis_off()
     legend_below(drawn, list(all_axes))
     return drawn
 

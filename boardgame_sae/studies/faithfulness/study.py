@@ -33,6 +33,8 @@ COLUMNS = {
     "n": "n",
 }
 
+ELSEWHERE = "boards with the same mistakes elsewhere"
+
 
 @study("faithfulness", FaithfulnessStudy)
 def faithfulness(cfg: FaithfulnessStudy, setting: Setting) -> Plan:
@@ -67,7 +69,7 @@ def _errors(of: Asked, greedy: bool) -> Row:
         shares[layer], n = pair, int((found.error_N > 0).sum())
         by_layer.append([layer, *(share.value if share else None for share in pair)])
     what = f"{'greedy' if greedy else 'sampled'} ones legal on the board read at block {of.layer}"
-    row = _row(ERRORS, what, shares[of.layer][0], "other moves, as plausible", shares[of.layer][1], n)
+    row = _row(ERRORS, what, shares[of.layer][0], ELSEWHERE, shares[of.layer][1], n)
     return row | ({"by_layer": by_layer, "right": of.right_H.tolist()} if greedy else {})
 
 
@@ -75,10 +77,13 @@ def _follows(of: Asked) -> Row:
     """Where the board read is wrong: whose moves are more probable."""
     test, layer = of.test, of.layer
     row_K = np.flatnonzero((test.read_HNS[layer] != test.true_NS).any(1))
-    sums = follows(of.p_NV[row_K], of.legal_NV[row_K], of.read_NV(layer, row_K))
-    found = ratio(*sums, test.where.game_N[row_K])
+    game_K, p_KV, legal_KV = test.where.game_N[row_K], of.p_NV[row_K], of.legal_NV[row_K]
+    sums = follows(p_KV, legal_KV, of.read_NV(layer, row_K))
+    others = [follows(p_KV, legal_KV, other_KV) for other_KV in of.elsewhere_RKV(layer, row_K)]
+    above, below = (np.concatenate(part) for part in zip(*others, strict=True))
+    control = ratio(above, below, np.tile(game_K, len(others)))
     what = "probability of moves legal on the board read alone, of these and those legal on the true board alone"
-    return _row(ERRORS, what, found, "", None, int((sums[1] > 0).sum()))
+    return _row(ERRORS, what, ratio(*sums, game_K), ELSEWHERE, control, int((sums[1] > 0).sum()))
 
 
 SIGNALS: Mapping[str, Callable[[Asked], np.ndarray]] = {

@@ -15,7 +15,7 @@ import torch
 
 from boardgame_sae.config import ConfigError, Count, Positive, Seed, config, seed_for
 from boardgame_sae.metrics.saebench.data.linear import STRENGTHS, fit_chosen
-from boardgame_sae.metrics.saebench.unlearning.clamp import means_where_on
+from boardgame_sae.metrics.saebench.unlearning import clamp
 from boardgame_sae.pipeline.grid import expand, train_grid
 from boardgame_sae.saes.training.train import TrainSAEConfig
 from boardgame_sae.studies.familiarity.clamping import (
@@ -33,6 +33,7 @@ from boardgame_sae.studies.familiarity.separation import Frequencies, frequencie
 from boardgame_sae.studies.over_games import auc_within, columns, difference, mean
 from boardgame_sae.studies.study import Plan, Row, Setting, StudyConfig, study
 from boardgame_sae.testbeds.testbed import Testbed
+from boardgame_sae.transcripts.corpus import SPLITS
 
 COLUMNS = {
     "contrast": "contrast",
@@ -193,13 +194,12 @@ def _chance(of: Recognition, contrast: str) -> Row:
 def _probe(of: Recognition, contrast: str, trained: bool) -> Row:
     """Logistic regression on the residual stream, its penalty chosen on validation."""
     reading = of.reading if trained else of.random_reading
-    data: list[np.ndarray] = []
-    for split in ("train", "validation"):
-        asked = of.asked(contrast, split)
-        data += [reading.acts(split)[asked.row_N].numpy(), asked.first_N]
-    probe, asked = fit_chosen(*data, STRENGTHS), of.asked(contrast, "test")
-    score_N = probe.logits(reading.acts("test")[asked.row_N].numpy())
-    found = auc_within(score_N, asked.first_N, asked.game_N, asked.ply_N)
+    train, validation, asked = (of.asked(contrast, split) for split in SPLITS)
+    x_ND, x_validation_ND, x_test_ND = (
+        reading.acts(split)[own.row_N].numpy() for split, own in zip(SPLITS, (train, validation, asked), strict=True)
+    )
+    probe = fit_chosen(x_ND, train.first_N, x_validation_ND, validation.first_N, STRENGTHS)
+    found = auc_within(probe.logits(x_test_ND), asked.first_N, asked.game_N, asked.ply_N)
     who = PROBE if trained else PROBE + RANDOM
     return {"contrast": contrast, "kind": CONTRASTS[contrast][0], "who": who, **columns("auc", found)}
 
@@ -259,7 +259,10 @@ class Clamping(NamedTuple):
 def _clamping(of: Recognition, contrast: str, sae: str, latent: int, on_train: Frequencies) -> Row:
     """Clamp a latent on, at the scale where it moves the entropy most apart from latents alike; and off."""
     cfg, train_NF = of.cfg, of.reading.latents(sae, "train")
-    mean_F, share_F = means_where_on(train_NF), np.asarray((train_NF > 0).mean(0)).ravel()
+    mean_F, share_F = (
+        clamp.means_where_on(train_NF),
+        clamp.frequencies(train_NF, np.ones(len(of.openings("train").ply_N), bool)),
+    )
     apart = [on_train.best(first=first) for first in (True, False)]
     others = alike(mean_F, share_F, latent, apart, cfg.n_alike, seed_for(cfg.seed, "alike", sae, contrast, latent))
     validation = _where(of, contrast, sae, "validation", mean_F)
