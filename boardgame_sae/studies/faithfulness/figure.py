@@ -1,5 +1,6 @@
 """The figure of the study of faithfulness: a panel for each question."""
 
+import textwrap
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
@@ -47,7 +48,15 @@ def _bars(title: str, label: str, reference: float | None) -> Callable[[Axes, Se
                 if name in row:
                     low, high = (row.get(f"{name}_{end}", row[name]) for end in ("low", "high"))
                     error = [[max(row[name] - low, 0)], [max(high - row[name], 0)]]
-                    axes.errorbar(row[name], place + shift, xerr=error, fmt="o", color=colour, markersize=5, label=of)
+                    axes.errorbar(
+                        row[name],
+                        place + shift * ("control" in row),
+                        xerr=error,
+                        fmt="o",
+                        color=colour,
+                        markersize=5,
+                        label=of,
+                    )
         if reference is not None:
             axes.axvline(reference, color=ORANGE, linewidth=1)
         axes.set_yticks(range(len(shown)), [_short(row["what"]) for row in shown])
@@ -66,8 +75,8 @@ def _orders(axes: Axes, rows: Sequence[Row]) -> None:
 
 
 def _short(what: str) -> str:
-    """What a row is about, without the measure that its axis names."""
-    return what.split(":")[0].replace(", ", ",\n")
+    """What a row is about, without the measure that its axis names, in lines of a label's width."""
+    return textwrap.fill(what.split(":")[0], 28)
 
 
 PANELS: Mapping[str, Callable[[Axes, Sequence[Row]], None]] = {
