@@ -6,7 +6,13 @@ from scipy.sparse import csr_array
 from boardgame_sae.config import ConfigError
 from boardgame_sae.games import MoveRecord
 from boardgame_sae.saes.registry import make_sae
-from boardgame_sae.studies.familiarity.clamping import alike, calibration_error, clamped, outcome
+from boardgame_sae.studies.familiarity.clamping import (
+    alike,
+    calibration_change,
+    calibration_error,
+    clamped,
+    outcome,
+)
 from boardgame_sae.studies.familiarity.figure import figure
 from boardgame_sae.studies.familiarity.openings import CONTRASTS, drawn_openings, equal_numbers, kinds
 from boardgame_sae.studies.familiarity.separation import frequencies
@@ -111,7 +117,7 @@ def test_the_chance_of_an_opening_is_that_of_random_play(bed):
 @pytest.mark.parametrize("contrast", CONTRASTS)
 def test_kinds_are_equally_many_at_every_ply(bed, contrast):
     drawn = drawn_openings(bed, PLIES, 200, 0, "train")
-    chosen = kinds(drawn, contrast, 1, 0)
+    chosen = kinds(drawn, contrast, 1, 30, 0)
     assert len(chosen.row_N)
     for ply in PLIES:
         own_N = drawn.ply_N[chosen.row_N] == ply
@@ -136,6 +142,9 @@ def test_what_is_predicted_is_compared_with_the_truth_of_random_play():
     np.testing.assert_allclose(found.entropy_N, torch.distributions.Categorical(p_NV).entropy())
     assert found.greedy_N.tolist() == [1, 0] and found.chance_N.tolist() == [0.5, 0]
     assert calibration_error(found, np.arange(2)).value == pytest.approx((0.0 + 0.7) / 2)
+    better = outcome(torch.tensor([[1e-9, 0.5, 0.5, 1e-9], [0.7, 0.1, 0.1, 0.1]]).double().log(), legal_NV)
+    assert calibration_change(found, better, np.arange(2)).value == pytest.approx(0.0, abs=1e-6)
+    assert calibration_change(better, found, np.zeros(2)).interval == pytest.approx((0.0, 0.0), abs=1e-6)
 
 
 def test_a_clamped_latent_is_what_it_is_set_to_and_others_stay():

@@ -55,16 +55,32 @@ def calibration_error(outcome: Outcome, game_N: np.ndarray) -> Estimate:
     The mean over positions of |mean confidence - mean chance| in the bin of the position's confidence.
     Source: Guo et al. 2017 (arXiv 1706.04599), with the true chance in place of what happened.
     """
-    game_N, bin_N = np.unique(game_N, return_inverse=True)[1], (outcome.confidence_N * BINS).astype(int)
+    sums_BC2 = _binned(outcome, game_N)
+    return Estimate(float(_error(sums_BC2.sum(0)[None])[0]), bootstrap_interval(_error, sums_BC2))
+
+
+def calibration_change(before: Outcome, after: Outcome, game_N: np.ndarray) -> Estimate:
+    """How much larger the calibration error is after than before at the same positions, resampled over games."""
+    sums_B2C2 = np.stack([_binned(one, game_N) for one in (before, after)], 1)
+
+    def change(sums_R2C2: np.ndarray) -> np.ndarray:
+        return _error(sums_R2C2[:, 1]) - _error(sums_R2C2[:, 0])
+
+    return Estimate(float(change(sums_B2C2.sum(0)[None])[0]), bootstrap_interval(change, sums_B2C2))
+
+
+def _binned(outcome: Outcome, game_N: np.ndarray) -> np.ndarray:
+    """(B, BINS, 2): of each game and bin of confidence, summed confidence less chance, and number of positions."""
+    game_N = np.unique(game_N, return_inverse=True)[1]
+    bin_N = (outcome.confidence_N * BINS).astype(int).clip(max=BINS - 1)
     sums_BC2 = np.zeros((game_N.max() + 1, BINS, 2))
-    bin_N = bin_N.clip(max=BINS - 1)
     np.add.at(sums_BC2[..., 0], (game_N, bin_N), outcome.confidence_N - outcome.chance_N)
     np.add.at(sums_BC2[..., 1], (game_N, bin_N), 1.0)
+    return sums_BC2
 
-    def error(sums_RC2: np.ndarray) -> np.ndarray:
-        return np.abs(sums_RC2[..., 0]).sum(1) / sums_RC2[..., 1].sum(1)
 
-    return Estimate(float(error(sums_BC2.sum(0)[None])[0]), bootstrap_interval(error, sums_BC2))
+def _error(sums_RC2: np.ndarray) -> np.ndarray:
+    return np.abs(sums_RC2[..., 0]).sum(1) / sums_RC2[..., 1].sum(1)
 
 
 def clamped(acts_ND: Tensor, latent_N: np.ndarray, target: float, direction_D: Tensor) -> Tensor:
@@ -82,8 +98,3 @@ def alike(mean_F: np.ndarray, share_F: np.ndarray, latent: int, apart: Sequence[
     candidates = np.flatnonzero((share_F >= MIN_SHARE) & ~np.isin(np.arange(len(mean_F)), [latent, *apart]))
     nearest = candidates[np.argsort(np.abs(np.log(mean_F[candidates] / mean_F[latent])), kind="stable")][: 3 * n]
     return sorted(np.random.default_rng(seed).permutation(nearest)[:n].tolist())
-
-
-def apart_from(own: float, others: Sequence[float]) -> float:
-    """How far a number lies from the mean of others, in their standard deviations."""
-    return abs(own - float(np.mean(others))) / max(float(np.std(others)), 1e-9)

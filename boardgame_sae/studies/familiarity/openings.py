@@ -115,12 +115,17 @@ def with_illegal_move(tokens_NL: np.ndarray, ply: int, legal_NLV: np.ndarray, rn
     return broken_NL
 
 
-def kinds(openings: Openings, contrast: str, often: int, seed: int) -> Kinds:
-    """The openings of a contrast. often: an opening counts as read often from this number on."""
+def kinds(openings: Openings, contrast: str, often: int, n_pairs: int, seed: int) -> Kinds:
+    """The openings of a contrast.
+
+    often: an opening counts as read often from this number on. n_pairs: maximum number of possible openings that are
+    compared with their impossible copies.
+    """
     rng = np.random.default_rng(seed_for(seed, contrast))
     possible_N = openings.possible_N
     if contrast == "possible or not":
-        return Kinds(np.arange(len(possible_N)), possible_N)
+        own_N = np.sort(rng.permutation(len(possible_N) // 2)[:n_pairs])
+        return Kinds(np.concatenate([own_N, own_N + len(possible_N) // 2]), np.arange(2 * len(own_N)) < len(own_N))
     often_N, never_N = openings.count_N >= often, possible_N & (openings.count_N == 0)
     stratum_N = openings.ply_N
     if contrast == "alike in chance":

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from boardgame_sae.config import ConfigError, Count, Positive, Seed, config, seed_for
+from boardgame_sae.config import ConfigError, Count, Positive, Seed, Share, config, seed_for
 from boardgame_sae.metrics.saebench.data.linear import STRENGTHS, fit_chosen
 from boardgame_sae.metrics.saebench.unlearning import clamp
 from boardgame_sae.pipeline.grid import expand, train_grid
@@ -21,7 +21,7 @@ from boardgame_sae.saes.training.train import TrainSAEConfig
 from boardgame_sae.studies.familiarity.clamping import (
     Outcome,
     alike,
-    apart_from,
+    calibration_change,
     calibration_error,
     clamped,
     outcome,
@@ -76,8 +76,12 @@ class FamiliarityStudy(StudyConfig):
     """Fresh games whose openings are taken, for each split."""
     n_clamped: Count = 2000
     """Maximum number of openings of a contrast at which latents are clamped, in each split."""
-    scales: tuple[Positive, ...] = (1.0, 2.0, 4.0, 8.0)
-    """What a latent is clamped to, in units of its mean where it is on; chosen on validation."""
+    n_pairs: Count = 4000
+    """Maximum number of openings that are compared with their impossible copies, in each split."""
+    scales: tuple[Positive, ...] = (0.5, 1.0, 2.0, 4.0, 8.0)
+    """What a latent is clamped to, in units of its mean where it is on."""
+    most_lost: Share = 0.05
+    """The largest scale is taken at which latents alike lose at most this legal mass, on average on validation."""
     n_alike: Count = 10
     """Other latents of about the same mean that are clamped for comparison."""
     seed: Seed = 0
@@ -137,7 +141,7 @@ class Recognition:
     def asked(self, contrast: str, split: str) -> Asked:
         """Those of a contrast. Raises ConfigError where there are none."""
         openings = self.openings(split)
-        chosen = kinds(openings, contrast, self.cfg.often, self.cfg.seed)
+        chosen = kinds(openings, contrast, self.cfg.often, self.cfg.n_pairs, self.cfg.seed)
         if not len(chosen.row_N):
             raise ConfigError(
                 f"n_games: no openings of {self.cfg.n_games} {split} games are {' and '.join(CONTRASTS[contrast])} "
@@ -155,7 +159,9 @@ def familiarity(cfg: FamiliarityStudy, setting: Setting) -> Plan:
     of, rows = Recognition(cfg, setting), list[Callable[[], Row]]()
     for contrast, both in CONTRASTS.items():
         rows += [partial(_as_it_is, of, contrast, kind) for kind in (*both, "")]
-        rows += [partial(_chance, of, contrast), *(partial(_probe, of, contrast, trained) for trained in (True, False))]
+        if "impossible" not in both:
+            rows.append(partial(_chance, of, contrast))
+        rows += [partial(_probe, of, contrast, trained) for trained in (True, False)]
         for kind in both:
             rows += [partial(_latent, of, contrast, kind, sae) for sae in cfg.saes]
             rows += [partial(_control, of, contrast, kind, place) for place in range(len(cfg.control))]
@@ -185,8 +191,6 @@ def _chance(of: Recognition, contrast: str) -> Row:
     """How well the expected count, which the board alone shows, tells the kinds of a contrast apart."""
     asked = of.asked(contrast, "test")
     row: Row = {"contrast": contrast, "kind": CONTRASTS[contrast][0], "who": CHANCE}
-    if not asked.openings.possible_N[asked.row_N].all():
-        return row
     expected_N = asked.openings.expected_N[asked.row_N].round(9)
     return row | columns("auc", auc_within(expected_N, asked.first_N, asked.game_N, asked.ply_N))
 
@@ -257,7 +261,7 @@ class Clamping(NamedTuple):
 
 
 def _clamping(of: Recognition, contrast: str, sae: str, latent: int, on_train: Frequencies) -> Row:
-    """Clamp a latent on, at the scale where it moves the entropy most apart from latents alike; and off."""
+    """Clamp a latent on, at a scale that latents alike hardly mind, and off."""
     cfg, train_NF = of.cfg, of.reading.latents(sae, "train")
     mean_F, share_F = (
         clamp.means_where_on(train_NF),
@@ -265,18 +269,23 @@ def _clamping(of: Recognition, contrast: str, sae: str, latent: int, on_train: F
     )
     apart = [on_train.best(first=first) for first in (True, False)]
     others = alike(mean_F, share_F, latent, apart, cfg.n_alike, seed_for(cfg.seed, "alike", sae, contrast, latent))
-    validation = _where(of, contrast, sae, "validation", mean_F)
-    before, moved = validation.outcome(), dict[float, float]()
-    for scale in cfg.scales:
-        changes = [(validation.outcome(one, scale).entropy_N - before.entropy_N).mean() for one in (latent, *others)]
-        moved[scale] = apart_from(changes[0], changes[1:])
-    scale = max(cfg.scales, key=moved.__getitem__)
+    scale = _scale(_where(of, contrast, sae, "validation", mean_F), others, cfg)
     test = _where(of, contrast, sae, "test", mean_F)
     before = test.outcome()
-    row: Row = {"scale": scale, "n_clamped": len(test.game_N), "alike": others}
+    row: Row = {"scale": f"{scale:g} x", "n_clamped": len(test.game_N), "alike": others}
     for way, times in (("", scale), ("off_", 0.0)):
         row |= _changes(way, test, before, test.outcome(latent, times), [test.outcome(one, times) for one in others])
     return row
+
+
+def _scale(at: Clamping, others: Sequence[int], cfg: FamiliarityStudy) -> float:
+    """The largest scale at which some latents lose little legal mass on average; else the smallest."""
+    before = at.outcome().legal_mass_N.mean()
+    for scale in sorted(cfg.scales, reverse=True):
+        after = [at.outcome(one, scale).legal_mass_N.mean() for one in others]
+        if before - np.mean(after) <= cfg.most_lost:
+            return scale
+    return min(cfg.scales)
 
 
 def _where(of: Recognition, contrast: str, sae: str, split: str, mean_F: np.ndarray) -> Clamping:
@@ -299,9 +308,8 @@ def _changes(way: str, at: Clamping, before: Outcome, after: Outcome, others: Se
     for name in ("entropy", "legal_mass", "divergence", "greedy"):
         own_N, *theirs = (getattr(one, f"{name}_N") - getattr(before, f"{name}_N") for one in (after, *others))
         row |= columns(way + name, mean(own_N, at.game_N)) | _spread(f"{way}{name}_alike", [x.mean() for x in theirs])
-    errors = [calibration_error(one, at.game_N) for one in (before, after, *others)]
-    row |= {f"{way}calibration": errors[1].value - errors[0].value}
-    return row | _spread(f"{way}calibration_alike", [error.value - errors[0].value for error in errors[2:]])
+    own, *changes = (calibration_change(before, one, at.game_N) for one in (after, *others))
+    return row | columns(f"{way}calibration", own) | _spread(f"{way}calibration_alike", [x.value for x in changes])
 
 
 def _spread(name: str, values: Sequence[float]) -> Row:
