@@ -30,6 +30,7 @@ COLUMNS = {
     "value": "found",
     "beside": "beside it",
     "control": "found",
+    "more": "more than that",
     "n": "n",
 }
 
@@ -52,24 +53,26 @@ def faithfulness(cfg: FaithfulnessStudy, setting: Setting) -> Plan:
     return Plan(rows, COLUMNS, figure)
 
 
-def _row(question: str, what: str, value: Estimate | None, beside: str, control: Estimate | None, n: int) -> Row:
-    own = columns("value", value) | columns("control", control)
-    return {"question": question, "what": what, "beside": beside, "n": n, **own}
+def _row(question: str, what: str, value: Estimate | None, n: int, beside: str = "", *more: Estimate | None) -> Row:
+    """A row. more: what is found beside it, and how much more the value is, paired game by game."""
+    row: Row = {"question": question, "what": what, "beside": beside, "n": n, **columns("value", value)}
+    for name, estimate in zip(("control", "more"), more, strict=False):
+        row |= columns(name, estimate)
+    return row
 
 
 def _errors(of: Asked, greedy: bool) -> Row:
     """The share of illegal moves that are legal on the board read, at the best layer and by layer."""
-    by_layer: list[list[float | None]] = []
-    layer_numbers = range(len(layers(of.probes))) if greedy else [of.layer]
-    shares: dict[int, tuple[Estimate | None, Estimate | None]] = {}
+    shares: dict[int, list[Estimate | None]] = {}
     n = 0
-    for layer in layer_numbers:
+    for layer in range(len(layers(of.probes))) if greedy else [of.layer]:
         found, game_N = of.consistency(greedy=greedy, layer=layer)
-        pair = ratio(found.consistent_N, found.error_N, game_N), ratio(found.expected_N, found.error_N, game_N)
-        shares[layer], n = pair, int((found.error_N > 0).sum())
-        by_layer.append([layer, *(share.value if share else None for share in pair)])
+        parts = found.consistent_N, found.expected_N, found.consistent_N - found.expected_N
+        shares[layer], n = [ratio(part_N, found.error_N, game_N) for part_N in parts], int((found.error_N > 0).sum())
     what = f"{'greedy' if greedy else 'sampled'} ones legal on the board read at block {of.layer}"
-    row = _row(ERRORS, what, shares[of.layer][0], ELSEWHERE, shares[of.layer][1], n)
+    own, *beside = shares[of.layer]
+    row = _row(ERRORS, what, own, n, ELSEWHERE, *beside)
+    by_layer = [[layer, *(part.value if part else None for part in parts[:2])] for layer, parts in shares.items()]
     return row | ({"by_layer": by_layer, "right": of.right_H.tolist()} if greedy else {})
 
 
@@ -83,7 +86,7 @@ def _follows(of: Asked) -> Row:
     above, below = (np.concatenate(part) for part in zip(*others, strict=True))
     control = ratio(above, below, np.tile(game_K, len(others)))
     what = "probability of moves legal on the board read alone, of these and those legal on the true board alone"
-    return _row(ERRORS, what, ratio(*sums, game_K), ELSEWHERE, control, int((sums[1] > 0).sum()))
+    return _row(ERRORS, what, ratio(*sums, game_K), int((sums[1] > 0).sum()), ELSEWHERE, control)
 
 
 SIGNALS: Mapping[str, Callable[[Asked], np.ndarray]] = {
@@ -103,24 +106,25 @@ def _predicts(of: Asked, signal: str) -> Row:
     within = auc_within(score_N, of.errs_N, where.game_N, where.ply_N)
     across = auc_within(score_N, of.errs_N, where.game_N)
     n = int(of.errs_N.sum())
-    return _row(LAYERS, f"{signal}: AUC of illegal moves within a ply", within, "across plies", across, n)
+    return _row(LAYERS, f"{signal}: AUC of illegal moves within a ply", within, n, "across plies", across)
 
 
 def _variation(of: Asked, kind: str) -> Row:
     """How far predictions of the next token lie apart at the pairs of a kind."""
-    own_M = np.array([pair.kind == kind for pair in of.pairs.pairs])
-    game_M = np.array([pair.game for pair in of.pairs.pairs])[own_M]
+    own_M = np.array([pair.kind == kind for pair in of.pairs.pairs], bool)
+    game_M = np.array([pair.game for pair in of.pairs.pairs], int)[own_M]
     found = mean(of.pairs.variation_M[own_M], game_M)
-    return _row(ORDERS, f"{kind}: total variation of the next token", found, "", None, int(own_M.sum()))
+    return _row(ORDERS, f"{kind}: total variation of the next token", found, int(own_M.sum()))
 
 
 def _agreement(of: Asked, kind: str) -> Row:
     """On how many squares the boards read agree at the pairs of a kind, and the true ones."""
-    own_M = np.array([pair.kind == kind for pair in of.pairs.pairs])
-    game_M = np.array([pair.game for pair in of.pairs.pairs])[own_M]
-    found, truly = (mean(part_M[own_M], game_M) for part_M in (of.pairs.agree_M, of.pairs.truly_M))
+    own_M = np.array([pair.kind == kind for pair in of.pairs.pairs], bool)
+    game_M = np.array([pair.game for pair in of.pairs.pairs], int)[own_M]
+    agree_M, truly_M = of.pairs.agree_M[own_M], of.pairs.truly_M[own_M]
+    found, *truly = (mean(part_M, game_M) for part_M in (agree_M, truly_M, agree_M - truly_M))
     what = f"{kind}: squares on which the boards read at block {of.layer} agree"
-    return _row(ORDERS, what, found, "true boards", truly, int(own_M.sum()))
+    return _row(ORDERS, what, found, int(own_M.sum()), "true boards", *truly)
 
 
 PLAYERS: Mapping[str, tuple[int, int]] = {
@@ -134,13 +138,19 @@ PLAYERS: Mapping[str, tuple[int, int]] = {
 def _plays(of: Asked, who: str, bins: tuple[int, int]) -> Row:
     """Where the model's moves stand among the legal ones by its own evaluation, in games of some players."""
     own_M = (of.ranks.skill_M >= bins[0]) & (of.ranks.skill_M <= bins[1])
-    own, played = (mean(part_M[own_M], of.ranks.game_M[own_M]) for part_M in (of.ranks.own_M, of.ranks.played_M))
-    row = _row(PLAY, f"rank of its move, games of {who}", own, "move that was played", played, int(own_M.sum()))
+    own, *played = _beside_played(of.ranks.own_M[own_M], of.ranks.played_M[own_M], of.ranks.game_M[own_M])
+    row = _row(PLAY, f"rank of its move, games of {who}", own, int(own_M.sum()), "move that was played", *played)
     return row | {"explained": of.evaluator.explained, "hook_name": of.evaluator.hook_name}
 
 
 def _contradicts(of: Asked) -> Row:
     """How many of the model's moves are worse, by its own evaluation, than most legal ones."""
-    own, played = (mean(part_M < 0.5, of.ranks.game_M) for part_M in (of.ranks.own_M, of.ranks.played_M))
+    own_M, played_M = ((part_M < 0.5).astype(float) for part_M in (of.ranks.own_M, of.ranks.played_M))
+    own, *played = _beside_played(own_M, played_M, of.ranks.game_M)
     what = "its moves that it holds to be worse than most legal ones"
-    return _row(PLAY, what, own, "moves that were played", played, len(of.ranks.own_M))
+    return _row(PLAY, what, own, len(own_M), "moves that were played", *played)
+
+
+def _beside_played(own_M: np.ndarray, played_M: np.ndarray, game_M: np.ndarray) -> list[Estimate | None]:
+    """The mean of the model's moves, of those that were played, and of the difference."""
+    return [mean(part_M, game_M) for part_M in (own_M, played_M, own_M - played_M)]

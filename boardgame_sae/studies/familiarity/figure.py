@@ -6,17 +6,17 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from boardgame_sae.report.figures.style import BLUE, GREY, ORANGE, SKY, legend_below
+from boardgame_sae.report.figures.style import BLUE, GREY, INK, ORANGE, SKY, legend_below
 from boardgame_sae.studies.familiarity.openings import CONTRASTS
 from boardgame_sae.studies.study import Row
 
-COLOURS = (BLUE, ORANGE, SKY, "#009E73", "#CC79A7", GREY, "#D55E00", "#222222")
+COLOURS = (BLUE, ORANGE, SKY, "#009E73", "#CC79A7", GREY, "#D55E00", "#999933")
 
 
 def figure(rows: Sequence[Row]) -> Figure:
     """How well each tells the kinds apart, and how far clamping moves the entropy."""
-    drawn = Figure(figsize=(10.5, 4.8), layout="constrained")
-    told, moved = drawn.subplots(1, 2)
+    drawn = Figure(figsize=(11.5, 5.2), layout="constrained")
+    told, moved = drawn.subplots(1, 2, width_ratios=(1.2, 1))
     _told(told, [row for row in rows if "auc" in row])
     _moved(moved, [row for row in rows if "scale" in row])
     legend_below(drawn, [told, moved])
@@ -34,7 +34,9 @@ def _told(axes: Axes, rows: Sequence[Row]) -> None:
         axes.errorbar([x for x, _ in at], [row["auc"] for _, row in at], yerr=errors, fmt="o", markersize=5,
                       color=COLOURS[place % len(COLOURS)], label=name)  # fmt: skip
     axes.axhline(0.5, color=GREY, linewidth=0.8)
-    axes.set_xticks(range(len(CONTRASTS)), [f"{name}:\n{' or '.join(kinds)}" for name, kinds in CONTRASTS.items()])
+    axes.set_xticks(
+        range(len(CONTRASTS)), [f"{name}:\n{' or '.join(kinds)}" for name, kinds in CONTRASTS.items()], fontsize=9
+    )
     axes.set(title="Kinds told apart", ylabel="AUC on test openings, within a ply")
 
 
@@ -45,7 +47,7 @@ def _moved(axes: Axes, rows: Sequence[Row]) -> None:
         axes.plot([low, high], [place, place], color=GREY, linewidth=6, alpha=0.5, solid_capstyle="butt",
                   label="latents alike, lowest to highest")  # fmt: skip
         error = [[max(row["entropy"] - row["entropy_low"], 0)], [max(row["entropy_high"] - row["entropy"], 0)]]
-        axes.errorbar([row["entropy"]], [place], xerr=error, fmt="o", color=BLUE, markersize=5, label="the latent")
+        axes.errorbar([row["entropy"]], [place], xerr=error, fmt="o", color=INK, markersize=5, label="the latent")
     axes.axvline(0, color=GREY, linewidth=0.8)
     axes.set_yticks(range(len(shown)), [f"{row['contrast']}, for {row['kind']}, {row['who']}" for row in shown])
     axes.tick_params(axis="y", labelsize=7)
