@@ -244,9 +244,9 @@ def test_a_folders_name_says_architecture_sparsity_and_width(bed, tmp_path, monk
     monkeypatch.setenv("BOARDGAME_SAE_RUNS", str(tmp_path))
     short = {"n_latents": 8, "n_activations": 64, "batch_size": 64}
     train_sae(bed, "topk", k=2, **short), train_sae(bed, "relu", sparsity_coefficient=0.05, **short)
-    train_sae(bed, "random", n_latents=8, n_activations=64, batch_size=64)
+    train_sae(bed, "random", k=3, **short)
     names = {folder.name.rpartition("-")[0] for folder in (tmp_path / "sae").iterdir()}
-    assert names == {"topk-2-8", "relu-0.05-8", "random-8"}
+    assert names == {"topk-2-8", "relu-0.05-8", "random-3-8"}
 
 
 def test_an_sae_of_the_random_twin_says_so(bed, tmp_path):

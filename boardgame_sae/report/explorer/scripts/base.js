@@ -14,8 +14,9 @@ const testbedOf = (row) => `${row.sweep} · ${row.hook_name}`;
 const rowKey = (row) => `${testbedOf(row)} · ${row.name}`;
 const rowOf = (key) => rows.find((row) => rowKey(row) === key);
 const isSae = (row) => row.kind === data.sae_kind;
-const several = (key) => new Set(rows.map((row) => row[key])).size > 1;
-const titleOf = (row) => (several("sweep") || several("hook_name") ? `${row.recipe} — ${testbedOf(row)}` : row.recipe);
+const severalTestbeds = () => new Set(rows.map(testbedOf)).size > 1;
+let manyTestbeds = severalTestbeds();
+const titleOf = (row) => (manyTestbeds ? `${row.recipe} — ${testbedOf(row)}` : row.recipe);
 
 function element(tag, attributes = {}, ...children) {
   const made = document.createElement(tag);

@@ -34,7 +34,8 @@ function recipeOf(row, sae) {
   return `${row.name}: ${made}`;
 }
 
-function checkScores({ subject, scores } = {}) {
+function checkScores(written) {
+  const { subject, scores } = written ?? {};
   const whole = subject?.name && subject.kind && subject.testbed && scores && typeof scores === "object" &&
     Object.values(scores).every((score) => typeof score?.value === "number" && score.parts && score.details);
   if (!whole) throw new Error("no scores.json: it has no subject, testbed or scores");
@@ -76,6 +77,7 @@ async function takeFiles(files) {
       told.push(`${file.name}: ${error.message}`);
     }
   }
+  manyTestbeds = severalTestbeds();
   byId("dropped").textContent = told.join("; ");
   draw(Object.keys(state));
 }
