@@ -1,7 +1,8 @@
 """Whether the files of a finished run are still what they were when it finished.
 
 DONE holds the SHA-256 of every file of a run but timings. Whatever opens a run, or a file of one, asks `verified`
-first, so that nothing is ever computed from a file that has changed. A file is hashed once per process; what a large
+first, so that nothing is ever computed from a file that has changed. A folder that DONE calls optional may be left out
+of a copy, but only whole. A file is hashed once per process; what a large
 one was when it was last hashed is also kept beside DONE, in a hidden file that may be missing: while size, times and
 inode are the same, so is the file. The time at which the inode changed is among them, which no program can set back.
 """
@@ -9,6 +10,7 @@ inode are the same, so is the file. The time at which the inode changed is among
 import hashlib
 import json
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -33,6 +35,19 @@ class Done(NamedTuple):
     files: dict[str, str]
     """SHA-256 by path within the folder."""
     summary: dict[str, Any]
+    optional: tuple[str, ...] = ()
+    """Folders that a copy of the run may do without, each of them whole."""
+
+    @property
+    def left_out(self) -> tuple[str, ...]:
+        """The optional folders that this copy does without."""
+        return tuple(name for name in self.optional if not (self.folder / name).exists())
+
+    @property
+    def held(self) -> dict[str, str]:
+        """`files` without those of folders left out."""
+        gone = tuple(f"{name}/" for name in self.left_out)
+        return {name: known for name, known in self.files.items() if not name.startswith(gone)}
 
 
 def is_done(folder: str | Path) -> bool:
@@ -51,22 +66,25 @@ def read_done(folder: str | Path) -> Done:
     path = Path(folder) / DONE_FILE
     fix = f"restore it, or move {folder} away and rebuild it with the command that made it"
     read = read_json(path)
-    files, summary = (read.get(name) if isinstance(read, dict) else None for name in ("files", "summary"))
-    if not isinstance(files, dict) or not isinstance(summary, dict) or not_finite(read) is not None:
+    said = {name: part for name, part in read.items() if name != "hash"} if isinstance(read, dict) else {}
+    files, summary, optional = said.get("files"), said.get("summary"), said.get("optional", [])
+    listed = isinstance(optional, list) and all(isinstance(name, str) for name in optional)
+    if not isinstance(files, dict) or not isinstance(summary, dict) or not listed or not_finite(read) is not None:
         raise RunError(f"{path}: damaged (it has no hashes of files, or no summary); {fix}")
-    if read.get("hash", done_hash(files, summary)) != done_hash(files, summary):
+    if read.get("hash", done_hash(said)) != done_hash(said):
         raise RunError(f"{path}: changed since it was written; {fix}")
-    return Done(Path(folder), files, summary)
+    return Done(Path(folder), files, summary, tuple(optional))
 
 
-def write_done(folder: Path, files: dict[str, str], summary: dict[str, Any]) -> None:
-    """Write DONE: the run is finished. Raises RunError when the disk is full."""
-    write_json(folder / DONE_FILE, {"files": files, "summary": summary, "hash": done_hash(files, summary)})
+def write_done(folder: Path, files: dict[str, str], summary: dict[str, Any], optional: Sequence[str] = ()) -> None:
+    """Write DONE: the run is finished. optional: see `Done`. Raises RunError when the disk is full."""
+    said = {"files": files, "summary": summary} | ({"optional": list(optional)} if optional else {})
+    write_json(folder / DONE_FILE, {**said, "hash": done_hash(said)})
 
 
-def done_hash(files: dict[str, str], summary: dict[str, Any]) -> str:
-    """What DONE says of itself, so that a change of it is noticed too."""
-    return content_hash({"files": files, "summary": summary}, 64)
+def done_hash(said: dict[str, Any]) -> str:
+    """A hash of all else that a DONE says, so that a change of it is noticed too."""
+    return content_hash(said, 64)
 
 
 def verified(path: str | Path) -> bool:
@@ -81,7 +99,7 @@ def verified(path: str | Path) -> bool:
     if folder is None:
         return False
     done, inside = read_done(folder), place.relative_to(folder).as_posix()
-    listed = [name for name in done.files if inside in (".", name) or name.startswith(f"{inside}/")]
+    listed = [name for name in done.held if inside in (".", name) or name.startswith(f"{inside}/")]
     for name in listed:
         _check(done, name)
     return bool(listed)
@@ -152,7 +170,7 @@ def damaged_files(folder: str | Path) -> list[str]:
     Raises RunError when the run is not done.
     """
     folder = Path(folder)
-    files = read_done(folder).files.items()
+    files = read_done(folder).held.items()
     return [name for name, known in files if not (folder / name).is_file() or file_hash(folder / name) != known]
 
 

@@ -18,7 +18,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import field
 from pathlib import Path
@@ -237,15 +237,16 @@ class Run:
             os.truncate(metrics, meta["metrics_bytes"])
         return tensors, meta
 
-    def finish(self, **summary: Any) -> None:
+    def finish(self, optional: Sequence[str] = (), /, **summary: Any) -> None:
         """Mark the run done: write every file's hash and a summary to DONE, and remove the saved state.
 
+        optional: folders, relative to the run's, that a copy of it may leave out, each of them whole.
         Raises RunError when the disk is full.
         """
         self._remove_leftovers()
         files = sorted(path for path in self.folder.rglob("*") if path.is_file() and path.name not in UNHASHED_FILES)
         hashes = {str(path.relative_to(self.folder)): file_hash(path) for path in files}
-        write_done(self.folder, hashes, summary)
+        write_done(self.folder, hashes, summary, optional)
         (self.folder / STATE_FILE).unlink(missing_ok=True)  # last: if DONE cannot be written, nothing is lost
         self.close()
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from boardgame_sae import integrity
 from boardgame_sae.files import RunError, write_bytes
-from boardgame_sae.integrity import content_of, read_done, sha256_of, verified
+from boardgame_sae.integrity import content_of, damaged_files, read_done, sha256_of, verified
 from boardgame_sae.runs import Run
 
 
@@ -91,7 +91,7 @@ def test_a_device_in_place_of_a_file_is_not_read(finished):
 @given(st.data())
 def test_no_changed_byte_of_done_changes_what_it_says_unnoticed(data):
     done = {"files": {"a": "00" * 32}, "summary": {"loss": 0.5}}
-    text = json.dumps({**done, "hash": integrity.done_hash(**done)}, indent=1).encode()
+    text = json.dumps({**done, "hash": integrity.done_hash(done)}, indent=1).encode()
     place, bit = data.draw(st.integers(0, len(text) - 1)), data.draw(st.integers(0, 7))
     changed = bytearray(text)
     changed[place] ^= 1 << bit
@@ -102,14 +102,45 @@ def test_no_changed_byte_of_done_changes_what_it_says_unnoticed(data):
         found = read_done(folder)[1:]
     except RunError as error:
         found = str(folder / "DONE") in str(error)
-    assert found in (True, (done["files"], done["summary"]))
+    assert found in (True, (done["files"], done["summary"], ()))
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{}", '{"files": []}', '{"files": {"a": 1}, "summary": 3}', "null"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "[]",
+        "{}",
+        '{"files": []}',
+        '{"files": {"a": 1}, "summary": 3}',
+        "null",
+        '{"files": {}, "summary": {}, "optional": 3}',
+    ],
+)
 def test_a_done_of_another_form_is_an_error(finished, text):
     (finished / "DONE").write_text(text)
     with pytest.raises(RunError, match="DONE: damaged"):
         verified(finished)
+
+
+def test_a_copy_may_leave_out_an_optional_folder_but_only_whole(tmp_path):
+    with Run("test", "whole", {}, {}, tmp_path / "run") as run:
+        for name in ("a/one.bin", "a/two.bin", "b/one.bin"):
+            (run / name).parent.mkdir(exist_ok=True)
+            (run / name).write_bytes(name.encode())
+        run.finish(["a"])
+    shutil.copytree(run.folder, tmp_path / "copy")
+    shutil.rmtree(tmp_path / "copy/a")
+    assert verified(tmp_path / "copy")
+    assert damaged_files(tmp_path / "copy") == []
+    assert read_done(tmp_path / "copy").left_out == ("a",)
+    (run / "a/one.bin").unlink()
+    assert damaged_files(run.folder) == ["a/one.bin"]
+    with pytest.raises(RunError, match=r"a/one\.bin: missing"):
+        verified(run.folder)
+    shutil.rmtree(tmp_path / "copy/b")
+    with pytest.raises(RunError, match=r"b/one\.bin: missing"):
+        verified(tmp_path / "copy")
 
 
 # What is none of its business

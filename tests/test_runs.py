@@ -383,7 +383,7 @@ def test_the_resume_state_outlives_a_done_file_that_cannot_be_written(tmp_path, 
     with new_run(tmp_path) as run:
         run.save_state({"w": torch.ones(3)}, {})
 
-        def full(folder, files, summary):
+        def full(*_):
             raise RunError("disk full")
 
         monkeypatch.setattr(runs, "write_done", full)

@@ -13,10 +13,11 @@ class SquareInput:
 
     moves: str
     """The moves so far, as the game writes them."""
-    square: str
-    """The square, such as e3."""
-    to: str
-    """What is to stand there, as the player to move sees it: mine, yours, empty; of chess my_rook, your_pawn, empty."""
+    square: tuple[str, ...]
+    """The square, such as e3; several to move a piece or to swap two."""
+    to: tuple[str, ...]
+    """What is to stand there, as the player to move sees it: mine, yours, empty; of chess my_rook, your_pawn, empty.
+    One for each square."""
     sae: str | None = None
     """Edit through the latents of this SAE: its folder, or the name of a shipped one (default: through a probe)."""
     hook_name: str | None = None

@@ -10,7 +10,7 @@ from typing import Any
 from boardgame_sae.config import HookName, Name, content_hash, record
 from boardgame_sae.files import RunError, read_record
 from boardgame_sae.games import Game
-from boardgame_sae.integrity import content_of, verified
+from boardgame_sae.integrity import content_of, is_done, read_done, verified
 from boardgame_sae.metrics.baselines.registry import kind_order
 from boardgame_sae.metrics.results import SCORES_FILE, Scores
 from boardgame_sae.metrics.statistics.pool_seeds import pool, siblings
@@ -67,7 +67,7 @@ class StudyTestbed:
     folder: Path
     """The testbed's run."""
     saes: tuple[Path, ...]
-    """SAE runs on the trained GPT."""
+    """SAE runs on the trained GPT, without those that a copy of a packed testbed leaves out."""
     random_saes: tuple[Path, ...]
     """SAE runs on the random-weights GPT."""
     score_folders: tuple[Path, ...]
@@ -176,10 +176,11 @@ def _runs(listed: Sequence[str], sweep_folder: Path) -> tuple[Path, ...]:
 def _testbed(listed: ListedTestbed, sweep_folder: Path) -> StudyTestbed:
     scores = (*listed.scores, *listed.ceilings)
     baselines = [path for path in find_run(listed.baselines, sweep_folder).iterdir() if path.is_dir()]
+    left_out = read_done(sweep_folder).left_out if is_done(sweep_folder) else ()
     return StudyTestbed(
         hook_name=listed.hook_name,
         folder=find_run(listed.testbed, sweep_folder),
-        saes=_runs(listed.saes, sweep_folder),
+        saes=_runs([path for path in listed.saes if path not in left_out], sweep_folder),
         random_saes=_runs(listed.random_saes, sweep_folder),
         score_folders=(*_runs(scores, sweep_folder), *sorted(baselines, key=_kind_order)),
     )

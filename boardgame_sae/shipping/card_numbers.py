@@ -10,7 +10,7 @@ import torch
 
 from boardgame_sae.config import HookName, Name, record
 from boardgame_sae.files import RunError, read_record
-from boardgame_sae.integrity import verified
+from boardgame_sae.integrity import read_done, verified
 from boardgame_sae.intervals import bootstrap_interval
 from boardgame_sae.metrics.baselines.registry import baselines
 from boardgame_sae.metrics.evaluate import evaluate
@@ -147,7 +147,7 @@ def differing(folder: str | Path, device: str = "auto") -> Iterator[tuple[str, N
     """Measure every number of a card again: its name, what the card says, what it is now, and whether that fits.
 
     It fits where it lies in the card's interval; a number that only one of the two has is NaN in the other, and does
-    not fit. Raises RunError when the folder has no card.
+    not fit. Numbers of SAEs that a copy leaves out are passed over. Raises RunError when the folder has no card.
     """
     card = read_card(folder).numbers
     unknown, seen = (nan, nan, nan), set[str]()
@@ -155,7 +155,8 @@ def differing(folder: str | Path, device: str = "auto") -> Iterator[tuple[str, N
         seen.add(name)
         on_card = Number(*card.get(name, unknown))
         yield name, on_card, now.value, on_card.low <= now.value <= on_card.high
-    for name in sorted(card.keys() - seen):
+    left_out = tuple(f"{Path(sae).name}/" for sae in read_done(folder).left_out)
+    for name in sorted(name for name in card.keys() - seen if not name.startswith(left_out)):
         yield name, Number(*card[name]), nan, False
 
 

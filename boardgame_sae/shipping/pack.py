@@ -54,7 +54,7 @@ from boardgame_sae.saes.training.train import SNAPSHOTS
 from boardgame_sae.shipping.card_numbers import NUMBERS_FILE, legality_number, numbers, probe_numbers
 from boardgame_sae.shipping.card_page import write_card
 from boardgame_sae.testbeds.probing import fit_missing_probes
-from boardgame_sae.testbeds.shipped import MANIFEST_FILE, PROBES, SAES, SCORES
+from boardgame_sae.testbeds.shipped import MANIFEST_FILE, PROBES, SAES, SCORES, shipped_saes
 from boardgame_sae.testbeds.testbed import Testbed, load_testbed
 from boardgame_sae.transcripts.corpus import CORPUS_FILE, Corpus
 from boardgame_sae.transcripts.excerpt import held_out_games, write_excerpt
@@ -129,8 +129,14 @@ def pack_run(cfg: PackConfig, *, out: str | Path | None = None, workers: int = 1
         write_card(run.folder, NUMBERS_FILE)
         run.log_time("train GPT", _seconds(model_folder))
         run.log_time("train SAEs", sum(map(_seconds, trained)))
-        run.finish(hook_name=hook_name)
+        run.finish(_optional(run.folder), hook_name=hook_name)
         return run.folder
+
+
+def _optional(folder: Path) -> list[str]:
+    """What a small copy of a testbed, as a wheel holds it, may do without: any SAE, and how it was during training."""
+    saes = shipped_saes(folder).values()
+    return [str(part.relative_to(folder)) for sae in saes for part in (sae, sae / SNAPSHOTS) if part.exists()]
 
 
 def _best_hook_point(model: GameModel, corpus: Corpus, probe: str, n_games: int) -> str:

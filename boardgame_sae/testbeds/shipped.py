@@ -100,7 +100,11 @@ def find_sae(name: str | Path) -> Path:
         return Path(name)
     if folder is None:
         raise RunError(f"{name}: no such folder, and no SAE (TESTBED/SAE) of a shipped testbed ({_shipped_here()})")
-    raise RunError(f"{name}: the testbed {testbed} has no SAE '{inside}'; it has {', '.join(known) or 'none'}")
+    held = ", ".join(known) or "none"
+    raise RunError(
+        f"{name}: the testbed {testbed} has no SAE '{inside}'; it has {held}; a wheel leaves snapshots and some SAEs "
+        "out, a clone of the repository has all"
+    )
 
 
 def _is_sae(folder: Path) -> bool:

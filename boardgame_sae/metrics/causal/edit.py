@@ -1,12 +1,14 @@
-"""One square of the board that a model holds is set otherwise, by hand: what it plays before and after.
+"""Squares of the board that a model holds are set otherwise, by hand: what it plays before and after.
 
 edited = edit("othello-small", "d3c5f6f5e6e3", "e3", "mine")
 edited.after["b6"], edited.errors  # its probability then; wrong and missing moves, before and after
 print(edited)
+
+Several squares at once move a piece, or swap two: `["e2", "e4"]`, `["empty", "my pawn"]`.
 """
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -28,6 +30,7 @@ from boardgame_sae.metrics.causal.inner_board import (
 from boardgame_sae.metrics.causal.latent_edits import LatentEdits, choose_latent_edits
 from boardgame_sae.metrics.causal.probe_edits import ProbeEdit, board_probes, choose_probe_edits, intervention
 from boardgame_sae.metrics.subject import Subject
+from boardgame_sae.model.gpt import Hook
 from boardgame_sae.notebook import pictures, table
 from boardgame_sae.testbeds.testbed import Testbed, load_testbed
 
@@ -36,14 +39,21 @@ N_TRAIN, N_GAMES, N_EDITS, N_SAMPLES = 300, 200, 120, 50
 are sampled where they are written."""
 
 
-@dataclass(frozen=True, eq=False, repr=False)
-class Edited:
-    """What a model plays before and after one square of its inner board is set otherwise."""
+class Changed(NamedTuple):
+    """One square that is set otherwise."""
 
-    game: Game
     square: str
     old: str
+    """What stands there, as the player to move sees it."""
     new: str
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Edited:
+    """What a model plays before and after squares of its inner board are set otherwise."""
+
+    game: Game
+    changed: tuple[Changed, ...]
     position: Any
     """The position as it is."""
     edited: Any
@@ -63,7 +73,7 @@ class Edited:
 
     def __str__(self) -> str:
         boards = zip(_drawn(self.game, self.position), _drawn(self.game, self.edited), strict=True)
-        lines = [f"{self.square}: {self.old} -> {self.new}, {self.how}", ""]
+        lines = [f"{self._what}, {self.how}", ""]
         lines += [f"{left}    {right}" for left, right in boards]
         lines += ["", f"{'move':8}{'before':>8}{'after':>8}  legal before, legal on the edited board"]
         for move, before, after, legal, legal_after in self._moves():
@@ -72,9 +82,11 @@ class Edited:
         return "\n".join(lines)
 
     def __repr__(self) -> str:
-        return (
-            f"Edited({self.square}: {self.old} -> {self.new}; errors {self.errors[0]} before, {self.errors[1]} after)"
-        )
+        return f"Edited({self._what}; errors {self.errors[0]} before, {self.errors[1]} after)"
+
+    @property
+    def _what(self) -> str:
+        return "; ".join(f"{square}: {old} -> {new}" for square, old, new in self.changed)
 
     def _repr_html_(self) -> str:
         boards = [(self.game.picture(self.position), "the board"), (self.game.picture(self.edited), "as edited")]
@@ -96,17 +108,17 @@ class Edited:
 def edit(
     testbed: Testbed | str | Path,
     moves: str,
-    square: str,
-    to: str,
+    square: str | Sequence[str],
+    to: str | Sequence[str],
     *,
     sae: Any = None,
     hook_name: str | None = None,
     scale: float | None = None,
 ) -> Edited:
-    """Set a square of a model's inner board after some moves.
+    """Set a square, or several at once, of a model's inner board after some moves.
 
     testbed: itself, its folder, or the name of a shipped one. moves: as the game writes them. to: `mine`, `yours`,
-    `empty`, `my rook`: as the player to move sees it.
+    `empty`, `my rook`: as the player to move sees it; one for each square.
     sae: edit through its latents (anything that `evaluate` takes) instead of a linear probe.
     hook_name: where; by default the layers that are best on validation games, for an SAE the testbed's own.
     scale: length of the change, along the probe's direction or that of the latents' decoder rows; by default the best
@@ -118,17 +130,18 @@ def edit(
     if sae is not None and hook_name is not None:
         testbed = testbed.at(hook_name)
     game, codes = testbed.corpus.game, testbed.corpus.game.record([moves]).moves_M.tolist()
-    position, number = game.position_after(codes), _square(game, square)
-    content = game.checked_content(" ".join(to.replace("_", " ").replace("-", " ").split()))
-    edited, old = game.with_square(position, number, content), contents_of(game, codes, [len(codes)])[0][number]
-    if old == content:
-        raise ValueError(f"{square} is {content} already; give another content: {', '.join(game.contents)}")
+    position = game.position_after(codes)
+    changed = _changes(game, contents_of(game, codes, [len(codes)])[0], square, to)
+    edited = position
+    for one in changed:
+        edited = game.with_square(edited, game.squares.index(one.square), one.new)
     place = _place(testbed, codes, position)
     legal, legal_after = game.legal_moves(position), game.legal_moves(edited)
     if not legal_after:
-        raise ValueError(f"with {square} {content} the player to move has no legal move: there is nothing to ask")
+        what = " and ".join(f"{one.square} {one.new}" for one in changed)
+        raise ValueError(f"with {what} the player to move has no legal move: there is nothing to ask")
     chosen, how = _chosen(testbed, sae, hook_name, scale)
-    hooks_of = _hooks_of(chosen, game, number, (old, content), place.asking.tokens_BL.device)
+    hooks_of = _hooks_of(chosen, game, changed, place.asking.tokens_BL.device)
     answers = [
         place.asking(np.zeros(1, np.int64), np.array([place.token]), hooks, n_samples=N_SAMPLES)
         for hooks in (unchanged, hooks_of)
@@ -136,9 +149,7 @@ def edit(
     errors = [int(judged(testbed, one, [edited], [legal_after]).error_N[0]) for one in answers]
     return Edited(
         game=game,
-        square=square,
-        old=old,
-        new=content,
+        changed=changed,
         position=position,
         edited=edited,
         before=_chances(testbed, answers[0]),
@@ -150,17 +161,44 @@ def edit(
     )
 
 
-def _hooks_of(
-    chosen: Intervention, game: Game, square: int, contents: tuple[str, str], device: torch.device
-) -> HooksOf:
-    """Hooks that set one square, at the last token."""
-    of_edit, of_square, old, new = (
-        torch.tensor([part], device=device) for part in (0, square, *map(game.contents.index, contents))
-    )
-    other = torch.from_numpy(seen_by_the_other(game.contents)).to(device)
-    setting, turned = Setting(of_edit, of_square, old, new), Setting(of_edit, of_square, other[old], other[new])
-    hooks = hooks_that_set(chosen.changes, setting, turned, torch.ones(1, 1, dtype=torch.int8))
-    return lambda _: Hooked(hooks)
+def _changes(
+    game: Game, contents: Sequence[str], square: str | Sequence[str], to: str | Sequence[str]
+) -> tuple[Changed, ...]:
+    """What is set, checked. contents: of every square. Raises ValueError."""
+    squares, wanted = ([part] if isinstance(part, str) else list(part) for part in (square, to))
+    if not squares or len(squares) != len(wanted):
+        raise ValueError(f"{len(squares)} squares and {len(wanted)} contents; give one content for each square")
+    if len(set(squares)) < len(squares):
+        raise ValueError(f"a square is given twice ({', '.join(squares)}); give each once")
+    changed = []
+    for name, words in zip(squares, wanted, strict=True):
+        old = contents[_square(game, name)]
+        new = game.checked_content(" ".join(words.replace("_", " ").replace("-", " ").split()))
+        if old == new:
+            raise ValueError(f"{name} is {new} already; give another content: {', '.join(game.contents)}")
+        changed.append(Changed(name, old, new))
+    return tuple(changed)
+
+
+def _hooks_of(chosen: Intervention, game: Game, changed: Sequence[Changed], device: torch.device) -> HooksOf:
+    """Hooks that set squares one after another, at the last token."""
+    other, last_N1 = torch.from_numpy(seen_by_the_other(game.contents)).to(device), torch.ones(1, 1, dtype=torch.int8)
+    each = []
+    for square, *contents in changed:
+        numbers = (0, game.squares.index(square), *map(game.contents.index, contents))
+        of_edit, of_square, old, new = (torch.tensor([number], device=device) for number in numbers)
+        setting, turned = Setting(of_edit, of_square, old, new), Setting(of_edit, of_square, other[old], other[new])
+        each.append(hooks_that_set(chosen.changes, setting, turned, last_N1))
+
+    def at(name: str) -> Hook:
+        def hook(value: torch.Tensor) -> torch.Tensor:
+            for hooks in each:
+                value = hooks[name](value)
+            return value
+
+        return hook
+
+    return lambda _: Hooked({name: at(name) for name in chosen.changes})
 
 
 def _square(game: Game, name: str) -> int:

@@ -18,7 +18,7 @@ def bed():
 
 def test_the_moves_become_those_of_the_edited_board(bed):
     edited = bgs.edit(bed, "d3c5f6f5e6e3", "e3", "mine", hook_name=HOOK, scale=80)
-    assert (edited.old, edited.new, edited.errors) == ("yours", "mine", (4, 0))
+    assert (edited.changed, edited.errors) == ((("e3", "yours", "mine"),), (4, 0))
     assert edited.legal - edited.legal_after == {"e2", "f3"} and edited.legal_after - edited.legal == {"b6"}
     assert edited.before["b6"] < 0.01 < edited.after["b6"] and edited.after["e2"] < 0.01 < edited.before["e2"]
     assert sum(edited.after.values()) == pytest.approx(1)
@@ -27,12 +27,25 @@ def test_the_moves_become_those_of_the_edited_board(bed):
     assert any(line.split() == ["e2", "0.090", "0.000", "yes", "no"] for line in shown)
 
 
+def test_two_discs_are_swapped():
+    bed, moves = load_testbed("othello6-tiny", "cpu"), "b3b4c5b6d5b2c6e4b5e3"
+    swapped = bgs.edit(bed, moves, ["c4", "b2"], ["yours", "mine"], hook_name=HOOK, scale=30)
+    assert swapped.changed == (("c4", "mine", "yours"), ("b2", "yours", "mine"))
+    assert swapped.errors == (6, 0)
+    assert swapped.game.cells(swapped.edited) != swapped.game.cells(swapped.position)
+    assert str(swapped).startswith("c4: mine -> yours; b2: yours -> mine, by 30")
+    alone = bgs.edit(bed, moves, ["c4"], ["yours"], hook_name=HOOK, scale=30)
+    assert alone.after == bgs.edit(bed, moves, "c4", "yours", hook_name=HOOK, scale=30).after != swapped.after
+
+
 @pytest.mark.parametrize(
     ("moves", "square", "to", "message"),
     [
         ("d3c5f6f5e6e3", "e9", "mine", "no square 'e9'; did you mean e"),
         ("d3c5f6f5e6e3", "e3", "black", "nothing called 'black' stands on a square; mine, yours, empty do"),
         ("d3c5f6f5e6e3", "e3", "yours", "e3 is yours already"),
+        ("d3c5f6f5e6e3", ["e3", "d3"], ["mine"], "2 squares and 1 contents; give one content for each square"),
+        ("d3c5f6f5e6e3", ["e3", "e3"], ["mine", "empty"], "a square is given twice"),
         ("", "e4", "yours", "the model reads no board where 0 plies were played"),
     ],
 )
