@@ -57,11 +57,18 @@ def residual_stream(testbed: Testbed) -> tuple[str, ...]:
     return ("blocks.0.hook_resid_pre", *blocks)
 
 
-def acts_of(testbed: Testbed, text: str, hook_names: Sequence[str]) -> dict[str, Tensor]:
-    """(plies, width) at each hook point, as the GPT reads a game."""
+def whole_games(testbed: Testbed, split: str, n_games: int) -> list[str]:
+    """Games of a split as texts, as far as the GPT reads them; those that end earlier are left out."""
+    game, n_ctx = testbed.corpus.game, testbed.model.gpt.cfg.n_ctx
+    texts = game.texts(testbed.corpus.record(testbed.corpus.games(split)[: 2 * n_games]))
+    return [first_plies(game, text, n_ctx) for text in texts if len(game.split(text)) > n_ctx][:n_games]
+
+
+def acts_of(testbed: Testbed, texts: str | Sequence[str], hook_names: Sequence[str]) -> dict[str, Tensor]:
+    """(games x plies, width) at each hook point, as the GPT reads games of one length; game by game, ply by ply."""
     with torch.no_grad():
-        acts = read(testbed.model.gpt, testbed.model.encode(text), hook_names)
-    return {name: acts_BLD[0].float().cpu() for name, acts_BLD in acts.items()}
+        acts = read(testbed.model.gpt, testbed.model.encode(texts), hook_names)
+    return {name: acts_BLD.flatten(0, 1).float().cpu() for name, acts_BLD in acts.items()}
 
 
 def beliefs(testbed: Testbed, text: str, n_plies: int) -> dict[str, Tensor]:
