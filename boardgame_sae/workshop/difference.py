@@ -30,6 +30,8 @@ def _of_numbers(given: Any, right: Any, tolerance: float) -> str | None:
         return f"it gives an array of shape {tuple(given.shape)}, right is one number: average or sum over all axes"
     if not isinstance(given, bool | int | float | np.number):
         return f"it gives {type(given).__name__}, right is a number"
+    if np.isnan(given) and np.isnan(right):
+        return None
     if not np.isfinite(given) and np.isfinite(right):
         return f"it gives {given}: is something divided by zero, or a logarithm taken of zero?"
     if abs(given - right) <= tolerance * max(abs(right), tolerance):
@@ -76,6 +78,8 @@ def _of_arrays(given: Any, right: Any, tolerance: float) -> str | None:
     if not isinstance(given, type(right)):
         return f"it gives {type(given).__name__}, right is a {kind} of shape {tuple(right.shape)}"
     one, other = _numpy(given), _numpy(right)
+    if one.ndim == other.ndim == 0:
+        return _of_numbers(one.item(), other.item(), tolerance)
     if one.shape != other.shape:
         return _of_shapes(one, other, tolerance)
     if (one.dtype == bool) != (other.dtype == bool):

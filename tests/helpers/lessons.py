@@ -33,8 +33,8 @@ def unfilled(number: int, name: str):
 
 
 def filled(number: int) -> str:
-    """A lesson with the solution of every exercise in it."""
-    source = source_of(number)
+    """A lesson with the solution of every exercise in it, and everything ticked that takes a while."""
+    source = source_of(number).replace("mo.ui.checkbox(value=False", "mo.ui.checkbox(value=True")
     for name, code in exercises(source).items():
         parameters = re.search(rf"def {name}\((.*?)\):", code, re.DOTALL)[1]
         arguments = ", ".join(part.split("=")[0].strip() for part in parameters.split(",") if part.strip())
