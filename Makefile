@@ -124,6 +124,7 @@ workshop: install ## Check this machine and open lesson 1 of the workshop in the
 
 workshop-notebooks: install ## Export the lessons of the workshop for Jupyter and Colab, and its slides
 	$(BIN)/python -m boardgame_sae.workshop.notebooks experiments/workshop
+	$(BIN)/python -m boardgame_sae.workshop.slides experiments/workshop
 
 $(STUDY_TARGETS): study-%: install ## Run one of the papers' studies and copy its tables (minutes to two hours)
 	$(BIN)/boardgame-sae study $* --results experiments/$*/results

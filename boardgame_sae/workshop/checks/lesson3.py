@@ -8,7 +8,7 @@ from torch import Tensor
 from boardgame_sae.games import Game
 from boardgame_sae.workshop.checking import Checker, Mistake
 from boardgame_sae.workshop.checks.lesson1 import games
-from boardgame_sae.workshop.flips import flips
+from boardgame_sae.workshop.material.flips import flips
 from boardgame_sae.workshop.solutions import lesson3 as solutions
 
 SCALES = [0.0, 2.0, 4.0, 8.0]

@@ -8,9 +8,9 @@ with app.setup:
     import torch
 
     import boardgame_sae as bgs
-    from boardgame_sae.workshop import flips, views
     from boardgame_sae.workshop.checking import Progress
     from boardgame_sae.workshop.checks import lesson3 as check
+    from boardgame_sae.workshop.material import flips, views
 
 
 @app.cell(hide_code=True)

@@ -7,10 +7,10 @@ with app.setup:
     import marimo as mo
 
     import boardgame_sae as bgs
-    from boardgame_sae.workshop import views
     from boardgame_sae.workshop.checking import Progress
     from boardgame_sae.workshop.checks import lesson4 as check
-    from boardgame_sae.workshop.own_sae import OwnSAE, Parts
+    from boardgame_sae.workshop.material import views
+    from boardgame_sae.workshop.material.own_sae import OwnSAE, Parts
 
 
 @app.cell(hide_code=True)

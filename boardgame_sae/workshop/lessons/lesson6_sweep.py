@@ -9,9 +9,9 @@ with app.setup:
     import plotly.graph_objects as go
 
     import boardgame_sae as bgs
-    from boardgame_sae.workshop import shipped_scores
     from boardgame_sae.workshop.checking import Progress
     from boardgame_sae.workshop.checks import lesson6 as check
+    from boardgame_sae.workshop.material import shipped_scores
 
 
 @app.cell(hide_code=True)
@@ -159,7 +159,7 @@ def _(verdict_1, verdict_2):
         )
     ]
     head = "| squared error on 150 test games | mean | 95% interval |\n| --- | ---: | ---: |\n"
-    mo.md(head + "\n".join(lines) + "\n\nWhat would you have said from the first two lines alone?")
+    mo.md(head + "\n".join(lines) + "\n\nWhich lines still tell the two apart with 20 games?")
     return (testbed,)
 
 
@@ -371,9 +371,9 @@ def _():
     mo.md(r"""
     ## Bonus: open research
 
-    Is there an SAE that is on both frontiers? Coverage asks for one latent per property, reconstruction for precise
-    parts. Sketch an architecture (or a loss) that could do well at both, and test it: an architecture is one new file,
-    and `boardgame-sae sweep` compares it with the others.
+    Only the sparsest SAE of all is on both frontiers. Coverage asks for one latent per property, reconstruction for
+    precise parts. Sketch an architecture (or a loss) that could do well at both, and test it: an architecture is one
+    new file, and `boardgame-sae sweep` compares it with the others.
 
     ## What to take home
 

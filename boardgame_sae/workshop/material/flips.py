@@ -10,7 +10,7 @@ from torch import Tensor
 from boardgame_sae.games import Game
 from boardgame_sae.notebook import pictures, table
 from boardgame_sae.testbeds.testbed import Testbed
-from boardgame_sae.workshop.views import View, first_plies
+from boardgame_sae.workshop.material.views import View, first_plies
 
 ENOUGH = 0.02
 """Moves below this probability are not shown, unless they are legal."""
