@@ -20,7 +20,7 @@ STUDY := experiments/demo/study.yaml
 .DEFAULT_GOAL := help
 TESTBED_TARGETS := testbed-othello6-tiny testbed-othello-small testbed-chess-small
 STUDY_TARGETS := $(foreach name,$(notdir $(wildcard experiments/*)),$(if $(wildcard boardgame_sae/studies/$(name).py boardgame_sae/studies/$(name)/__init__.py),study-$(name)))
-.PHONY: $(TESTBED_TARGETS) $(STUDY_TARGETS) help install demo demo-chess first-look saebench recipes test lint format types layers unit slow browser fuzz kill peers stockfish bench bench-saes bench-metrics train-othello-gpt train-chess-gpt clean
+.PHONY: $(TESTBED_TARGETS) $(STUDY_TARGETS) help install demo demo-chess first-look saebench recipes workshop workshop-notebooks test lint format types layers unit slow browser fuzz kill peers stockfish bench bench-saes bench-metrics train-othello-gpt train-chess-gpt clean
 
 help: ## List the targets
 	@grep -hE '^[a-zA-Z_$$()-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^.*(testbed|study)-%:/\1-NAME:/; s/:.*## /\t/' | expand -t 22
@@ -121,6 +121,14 @@ saebench: install ## Every score of every architecture at three sparsities, and 
 
 recipes: install ## Search settings of SAE training that are good at a budget, on reconstruction alone (hours)
 	$(BIN)/python experiments/recipes/search.py experiments/recipes/search.yaml experiments/recipes/results.md
+
+workshop: install ## Check this machine and open lesson 1 of the workshop in the browser
+	$(BIN)/python -m pip install --quiet --constraint $(VENV)/constraints.txt --editable '.[workshop]'
+	$(BIN)/python -m boardgame_sae.workshop
+
+workshop-notebooks: install ## Export the lessons of the workshop for Jupyter and Colab, and its slides
+	$(BIN)/python -m boardgame_sae.workshop.notebooks experiments/workshop
+	$(BIN)/python -m boardgame_sae.workshop.slides experiments/workshop
 
 $(STUDY_TARGETS): study-%: install ## Run one of the papers' studies and copy its tables (minutes to two hours)
 	$(BIN)/boardgame-sae study $* --results experiments/$*/results

@@ -1,0 +1,1 @@
+"""An answer to every exercise, a module for each lesson."""
