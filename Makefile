@@ -123,7 +123,7 @@ $(STUDY_TARGETS): study-%: install ## Run one of the papers' studies and copy it
 
 docs: install ## Build the documentation as a site in build/docs, which opens without a network
 	$(BIN)/python -m pip install --quiet --constraint $(VENV)/constraints.txt --editable '.[docs]'
-	$(BIN)/python -m mkdocs build --strict
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 
 bench: demo stockfish ## Measure speed, side by side with peers
 	$(BIN)/python -m pip install --quiet --constraint $(VENV)/constraints.txt --editable '.[bench]'

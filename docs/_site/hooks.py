@@ -9,7 +9,7 @@ from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
 
 sys.path.insert(0, str(Path(__file__).parent))
-from links import ROOT, BrokenLink, mounted, rewritten
+from links import ROOT, BrokenLinkError, mounted, rewritten
 from reference import expanded
 
 
@@ -26,5 +26,5 @@ def on_page_markdown(markdown: str, *, page: Page, **_: Any) -> str:
     path = places.get(page.file.src_uri, f"docs/{page.file.src_uri}")
     try:
         return rewritten(expanded(markdown), path)
-    except BrokenLink as error:
+    except BrokenLinkError as error:
         raise PluginError(str(error)) from error

@@ -18,7 +18,7 @@ LINK = re.compile(r"(?P<image>!?)\[(?P<text>[^\]\n]*(?:\n[^\]\n]+)?)\]\((?P<targ
 FENCED = re.compile(r"(^```.*?^```[^\n]*$)", re.DOTALL | re.MULTILINE)
 
 
-class BrokenLink(ValueError):
+class BrokenLinkError(ValueError):
     """A link to a file that there is not."""
 
 
@@ -36,7 +36,7 @@ def on_site(path: str) -> str | None:
 
 
 def rewritten(markdown: str, page: str) -> str:
-    """A page's text with links that work on the site. page: its path in the repository. Raises BrokenLink."""
+    """A page's text with links that work on the site. page: its path in the repository. Raises BrokenLinkError."""
 
     def rewrite(link: re.Match[str]) -> str:
         path, anchor = resolved(link["target"], page)
@@ -54,7 +54,7 @@ def rewritten(markdown: str, page: str) -> str:
 def resolved(target: str, page: str) -> tuple[str | None, str]:
     """What a link on a page leads to: a path in the repository, and `#anchor`. None: a place elsewhere, or on the page.
 
-    A folder stands for its README, where it has one. Raises BrokenLink.
+    A folder stands for its README, where it has one. Raises BrokenLinkError.
     """
     target, hash_, anchor = target.partition("#")
     if not target or ":" in target:
@@ -63,7 +63,7 @@ def resolved(target: str, page: str) -> tuple[str | None, str]:
     if (ROOT / path / "README.md").is_file():
         path += "/README.md"
     if not (ROOT / path).exists():
-        raise BrokenLink(f"{page}: links to {target}, which there is not")
+        raise BrokenLinkError(f"{page}: links to {target}, which there is not")
     return path, hash_ + anchor
 
 

@@ -15,7 +15,7 @@ from boardgame_sae.cli import main, verbs
 
 NAMES = re.compile(r"^<!-- names: ([\w ]+) -->$", re.MULTILINE)
 VERBS = "<!-- verbs -->"
-WIDTH = "100"
+WIDTH = "80"
 """Columns that help is set in."""
 
 
@@ -31,8 +31,8 @@ def layers_of(markdown: str) -> list[str]:
 
 
 def names_text(layers: Sequence[str]) -> str:
-    """A section for each public name of some layers."""
-    return "\n\n".join(f"## {name} {{ #{name} }}\n\n::: boardgame_sae.{name}" for name in names_in(layers))
+    """A section for each public name of some layers, which mkdocstrings writes."""
+    return "\n\n".join(f"::: boardgame_sae.{name}" for name in names_in(layers))
 
 
 def names_in(layers: Sequence[str]) -> list[str]:

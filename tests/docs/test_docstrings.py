@@ -20,7 +20,7 @@ def test_each_argument_is_a_line_of_a_list_and_errors_stand_apart():
         "- **`properties`**: names (default those the game scores; the first is the headline).",
         "- **`n_games`**: games per split; fewer if the split has fewer.",
     ]
-    assert lines[0] == "Make a testbed." and "" == lines[-2]
+    assert lines[0] == "Make a testbed." and lines[-2] == ""
     assert lines[-3] == "Raises HookError for a bad hook point." and lines[-1] == "Source: somebody 2024."
 
 

@@ -3,7 +3,7 @@
 import re
 
 import pytest
-from links import FENCED, LINK, PAGES, ROOT, BrokenLink, mounted, on_site, resolved, rewritten
+from links import FENCED, LINK, PAGES, ROOT, BrokenLinkError, mounted, on_site, resolved, rewritten
 
 WRITTEN = [
     "README.md",
@@ -51,7 +51,7 @@ def test_a_link_on_the_site_is_relative_to_where_the_page_is_there():
 
 
 def test_a_link_to_nothing_is_an_error_that_names_the_page_and_the_target():
-    with pytest.raises(BrokenLink, match=r"docs/studies.md: links to none.md"):
+    with pytest.raises(BrokenLinkError, match=r"docs/studies.md: links to none.md"):
         rewritten("[x](none.md)", "docs/studies.md")
 
 
