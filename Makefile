@@ -20,7 +20,7 @@ STUDY := experiments/demo/study.yaml
 .DEFAULT_GOAL := help
 TESTBED_TARGETS := testbed-othello6-tiny testbed-othello-small testbed-chess-small
 STUDY_TARGETS := $(foreach name,$(notdir $(wildcard experiments/*)),$(if $(wildcard boardgame_sae/studies/$(name).py boardgame_sae/studies/$(name)/__init__.py),study-$(name)))
-.PHONY: $(TESTBED_TARGETS) $(STUDY_TARGETS) help install demo demo-chess first-look saebench recipes workshop workshop-notebooks test lint format types layers unit slow browser fuzz kill peers stockfish bench bench-saes bench-metrics train-othello-gpt train-chess-gpt clean
+.PHONY: $(TESTBED_TARGETS) $(STUDY_TARGETS) help install demo demo-chess first-look saebench recipes workshop workshop-notebooks test lint format types layers unit slow browser fuzz kill peers stockfish docs bench bench-saes bench-metrics train-othello-gpt train-chess-gpt clean
 
 help: ## List the targets
 	@grep -hE '^[a-zA-Z_$$()-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^.*(testbed|study)-%:/\1-NAME:/; s/:.*## /\t/' | expand -t 22
@@ -132,6 +132,10 @@ workshop-notebooks: install ## Export the lessons of the workshop for Jupyter an
 
 $(STUDY_TARGETS): study-%: install ## Run one of the papers' studies and copy its tables (minutes to two hours)
 	$(BIN)/boardgame-sae study $* --results experiments/$*/results
+
+docs: install ## Build the documentation as a site in build/docs, which opens without a network
+	$(BIN)/python -m pip install --quiet --constraint $(VENV)/constraints.txt --editable '.[docs]'
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 
 bench: demo stockfish ## Measure speed, side by side with peers
 	$(BIN)/python -m pip install --quiet --constraint $(VENV)/constraints.txt --editable '.[bench]'

@@ -1,6 +1,6 @@
 """One new file is all: a game, an architecture, a score, an SAE library, in a copy of the package otherwise untouched.
 
-The architecture is the README's example; `tests/test_readme.py` drops it in.
+The score is the documentation's example; so is the architecture, which `tests/docs/test_files_on_pages.py` drops in.
 """
 
 import csv
@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from pages import blocks_of
 
 ROOT = Path(__file__).parents[2]
 NEWCOMERS = ROOT / "tests/helpers/newcomers"
@@ -20,11 +21,11 @@ NEWCOMERS = ROOT / "tests/helpers/newcomers"
 class Copy:
     """A copy of the package with one file more, and commands that run on it."""
 
-    def __init__(self, root: Path, newcomer: Path, into: str) -> None:
+    def __init__(self, root: Path, newcomer: str, into: str) -> None:
         # with the compiled code and the dates it goes by: compiling again would take minutes
         shutil.copytree(ROOT / "boardgame_sae", root / "boardgame_sae", symlinks=True)
         (root / "data").symlink_to(ROOT / "data")
-        shutil.copy(newcomer, root / "boardgame_sae" / into)
+        (root / "boardgame_sae" / into).write_text(newcomer)
         self.root, self.environment = (
             root,
             {**os.environ, "PYTHONPATH": str(root), "BOARDGAME_SAE_RUNS": str(root / "runs")},
@@ -74,7 +75,7 @@ def rows_of(table: Path) -> list[dict[str, str]]:
 
 @pytest.fixture(scope="module")
 def with_game(tmp_path_factory) -> Copy:
-    return Copy(tmp_path_factory.mktemp("game"), NEWCOMERS / "tic_tac_toe.py", "games/tic_tac_toe.py")
+    return Copy(tmp_path_factory.mktemp("game"), (NEWCOMERS / "tic_tac_toe.py").read_text(), "games/tic_tac_toe.py")
 
 
 def test_a_new_game_passes_the_contract(with_game):
@@ -96,8 +97,8 @@ def test_a_new_game_goes_the_whole_road_to_the_page(with_game):
 
 @pytest.fixture(scope="module")
 def with_score(tmp_path_factory) -> Copy:
-    into = "metrics/supervised/first_latent.py"
-    return Copy(tmp_path_factory.mktemp("score"), NEWCOMERS / "first_latent.py", into)
+    (shown,) = [block for block in blocks_of(ROOT / "docs/how_to/own_score.md") if block.title]
+    return Copy(tmp_path_factory.mktemp("score"), shown.text, shown.title.removeprefix("boardgame_sae/"))
 
 
 def test_a_new_score_passes_the_contract(with_score):
@@ -151,6 +152,6 @@ assert main(["export", "theirs/none"]) == 1
 
 
 def test_a_new_sae_library_passes_the_contract_and_is_known_to_commands_and_messages(tmp_path):
-    copy = Copy(tmp_path, NEWCOMERS / "arrays.py", "saes/exchange/arrays.py")
+    copy = Copy(tmp_path, (NEWCOMERS / "arrays.py").read_text(), "saes/exchange/arrays.py")
     copy.run("-c", EXCHANGED)
     assert "passed" in copy.contracts("test_sae_exchange.py", "arrays and remembers")
