@@ -35,6 +35,7 @@ _PUBLIC = {
     "evaluate": "metrics.evaluate",
     "compare": "metrics.statistics.compare",
     "edit": "metrics.causal.edit",
+    "steer": "metrics.causal.steering.steer",
 }
 """The names a user starts from, and where they live. They are imported when first used: torch takes seconds."""
 

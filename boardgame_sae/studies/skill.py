@@ -21,7 +21,7 @@ from matplotlib.figure import Figure
 from pydantic import Field
 from torch import Tensor
 
-from boardgame_sae.config import Count, HookName, Natural, Positive, Seed, config, seed_for
+from boardgame_sae.config import Count, HookName, Natural, NonNegative, Positive, Seed, config, seed_for
 from boardgame_sae.intervals import Estimate, bootstrap_interval
 from boardgame_sae.metrics.causal.steering.contrast import Sides, find_contrast, read_sides
 from boardgame_sae.metrics.causal.steering.trial import Rules, Trial
@@ -41,11 +41,14 @@ from boardgame_sae.studies.study import Plan, Row, Setting, StudyConfig, study
 from boardgame_sae.testbeds.testbed import Testbed
 
 COLUMNS = {
-    "what": "probed, or played",
+    "games": "games begin",
+    "vector": "contrast, or vector",
+    "control": "control",
     "hook": "hook point",
-    "probe": "sides told by a probe",
+    "probe": "told by a probe",
     "random_weights": "by one of random weights",
     "coefficient": "coefficient",
+    "changed": "moves changed",
     "lost": "centipawns lost per move",
     "saved": "saved against no vector",
     "legal": "legal at the first try",
@@ -55,6 +58,21 @@ COLUMNS = {
 }
 NONE, STEERED, NEGATIVE, RANDOM = "no vector", "steered", "negative", "random direction"
 COLOURS = {STEERED: BLUE, NEGATIVE: ORANGE, RANDOM: GREY}
+
+
+@config
+class Begun:
+    """How games are played."""
+
+    opening: str = "random:plies=12"
+    """How they begin, as of `generate`."""
+    temperature: NonNegative = 1.0
+    """Of the model's moves; 0 for its most probable ones."""
+
+    @property
+    def title(self) -> str:
+        """In a line."""
+        return f"{self.opening}, {f'temperature {self.temperature:g}' if self.temperature else 'greedy'}"
 
 
 @config
@@ -79,8 +97,8 @@ class SkillStudy(StudyConfig):
     """SAEs whose latents steer: folders, or names of shipped ones."""
     n_latents: tuple[Count, ...] = (1, 10)
     """Numbers of latents to choose from."""
-    openings: tuple[str, ...] = ("random:plies=2", "random:plies=12")
-    """How games begin, as of `generate`."""
+    games: tuple[Begun, ...] = (Begun(opening="random:plies=2"), Begun())
+    """Kinds of games that are played."""
     player: str = "search:depth=1,temperature=2"
     """The opponent, as of `generate`."""
     judge_depth: Annotated[int, Field(ge=1, le=3)] = 2
@@ -88,9 +106,9 @@ class SkillStudy(StudyConfig):
     max_plies: Count = 30
     """Longer games are broken off, where the model has seen no longer ones."""
     n_validation: Count = 32
-    """Validation games of each opening."""
+    """Validation games of each kind."""
     n_games: Count = 100
-    """Test games of each opening, for each row."""
+    """Test games of each kind, for each row."""
     seed: Seed = 0
     """Of openings, players and random directions."""
 
@@ -111,8 +129,8 @@ class _Skill:
     def __init__(self, cfg: SkillStudy, testbed: Testbed) -> None:
         self.cfg, self.testbed, self.every = cfg, testbed, residual_stream(testbed.model)
         self.contrast = find_contrast(testbed.corpus, cfg.property)
-        self._trials: dict[tuple[str, str], Trial] = {}
-        self._chosen: dict[tuple[str, str], Steering] = {}
+        self._trials: dict[tuple[Begun, str], Trial] = {}
+        self._chosen: dict[tuple[str, Begun], Steering] = {}
 
     def _sides(self, testbed: Testbed, split: str) -> Sides:
         names = tuple(dict.fromkeys((*self.every, *self.cfg.steer_at, testbed.hook_name)))
@@ -143,26 +161,26 @@ class _Skill:
             return latents_vector(self._subjects[how.vector].source, *sides, how.n_latents)
         return {"contrastive": contrastive, "probe": probe_vector}[how.vector](*sides)
 
-    def trial(self, opening: str, split: str) -> Trial:
-        """The games of a split from an opening."""
-        if (opening, split) not in self._trials:
-            rules = Rules(self.cfg.player, opening, self.cfg.max_plies, self.cfg.judge_depth)
-            n_games = self.cfg.n_validation if split == "validation" else self.cfg.n_games
-            seed = seed_for(self.cfg.seed, split, opening)
-            self._trials[opening, split] = Trial(self.testbed.model, rules, n_games, seed)
-        return self._trials[opening, split]
+    def trial(self, begun: Begun, split: str) -> Trial:
+        """The games of a kind, of a split."""
+        if (begun, split) not in self._trials:
+            cfg, n_games = self.cfg, self.cfg.n_validation if split == "validation" else self.cfg.n_games
+            rules = Rules(cfg.player, begun.opening, cfg.max_plies, begun.temperature, cfg.judge_depth)
+            seed = seed_for(cfg.seed, split, begun.opening)
+            self._trials[begun, split] = Trial(self.testbed.model, rules, n_games, seed)
+        return self._trials[begun, split]
 
-    def chosen(self, vector: str, opening: str) -> Steering:
+    def chosen(self, vector: str, begun: Begun) -> Steering:
         """The setting with which moves on validation games lose the fewest centipawns."""
-        if (vector, opening) not in self._chosen:
-            trial, tried = self.trial(opening, "validation"), self._tried(vector)
+        if (vector, begun) not in self._chosen:
+            trial, tried = self.trial(begun, "validation"), self._tried(vector)
             lost = dict[Steering, float]()
-            with progress(len(tried), f"{vector}, {opening}", "settings", leave=False) as bar:
+            with progress(len(tried), f"{vector}, {begun.title}", "settings", leave=False) as bar:
                 for how in tried:
                     lost[how] = trial.moves({how.hook_name: how.coefficient * self.vector(how)}).estimate("lost").value
                     bar.update(1)
-            self._chosen[vector, opening] = min(tried, key=lost.__getitem__)
-        return self._chosen[vector, opening]
+            self._chosen[vector, begun] = min(tried, key=lost.__getitem__)
+        return self._chosen[vector, begun]
 
     def _tried(self, vector: str) -> list[Steering]:
         """All settings of a vector."""
@@ -179,16 +197,16 @@ def skill(cfg: SkillStudy, setting: Setting) -> Plan:
     """Does the model know how strong its players are, and does it play better if told that they are strong?"""
     of = _Skill(cfg, setting.testbed)
     rows = [partial(_probed, of, name) for name in of.every]
-    for opening in cfg.openings:
-        rows.append(partial(_played, of, opening))
+    for begun in cfg.games:
+        rows.append(partial(_played, of, begun))
         pairs = itertools.product(("contrastive", "probe", *cfg.saes), COLOURS)
-        rows += [partial(_played, of, opening, control, vector) for vector, control in pairs]
+        rows += [partial(_played, of, begun, control, vector) for vector, control in pairs]
     return Plan(rows, COLUMNS, figure)
 
 
 def _probed(of: _Skill, hook_name: str) -> Row:
     """How well a linear probe tells the sides at a hook point, on test games."""
-    row: Row = {"what": f"probe: {of.contrast.words}", "hook": hook_title(hook_name)}
+    row: Row = {"vector": of.contrast.words, "hook": hook_title(hook_name)}
     for name, (train, test) in of.probed.items():
         sides = train.at(hook_name)
         right_B2 = told_apart(probe_vector(*sides), sides, test, hook_name)
@@ -197,21 +215,20 @@ def _probed(of: _Skill, hook_name: str) -> Row:
     return row
 
 
-def _played(of: _Skill, opening: str, control: str = NONE, vector: str = "") -> Row:
+def _played(of: _Skill, begun: Begun, control: str = NONE, vector: str = "") -> Row:
     """Test games under one vector or control."""
-    trial = of.trial(opening, "test")
-    row: Row = {"what": f"{opening}: {control}", "opening": opening, "control": control, "vector": vector}
+    trial = of.trial(begun, "test")
+    row: Row = {"games": begun.title, "control": control, "vector": vector}
     added = dict[str, Tensor]()
     if vector:
-        how = of.chosen(vector, opening)
+        how = of.chosen(vector, begun)
         along_D, size = of.vector(how), -how.coefficient if control == NEGATIVE else how.coefficient
         if control == RANDOM:
-            along_D = random_vector(along_D, seed_for(of.cfg.seed, "random", vector, opening))
+            along_D = random_vector(along_D, seed_for(of.cfg.seed, "random", vector, begun.title))
         added[how.hook_name] = size * along_D
-        name = f"{vector}, latents: {how.n_latents}" if how.n_latents else vector
-        row |= {"what": f"{opening}: {name}, {control}", "hook": hook_title(how.hook_name), "coefficient": size}
+        row |= {"hook": hook_title(how.hook_name), "coefficient": size, "n_latents": how.n_latents or None}
     moves, ends = trial.moves(added), trial.ends(added)
-    for measured, measures in ((moves, ("lost", "legal")), (ends, ("points", "won"))):
+    for measured, measures in ((moves, ("lost", "legal", "changed")), (ends, ("points", "won"))):
         for measure in measures:
             row |= _numbers(measure, measured.estimate(measure))
     if vector:
@@ -229,13 +246,13 @@ def _numbers(name: str, estimate: Estimate) -> Row:
 def figure(rows: Sequence[Row]) -> Figure:
     """Probes by layer, and what each vector and control saves against no vector, by opening."""
     played = [row for row in rows if "saved" in row]
-    openings = list(dict.fromkeys(row["opening"] for row in played))
-    drawn = Figure(figsize=(3.8 * (1 + len(openings)), 3.8), layout="constrained")
-    first, *others = drawn.subplots(1, 1 + len(openings))
+    kinds = list(dict.fromkeys(row["games"] for row in played))
+    drawn = Figure(figsize=(3.6 * (1 + len(kinds)), 3.8), layout="constrained")
+    first, *others = drawn.subplots(1, 1 + len(kinds))
     _draw_probes(first, [row for row in rows if "probe" in row])
-    for panel, opening in zip(others, openings, strict=True):
-        _draw_saved(panel, [row for row in played if row["opening"] == opening])
-        panel.set(title=f"games begin {opening}", xlabel="centipawns saved per move")
+    for panel, kind in zip(others, kinds, strict=True):
+        _draw_saved(panel, [row for row in played if row["games"] == kind])
+        panel.set(title=kind, xlabel="centipawns saved per move")
     legend_below(drawn, [first, *others], columns=5)
     return drawn
 

@@ -41,8 +41,13 @@ def test_pieces_give_what_the_whole_game_gives_also_after_going_back(reads):
             torch.testing.assert_close(logits_BTV[row, :n_fit], whole_LV[first:], rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize("name", ["hook_embed", "hook_pos_embed", "blocks.0.hook_resid_post", "blocks.1.attn.hook_k",
-                                  "blocks.1.attn.hook_z", "blocks.2.attn.hook_q", "ln_final.hook_normalized"])  # fmt: skip
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("hook_embed", "hook_pos_embed", "blocks.0.hook_resid_post", "ln_final.hook_normalized"),
+        *(f"blocks.1.attn.hook_{part}" for part in "qkvz"),
+    ],
+)
 @torch.no_grad()
 def test_hooks_change_every_token_as_they_do_in_a_whole_game(name):
     hooks = {name: lambda value: value * 1.5 + 0.3}

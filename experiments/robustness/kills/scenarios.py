@@ -25,6 +25,7 @@ SCENARIOS = {
     "judge": "setup/sae --testbed setup/packed --url http://localhost:1/v1 --model none --dry-run --device cpu",
     "compare": "setup/scores --against setup/scores --out out",
     "edit": "--testbed setup/packed --moves b1 --square b1 --to yours --device cpu",
+    "steer": "--testbed setup/packed --toward b1_yours --moves b1 --device cpu",
     "report": "setup/packed --out out",
     "ls": "",
     "check": "setup/corpus --device cpu",

@@ -1,8 +1,8 @@
 """A model plays many games at once against a player.
 
-The model plays the side that begins the game, from given openings on, and writes every move itself: first its most
-probable one, and where that is not legal sampled ones; when no try is legal it has lost. A game ends by its rules,
-after `max_plies`, or where the model's context does.
+The model plays the side that begins the game, from given openings on, and writes every move itself: its most probable
+one, or one sampled at a temperature. Where that is not legal it tries again, and when no try is legal it has lost. A
+game ends by its rules, after `max_plies`, or where the model's context does.
 Source: Karvonen 2024 (arXiv 2403.15498), and its repository chess_gpt_eval.
 """
 
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from boardgame_sae.games import MoveRecord, SplitMix64
-from boardgame_sae.metrics.causal.steering.writing import Table, Writer, tries_of
+from boardgame_sae.metrics.causal.steering.writing import Table, Writer, draws_of
 from boardgame_sae.model.game_model import GameModel
 from boardgame_sae.model.gpt import Hook
 from boardgame_sae.players.movers import Mover, with_new_engines
@@ -56,19 +56,22 @@ def play_against(
     seeds_B: Sequence[int],
     *,
     max_plies: int,
+    temperature: float = 0.0,
     hooks: Mapping[str, Hook] | None = None,
 ) -> Played:
-    """Play one game from each opening. seeds_B: what each game's draws depend on. hooks: what changes the model.
+    """Play one game from each opening.
+
+    seeds_B: what each game's draws depend on. temperature: of the model's moves. hooks: what changes the model.
 
     Raises ConfigError when the player cannot play the game, ValueError when the model cannot move first from an
     opening, RunError when an engine fails again and again.
     """
     begun = [moves.tolist() for moves in openings]
     tables = [
-        Table(moves, model.game.position_after(moves), tries_of(seed))
+        Table(moves, model.game.position_after(moves), draws_of(seed))
         for moves, seed in zip(begun, seeds_B, strict=True)
     ]
-    writer, forfeited_B = Writer(model, len(tables), hooks), np.zeros(len(tables), bool)
+    writer, forfeited_B = Writer(model, len(tables), hooks, temperature), np.zeros(len(tables), bool)
     answers = _Answers(player, player.mover(model.game), seeds_B)
 
     def is_asked(place: int) -> bool:

@@ -3,6 +3,7 @@ at the end of games.
 
     lost    mean over moves of (value of the best move - value of the model's), in centipawns
     legal   share of moves that are legal at the first try
+    changed share of moves that are not those of the games that the positions are from
     won     share of games in which the model is ahead by more than 100 centipawns at the end, as published, or has won
     points  a win counts 1, a game that ends even 1/2
 
@@ -13,22 +14,23 @@ that they change make a difference. So centipawns say more with far less computi
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from boardgame_sae.games import Game
 from boardgame_sae.intervals import Estimate, bootstrap_interval
 from boardgame_sae.metrics.causal.steering.playing import Played
-from boardgame_sae.metrics.causal.steering.writing import Table, Writer, tries_of
+from boardgame_sae.metrics.causal.steering.writing import Table, Writer, draws_of
 from boardgame_sae.model.game_model import GameModel
 from boardgame_sae.model.gpt import Hook
-from boardgame_sae.players.search import searchable
+from boardgame_sae.players.search import Searchable, searchable
 
 DECIDED = 1000
 """Centipawns that are as good as a won game."""
 AHEAD = 100
 """Centipawns at a game's end that count as a win."""
-PER = {"lost": "moves", "legal": "moves", "won": "games", "points": "games"}
+PER = {"lost": "moves", "legal": "moves", "changed": "moves", "won": "games", "points": "games"}
 """What each measure is a mean over."""
 
 
@@ -68,15 +70,27 @@ def results(game: Game, played: Played, depth: int) -> Measured:
     return Measured({"won": won_B * 1.0, "points": won_B + even_B / 2, "games": np.ones(len(own_B))})
 
 
+def losses(search: Searchable, position: Any, depth: int) -> dict[int, float]:
+    """Centipawns that each legal move of a position loses, by its code."""
+    codes, scores = search.score_moves(position, depth)
+    values = np.clip(scores, -DECIDED, DECIDED)
+    lost = np.minimum(values.max() - values, DECIDED)
+    return dict(zip(codes.tolist(), lost.tolist(), strict=True))
+
+
 class Exam:
     """Positions at which models are asked for their move: those at which one was asked in games that it has played."""
 
-    def __init__(self, game: Game, played: Played, seeds_B: Sequence[int], depth: int) -> None:
-        """seeds_B: what sampled tries depend on. depth: plies that the search looks ahead which says what moves lose.
+    def __init__(
+        self, game: Game, played: Played, seeds_B: Sequence[int], *, depth: int, temperature: float = 0.0
+    ) -> None:
+        """seeds_B: what the moves' draws depend on. depth: plies that the search looks ahead which says what moves
+        lose. temperature: of the moves.
 
         Raises ConfigError for a game without a built-in player.
         """
         self._search, self._depth, self._seeds_B = searchable(game), depth, seeds_B
+        self._temperature = temperature
         self._moves_B = [moves.tolist() for moves in played.record]
         self._positions_B = [list(game.positions(moves)) for moves in self._moves_B]
         ends_B = played.record.lengths + played.forfeited_B
@@ -89,17 +103,19 @@ class Exam:
     def taken_by(self, model: GameModel, hooks: Mapping[str, Hook] | None = None) -> Measured:
         """What a model's moves lose. hooks: what changes it."""
         pairs = zip(self._positions_B, self._seeds_B, strict=True)
-        tables = [Table([], positions[0], tries_of(seed)) for positions, seed in pairs]
-        writer = Writer(model, len(tables), hooks)
-        sums = {name: np.zeros(len(tables)) for name in ("lost", "legal", "moves")}
+        tables = [Table([], positions[0], draws_of(seed)) for positions, seed in pairs]
+        writer = Writer(model, len(tables), hooks, self._temperature)
+        sums = {name: np.zeros(len(tables)) for name in ("lost", "legal", "changed", "moves")}
         for number in range(max(map(len, self._plies_B), default=0)):
             asked = [place for place in range(len(tables)) if self._turn_to(number, place, tables[place], model)]
             if not asked:
                 break
             for place, written in zip(asked, writer([tables[place] for place in asked], asked), strict=True):
-                lost = self._losses(place, self._plies_B[place][number])
+                ply = self._plies_B[place][number]
+                lost = self._losses(place, ply)
                 sums["lost"][place] += DECIDED if written.move is None else lost[written.move]
                 sums["legal"][place] += written.at_once
+                sums["changed"][place] += written.move != next(iter(self._moves_B[place][ply:]), None)
                 sums["moves"][place] += 1
         return Measured(sums)
 
@@ -114,8 +130,5 @@ class Exam:
     def _losses(self, place: int, ply: int) -> dict[int, float]:
         """Centipawns that each legal move loses, searched once for all models."""
         if (place, ply) not in self._lost:
-            codes, scores = self._search.score_moves(self._positions_B[place][ply], self._depth)
-            values = np.clip(scores, -DECIDED, DECIDED)
-            lost = np.minimum(values.max() - values, DECIDED)
-            self._lost[place, ply] = dict(zip(codes.tolist(), lost.tolist(), strict=True))
+            self._lost[place, ply] = losses(self._search, self._positions_B[place][ply], self._depth)
         return self._lost[place, ply]

@@ -25,6 +25,8 @@ class Rules(NamedTuple):
     """How games begin, as of `generate`."""
     max_plies: int
     """Longer games are broken off."""
+    temperature: float
+    """Of the model's moves: 0 for the most probable one."""
     depth: int
     """Plies that the built-in search looks ahead which judges."""
 
@@ -46,9 +48,8 @@ class Trial:
     def played(self, vectors: Mapping[str, Tensor] | None = None) -> Played:
         """The games with some vectors added, by hook point. Raises as `play_against` does."""
         hooks = adding(vectors or {})
-        return play_against(
-            self.model, self._player, self._openings, self._draws, max_plies=self.rules.max_plies, hooks=hooks
-        )
+        settings = {"max_plies": self.rules.max_plies, "temperature": self.rules.temperature, "hooks": hooks}
+        return play_against(self.model, self._player, self._openings, self._draws, **settings)
 
     @cached_property
     def plain(self) -> Played:
@@ -58,7 +59,9 @@ class Trial:
     @cached_property
     def exam(self) -> Exam:
         """The positions of those games at which the model is to move."""
-        return Exam(self.model.game, self.plain, self._draws, self.rules.depth)
+        return Exam(
+            self.model.game, self.plain, self._draws, depth=self.rules.depth, temperature=self.rules.temperature
+        )
 
     def moves(self, vectors: Mapping[str, Tensor] | None = None) -> Measured:
         """What the model's moves at those positions lose."""

@@ -44,6 +44,7 @@ def probe_vector(high_ND: Tensor, low_ND: Tensor, ridge: float = RIDGE) -> Tenso
     return _as_long(white_DD @ (white_DD.T @ difference_D.to(white_DD)), difference_D)
 
 
+@torch.no_grad()
 def latents_vector(source: LatentSource, high_ND: Tensor, low_ND: Tensor, n_latents: int) -> Tensor:
     """(D,): what the latents that tell the sides apart best write, as long as `contrastive`.
 

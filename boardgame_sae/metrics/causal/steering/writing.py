@@ -13,8 +13,13 @@ from boardgame_sae.model.game_model import GameModel
 from boardgame_sae.model.gpt import Hook
 from boardgame_sae.model.sampling import choose
 
-TEMPERATURES = (0.0, 0.2, 0.4, 0.5, 0.5)
-"""Of each try at a legal move, as published; 0 takes the most probable characters."""
+GREEDY = (0.0, 0.2, 0.4, 0.5, 0.5)
+"""Temperatures of the tries at a legal move, as published; 0 takes the most probable characters."""
+
+
+def tries_at(temperature: float) -> tuple[float, ...]:
+    """Temperatures of as many tries, the first at a given one: those that follow it are too, unless it is 0."""
+    return (temperature,) * len(GREEDY) if temperature else GREEDY
 
 
 class Written(NamedTuple):
@@ -51,8 +56,8 @@ class Table:
         return len(self.prompt) + written - 1 <= model.gpt.cfg.n_ctx
 
 
-def tries_of(seed: int) -> SplitMix64:
-    """What a game's tries are sampled by: not what its opponent draws by."""
+def draws_of(seed: int) -> SplitMix64:
+    """What the tries of a game are sampled by: not what its opponent draws by."""
     return SplitMix64(~seed & (2**64 - 1))
 
 
@@ -74,9 +79,12 @@ def prompt_of(model: GameModel, moves: Sequence[int], position: Any) -> list[int
 class Writer:
     """A model that writes moves in some games, which it reads once, as they are played."""
 
-    def __init__(self, model: GameModel, n_games: int, hooks: Mapping[str, Hook] | None = None) -> None:
-        """hooks: called with the activations (n, tokens, ...) of all that the model reads."""
+    def __init__(
+        self, model: GameModel, n_games: int, hooks: Mapping[str, Hook] | None = None, temperature: float = 0.0
+    ) -> None:
+        """hooks: called with the activations (n, tokens, ...) of what the model reads. temperature: of its moves."""
         self.model, self.game, self.alphabet = model, model.game, model.alphabet
+        self._tries = tries_at(temperature)
         self._ends = {"", *model.game.move_end}
         self._growing = GrowingGames(model.gpt, n_games, hooks)
 
@@ -84,7 +92,7 @@ class Writer:
         """The next move at each table, whose prompt is set. places: their numbers among all games."""
         logits_NV = self._read(tables, places)
         written = [Written(None, False)] * len(tables)
-        for attempt, temperature in enumerate(TEMPERATURES):
+        for attempt, temperature in enumerate(self._tries):
             rows = [row for row, one in enumerate(written) if one.move is None]
             if not rows:
                 break
