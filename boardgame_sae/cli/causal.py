@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Literal
 
 from boardgame_sae.cli.flags import Device, TestbedInput, parse, say, verb
-from boardgame_sae.config import Natural, NonNegative, Positive, Seed, config
+from boardgame_sae.config import Natural, NonNegative, Positive, Seed, Signed, config
 
 
 @config
@@ -30,7 +30,7 @@ class SquareInput:
 class SteerInput:
     """What is added where, and what is then played."""
 
-    coefficient: float = 1.0
+    coefficient: Signed = 1.0
     """How much of the vector is added: 1 takes the mean of the low side to that of the high, -1 the other way."""
     hook_name: str | None = None
     """Hook point where it is added, at every token (default: where the testbed reads)."""

@@ -24,6 +24,7 @@ from torch import Tensor
 from boardgame_sae.config import Count, HookName, Natural, NonNegative, Positive, Seed, config, seed_for
 from boardgame_sae.intervals import Estimate, bootstrap_interval
 from boardgame_sae.metrics.causal.steering.contrast import Sides, find_contrast, read_sides
+from boardgame_sae.metrics.causal.steering.strength import Measured
 from boardgame_sae.metrics.causal.steering.trial import Rules, Trial
 from boardgame_sae.metrics.causal.steering.vectors import (
     contrastive,
@@ -51,6 +52,7 @@ COLUMNS = {
     "changed": "moves changed",
     "lost": "centipawns lost per move",
     "saved": "saved against no vector",
+    "behind": "saved by steering against this",
     "legal": "legal at the first try",
     "points": "points per game",
     "gained": "gained against no vector",
@@ -131,6 +133,7 @@ class _Skill:
         self.contrast = find_contrast(testbed.corpus, cfg.property)
         self._trials: dict[tuple[Begun, str], Trial] = {}
         self._chosen: dict[tuple[str, Begun], Steering] = {}
+        self._moves: dict[tuple[Begun, str, str], Measured] = {}
 
     def _sides(self, testbed: Testbed, split: str) -> Sides:
         names = tuple(dict.fromkeys((*self.every, *self.cfg.steer_at, testbed.hook_name)))
@@ -191,6 +194,22 @@ class _Skill:
         pairs = itertools.product(cfg.steer_at or self.every, cfg.coefficients)
         return [Steering(vector, name, size) for name, size in pairs]
 
+    def added(self, begun: Begun, vector: str, control: str) -> dict[str, Tensor]:
+        """What is added under a control, by hook point; nothing without a vector."""
+        if not vector:
+            return {}
+        how = self.chosen(vector, begun)
+        along_D = self.vector(how)
+        if control == RANDOM:
+            along_D = random_vector(along_D, seed_for(self.cfg.seed, "random", vector, begun.title))
+        return {how.hook_name: (-how.coefficient if control == NEGATIVE else how.coefficient) * along_D}
+
+    def moves(self, begun: Begun, vector: str = "", control: str = NONE) -> Measured:
+        """What moves at the positions of test games lose."""
+        if (key := (begun, vector, control)) not in self._moves:
+            self._moves[key] = self.trial(begun, "test").moves(self.added(*key))
+        return self._moves[key]
+
 
 @study("skill", SkillStudy, saes=lambda cfg: cfg.saes)
 def skill(cfg: SkillStudy, setting: Setting) -> Plan:
@@ -217,24 +236,20 @@ def _probed(of: _Skill, hook_name: str) -> Row:
 
 def _played(of: _Skill, begun: Begun, control: str = NONE, vector: str = "") -> Row:
     """Test games under one vector or control."""
-    trial = of.trial(begun, "test")
     row: Row = {"games": begun.title, "control": control, "vector": vector}
-    added = dict[str, Tensor]()
-    if vector:
-        how = of.chosen(vector, begun)
-        along_D, size = of.vector(how), -how.coefficient if control == NEGATIVE else how.coefficient
-        if control == RANDOM:
-            along_D = random_vector(along_D, seed_for(of.cfg.seed, "random", vector, begun.title))
-        added[how.hook_name] = size * along_D
-        row |= {"hook": hook_title(how.hook_name), "coefficient": size, "n_latents": how.n_latents or None}
-    moves, ends = trial.moves(added), trial.ends(added)
+    trial, moves = of.trial(begun, "test"), of.moves(begun, vector, control)
+    ends = trial.ends(of.added(begun, vector, control))
     for measured, measures in ((moves, ("lost", "legal", "changed")), (ends, ("points", "won"))):
         for measure in measures:
             row |= _numbers(measure, measured.estimate(measure))
     if vector:
-        row |= _numbers("saved", trial.moves().less(moves, "lost")) | _numbers(
-            "gained", ends.less(trial.ends(), "points")
-        )
+        how = of.chosen(vector, begun)
+        size = -how.coefficient if control == NEGATIVE else how.coefficient
+        row |= {"hook": hook_title(how.hook_name), "coefficient": size, "n_latents": how.n_latents or None}
+        row |= _numbers("saved", of.moves(begun).less(moves, "lost"))
+        row |= _numbers("gained", ends.less(trial.ends(), "points"))
+        if control != STEERED:
+            row |= _numbers("behind", moves.less(of.moves(begun, vector, STEERED), "lost"))
     return row
 
 

@@ -58,6 +58,7 @@ def test_the_planted_vector_saves_the_queen_and_its_controls_do_not(rows, vector
     steered = by_control[STEERED]
     assert steered["coefficient"] == 1 and by_control[NEGATIVE]["coefficient"] == -1  # a tenth changes nothing
     assert steered["saved"] == pytest.approx(plain["lost"] - steered["lost"]) and steered["saved"] > 600
-    assert steered["gained"] == 0.5 and steered["changed"] == 1 and plain["changed"] == 0
+    assert steered["gained"] > 0.25 and steered["changed"] == 1 and plain["changed"] == 0
     for control in (NEGATIVE, RANDOM):
         assert by_control[control]["saved"] == 0 and by_control[control]["gained"] == 0
+        assert by_control[control]["behind"] == pytest.approx(steered["saved"]) and "behind" not in steered

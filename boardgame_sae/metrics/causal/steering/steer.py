@@ -5,6 +5,7 @@ steered.after["Nf3"], steered.games["legal"]  # its probability then; without an
 print(steered)
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -110,6 +111,11 @@ def steer(
     Raises IllegalMove, HookError, ConfigError for an unknown player or opening, and ValueError for what is no contrast
     and where the model cannot move.
     """
+    if not math.isfinite(coefficient) or temperature < 0 or n_games < 0:
+        raise ValueError(
+            f"coefficient={coefficient} must be a finite number, temperature={temperature} and n_games={n_games} not "
+            "negative"
+        )
     testbed = testbed if isinstance(testbed, Testbed) else load_testbed(testbed)
     testbed = testbed if hook_name is None else testbed.at(hook_name)
     model, game = testbed.model, testbed.corpus.game
@@ -154,9 +160,9 @@ def _vector(testbed: Testbed, contrast: Contrast, kind: Kind, sae: Any, longest:
     if sae is None:
         vector_D = {"contrastive": contrastive, "probe": probe_vector}[kind](*sides)
     else:
-        vector_D, kind = latents_vector(Subject("sae", "sae", sae, testbed).source, *sides, N_LATENTS), "latents"
+        vector_D = latents_vector(Subject("sae", "sae", sae, testbed).source, *sides, N_LATENTS)
     share = float(vector_D.norm() / torch.cat(sides).norm(dim=1).mean())
-    return vector_D, f"{contrast.words}, {kind} ({share:.0%} as long as activations)"
+    return vector_D, f"{contrast.words}, {kind if sae is None else 'latents'} ({share:.0%} as long as activations)"
 
 
 def _next_moves(

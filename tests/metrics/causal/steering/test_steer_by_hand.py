@@ -66,6 +66,8 @@ def test_models_of_whole_moves_are_steered_towards_what_is_on_the_board(tiny_mod
 @pytest.mark.parametrize(
     ("moves", "settings", "message"),
     [
+        ("b1", {"coefficient": float("nan")}, "coefficient=nan must be a finite number"),
+        ("b1", {"n_games": -1}, "n_games=-1 not negative"),
         ("b1", {"toward": "skill"}, "othello4: nothing called 'skill' is true or false of a position"),
         ("", {"toward": "b1_yours"}, "a model of whole moves reads a move before it writes one"),
         ("b1", {"toward": "b1_yours", "hook_name": "blocks.9.hook_resid_post"}, "no hook point 'blocks.9"),
@@ -103,9 +105,9 @@ def test_moves_beyond_the_context_are_refused(mover):
 
 def test_the_verb_shows_it_and_says_what_is_wrong_without_a_traceback(capsys):
     words = ["steer", "--testbed", "othello6-tiny", "--moves", "c2b4a5", "--device", "cpu"]
-    assert main([*words, "--toward", "c3 mine", "--coefficient", "2"]) == 0
+    assert main([*words, "--toward", "c3 mine", "--coefficient", "-2"]) == 0
     out = capsys.readouterr().out
-    assert "c3 mine less not c3 mine, contrastive" in out and "times 2 at blocks." in out and "without: c2b4a5" in out
+    assert "c3 mine less not c3 mine, contrastive" in out and "times -2 at blocks." in out and "without: c2b4a5" in out
     assert main(words) == 2
     assert "nothing called 'skill' is true or false of a position" in capsys.readouterr().err
     assert main([*words, "--toward", "c3 mine", "--vector", "mean"]) == 2
