@@ -34,6 +34,7 @@ from boardgame_sae.metrics.causal.steering.vectors import (
     told_apart,
 )
 from boardgame_sae.metrics.subject import Subject
+from boardgame_sae.players.search import searchable
 from boardgame_sae.probes.fit import residual_stream
 from boardgame_sae.report.figures.style import BLUE, GREY, ORANGE, hook_title, legend_below
 from boardgame_sae.runs import progress
@@ -130,6 +131,7 @@ class _Skill:
 
     def __init__(self, cfg: SkillStudy, testbed: Testbed) -> None:
         self.cfg, self.testbed, self.every = cfg, testbed, residual_stream(testbed.model)
+        searchable(testbed.corpus.game)  # raises before anything is read
         self.contrast = find_contrast(testbed.corpus, cfg.property)
         self._trials: dict[tuple[Begun, str], Trial] = {}
         self._chosen: dict[tuple[str, Begun], Steering] = {}

@@ -5,6 +5,7 @@ import pytest
 import torch
 from planted_mover import HOOK, PLANTED, WIDTH, PlantedOpening, planted_mover
 
+from boardgame_sae.config import ConfigError
 from boardgame_sae.metrics.causal.steering.contrast import Sides
 from boardgame_sae.players import openings
 from boardgame_sae.studies.skill import NEGATIVE, NONE, RANDOM, STEERED, Begun, SkillStudy, _Skill, skill
@@ -62,3 +63,9 @@ def test_the_planted_vector_saves_the_queen_and_its_controls_do_not(rows, vector
     for control in (NEGATIVE, RANDOM):
         assert by_control[control]["saved"] == 0 and by_control[control]["gained"] == 0
         assert by_control[control]["behind"] == pytest.approx(steered["saved"]) and "behind" not in steered
+
+
+def test_a_game_without_a_built_in_player_is_refused_before_anything_is_read(tiny_model, tiny_corpus):
+    other = Testbed(tiny_model, tiny_corpus)
+    with pytest.raises(ConfigError, match="othello4 has no built-in player"):
+        skill(CFG, Setting(tiny_corpus.path, other, "cpu"))
