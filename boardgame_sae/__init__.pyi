@@ -1,6 +1,7 @@
 """The names a user starts from. Type checkers read this list; `__init__.py` imports each name when it is first used."""
 
 from boardgame_sae.metrics.causal.edit import edit as edit
+from boardgame_sae.metrics.causal.steering.steer import steer as steer
 from boardgame_sae.metrics.evaluate import evaluate as evaluate
 from boardgame_sae.model.game_model import GameModel as GameModel
 from boardgame_sae.model.legality import legality as legality

@@ -61,6 +61,8 @@ NonNegative = Annotated[float, Field(ge=0)]
 """A number that may be 0."""
 Name = Annotated[str, AfterValidator(checked_name)]
 """What something is called: never a path, so that nothing named by a file lies outside the folder it belongs in."""
+Signed = Annotated[float, Field(ge=-1e6, le=1e6)]
+"""A number of either sign."""
 HookName = Annotated[str, Field(pattern=r"^\w+(\.\w+)*$", max_length=100)]
 """The name of a hook point, `blocks.3.hook_resid_post`."""
 

@@ -108,8 +108,8 @@ class Run:
 
     def _take_lock(self) -> FileLock | None:
         further = int(os.environ.get("LOCAL_RANK", "0")) > 0 and os.environ.get(LOCK_HOLDER) == str(os.getppid())
-        if further:
-            return None  # a further process of one data-parallel run, launched by the first, which has the lock
+        if further or is_done(self.folder):
+            return None  # a data-parallel run's first process has the lock, or there is nothing more to do
         path, handles = self.folder / LOCK_FILE, list[int]()
         lock = FileLock(path, timeout=0, thread_local=False, on_acquired=handles.append)
         busy = f"{self.folder}: another process is working in this run; wait for it or end it"
@@ -118,8 +118,6 @@ class Run:
         except Timeout:
             raise RunError(busy) from None
         except OSError as error:
-            if is_done(self.folder):
-                return None  # on a disk that cannot be written to, where nobody works
             raise RunError(f"{self.folder}: cannot be locked ({error}); choose another --out") from error
         if not path.exists() or not os.path.samestat(os.fstat(handles[-1]), path.stat()):
             lock.release()  # whoever had it removed the file after we had opened it, and another may have a new one

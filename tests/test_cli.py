@@ -65,8 +65,8 @@ def test_help_lists_verbs_in_the_order_of_a_study(run):
     listed = [line.split()[0] for line in run("--help")[1].splitlines()[2:]]
     assert listed == [
         "generate", "import-pgn", "import-games", "annotate", "tournament", "train-gpt", "testbed", "probe",
-        "train-sae", "finetune-sae", "sweep", "study", "pack", "score", "judge", "latent", "compare", "edit", "report",
-        "ls", "check", "export", "import", "completion",
+        "train-sae", "finetune-sae", "sweep", "study", "pack", "score", "judge", "latent", "compare", "edit", "steer",
+        "report", "ls", "check", "export", "import", "completion",
     ]  # fmt: skip
 
 

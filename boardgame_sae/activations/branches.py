@@ -23,7 +23,7 @@ class Branches:
         self.gpt, hooks = gpt, hooks or {}
         self._past: dict[str, Tensor] = {}
         names = [f"blocks.{layer}.attn.hook_{part}" for layer in range(gpt.cfg.n_layers) for part in "kv"]
-        keep = {name: _then(hooks.get(name), _keeper(self._past, name)) for name in names}
+        keep = {name: then(hooks.get(name), _keeper(self._past, name)) for name in names}
         self.logits_BLV = gpt(tokens_BL, {**hooks, **keep})
 
     @torch.no_grad()
@@ -38,11 +38,11 @@ class Branches:
             raise ValueError(f"a branch reads token {int(place_NT.max()) + 1}; the context is {self.gpt.cfg.n_ctx}")
         found: dict[str, Tensor] = {}
         place = "hook_pos_embed"
-        own = {place: _then(lambda _: self.gpt.pos_embed(place_NT), hooks.get(place))}
+        own = {place: then(lambda _: self.gpt.pos_embed(place_NT), hooks.get(place))}
         for layer in range(self.gpt.cfg.n_layers):
             prefix = f"blocks.{layer}.attn.hook_"
-            own |= {prefix + part: _then(hooks.get(prefix + part), _keeper(found, prefix + part)) for part in "qkv"}
-            own[prefix + "z"] = _then(self._attention(prefix, game_N, start_N, found), hooks.get(prefix + "z"))
+            own |= {prefix + part: then(hooks.get(prefix + part), _keeper(found, prefix + part)) for part in "qkv"}
+            own[prefix + "z"] = then(self._attention(prefix, game_N, start_N, found), hooks.get(prefix + "z"))
         return self.gpt(tokens_NT, {**hooks, **own})
 
     def _attention(self, prefix: str, game_N: Tensor, start_N: Tensor, found: dict[str, Tensor]) -> Hook:
@@ -69,7 +69,7 @@ def _keeper(found: dict[str, Tensor], name: str) -> Callable[[Tensor], None]:
     return keep
 
 
-def _then(first: Hook | None, second: Hook | None) -> Hook:
+def then(first: Hook | None, second: Hook | None) -> Hook:
     """A hook that calls one after the other, each with what the one before it made of the value."""
 
     def both(value: Tensor) -> Tensor:

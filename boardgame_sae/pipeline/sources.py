@@ -18,7 +18,7 @@ from typing import Any, TypeAlias
 
 from boardgame_sae.config import ConfigError
 from boardgame_sae.files import RunError
-from boardgame_sae.integrity import check_finished
+from boardgame_sae.integrity import check_finished, verified
 from boardgame_sae.metrics.baselines.registry import SAE_KIND, baselines
 from boardgame_sae.metrics.results import SCORES_FILE, Scores
 from boardgame_sae.pipeline.study_folder import (
@@ -130,9 +130,10 @@ def _shipped_scores(testbed: Path, name: str) -> Path | None:
 
 
 def _why_not(path: Path, testbed: str, name: str) -> str:
-    """Why a path or name is no source, and what to give in its place."""
+    """Why a path or name is no source, and what to give in its place. Raises RunError for a run that is damaged."""
     known = shipped_testbeds()
     if path.is_dir():
+        verified(path)  # raises, naming it, where a finished run has lost a file
         if (path / SAE_CARD_FILE).exists():
             return f"an SAE that was not scored; run `boardgame-sae score {path} --testbed ...` first"
         held = ", ".join(sorted(entry.name for entry in path.iterdir())[:8]) or "nothing"

@@ -130,10 +130,10 @@ class _Begun:
     def of(cls, seed: int, both: Sequence[Player]) -> "_Begun":
         random = SplitMix64(seed)
         opening = random.draw()
-        return cls(opening, tuple(_draw_temperature(player.ladder, random) for player in both), random)
+        return cls(opening, tuple(draw_temperature(player.ladder, random) for player in both), random)
 
 
-def _draw_temperature(ladder: tuple[float, ...], random: SplitMix64) -> float:
+def draw_temperature(ladder: tuple[float, ...], random: SplitMix64) -> float:
     """One of the temperatures: NaN of none, and no draw of one alone."""
     if not ladder:
         return math.nan

@@ -49,10 +49,10 @@ class SearchPlayer(Player):
         return 512 >> 2 * (self.depth - 1)
 
     def mover(self, game: Game) -> Mover:
-        return SearchMover(_searchable(game), self.depth)
+        return SearchMover(searchable(game), self.depth)
 
     def evaluate(self, game: Game, record: MoveRecord) -> np.ndarray:
-        return _searchable(game).search_boards(game.boards(record), self.depth)
+        return searchable(game).search_boards(game.boards(record), self.depth)
 
 
 class SearchMover(BuiltInMover):
@@ -67,7 +67,8 @@ class SearchMover(BuiltInMover):
         return int(codes[draw_softly(scores, temperature, random)])
 
 
-def _searchable(game: Game) -> Searchable:
+def searchable(game: Game) -> Searchable:
+    """A game that has a built-in player. Raises ConfigError for one that has none."""
     if not isinstance(game, Searchable):
         raise ConfigError(f"player search: {game.name} has no built-in player; choose another player")
     return game

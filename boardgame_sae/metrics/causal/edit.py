@@ -17,9 +17,10 @@ import numpy as np
 import torch
 
 from boardgame_sae.games import Game, MoveRecord
-from boardgame_sae.metrics.causal.asking import Answers, Asking, Hooked, HooksOf, unchanged
+from boardgame_sae.metrics.causal.asking import Asking, Hooked, HooksOf, unchanged
 from boardgame_sae.metrics.causal.boards import contents_of
-from boardgame_sae.metrics.causal.edits import drawn, judged, legal_tokens
+from boardgame_sae.metrics.causal.by_hand import chances, move_names
+from boardgame_sae.metrics.causal.edits import drawn, judged
 from boardgame_sae.metrics.causal.inner_board import (
     Intervention,
     Setting,
@@ -152,10 +153,10 @@ def edit(
         changed=changed,
         position=position,
         edited=edited,
-        before=_chances(testbed, answers[0]),
-        after=_chances(testbed, answers[1]),
-        legal=_names(testbed, position, legal),
-        legal_after=_names(testbed, edited, legal_after),
+        before=chances(testbed, answers[0]),
+        after=chances(testbed, answers[1]),
+        legal=frozenset(move_names(testbed, position, legal)),
+        legal_after=frozenset(move_names(testbed, edited, legal_after)),
         errors=(errors[0], errors[1]),
         how=how,
     )
@@ -290,23 +291,6 @@ def _through_latents(testbed: Testbed, sae: Any, scale: float | None) -> tuple[I
     return latents.intervention(
         best
     ), f"by up to {best.n_latents} latents of each content {does} at {testbed.hook_name}"
-
-
-def _chances(testbed: Testbed, answers: Answers) -> dict[str, float]:
-    """The probability of every move, as it is written."""
-    if answers.logits_NV is None:
-        sampled = answers.written[0][1:]
-        return {move: sampled.count(move) / len(sampled) for move in sampled}
-    chances_V = answers.logits_NV[0].double().softmax(-1).tolist()
-    return dict(zip(testbed.corpus.alphabet, chances_V, strict=True))
-
-
-def _names(testbed: Testbed, position: Any, codes: list[int]) -> frozenset[str]:
-    """Moves as `_chances` names them."""
-    if not testbed.corpus.tokenizer.is_whole_move:
-        return frozenset(testbed.corpus.game.move_text(position, code) for code in codes)
-    (legal_V,) = legal_tokens(testbed, [codes])
-    return frozenset(testbed.corpus.alphabet[token] for token in np.flatnonzero(legal_V))
 
 
 def _drawn(game: Game, position: Any) -> list[str]:

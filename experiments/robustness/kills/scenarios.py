@@ -27,6 +27,7 @@ SCENARIOS = {
     "latent": "setup/sae 3 --testbed setup/packed --device cpu --out out",
     "compare": "setup/scores --against setup/scores --out out",
     "edit": "--testbed setup/packed --moves b1 --square b1 --to yours --device cpu",
+    "steer": "--testbed setup/packed --toward b1_yours --moves b1 --device cpu",
     "report": "setup/packed --out out",
     "ls": "",
     "check": "setup/corpus --device cpu",
