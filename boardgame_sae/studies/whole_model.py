@@ -112,8 +112,8 @@ class Model:
 def whole_model(cfg: WholeModelStudy, setting: Setting) -> Plan:
     """Where in a model, layer by layer and site by site, do SAEs find the board, and where could they?"""
     model = Model(cfg, setting)
-    for hook_name in model.hook_names:
-        planned = expand(cfg.saes, hook_width(setting.testbed.model.gpt, hook_name), cfg.training)
+    widths = [hook_width(setting.testbed.model.gpt, hook_name) for hook_name in model.hook_names]
+    planned = [expand(cfg.saes, width, cfg.training) for width in widths][0]
     names = names_of(planned)
     columns = {"layer": "block", "site": "site", "cost": "zeroing costs, nats"}
     columns |= {f"coverage {name}": f"coverage: {name}" for name in (PROBE, SPARSE_PROBE, *names)}

@@ -144,8 +144,9 @@ def test_passes_are_as_frequent_as_known():
 @pytest.mark.parametrize("name", ["othello", *OF_6X6, *VARIANTS])
 def test_the_same_games_are_played_however_passes_are_written(name):
     seeds = np.arange(3000, dtype=np.uint64)
+    game = load_game(name)
     implicit, explicit = (load_game(name, passes=passes).play_games(seeds) for passes in PASSES)
-    plies = [moves[moves != 64].tolist() for moves in explicit]
+    plies = [moves[moves != game.pass_code].tolist() for moves in explicit]
     assert plies == [moves.tolist() for moves in implicit]
     assert (implicit.lengths < explicit.lengths).any()
 
