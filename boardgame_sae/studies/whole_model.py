@@ -1,9 +1,9 @@
 """SAEs at every layer and site of a model, after Gemma Scope: where in it does an SAE find the board?
 
-Gemma Scope (Lieberum et al. 2024, arXiv 2408.05147) trained JumpReLU SAEs on the residual stream after every block, on
-the output of every attention layer and of every MLP, and released them with their reconstruction and sparsity. What is
-*in* an activation there nobody knows. Here a linear probe at each site says how much of the board could be found, and
-the supervised scores how much of that each SAE finds.
+Gemma Scope (Lieberum et al. 2024, arXiv 2408.05147) trained JumpReLU SAEs on the residual stream after every block and
+on the output of every attention layer and of every MLP, and released them with their reconstruction and sparsity. What
+is *in* an activation there nobody knows. Here a linear probe at each site says how much of the board could be found,
+and the supervised scores how much of that each SAE finds.
 
 The study's folder is one that `boardgame-sae report` opens, as a sweep's: every SAE, its scores and its latents.
 """
@@ -14,11 +14,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from boardgame_sae.activations.hook_points import hook_width
 from boardgame_sae.config import ConfigError, Count, HookName, Name, Natural, NonNegative, config, to_mapping
+from boardgame_sae.intervals import estimates
 from boardgame_sae.metrics.results import Scores
 from boardgame_sae.pipeline.grid import Planned, expand, train_grid
 from boardgame_sae.pipeline.sweep import SweepConfig, parts_of, score_all
@@ -34,7 +36,13 @@ from boardgame_sae.testbeds.testbed import load_testbed, testbed_run
 PROBE, SPARSE_PROBE = "linear probe", "as sparse"
 """What the table calls the probe with all its outputs, and the one with as many on as the least sparse SAE."""
 SCORES = ("coverage", "board_reconstruction")
-"""The scores that are drawn."""
+"""The scores that probes have too."""
+DRAWN = {
+    "coverage": "coverage, F1 on test",
+    "board_reconstruction": "board reconstruction, F1 on test",
+    "loss_added": "loss added, share of the GPT's",
+}
+"""What the figure's rows show, and how their axes are called."""
 TITLES: Mapping[str, str] = {
     "hook_resid_post": "residual stream",
     "hook_attn_out": "attention output",
@@ -113,7 +121,7 @@ def whole_model(cfg: WholeModelStudy, setting: Setting) -> Plan:
     """Where in a model, layer by layer and site by site, do SAEs find the board, and where could they?"""
     model = Model(cfg, setting)
     widths = [hook_width(setting.testbed.model.gpt, hook_name) for hook_name in model.hook_names]
-    planned = [expand(cfg.saes, width, cfg.training) for width in widths][0]
+    planned, *_ = [expand(cfg.saes, width, cfg.training) for width in widths]  # raises before anything is trained
     names = names_of(planned)
     columns = {"layer": "block", "site": "site", "cost": "zeroing costs, nats"}
     columns |= {f"coverage {name}": f"coverage: {name}" for name in (PROBE, SPARSE_PROBE, *names)}
@@ -163,10 +171,19 @@ def _numbers(name: str, scores: Scores, *, with_loss: bool) -> Row:
         if value.interval is not None:
             row[f"{column}_low"], row[f"{column}_high"] = value.interval
     if "core" in scores:
-        explained = f"explained_variance {name}"
-        row[explained], row[f"l0 {name}"] = (scores["core"].parts[part] for part in ("explained_variance", "l0"))
-        row[f"{explained}_low"], row[f"{explained}_high"] = scores["core"].intervals["explained_variance"]
+        core, explained = scores["core"], f"explained_variance {name}"
+        row[explained], row[f"l0 {name}"] = (core.parts[part] for part in ("explained_variance", "l0"))
+        row[f"{explained}_low"], row[f"{explained}_high"] = core.intervals["explained_variance"]
+        assert core.sums is not None
+        (added,) = estimates(core.sums, loss_added)
+        row[f"loss_added {name}"] = added.value
+        row[f"loss_added {name}_low"], row[f"loss_added {name}_high"] = added.interval
     return row
+
+
+def loss_added(sums: Mapping[str, np.ndarray]) -> np.ndarray:
+    """By how much the GPT's loss rises when an SAE stands in, as a share of it. sums: of the score `core`, (R, 1)."""
+    return sums["loss"][:, 0] / sums["loss_clean"][:, 0] - 1
 
 
 def best_site(rows: Sequence[Row], column: str) -> Row:
@@ -177,14 +194,17 @@ def best_site(rows: Sequence[Row], column: str) -> Row:
 def figure(rows: Sequence[Row], planned: Sequence[Planned]) -> Figure:
     """Each score along the blocks, a column of panels for each kind of site; a star where an SAE or a probe is best."""
     sites = list(dict.fromkeys(row["site"] for row in rows))
-    drawn = Figure(figsize=(3.6 * len(sites) + 0.6, 6.4), layout="constrained")
-    grid = drawn.subplots(len(SCORES), len(sites), sharex=True, sharey="row", squeeze=False)
-    for score, panels in zip(SCORES, grid, strict=True):
+    drawn = Figure(figsize=(3.6 * len(sites) + 0.6, 3.0 * len(DRAWN) + 0.6), layout="constrained")
+    grid = drawn.subplots(len(DRAWN), len(sites), sharex=True, sharey="row", squeeze=False)
+    for (score, title), panels in zip(DRAWN.items(), grid, strict=True):
         for site, axes in zip(sites, panels, strict=True):
             for name, style in _styles(planned).items():
-                _line(axes, rows, site, f"{score} {name}", label=name, **style)
-            axes.set(ylim=(0, 1.02), xticks=sorted({row["layer"] for row in rows}))
-        panels[0].set_ylabel(score.replace("_", " ") + ", F1 on test")
+                if f"{score} {name}" in rows[0]:
+                    _line(axes, rows, site, f"{score} {name}", label=name, **style)
+            axes.set_xticks(sorted({row["layer"] for row in rows}))
+        panels[0].set_ylabel(title)
+        if score in SCORES:
+            panels[0].set_ylim(0, 1.02)
     for site, top, bottom in zip(sites, grid[0], grid[-1], strict=True):
         top.set_title(site)
         bottom.set_xlabel("block")
@@ -210,5 +230,5 @@ def _line(axes: Axes, rows: Sequence[Row], site: str, column: str, *, color: str
     low, high = ([row.get(f"{column}_{end}", row[column]) for row in own] for end in ("low", "high"))
     axes.fill_between(layers, low, high, color=color, alpha=0.15, linewidth=0)
     best = best_site(rows, column)
-    if best["site"] == site:
+    if best["site"] == site and not column.startswith("loss_added"):
         axes.plot(best["layer"], best[column], marker="*", markersize=12, color=color, zorder=4)
