@@ -7,8 +7,9 @@ each we fit probes of the board and ask them about the others: whether they read
 directions agree, and whether an edit along them changes what the GPT plays there. And which game it is: by a probe at
 each layer, beside what one who knows all the rules could know, and by single latents of an SAE (`which`).
 
-Source of the question: worlds of different rules in one model, of which MetaOthello's games are others (they are
-registered too: `classic`, `nomidflip`, `delflank`, `iago`); Li et al. 2022 (arXiv 2210.13382) for one.
+MetaOthello (Chawla, Hall and Lovato 2026, PMLR 306) asked this of 8x8 boards, with games that are registered too
+(`classic`, `nomidflip`, `delflank`, `iago`): boards are mostly shared, and probes of one game edit another nearly as
+well as its own; a middle layer identifies the game, and later ones specialise.
 """
 
 from collections.abc import Callable
