@@ -163,7 +163,15 @@ class Question:
         row = _row("which game", of, hook_name, share(right_N, test.data.game_N), control_N.mean(), "random weights")
         own = {"value_by_ply": right_N, "control_by_ply": control_N, "observer_by_ply": self.observed}
         plies = {name: by_ply(values_N, test.ply_N) for name, values_N in own.items()}
-        return {**row, "observer": float(self.observed.mean()), "plies": np.unique(test.ply_N).tolist(), **plies}
+        played_N = test.data.classes_NS[:, 0].numpy()
+        of_game = {f"right_{name}": float(right_N[played_N == v].mean()) for v, name in enumerate(self.world.names)}
+        return {
+            **row,
+            **of_game,
+            "observer": float(self.observed.mean()),
+            "plies": np.unique(test.ply_N).tolist(),
+            **plies,
+        }
 
     def _told(self, model: GameModel, hook_name: str) -> tuple[np.ndarray, Any]:
         right_N, test = told(self.world.testbeds(model, hook_name, self.cfg.n_games))

@@ -5,7 +5,7 @@ asked about the other tells; so do the cosines of the directions of two probes, 
 And an edit along a probe's directions shows whether the GPT uses them where it plays the other game.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -36,6 +36,11 @@ class Data(NamedTuple):
     game_N: np.ndarray
     """The game of each position."""
 
+    def at(self, chosen_N: np.ndarray) -> "Data":
+        """Some of the positions, by a mask."""
+        mask_N = torch.from_numpy(chosen_N)
+        return Data(self.acts_ND[mask_N], self.classes_NS[mask_N], self.game_N[chosen_N])
+
 
 def board_data(testbed: Testbed, split: str) -> tuple[Data, Targets]:
     """A testbed's activations and what stands on every square; its first property must be the board."""
@@ -50,12 +55,10 @@ def fitted(data: Data, targets: Targets) -> Probe:
     return ridge_probe(data.acts_ND, data.classes_NS, targets)
 
 
-def halves(data: Data) -> Iterator[Data]:
+def halves(data: Data) -> tuple[Data, Data]:
     """The positions of every other game, and those of the rest."""
-    for odd in (0, 1):
-        own_N = data.game_N % 2 == odd
-        kept_N = torch.from_numpy(own_N)
-        yield Data(data.acts_ND[kept_N], data.classes_NS[kept_N], data.game_N[own_N])
+    odd_N = data.game_N % 2 == 1
+    return data.at(~odd_N), data.at(odd_N)
 
 
 def share(right_N: np.ndarray, game_N: np.ndarray, seed: int = 0) -> Estimate:

@@ -43,9 +43,17 @@ def played(testbeds: Sequence[Testbed], split: str) -> Played:
 
 
 def told(testbeds: Sequence[Testbed]) -> tuple[np.ndarray, Played]:
-    """bool (N,) where a linear probe that is fitted on train names the right game on test, and those positions."""
+    """bool (N,) where linear probes that are fitted on train name the right game on test, and those positions.
+
+    Every ply has a probe of its own: what is mine at one is yours at the next, so that one for all would read less. At
+    a ply that no train game reaches, none is right.
+    """
     train, test = (played(testbeds, split) for split in ("train", "test"))
-    return right(fitted(train.data, Targets(len(testbeds), none=False)), test.data) > 0, test
+    targets, right_N = Targets(len(testbeds), none=False), np.zeros(len(test.ply_N), bool)
+    for ply in np.intersect1d(train.ply_N, test.ply_N):
+        probe, here_N = fitted(train.data.at(train.ply_N == ply), targets), test.ply_N == ply
+        right_N[here_N] = right(probe, test.data.at(here_N)) > 0
+    return right_N, test
 
 
 def by_ply(right_N: np.ndarray, ply_N: np.ndarray) -> list[float]:
