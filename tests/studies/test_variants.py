@@ -92,6 +92,7 @@ def test_the_planted_latent_of_the_game_is_found():
     assert (first.latent, second.latent) == (1, 2)
     for found in (first, second):
         assert found.f1.value == pytest.approx(2 * (4 / 6) / (1 + 4 / 6))  # on from ply 3 of 6 on, never wrongly
+        assert found.precision == 1
         assert found.always == pytest.approx(2 / 3)
 
 

@@ -164,7 +164,11 @@ class Question:
         own = {"value_by_ply": right_N, "control_by_ply": control_N, "observer_by_ply": self.observed}
         plies = {name: by_ply(values_N, test.ply_N) for name, values_N in own.items()}
         played_N = test.data.classes_NS[:, 0].numpy()
-        of_game = {f"right_{name}": float(right_N[played_N == v].mean()) for v, name in enumerate(self.world.names)}
+        of_game = {
+            f"{who}_{name}": float(values_N[played_N == game].mean())
+            for who, values_N in (("right", right_N), ("control", control_N))
+            for game, name in enumerate(self.world.names)
+        }
         return {
             **row,
             **of_game,
@@ -183,7 +187,7 @@ class Question:
         row = _row(
             "latent of the game", f"latent {found.latent}", self.world.names[game], found.f1, found.always, "always on"
         )
-        return {**row, "hook_name": self.best_layer, "threshold": found.threshold}
+        return {**row, "hook_name": self.best_layer, "threshold": found.threshold, "precision": found.precision}
 
     def transfer(self, of: int, on: int) -> Row:
         """How well the board probe of a game reads another's board, and how their directions lie."""

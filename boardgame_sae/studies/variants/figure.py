@@ -41,7 +41,7 @@ def _by_ply(axes: Axes, rows: Sequence[Row]) -> None:
         last = of_all[-1]
         axes.plot(last["plies"], last["control_by_ply"], color=GREY, linestyle=":", label="random weights")
         axes.plot(last["plies"], last["observer_by_ply"], color=INK, linewidth=1, label="one who knows all the rules")
-    axes.set(title="Which game: right", xlabel="plies played", ylabel="share of test positions", ylim=(0, 1.02))
+    axes.set(title="Which game: named right", xlabel="plies played", ylabel="share of test positions", ylim=(0.3, 1.02))
 
 
 def _matrix(axes: Axes, rows: Sequence[Row], column: str, games: Sequence[str]) -> None:

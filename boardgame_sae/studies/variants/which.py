@@ -82,6 +82,8 @@ class Telling(NamedTuple):
     """Share of its largest activation beyond which it counts as on."""
     f1: Estimate
     """On test."""
+    precision: float
+    """Share of the test positions at which it is on that are of the game."""
     always: float
     """F1 of one that is always on."""
 
@@ -101,6 +103,7 @@ def telling_latents(sae: SAE, testbeds: Sequence[Testbed]) -> list[Telling]:
         counts = (on_NV[:, game] & labels_NV[:, game], on_NV[:, game], labels_NV[:, game])
         sums_B3 = np.stack([np.bincount(test.game_N, weights=part) for part in counts], axis=1)
         value = float(f1(*sums_B3.sum(0)))
+        precision = float(sums_B3[:, 0].sum() / max(1.0, sums_B3[:, 1].sum()))
         interval = bootstrap_interval(lambda sums: f1(sums[:, 0], sums[:, 1], sums[:, 2]), sums_B3)
         always = float(always_on_f1(labels_NV[:, game].mean()))
         found.append(
