@@ -106,9 +106,8 @@ def telling_latents(sae: SAE, testbeds: Sequence[Testbed]) -> list[Telling]:
         precision = float(sums_B3[:, 0].sum() / max(1.0, sums_B3[:, 1].sum()))
         interval = bootstrap_interval(lambda sums: f1(sums[:, 0], sums[:, 1], sums[:, 2]), sums_B3)
         always = float(always_on_f1(labels_NV[:, game].mean()))
-        found.append(
-            Telling(int(best.latent_P[game]), float(best.threshold_P[game]), Estimate(value, interval), always)
-        )
+        chosen = int(best.latent_P[game]), float(best.threshold_P[game])
+        found.append(Telling(*chosen, Estimate(value, interval), precision, always))
     return found
 
 
