@@ -88,6 +88,14 @@ def test_the_verb_reads_the_studys_yaml_and_refuses_what_is_wrong_with_it(counti
         ("stitching", "saes: [{architecture: topp}]", "did you mean 'topk'"),
         ("stitching", "threshold: 2", "must be at most 1"),
         ("meta_sae", "training: {steps: 3}", "training.steps"),
+        ("whole_model", "saes: []", "need at least one entry"),
+        ("whole_model", "sites: [hook_nowhere]", "no hook point 'blocks.0.hook_nowhere'"),
+        ("whole_model", "layers: [99]", "no hook point 'blocks.99.hook_resid_post'"),
+        ("whole_model", "saes: [{architecture: topk, k: 4, n_latents: []}]", "an empty list makes no SAE"),
+        ("variants", "world: {games: [othello6, othelo6]}", "did you mean 'othello6'"),
+        ("variants", "world: {games: [othello6]}", "give two or more, each once"),
+        ("variants", "world: {games: [othello6, chess]}", "chess has other moves than othello6"),
+        ("variants", "sae: {k: 4}", "sae.0: needs an architecture"),
     ],
 )
 def test_bad_fields_of_the_shipped_studies_are_refused_before_anything_runs(tmp_path, capsys, name, text, said):

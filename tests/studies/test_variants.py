@@ -7,14 +7,15 @@ import pytest
 import torch
 
 from boardgame_sae import cli
+from boardgame_sae.config import ConfigError
 from boardgame_sae.games import load_game
 from boardgame_sae.model.train import TrainGPTConfig
 from boardgame_sae.probes.data import Targets
 from boardgame_sae.saes.registry import make_sae
 from boardgame_sae.saes.training.train import TrainSAEConfig
 from boardgame_sae.studies.study import study_run
-from boardgame_sae.studies.variants import VariantsStudy
 from boardgame_sae.studies.variants.figure import figure
+from boardgame_sae.studies.variants.question import VariantsStudy
 from boardgame_sae.studies.variants.transfer import Data, cosine, fitted, halves, majority, right, share
 from boardgame_sae.studies.variants.which import telling_latents, told
 from boardgame_sae.studies.variants.world import WorldConfig, posterior
@@ -152,7 +153,7 @@ def test_the_study_asks_every_game_about_every_other(finished):
 
 def test_games_of_other_moves_are_refused(finished, tmp_path):
     cfg, _ = finished
-    with pytest.raises(ValueError, match="its tokens, or how many a game has, are not those of"):
+    with pytest.raises(ConfigError, match="othello4 has other moves than othello6, the game of the testbed"):
         study_run("variants", replace(cfg, world=replace(cfg.world, games=("othello6", "othello4"))), out=tmp_path)
     (tmp_path / "study.yaml").write_text("world: {games: [othello6, othello6]}")
     config = str(tmp_path / "study.yaml")
