@@ -6,7 +6,7 @@ batch of a step depends only on the seed and the step, so weights, moments and s
 
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,18 +14,19 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from boardgame_sae.config import ConfigError, seed_for, to_mapping
+from boardgame_sae.config import seed_for, to_mapping
 from boardgame_sae.files import RunError, write_json
 from boardgame_sae.launch import keep_freed_memory
 from boardgame_sae.model import train_config
+from boardgame_sae.model.batches import check_corpora, step_rows
 from boardgame_sae.model.game_model import GameModel, pick_device
 from boardgame_sae.model.gpt import GPT, GPTConfig
-from boardgame_sae.model.legality import LEGALITY_FILE, continuations, measure_legality
+from boardgame_sae.model.legality import LEGALITY_FILE, measure_legality
 from boardgame_sae.model.muon import Muon
 from boardgame_sae.model.train_config import Preset, TrainGPTConfig
 from boardgame_sae.runs import Run, pack_state, progress, unpack_state
 from boardgame_sae.signatures import showing_fields
-from boardgame_sae.transcripts.corpus import SPLITS, Corpus
+from boardgame_sae.transcripts.corpus import Corpus
 from boardgame_sae.weights import not_finite
 
 ABSENT = -100
@@ -76,8 +77,10 @@ def next_token_loss(
 class Training:
     """One training run: weights, optimisers, step. `advance` makes one step."""
 
-    def __init__(self, corpus: Corpus, cfg: TrainGPTConfig, fabric: Any) -> None:
+    def __init__(self, corpus: Corpus, cfg: TrainGPTConfig, fabric: Any, beside: Sequence[Corpus] = ()) -> None:
+        """beside: further corpora, of which every step reads as much as of the first."""
         self.corpus, self.cfg, self.fabric = corpus, cfg, fabric
+        self.corpora = (corpus, *beside)
         self.gpt = GPT(gpt_config(corpus, cfg), seed=seed_for(cfg.seed, "weights"))
         self.gpt.silence_blocks()
         self.optimizers = make_optimizers(self.gpt.to(fabric.device), cfg)
@@ -93,17 +96,9 @@ class Training:
         if self.step % (cfg.n_steps // cfg.cycles) == 0:
             for optimizer in self.optimizers:
                 optimizer.state.clear()
-        order = self.order(self.step)
-        own, n_ctx, expected_BLV = slice(fabric.global_rank, None, fabric.world_size), self.gpt.cfg.n_ctx, None
-        if cfg.targets == "expected":
-            games_B = self.corpus.batch_games(*order)[own]
-            tokens_BL, plies_BL = self.corpus.rows(games_B, n_ctx)
-            legal_BLV = continuations(self.corpus, games_B, tokens_BL, plies_BL)[0]
-            expected_BLV = torch.from_numpy(legal_BLV).to(fabric.device)
-        else:
-            tokens_BL, plies_BL = (part[own] for part in self.corpus.batch(*order, n_ctx))
-        tokens, present = (torch.from_numpy(part).to(fabric.device) for part in (tokens_BL, plies_BL >= 0))
-        loss = next_token_loss(self.model, tokens, present, expected_BLV)
+        own, expected = slice(fabric.global_rank, None, fabric.world_size), cfg.targets == "expected"
+        rows = step_rows(self.corpora, *self.order(self.step), self.gpt.cfg.n_ctx, own=own, expected=expected)
+        loss = next_token_loss(self.model, *rows.to(fabric.device))
         fabric.backward(loss)
         factor = lr_factor(self.step, cfg)
         norm = torch.nn.utils.clip_grad_norm_(self.gpt.parameters(), cfg.grad_clip)
@@ -118,9 +113,9 @@ class Training:
         self.last = {"loss": value, "gradient's norm": float(norm)}
         return value
 
-    def order(self, step: int) -> tuple[str, int, int, int]:
-        """What says which games a step reads: split, step, their number and seed."""
-        return "train", step, self.cfg.batch_size, seed_for(self.cfg.seed, "order")
+    def order(self, step: int) -> tuple[int, int, int]:
+        """What says which games of each corpus a step reads: step, their number and seed."""
+        return step, self.cfg.batch_size // len(self.corpora), seed_for(self.cfg.seed, "order")
 
     def fault(self, *, weights: bool) -> str | None:
         """What the last step left that is not finite, and the games it read; None if all is finite.
@@ -132,7 +127,8 @@ class Training:
             names = [f"{name} is no longer finite" for name in not_finite(self.gpt.state_dict())]
         if not names:
             return None
-        games = "" if self.corpus.packs else f": games {_listed(self.corpus.batch_games(*self.order(self.step - 1)))}"
+        games_B = () if self.corpus.packs else self.corpus.batch_games("train", *self.order(self.step - 1))
+        games = f": games {_listed(games_B)}" if len(games_B) else ""
         return f"{names[0]} at step {self.step}, whose batch is number {self.step - 1} of {self.corpus.path}{games}"
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -200,28 +196,26 @@ def train_gpt_run(
     device: str = "auto",
     devices: int = 1,
     checkpoint_seconds: float = 30.0,
+    beside: Sequence[Corpus] = (),
 ) -> Path:
     """Train a GPT into a run folder and return the folder; a finished one is reused, a killed one resumed.
 
+    beside: further corpora, of games with the same tokens, of which every step reads as much as of the first; legality
+    is measured on the first.
     devices: how many devices to train on (data parallel). checkpoint_seconds: time between two resume states.
-    Raises ValueError when a split of the corpus is empty, ConfigError when the corpus does not allow the targets,
-    RunError when the loss is no longer finite.
+    Raises ValueError when a split of a corpus is empty or corpora do not go together, ConfigError when one does not
+    allow the targets, RunError when the loss is no longer finite.
     """
-    for split in SPLITS:
-        corpus.games(split, 1)
-    if corpus.n_read(corpus.games("train")).max() < 2:
-        raise ValueError(
-            f"{corpus.path}: every train game is a single token, after which there is nothing to predict; give games "
-            "of at least two plies"
-        )
-    if cfg.targets == "expected":
-        check_expected(corpus)
-    inputs, content = {"corpus": corpus.hash}, {"corpus": corpus.content}
+    corpora = (corpus, *beside)
+    check_corpora(corpora, cfg.batch_size, expected=cfg.targets == "expected")
+    names = ["corpus", *(f"corpus {number}" for number in range(2, len(corpora) + 1))]
+    inputs = {name: one.hash for name, one in zip(names, corpora, strict=True)}
+    content = {name: one.content for name, one in zip(names, corpora, strict=True)}
     with Run("gpt", name or corpus.game.name, recipe(cfg), inputs, out, content=content) as run:
         if run.done:
             return run.folder
         keep_freed_memory()
-        training = Training(corpus, cfg, _fabric(device, devices, cfg))
+        training = Training(corpus, cfg, _fabric(device, devices, cfg), beside)
         saved = run.load_state()
         if saved is not None:
             training.restore(*saved)
@@ -231,14 +225,6 @@ def train_gpt_run(
             _finish(training, run)
         training.fabric.barrier()
         return run.folder
-
-
-def check_expected(corpus: Corpus) -> None:
-    """Raise ConfigError unless every legal continuation of the corpus's games was equally likely."""
-    if not corpus.tokenizer.is_whole_move or not corpus.is_random_play:
-        raise ConfigError(
-            f"{corpus.path}: targets 'expected' need random players and one token per move; use targets 'sampled'"
-        )
 
 
 def _finish(training: Training, run: Run) -> None:

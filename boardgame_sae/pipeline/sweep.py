@@ -95,7 +95,7 @@ def sweep_run(cfg: SweepConfig, *, out: str | Path | None = None, workers: int =
     else:
         folder = find_testbed(cfg.testbed)
         testbed = load_testbed(folder, device)
-        folders = {"name": cfg.name, **_parts(folder)}
+        folders = {"name": cfg.name, **parts_of(folder)}
         inputs = {"testbed": testbed.hash}
         if "probes" not in folders:
             folders |= fit_probes(testbed.model, testbed.corpus, probe_configs(cfg, testbed.corpus))
@@ -116,7 +116,7 @@ def study_identity(cfg: SweepConfig) -> dict[str, Any]:
     return {name: value for name, value in identity.items() if name != "baselines" or value}
 
 
-def _parts(folder: Path) -> dict[str, Any]:
+def parts_of(folder: Path) -> dict[str, Any]:
     """Paths of a testbed's corpus and GPT, and of its probes where it was packed with some."""
     manifest = read_manifest(folder)
     paths: dict[str, Any] = {"corpus": str(folder / manifest.corpus), "model": str(folder / manifest.model)}

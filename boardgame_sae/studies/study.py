@@ -6,8 +6,9 @@ table has and how each is computed. Its run folder holds
     metrics.jsonl           each row, as it is computed; a killed study goes on after the last one
     table.md, table.csv     the rows
     figure.png              what they say
+    sweep.json              where a study scores SAEs as a sweep does: their runs, for `boardgame-sae report`
 
-and, where a copy is asked for, `results/` beside the study's YAML holds the last three.
+and, where a copy is asked for, `results/` beside the study's YAML holds the tables and the figure.
 """
 
 import csv
@@ -22,8 +23,9 @@ from matplotlib import rc_context
 from matplotlib.figure import Figure
 
 from boardgame_sae.config import config, to_mapping
-from boardgame_sae.files import write_bytes
+from boardgame_sae.files import write_bytes, write_json
 from boardgame_sae.intervals import bootstrap_interval
+from boardgame_sae.pipeline.study_folder import SWEEP_FILE
 from boardgame_sae.registry import Registry
 from boardgame_sae.report.figures.style import STYLE
 from boardgame_sae.report.markdown import escaped, shown, table
@@ -67,6 +69,8 @@ class Plan:
     figure: Callable[[Sequence[Row]], Figure]
     totals: Callable[[Sequence[Row]], Sequence[Row]] = lambda _: ()
     """Rows made of all the others, which the tables show below them."""
+    listing: Callable[[], Mapping[str, Any]] | None = None
+    """The runs that the rows are of, as `ListedRuns` but for the name; called once the rows are there."""
 
 
 @dataclass(frozen=True)
@@ -137,6 +141,8 @@ def study_run(
         if not run.done:
             rows = _computed(run, plan)
             write_tables(run.folder, rows, plan)
+            if plan.listing is not None:
+                write_json(run / SWEEP_FILE, {"name": name, **plan.listing()})
             run.finish(n_rows=len(rows))
         if copy_to is not None:
             for file in TABLES:

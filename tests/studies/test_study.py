@@ -122,6 +122,14 @@ def test_a_mean_has_the_interval_of_resampled_units():
         ("probing_regimes", "saes: [othello6-tiny/none]", "has no SAE 'none'"),
         ("shift", "pairs: {n_pair: 3}", "pairs.n_pair"),
         ("shift", "saes: [othello6-tiny/none]", "has no SAE 'none'"),
+        ("whole_model", "saes: []", "need at least one entry"),
+        ("whole_model", "sites: [hook_nowhere]", "no hook point 'blocks.0.hook_nowhere'"),
+        ("whole_model", "layers: [99]", "no hook point 'blocks.99.hook_resid_post'"),
+        ("whole_model", "saes: [{architecture: topk, k: 4, n_latents: []}]", "an empty list makes no SAE"),
+        ("variants", "world: {games: [othello6, othelo6]}", "did you mean 'othello6'"),
+        ("variants", "world: {games: [othello6]}", "give two or more, each once"),
+        ("variants", "world: {games: [othello6, chess]}", "chess has other moves than othello6"),
+        ("variants", "sae: {k: 4}", "sae.0: needs an architecture"),
     ],
 )
 def test_bad_fields_of_the_shipped_studies_are_refused_before_anything_runs(tmp_path, capsys, name, text, said):

@@ -36,6 +36,8 @@ class Setup(NamedTuple):
     white: Squares
     legality: int
     effect: int
+    diagonals: bool
+    """Discs are flanked along diagonals too."""
     explicit: bool
     """A player who cannot move passes by a ply of its own."""
     closing: bool
@@ -65,7 +67,8 @@ def legal_squares(setup: Setup, own: Squares, other: Squares) -> Squares:
     else:
         runs = other & setup.inner
         reach = _beyond(own, runs, ONE) | _beyond(own, other, setup.n)
-        reach |= _beyond(own, runs, setup.n - ONE) | _beyond(own, runs, setup.n + ONE)
+        if setup.diagonals:
+            reach |= _beyond(own, runs, setup.n - ONE) | _beyond(own, runs, setup.n + ONE)
     return reach & setup.full & ~(own | other)
 
 
@@ -88,8 +91,10 @@ def captured(setup: Setup, own: Squares, other: Squares, played: Squares) -> Squ
     """Discs of `other` that turn (or vanish) when the owner of `own` plays on the square `played`."""
     runs = other & setup.inner
     taken = _captured_along(setup, own, runs, played, ONE) | _captured_along(setup, own, other, played, setup.n)
-    taken |= _captured_along(setup, own, runs, played, setup.n - ONE)
-    return taken | _captured_along(setup, own, runs, played, setup.n + ONE)
+    if setup.diagonals:
+        taken |= _captured_along(setup, own, runs, played, setup.n - ONE)
+        taken |= _captured_along(setup, own, runs, played, setup.n + ONE)
+    return taken
 
 
 @njit(cache=True)

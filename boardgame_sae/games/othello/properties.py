@@ -76,7 +76,7 @@ def line(game: OthelloGame, boards: OthelloBoards) -> np.ndarray:
     """From the empty square, in the direction, lie exactly so many discs of yours and then one of mine.
 
     Directions are seen from the square: `NE 2` is two discs towards row 1 and the last column. On these lines rest
-    the legal moves of the classic rules.
+    the legal moves of the classic rules, whether or not the game's own rules flank along all eight.
     """
     return game.lines(boards, tuple(DIRECTIONS.values()))
 

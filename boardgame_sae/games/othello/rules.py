@@ -59,6 +59,8 @@ class Rules:
     white: tuple[str, ...] = ()
     legality: Legality = Legality.FLANKING
     effect: Effect = Effect.FLIP_ALL
+    diagonals: bool = True
+    """Discs are flanked along rows, columns and diagonals; False: along rows and columns only."""
     notation: Notation = PLAIN
     passes: str = "implicit"
     """`implicit`: a player who cannot move is skipped. `explicit`: passes by a ply written `--`."""
@@ -121,6 +123,7 @@ class Rules:
             white=np.uint64(sets[1]),
             legality=int(self.legality),
             effect=int(self.effect),
+            diagonals=self.diagonals,
             explicit=self.passes == "explicit",
             closing=self.closing_passes,
             limit=NO_LIMIT if self.step_limit is None else self.step_limit,
@@ -138,6 +141,8 @@ RULES: dict[str, Rules] = {
     "othello": Rules(),
     "othello6": Rules(size=6),
     "othello4": Rules(size=4),
+    "othello6_parallel": Rules(size=6, black=("c3", "d3"), white=("c4", "d4")),
+    "othello6_straight": Rules(size=6, diagonals=False),
     "classic": Rules(**_PUBLISHED),
     "nomidflip": Rules(effect=Effect.FLIP_ENDS, **_PUBLISHED),
     "delflank": Rules(
@@ -149,5 +154,6 @@ RULES: dict[str, Rules] = {
     ),
     "iago": Rules(notation=PERMUTED, **_PUBLISHED),
 }
-"""The registered games. The last four are the variants of MetaOthello, as its engine plays them, but for its
+"""The registered games. Those of 6x6 have the same tokens: one begins with each player's discs side by side, in another
+nothing is flanked along diagonals. The last four are the variants of MetaOthello, as its engine plays them, but for its
 explicit passes: `load_game("classic", passes="explicit")` writes those too."""

@@ -18,7 +18,8 @@ from boardgame_sae.players.play import game_seeds, play_games
 from boardgame_sae.players.registry import make_player
 from boardgame_sae.runs import progress
 from boardgame_sae.testbeds.testbed import Testbed
-from boardgame_sae.transcripts.corpus import SPLITS, Corpus, split_games
+from boardgame_sae.transcripts.corpus import SPLITS, Corpus
+from boardgame_sae.transcripts.corpus_writer import split_games
 from boardgame_sae.transcripts.fresh import can_play_on
 from boardgame_sae.transcripts.generate import GenerateConfig
 

@@ -22,7 +22,8 @@ class State:
 class SlowOthello:
     def __init__(self, name, passes):
         self.name, self.passes = name, passes
-        self.size = {"othello4": 4, "othello6": 6}.get(name, 8)
+        self.size = {"othello4": 4, "othello6": 6, "othello6_parallel": 6, "othello6_straight": 6}.get(name, 8)
+        self.flanked = [step for step in AROUND if name != "othello6_straight" or 0 in step]
         self.published_variant = name in ("classic", "nomidflip", "delflank", "iago")
 
     def start(self):
@@ -30,6 +31,9 @@ class SlowOthello:
         if self.name == "delflank":
             grid[2][2] = grid[5][5] = "b"
             grid[2][5] = grid[5][2] = "w"
+        elif self.name == "othello6_parallel":
+            grid[2][2] = grid[2][3] = "b"
+            grid[3][2] = grid[3][3] = "w"
         else:
             half = self.size // 2
             grid[half - 1][half - 1] = grid[half][half] = "w"
@@ -57,7 +61,7 @@ class SlowOthello:
                 if self.name == "delflank":
                     ok = any(self.at(state.grid, row + r, column + c) == player for r, c in AROUND)
                 else:
-                    ok = any(self.run(state.grid, row, column, direction, player) for direction in AROUND)
+                    ok = any(self.run(state.grid, row, column, direction, player) for direction in self.flanked)
                 if ok:
                     found.append((row, column))
         return found
@@ -82,7 +86,7 @@ class SlowOthello:
             state.passes += 1
         else:
             state.passes = 0
-            for direction in AROUND:
+            for direction in self.flanked:
                 run = self.run(state.grid, *move, direction, state.mover)
                 if self.name == "nomidflip" and len(run) > 2:
                     run = [run[0], run[-1]]

@@ -11,7 +11,8 @@ from boardgame_sae.games.othello.rules import Rules
 
 PERFT = [1, 4, 12, 56, 244, 1396, 8200, 55092, 390216, 3005288]
 VARIANTS = ("classic", "nomidflip", "delflank", "iago")
-NAMES = ("othello", "othello6", "othello4", *VARIANTS)
+OF_6X6 = ("othello6_parallel", "othello6_straight")
+NAMES = ("othello", "othello6", "othello4", *OF_6X6, *VARIANTS)
 PASSES = ("implicit", "explicit")
 GAMES = {"othello": 30, "othello6": 30, "othello4": 60}
 CLOSED_BY_PASSES = {"classic": 3483, "nomidflip": 8398}
@@ -93,7 +94,8 @@ def test_perft_is_the_published_table():
 
 
 @pytest.mark.parametrize(
-    ("name", "depth"), [("othello", 4), ("othello6", 5), ("othello4", 6), *((v, 2) for v in VARIANTS)]
+    ("name", "depth"),
+    [("othello", 4), ("othello6", 5), ("othello4", 6), *((v, 4) for v in OF_6X6), *((v, 2) for v in VARIANTS)],
 )
 def test_perft_is_that_of_the_slow_engine(name, depth):
     slow = SlowOthello(name, "explicit")
@@ -139,11 +141,12 @@ def test_passes_are_as_frequent_as_known():
     assert np.mean((boards.mover_N != (boards.ply_N % 2 == 0))[boards.ply_N < 59]) == pytest.approx(0.007, abs=0.002)
 
 
-@pytest.mark.parametrize("name", ["othello", *VARIANTS])
+@pytest.mark.parametrize("name", ["othello", *OF_6X6, *VARIANTS])
 def test_the_same_games_are_played_however_passes_are_written(name):
     seeds = np.arange(3000, dtype=np.uint64)
+    game = load_game(name)
     implicit, explicit = (load_game(name, passes=passes).play_games(seeds) for passes in PASSES)
-    plies = [moves[moves != 64].tolist() for moves in explicit]
+    plies = [moves[moves != game.pass_code].tolist() for moves in explicit]
     assert plies == [moves.tolist() for moves in implicit]
     assert (implicit.lengths < explicit.lengths).any()
 
@@ -180,6 +183,32 @@ def test_what_a_move_does_to_a_run(name, row, after):
         cells = game.cells(game.play(position, 0))
         assert cells[: 8 * step : step] == after
         assert cells.count(".") == 56 + after.count(".")
+
+
+def test_straight_rules_flank_along_rows_and_columns_only():
+    """Black plays a1 where a run of white and a black disc follow along the row, the column and the diagonal."""
+    for name, turned in (("othello6", "b1 a2 b2"), ("othello6_straight", "b1 a2")):
+        game = load_game(name)
+        black, white = (
+            sum(1 << game.squares.index(square) for square in of.split()) for of in ("c1 a3 c3", "b1 a2 b2")
+        )
+        position = game.play(replace(game.start(), black=black, white=white, legal=1), 0)
+        assert {game.squares[i] for i in range(36) if position.flipped >> i & 1} == set(turned.split())
+        assert [game.squares[i] for i in range(36) if position.black >> i & 1] == sorted(
+            ["a1", "c1", "a3", "c3", *turned.split()], key=game.squares.index
+        )
+    only = replace(game.start(), black=1 << 14, white=1 << 7)
+    assert load_game("othello6").with_square(only, 14, "mine").legal == 1
+    assert game.with_square(only, 14, "mine").legal == 0, "a diagonal makes no move legal"
+
+
+def test_the_parallel_start_is_the_other_one():
+    start = load_game("othello6_parallel").start()
+    assert [start.black >> i & 1 for i in (14, 15, 20, 21)] == [1, 1, 0, 0] and start.white.bit_count() == 2
+    assert {load_game("othello6").squares[i] for i in load_game("othello6_parallel").legal_moves(start)} == {
+        "b5", "c5", "d5", "e5",
+    }  # fmt: skip
+    assert len({load_game(name).alphabet for name in ("othello6", *OF_6X6)}) == 1
 
 
 def test_delflank_starts_apart_and_plays_squares_again():
