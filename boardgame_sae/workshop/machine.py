@@ -22,10 +22,7 @@ N_GAMES, USUAL_SECONDS, SLOW_SECONDS = 64, 0.1, 1.0
 """Games of the forward pass that is timed, what it takes on two cores of a laptop, and when the check warns."""
 PACKAGES = ("torch", "numpy", "numba", "h5py", "plotly", "marimo")
 EXTRA = 'pip install "boardgame-sae[workshop]"'
-WINDOWS = (
-    "Windows itself is not supported. In PowerShell run `wsl --install`, open the Ubuntu window and install there; "
-    "or use the notebooks on Colab"
-)
+WINDOWS = "should something fail here: in PowerShell run `wsl --install`, open the Ubuntu window and install there"
 
 
 class Finding(NamedTuple):
@@ -40,12 +37,11 @@ class Finding(NamedTuple):
 def examine() -> Iterator[Finding]:
     """Look at one thing after another; those that need what is missing are left out."""
     yield _python()
-    system = _system()
-    yield system
+    yield _system()
     yield _memory()
     packages = [_package(name) for name in PACKAGES]
     yield from packages
-    if system.ready and all(finding.ready for finding in packages):
+    if all(finding.ready for finding in packages):
         yield _testbed()
 
 
@@ -57,8 +53,7 @@ def _python() -> Finding:
 
 def _system() -> Finding:
     here = f"{platform.system()} {platform.machine()}"
-    ready = sys.platform != "win32"
-    return Finding("system", ready, here if ready else f"{here}; {WINDOWS}")
+    return Finding("system", True, f"{here}; {WINDOWS}" if sys.platform == "win32" else here)
 
 
 def _memory() -> Finding:

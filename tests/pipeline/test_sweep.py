@@ -251,9 +251,10 @@ def test_chess_is_scored_on_boards_and_on_the_mean_of_strategy(chess):
 
 def test_the_report_of_chess_draws_its_boards(chess):
     page = (chess[1] / "index.html").read_text(encoding="utf-8")
-    data = json.loads(page.split('id="data">')[1].split("</script>")[0])
-    (of_sae,) = data["cards"]
-    for board in (board for card in of_sae["cards"] for board in card["boards"]):
+    (drawn,) = (chess[1] / "latents").glob("*-boards.js")
+    data = json.loads(drawn.read_text().partition(",")[2].removesuffix(");\n"))
+    assert data["positions"] and any(data["boards"])
+    for board in data["positions"]:
         picture = "".join(data["picture_parts"][part] for part in board["picture"])
         assert picture.count('<use href="#white-king"') == picture.count('<use href="#black-king"') == 1
     assert "skill 0 or skill 1" in page
