@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter
 
 from boardgame_sae.activations.hook_points import hook_width
 from boardgame_sae.config import ConfigError, Count, HookName, Name, Natural, NonNegative, config, to_mapping
@@ -25,7 +26,7 @@ from boardgame_sae.metrics.results import Scores
 from boardgame_sae.pipeline.grid import Planned, expand, train_grid
 from boardgame_sae.pipeline.sweep import SweepConfig, parts_of, score_all
 from boardgame_sae.probes.fit import ProbeConfig
-from boardgame_sae.report.figures.style import INK, LINES, legend_below
+from boardgame_sae.report.figures.style import GREY, INK, LINES, legend_below
 from boardgame_sae.report.titles import setting as setting_of
 from boardgame_sae.saes.registry import look
 from boardgame_sae.saes.training.train import TrainSAEConfig
@@ -33,7 +34,7 @@ from boardgame_sae.studies.study import Plan, Row, Setting, StudyConfig, study
 from boardgame_sae.testbeds.shipped import read_manifest
 from boardgame_sae.testbeds.testbed import load_testbed, testbed_run
 
-PROBE, SPARSE_PROBE = "linear probe", "as sparse"
+PROBE, SPARSE_PROBE = "linear probe", "probe as sparse"
 """What the table calls the probe with all its outputs, and the one with as many on as the least sparse SAE."""
 SCORES = ("coverage", "board_reconstruction")
 """The scores that probes have too."""
@@ -123,7 +124,7 @@ def whole_model(cfg: WholeModelStudy, setting: Setting) -> Plan:
     widths = [hook_width(setting.testbed.model.gpt, hook_name) for hook_name in model.hook_names]
     planned, *_ = [expand(cfg.saes, width, cfg.training) for width in widths]  # raises before anything is trained
     names = names_of(planned)
-    columns = {"layer": "block", "site": "site", "cost": "zeroing costs, nats"}
+    columns = {"layer": "block", "site": "site", "cost": "zeroing costs, nats", "always_on": "always on"}
     columns |= {f"coverage {name}": f"coverage: {name}" for name in (PROBE, SPARSE_PROBE, *names)}
     rows = [partial(_row, model, hook_name, names) for hook_name in model.hook_names]
     return Plan(rows, columns, partial(figure, planned=planned), listing=model.listing)
@@ -157,6 +158,7 @@ def _row(model: Model, hook_name: str, names: Sequence[str]) -> Row:
     cost = parts["ce_loss_with_ablation"] - parts["ce_loss_without_sae"]
     _, layer, site = hook_name.split(".", 2)
     row: Row = {"hook_name": hook_name, "layer": int(layer), "site": TITLES.get(site, site), "cost": cost}
+    row["always_on"] = saes[0]["coverage"].parts["always_on"]
     for name, scores in subjects.items():
         row |= _numbers(name, scores, with_loss=cost >= model.cfg.min_cost)
     return row
@@ -205,6 +207,12 @@ def figure(rows: Sequence[Row], planned: Sequence[Planned]) -> Figure:
         panels[0].set_ylabel(title)
         if score in SCORES:
             panels[0].set_ylim(0, 1.02)
+        else:  # from next to nothing to a sixth, and below nothing where an SAE happens to help
+            panels[0].set_yscale("symlog", linthresh=1e-3)
+            panels[0].yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    for site, axes in zip(sites, grid[0], strict=True):
+        chance = [row["always_on"] for row in rows if row["site"] == site]
+        axes.axhline(float(np.mean(chance)), color=GREY, linestyle="--", linewidth=1, label="always on (chance)")
     for site, top, bottom in zip(sites, grid[0], grid[-1], strict=True):
         top.set_title(site)
         bottom.set_xlabel("block")

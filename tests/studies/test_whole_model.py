@@ -72,7 +72,7 @@ def test_the_table_says_which_site_holds_the_planted_board(finished):
     rows = rows_of(finished)
     assert [row["hook_name"] for row in rows] == ["blocks.0.hook_attn_out", "blocks.0.hook_mlp_out"]
     holds, noise = rows
-    names = ("linear probe", "as sparse", "topk 24, k = 12", "topk 48, k = 12")
+    names = ("linear probe", "probe as sparse", "topk 24, k = 12", "topk 48, k = 12")
     for column in (*(f"coverage {name}" for name in names), "board_reconstruction linear probe"):
         assert best_site(rows, column) is holds
         assert holds[f"{column}_low"] > noise[f"{column}_high"], column
