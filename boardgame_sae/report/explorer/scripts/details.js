@@ -5,14 +5,20 @@ const plainTable = (head, lines) => element("div", { class: "wide" }, element("t
   ...(head ? [element("thead", {}, element("tr", {}, ...head.map((title, place) => element("th", { scope: "col", class: place ? "number" : "" }, title))))] : []),
   element("tbody", {}, ...lines)));
 
+// Which of two numbers is better, where their intervals do not meet.
+function verdict({ key, better }, row, beside) {
+  const [a, b] = [row, beside].map((one) => ({ value: one[key], low: one[`${key}_low`] ?? one[key], high: one[`${key}_high`] ?? one[key] }));
+  if (!better || (a.low <= b.high && b.low <= a.high)) return "";
+  return (a.value > b.value) === (better === "higher") ? "better" : "worse";
+}
+
 function numberLine(axis, row, beside) {
   const cells = [element("td", {}, axis.title), element("td", { class: "number" }, withInterval(row, axis.key))];
   if (beside) {
     const both = known(row[axis.key]) && known(beside[axis.key]);
     const difference = both ? row[axis.key] - beside[axis.key] : null;
-    const better = both && axis.better && difference !== 0 ? ((difference > 0) === (axis.better === "higher") ? "better" : "worse") : "";
     cells.push(element("td", { class: "number" }, withInterval(beside, axis.key)),
-      element("td", { class: `number ${better}` }, difference > 0 ? `+${number(difference)}` : number(difference)));
+      element("td", { class: `number ${both ? verdict(axis, row, beside) : ""}` }, difference > 0 ? `+${number(difference)}` : number(difference)));
   }
   return element("tr", { title: axis.meaning }, ...cells);
 }
@@ -52,7 +58,8 @@ function drawDetails() {
     element("h3", {}, titleOf(row), element("a", { class: "address", href: saeAddress(row), title: "address of this SAE" }, " #")),
     element("p", { class: "soft" }, `${row.kind_title} · ${row.name}` + (row.n_seeds > 1 ? " · the mean of its seeds" : "")),
     besideChooser(row),
-    ...(beside ? [element("p", {}, "The other: ", element("a", { href: saeAddress(beside) }, titleOf(beside)))] : []),
+    ...(beside ? [element("p", {}, "The other: ", element("a", { href: saeAddress(beside) }, titleOf(beside))),
+      element("p", { class: "soft" }, "Coloured where the intervals do not meet; `boardgame-sae compare` gives intervals of the differences.")] : []),
     ...numberTables(row, beside));
   if (both) whenLoaded("latents", [row.file, beside.file], () => state.sae === rowKey(row) && panel.append(...classTable(row, beside)));
 }
