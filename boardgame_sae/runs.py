@@ -108,9 +108,13 @@ class Run:
 
     def _take_lock(self) -> FileLock | None:
         further = int(os.environ.get("LOCAL_RANK", "0")) > 0 and os.environ.get(LOCK_HOLDER) == str(os.getppid())
-        if further or is_done(self.folder):
-            return None  # a data-parallel run's first process has the lock, or there is nothing more to do
         path, handles = self.folder / LOCK_FILE, list[int]()
+        if further:
+            return None  # a further process of one data-parallel run, launched by the first, which has the lock
+        if is_done(self.folder):  # nobody works here any more; a kill may have left the file
+            with suppress(OSError):
+                path.unlink(missing_ok=True)
+            return None
         lock = FileLock(path, timeout=0, thread_local=False, on_acquired=handles.append)
         busy = f"{self.folder}: another process is working in this run; wait for it or end it"
         try:

@@ -102,13 +102,16 @@ def test_a_verb_without_what_it_works_on_is_refused(said, words):
 @pytest.mark.parametrize(
     ("words", "reason"),
     [
-        (["report", "EMPTY"], "no finished sweep, as it has no sweep.json; it holds note.txt"),
-        (["report", "runs/*"], "runs/*: no such folder, and no shipped testbed of that name"),
+        (["report", "EMPTY"], "holds neither a finished sweep (sweep.json) nor scores (scores.json), but note.txt"),
+        (["report", "runs/*"], "runs/*: no such folder or file, and nothing that ships; these ship here: "),
         (
             ["score", "othello6-tiny/topk-16", "--testbed", "EMPTY"],
             "no testbed, as it has no testbed.json; it holds note.txt",
         ),
-        (["compare", "EMPTY", "--against", "EMPTY"], "scores.json: no such file"),
+        (
+            ["compare", "EMPTY", "--against", "EMPTY"],
+            "holds neither a finished sweep (sweep.json) nor scores (scores.json), but note.txt",
+        ),
         (["check", "nowhere"], "nowhere: no such folder"),
     ],
 )

@@ -299,15 +299,8 @@ class Testbed:
         return Testbed(self.model, self.corpus, self.hook_name, **own)
 
     def _sibling(self, model: GameModel, hook_name: str) -> "Testbed":
-        other = Testbed(
-            model,
-            self.corpus,
-            hook_name,
-            properties=self.properties,
-            n_games=self.n_games,
-            positions=self.read_at,
-            labels=self._labels,
-        )
+        what = {"properties": self.properties, "n_games": self.n_games, "positions": self.read_at}
+        other = Testbed(model, self.corpus, hook_name, **what, labels=self._labels)
         other._where = self._where
         return other
 

@@ -218,7 +218,7 @@ def test_scores_say_what_was_scored_where_and_on_how_many_positions(sae, bed):
     about = evaluate(sae, bed, "quick", name="mine", kind="random_gpt_sae", facts={"sae": {"k": 6}}).subject
     assert (about["name"], about["kind"], about["sae"]) == ("mine", "random_gpt_sae", {"k": 6})
     assert "suite" not in about
-    assert about["testbed"] == {**bed.identity, "content": bed.made_of}
+    assert about["testbed"] == {**bed.identity, "game": bed.corpus.game.spec, "content": bed.made_of}
     assert about["skipped"] == {}
     assert about["l0"] == pytest.approx(float((sae.encode(bed.activations("test")) > 0).sum(1).double().mean()))
     assert about["positions"] == {split: len(bed.positions(split)) for split in ("train", "validation", "test")}

@@ -143,7 +143,11 @@ def test_the_verbs_give_a_gpt_away_and_bring_it_back(tiny_model, tmp_path, capsy
             "hugging_face",
             "an SAE is not for hugging_face.*An SAE can be exported to dictionary_learning or sae_lens",
         ),
-        ("sae", "sae_len", "an SAE is not for sae_len. An SAE can be exported to dictionary_learning or sae_lens"),
+        (
+            "sae",
+            "sae_len",
+            "an SAE is not for sae_len; did you mean 'sae_lens'. An SAE can be exported to dictionary_learning or sae_lens",
+        ),
     ],
 )
 def test_what_a_library_does_not_take_is_refused(tiny_model, tmp_path, capsys, what, to, message):
