@@ -102,7 +102,7 @@ def test_a_verb_without_what_it_works_on_is_refused(said, words):
 @pytest.mark.parametrize(
     ("words", "reason"),
     [
-        (["report", "EMPTY"], "holds neither a finished sweep (sweep.json) nor scores (scores.json), but note.txt"),
+        (["report", "EMPTY"], "neither a finished sweep (sweep.json) nor scores (scores.json), but note.txt"),
         (["report", "runs/*"], "runs/*: no such folder or file, and nothing that ships; these ship here: "),
         (
             ["score", "othello6-tiny/topk-16", "--testbed", "EMPTY"],
@@ -110,7 +110,7 @@ def test_a_verb_without_what_it_works_on_is_refused(said, words):
         ),
         (
             ["compare", "EMPTY", "--against", "EMPTY"],
-            "holds neither a finished sweep (sweep.json) nor scores (scores.json), but note.txt",
+            "neither a finished sweep (sweep.json) nor scores (scores.json), but note.txt",
         ),
         (["check", "nowhere"], "nowhere: no such folder"),
     ],

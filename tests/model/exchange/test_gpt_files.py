@@ -146,7 +146,7 @@ def test_the_verbs_give_a_gpt_away_and_bring_it_back(tiny_model, tmp_path, capsy
         (
             "sae",
             "sae_len",
-            "an SAE is not for sae_len; did you mean 'sae_lens'. An SAE can be exported to dictionary_learning or sae_lens",
+            "not for sae_len; did you mean 'sae_lens'.*An SAE can be exported to dictionary_learning or sae_lens",
         ),
     ],
 )
