@@ -74,7 +74,7 @@ PGN = """\
 
 1. e4 *
 """
-ENGINE = '#!/bin/sh\ncat "$(dirname "$0")/said.txt"\nsleep 1\n'
+ENGINE = '#!/bin/sh\ncat "$(dirname "$0")/said.txt"\nexec cat > /dev/null\n'
 SAID = (
     "id name Fake 1.0\nid author x\noption name MultiPV type spin default 1 min 1 max 500\nuciok\nreadyok\n"
     + "readyok\ninfo depth 1 multipv 1 score cp 31 nodes 20 pv e2e4\ninfo depth 1 multipv 2 score mate 3 pv d2d4 d7d5\n"
