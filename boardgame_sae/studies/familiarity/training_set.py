@@ -85,7 +85,7 @@ def openings_read(testbed: Testbed, plies: tuple[int, ...]) -> OpeningsRead:
                 keys[ply].append(opening_keys(record, ply))
             bar.update(len(record))
     if not held_out.issuperset(moves.tobytes() for moves in corpus.record(corpus.games("test"))):
-        raise ConfigError(f"{corpus.path}: its config does not give its games again; generate the corpus anew")
+        raise ConfigError(f"{corpus.path}: its config does not give its games again; generate the corpus again")
     times_B = _times_read(testbed, np.concatenate(splits))
     counted = {ply: _counted(np.concatenate(keys.pop(ply)), times_B) for ply in plies}
     return OpeningsRead(

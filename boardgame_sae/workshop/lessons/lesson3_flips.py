@@ -335,7 +335,7 @@ def _():
 
     Set a square to *empty*, or move two discs at once. Why are some edits ignored? Is it the layer (too late: the moves
     are already worked out), the length, or another part of the GPT that still remembers the true board and writes it
-    anew? Push at layer 3, and probe at layer 6: does the edit last?
+    again? Push at layer 3, and probe at layer 6: does the edit last?
 
     ## What to take home
 
