@@ -103,3 +103,9 @@ def test_only_exchange_folders_name_other_libraries_formats():
         and any(word in path.read_text() for word in ("import sae_lens", "import dictionary_learning"))
     ]
     assert not named
+
+
+def test_no_two_test_files_share_a_name():
+    """pytest imports them by their names alone, and leaves out the second of two."""
+    names = [path.name for path in (ROOT / "tests").rglob("test_*.py")]
+    assert sorted(names) == sorted(set(names))
