@@ -34,7 +34,7 @@ from boardgame_sae.metrics.counting.game_sums import CLASSIFIER
 from boardgame_sae.metrics.subject import Subject
 from boardgame_sae.metrics.supervised.property_results import latent_classes, property_results
 from boardgame_sae.pipeline.grid import expand, train_grid
-from boardgame_sae.report.figures.style import BLUE, ORANGE
+from boardgame_sae.report.figures.style import BLUE, ORANGE, legend_below
 from boardgame_sae.saes.load import load_sae
 from boardgame_sae.saes.registry import look
 from boardgame_sae.saes.sae import SAE
@@ -265,7 +265,7 @@ def _shares(novel_F: np.ndarray, of_board_F: np.ndarray) -> Row:
 def figure(rows: Sequence[Row], threshold: float) -> Figure:
     """Change of the error against cosine, and the way from small to large, of the first seed of each kind of SAE."""
     firsts = list({row["name"]: row for row in reversed(rows)}.values())[::-1]
-    drawn = Figure(figsize=(10.5, 4.2), layout="constrained")
+    drawn = Figure(figsize=(10.5, 4.6), layout="constrained")
     scatter, way = drawn.subplots(1, 2)
     for row in firsts:
         colour, marker = look(row["architecture"])
@@ -287,5 +287,5 @@ def figure(rows: Sequence[Row], threshold: float) -> Figure:
         title="Predicted novel: added; the others: swapped", xlabel="share of the large SAE's latents in",
         ylabel="squared error",
     )  # fmt: skip
-    scatter.legend(fontsize=8)
+    legend_below(drawn, [scatter])
     return drawn
