@@ -65,6 +65,12 @@ def root(tiny_model, tiny_corpus, tmp_path_factory):
         yield root
 
 
+@pytest.fixture
+def one_more(monkeypatch):
+    """Every suite together has one score more than the supervised ones, a quick one."""
+    other_scores.only(monkeypatch, *(scores()[name] for name in (*scores_in("supervised"), "sparse_probing")))
+
+
 @pytest.fixture(scope="module")
 def scored(root):
     return score_saes([root / "trained", root / "random"], root / "bed", suite="supervised", device="cpu")
@@ -101,7 +107,7 @@ def test_an_sae_of_the_random_gpt_is_scored_on_the_random_gpt(root, scored):
         assert found[name].value == pytest.approx(value.value, abs=1e-6)
 
 
-def test_finished_scores_are_reused_also_for_a_suite_that_they_hold(root, scored, tmp_path, monkeypatch):
+def test_finished_scores_are_reused_also_for_a_suite_that_they_hold(root, scored, one_more, tmp_path, monkeypatch):
     runs = Path(shutil.copytree(root / "runs", tmp_path / "runs"))
     monkeypatch.setenv("BOARDGAME_SAE_RUNS", str(runs))
     folders = score_saes([root / "trained"], root / "bed", suite="all", device="cpu")
@@ -383,7 +389,7 @@ def test_an_sae_is_scored_beside_a_twin_ceilings_of_its_l0_and_every_baseline(ro
 
 
 def test_the_scores_that_a_packed_testbed_ships_stand_for_twins_and_baselines(
-    root, scored, whole, tmp_path, monkeypatch
+    root, scored, whole, one_more, tmp_path, monkeypatch
 ):
     bed = packed_bed(root, tmp_path / "bed")
     shutil.copytree(scored[1], bed / "scores/random-gpt-topk")
