@@ -102,8 +102,8 @@ def find_sae(name: str | Path) -> Path:
         raise RunError(f"{name}: no such folder, and no SAE (TESTBED/SAE) of a shipped testbed ({_shipped_here()})")
     held = ", ".join(known) or "none"
     raise RunError(
-        f"{name}: the testbed {testbed} has no SAE '{inside}'; it has {held}; a wheel leaves snapshots and some SAEs "
-        "out, a clone of the repository has all"
+        f"{name}: the testbed {testbed} has no SAE '{inside}'; it has {held}; a copy may leave out snapshots and "
+        f"SAEs, which `make testbed-{testbed}` trains again"
     )
 
 
