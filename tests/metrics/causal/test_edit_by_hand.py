@@ -24,7 +24,7 @@ def test_the_moves_become_those_of_the_edited_board(bed):
     assert sum(edited.after.values()) == pytest.approx(1)
     shown = str(edited).splitlines()
     assert "e3: yours -> mine, by 80" in shown[0] and shown[-1] == "errors on the edited board: 4 before, 0 after"
-    assert any(line.split() == ["e2", "0.090", "0.000", "yes", "no"] for line in shown)
+    assert any(line.split() == ["e2", "0.091", "0.000", "yes", "no"] for line in shown)
 
 
 def test_two_discs_are_swapped():
