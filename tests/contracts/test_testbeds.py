@@ -14,6 +14,7 @@ from boardgame_sae.config import canonical_json, content_hash, read_yaml
 from boardgame_sae.files import read_json
 from boardgame_sae.integrity import damaged_files, read_done
 from boardgame_sae.metrics.latent_source import as_latent_source
+from boardgame_sae.metrics.results import Scores
 from boardgame_sae.model.legality import legality
 from boardgame_sae.model.train import recipe
 from boardgame_sae.pipeline.grid import expand
@@ -84,10 +85,12 @@ def test_it_opens_with_probes_and_several_saes_of_each_architecture(name):
     assert testbed.hash == card["hash"] and testbed.hook_name == card["hook_name"]
     supported = [prop.name for prop in testbed.columns if testbed.supported_P[prop.start : prop.stop].any()]
     assert set(testbed.probes) == set(supported)
-    trained = []
+    packed = {Path(file).parts[1] for file in read_done(folder).files if file.startswith("saes/")}
+    left_out = {Path(name).parts[1] for name in read_done(folder).left_out if len(Path(name).parts) == 2}
+    assert set(shipped_saes(folder)) == packed - left_out
+    trained = [Scores.load(folder / "scores" / sae_name).subject["sae"]["architecture"] for sae_name in packed]
     for sae_name, path in shipped_saes(folder).items():
         sae = load_sae(path)
-        trained.append(sae.trained_as["architecture"])
         as_latent_source(sae, testbed, sae_name)
         assert sae.metadata["testbed"] == testbed.hash
         norms = sae.W_dec.norm(dim=1)
