@@ -292,11 +292,11 @@ def packed_scores(testbed_folder: Path) -> list[Path]:
 
 def _score(run: Run, folder: Path, suite: Suite, kind: str, make: Callable[[], Made], *, finish: bool = True) -> None:
     """Compute the scores of a suite that a folder of a run lacks. make: gives the subject, if one has to be scored."""
-    known = Scores.load(folder) if (folder / SCORES_FILE).exists() else None
+    known = known_scores(folder)
     if known is not None and not missing(known, suite) and (run.done or not finish):
         return
     run.reopen()
-    made = make()
+    known, made = known_scores(folder), make()  # another process may have added some while this one waited
 
     def keep(scores: Scores) -> None:
         save_scores(scores, folder)
@@ -318,6 +318,11 @@ def _score(run: Run, folder: Path, suite: Suite, kind: str, make: Callable[[], M
         Patient(sys.stderr).write(f"{made.name}: {name} is skipped: {reason}\n")
     if finish:
         run.finish(**{name: value.value for name, value in scores.items()})
+
+
+def known_scores(folder: Path) -> Scores | None:
+    """What a folder of scores holds; None of one that is new."""
+    return Scores.load(folder) if (folder / SCORES_FILE).exists() else None
 
 
 def save_scores(scores: Scores, folder: Path) -> None:
