@@ -13,7 +13,6 @@ One process works in a folder at a time (`lock`); others that want the same run 
 """
 
 import contextlib
-import hashlib
 import json
 import os
 import sys
@@ -22,6 +21,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import field
+from multiprocessing import parent_process
 from pathlib import Path
 from typing import Any
 
@@ -31,8 +31,9 @@ from boardgame_sae.config import Count, Natural, NonNegative, canonical_json, co
 from boardgame_sae.files import RunError, append_bytes, as_record, file_hash, read_json, read_json_lines, write_json
 from boardgame_sae.integrity import CARD_FILE, DONE_FILE, check_finished, is_done, read_done, verified, write_done
 from boardgame_sae.runs.lock import LOCK_FILE, FolderLock
+from boardgame_sae.runs.state import state_hash
 from boardgame_sae.streams import Patient
-from boardgame_sae.weights import read_metadata, read_tensors, tensors_hash, write_tensors
+from boardgame_sae.weights import read_metadata, read_tensors, write_tensors
 
 FORMAT = 1
 """Increased when the same config comes to mean other files, so that old runs are not taken for new ones."""
@@ -238,7 +239,7 @@ class Run:
                 os.fsync(file.fileno())
             size = metrics.stat().st_size
         plain = canonical_json({**meta, "metrics_bytes": size})
-        about = {_STATE: canonical_json({"meta": plain, "hash": _state_hash(plain, tensors)})}
+        about = {_STATE: canonical_json({"meta": plain, "hash": state_hash(plain, tensors)})}
         write_tensors(self.folder / STATE_FILE, tensors, about)
 
     def load_state(self) -> tuple[dict[str, Any], dict[str, Any]] | None:
@@ -254,7 +255,7 @@ class Run:
         tensors = read_tensors(path, fix, finite=False)
         try:
             about = json.loads(read_metadata(path, fix)[_STATE])
-            intact = about["hash"] == _state_hash(about["meta"], tensors)
+            intact = about["hash"] == state_hash(about["meta"], tensors)
         except (KeyError, TypeError, ValueError) as error:
             raise RunError(f"{path}: damaged, or of another version ({error}); {fix}") from error
         if not intact:
@@ -322,6 +323,8 @@ def progress(
 ) -> Any:
     """A progress bar with speed and time left, redrawn ten times a second; in a log file, a line every ten seconds.
 
+    Worker processes show none: those of several would overwrite each other.
+
     leave: whether it stays when it is full; not for one that is part of another. after: seconds that the work must take
     for the bar to be shown.
     """
@@ -334,7 +337,7 @@ def progress(
         unit=f" {unit}",
         unit_scale=True,
         mininterval=interval,
-        disable=disable,
+        disable=disable or parent_process() is not None,
         leave=leave,
         delay=after,
         file=stderr,
@@ -346,42 +349,6 @@ def warn(text: str) -> None:
     with suppress(OSError, ValueError, AttributeError):  # closed, full or none: no reason to stop
         sys.stderr.write(f"warning: {text}\n")
         sys.stderr.flush()
-
-
-def pack_state(value: Any) -> tuple[dict[str, Any], Any]:
-    """Nested dicts and lists of tensors and plain data, as (tensors by name, plain data that refers to them)."""
-    import torch  # imported late: it takes seconds
-
-    tensors: dict[str, Any] = {}
-
-    def walk(item: Any, name: str) -> Any:
-        if isinstance(item, torch.Tensor):
-            while name in tensors:  # keys such as 0 and "0", or "a/b" and "a", give the same name
-                name += "'"
-            tensors[name] = item.detach().cpu().clone()
-            return {"tensor": name}
-        if isinstance(item, Mapping):
-            return {"items": [[key, walk(part, f"{name}/{key}")] for key, part in item.items()]}
-        if isinstance(item, list | tuple):
-            return [walk(part, f"{name}/{index}") for index, part in enumerate(item)]
-        return item
-
-    return tensors, walk(value, "")
-
-
-def _state_hash(meta: str, tensors: Mapping[str, Any]) -> str:
-    return hashlib.sha256(f"{meta} {tensors_hash(tensors)}".encode()).hexdigest()
-
-
-def unpack_state(tensors: Mapping[str, Any], plain: Any) -> Any:
-    """What `pack_state` took apart (tuples come back as lists)."""
-    if isinstance(plain, list):
-        return [unpack_state(tensors, part) for part in plain]
-    if not isinstance(plain, dict):
-        return plain
-    if "tensor" in plain:
-        return tensors[plain["tensor"]]
-    return {key: unpack_state(tensors, part) for key, part in plain["items"]}
 
 
 def run_hash(folder: str | Path) -> str:

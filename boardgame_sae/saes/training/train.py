@@ -19,7 +19,8 @@ from boardgame_sae.config import Count, Natural, NonNegative, Seed, Share, canon
 from boardgame_sae.files import RunError
 from boardgame_sae.launch import keep_freed_memory
 from boardgame_sae.model.game_model import pick_device
-from boardgame_sae.runs import Run, pack_state, progress, unpack_state, warn
+from boardgame_sae.runs import Run, progress, warn
+from boardgame_sae.runs.state import pack_state, unpack_state
 from boardgame_sae.saes.registry import sae_class, sae_from_config, sparsity_field
 from boardgame_sae.saes.sae import SAE, Loss, SAEConfig
 from boardgame_sae.saes.training.adam import Adam
