@@ -27,6 +27,7 @@ from boardgame_sae.pipeline.on_ray import map_on_ray
 from boardgame_sae.pipeline.plan import Group
 from boardgame_sae.pipeline.score import score_baselines, score_ceilings, score_saes, trained_twins
 from boardgame_sae.probes.fit import ProbeConfig
+from boardgame_sae.runs import UnfinishedError, finished_only
 from boardgame_sae.saes.training.train import sae_name
 from boardgame_sae.streams import Patient
 from boardgame_sae.testbeds.testbed import Testbed, load_testbed
@@ -103,18 +104,13 @@ class Failure(NamedTuple):
     why: str
 
 
-def do_groups(
-    groups: Sequence[tuple[Group, Path]], scoring: Scoring, *, engine: Engine, workers: int, device: str
-) -> list[Failure]:
-    """Train and score groups, each on the testbed beside it, and return what failed; all else is finished.
+def do_groups(jobs: Sequence[Job], *, engine: Engine, workers: int) -> list[Failure]:
+    """Train and score groups, and return what failed; all else is finished.
 
     workers: processes of the local engine (1: this one). Raises RunError as `map_on_ray` does.
     """
-    cpus = engine.cpus_per_group or torch.get_num_threads()
-    place, n_threads = Place.here(), max(1, int(cpus))
-    jobs = [Job(group, str(testbed), scoring, device, n_threads, place) for group, testbed in groups]
     if engine.engine == "ray":
-        done = map_on_ray(do_group, jobs, engine, cpus)
+        done = map_on_ray(do_group, jobs, engine, engine.cpus_per_group or torch.get_num_threads())
     else:
         done = map_as_done(do_group, jobs, workers, engine.retries)
     failures, began = list[Failure](), time.perf_counter()
@@ -139,23 +135,36 @@ def do_group(job: Job) -> list[Failure]:
     return failures
 
 
+def what_is_done(job: Job) -> tuple[list[Planned], bool]:
+    """Which SAEs of a group are trained, and whether all that it scores is scored; nothing is made."""
+    with finished_only(), job.place.entered(), torch_threads(job.n_threads):
+        trained = {one: found for one in job.group.planned if (found := _finished(lambda one=one: _train(job, [one])))}
+        saes = [folder for folders in trained.values() for folder in folders]
+        whole = len(saes) == len(job.group.planned)
+        return list(trained), whole and _finished(lambda: _score(job, saes)) is not None
+
+
+def _finished(work: Callable[[], R]) -> R | None:
+    try:
+        return work()
+    except UnfinishedError:
+        return None
+
+
 def _do(job: Job, failures: list[Failure]) -> None:
-    testbed = _opened(job.testbed, job.device, job.place)
-    here = testbed.random_twin() if job.group.random else testbed
     if not job.group.planned:
-        how = {"suite": job.scoring.suite, "probes": job.scoring.probes}
-        score_baselines(job.testbed, **how, device=job.device, opened=testbed)
+        _score(job, [])
         return
-
-    def train(planned: Sequence[Planned]) -> list[Path]:
-        return train_planned(here, planned, job.device)
-
-    def score(saes: Sequence[Path]) -> list[Path]:
-        return _score(job, testbed, saes)
-
     where = str(job.group).partition(" at ")[2]
-    saes = _each(job.group.planned, train, lambda one: f"{sae_name(one.sae)} at {where}", failures)
-    _each(saes, score, lambda folder: f"the scores of {folder.name}", failures)
+    saes = _each(
+        job.group.planned, lambda some: _train(job, some), lambda one: f"{sae_name(one.sae)} at {where}", failures
+    )
+    _each(saes, lambda some: _score(job, some), lambda folder: f"scores of {folder.name}", failures)
+
+
+def _train(job: Job, planned: Sequence[Planned]) -> list[Path]:
+    testbed = _opened(job.testbed, job.device, job.place)
+    return train_planned(testbed.random_twin() if job.group.random else testbed, planned, job.device)
 
 
 def _each(
@@ -173,11 +182,14 @@ def _each(
     return [result for item in items for result in _each([item], work, name, failures)]
 
 
-def _score(job: Job, testbed: Testbed, saes: Sequence[Path]) -> list[Path]:
-    """Score SAEs, their twins, and probes as sparse as they are."""
+def _score(job: Job, saes: Sequence[Path]) -> list[Path]:
+    """Score SAEs, their twins, and probes as sparse as they are; of a group without SAEs, the baselines."""
     suite, probes, twin_kinds, exact = job.scoring
-    twins = [] if job.group.random else trained_twins(saes, twin_baselines(twin_kinds), testbed, job.device)
+    testbed = _opened(job.testbed, job.device, job.place)
     how = {"suite": suite, "probes": probes, "device": job.device, "opened": testbed}
+    if not job.group.planned:
+        return [score_baselines(job.testbed, **how)]
+    twins = [] if job.group.random else trained_twins(saes, twin_baselines(twin_kinds), testbed, job.device)
     scored = score_saes([*saes, *twins], job.testbed, **how)
     if not job.group.random:
         score_ceilings(scored[: len(saes)], job.testbed, **how, exact=exact)

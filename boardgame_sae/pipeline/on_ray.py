@@ -1,4 +1,4 @@
-"""Work on a Ray cluster: each input is a task, which Ray starts where there is room, and again when that machine dies."""
+"""Work on a Ray cluster: each input is a task, which Ray starts where there is room, and again when a machine dies."""
 
 import os
 from collections.abc import Callable, Iterator, Sequence

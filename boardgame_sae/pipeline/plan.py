@@ -68,7 +68,7 @@ class Part(NamedTuple):
     @classmethod
     def parse(cls, text: str) -> "Part":
         """Read `3/8`, the third of eight. Raises ConfigError for anything else."""
-        match = re.fullmatch(r"(\d{1,9})/(\d{1,9})", text.strip())
+        match = re.fullmatch(r"([0-9]{1,9})/([0-9]{1,9})", text.strip())
         part = cls(int(match[1]), int(match[2])) if match else cls(0, 0)
         if not 1 <= part.number <= part.n_parts:
             raise ConfigError(f"part is {text!r}: must be I/N with I from 1 to N, such as 1/8 for the first of eight")

@@ -10,6 +10,8 @@ from dataclasses import field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import torch
+
 from boardgame_sae.config import ConfigError, Count, HookName, Name, config, from_mapping, naming, to_mapping
 from boardgame_sae.files import RunError, read_json, write_json
 from boardgame_sae.games import load_game
@@ -22,8 +24,8 @@ from boardgame_sae.model.train import train_gpt_run
 from boardgame_sae.model.train_config import preset
 from boardgame_sae.pipeline.engine import Engine
 from boardgame_sae.pipeline.grid import expand, train_grid
-from boardgame_sae.pipeline.groups import Failure, Scoring, do_groups, listed
-from boardgame_sae.pipeline.plan import Group, Part, plan
+from boardgame_sae.pipeline.groups import Failure, Job, Place, Scoring, do_groups, listed
+from boardgame_sae.pipeline.plan import Part, plan
 from boardgame_sae.pipeline.score import score_with_baselines
 from boardgame_sae.pipeline.study_folder import SWEEP_FILE, read_sweep
 from boardgame_sae.probes.data import check_known
@@ -169,25 +171,28 @@ def prepare(cfg: SweepConfig, *, workers: int = 1, device: str = "auto") -> Prep
     return Prepared(folders, inputs, {read_manifest(folder).hook_name: folder for folder in testbeds})
 
 
+def jobs_of(cfg: SweepConfig, prepared: Prepared, part: Part | None, engine: Engine, device: str = "auto") -> list[Job]:
+    """What there is to do of a study, or of a part of it. Raises RunError for a testbed that cannot be read."""
+    widths = {name: load_testbed(folder, device).width for name, folder in prepared.testbeds.items()}
+    groups = plan(widths, cfg.saes, cfg.random_saes, cfg.training, engine.saes_per_group)
+    n_saes = sum(len(group.planned) for group in groups if not group.random) // max(1, len(widths))
+    scoring = Scoring(cfg.suite, cfg.probes[0], cfg.baselines, exact=n_saes <= FEW)
+    n_threads = max(1, int(engine.cpus_per_group or torch.get_num_threads()))
+    place = Place.here()
+    return [
+        Job(group, str(prepared.testbeds[group.hook_name]), scoring, device, n_threads, place)
+        for group in (groups if part is None else part.of(groups))
+    ]
+
+
 def _do_groups(
     cfg: SweepConfig, prepared: Prepared, part: Part | None, engine: Engine, workers: int, device: str
 ) -> int:
-    """Train and score the groups of a study, or of a part of it. Raises SweepError for what failed."""
-    groups = planned_groups(cfg, prepared, device, engine.saes_per_group)
-    n_saes = sum(len(group.planned) for group in groups if not group.random) // max(1, len(prepared.testbeds))
-    groups = groups if part is None else part.of(groups)
-    scoring = Scoring(cfg.suite, cfg.probes[0], cfg.baselines, exact=n_saes <= FEW)
-    on_testbeds = [(group, prepared.testbeds[group.hook_name]) for group in groups]
-    failures = do_groups(on_testbeds, scoring, engine=engine, workers=workers, device=device)
-    if failures:
+    """Do a study's groups, or those of a part of it; returns their number. Raises SweepError for what failed."""
+    jobs = jobs_of(cfg, prepared, part, engine, device)
+    if failures := do_groups(jobs, engine=engine, workers=workers):
         raise SweepError(failures)
-    return len(groups)
-
-
-def planned_groups(cfg: SweepConfig, prepared: Prepared, device: str = "auto", most: int = 0) -> list[Group]:
-    """A study's groups. most: SAEs per group, see `plan`. Raises RunError for a testbed that cannot be read."""
-    widths = {name: load_testbed(folder, device).width for name, folder in prepared.testbeds.items()}
-    return plan(widths, cfg.saes, cfg.random_saes, cfg.training, most)
+    return len(jobs)
 
 
 def study_identity(cfg: SweepConfig) -> dict[str, Any]:
