@@ -74,7 +74,7 @@ def sweep(argv: Sequence[str]) -> Path | str:
         return forecast_text(cfg, part, **how)
     if part is not None:
         n_groups = sweep_part(cfg, part, **how)
-        return f"part {choice.part}: {n_groups} groups are done; after all parts, run the same command without --part"
+        return f"part {choice.part} is done, {n_groups} groups; after all parts, run the same command without --part"
     folder = sweep_run(cfg, out=output.out, **how)
     say(legality_text(read_json(folder / SWEEP_FILE)["model"]))
     return folder

@@ -16,6 +16,8 @@ from boardgame_sae.activations.hook_points import hook_width
 from boardgame_sae.activations.store import harvest
 from boardgame_sae.integrity import is_done
 from boardgame_sae.metrics import Suite
+from boardgame_sae.metrics.baselines.registry import SAE_KIND
+from boardgame_sae.metrics.results import SCORES_FILE, Scores
 from boardgame_sae.metrics.score import scores_in
 from boardgame_sae.model.game_model import GameModel, pick_device
 from boardgame_sae.model.gpt import GPT, GPTConfig
@@ -199,6 +201,8 @@ def _past(suite: Suite) -> Past | None:
     """What the scores of a suite took for the SAEs that were scored here; None where there is none."""
     names, seconds, sizes = set(scores_in(suite)), list[float](), list[int]()
     for folder in sorted(path for path in (runs_root() / "scores").glob("*") if is_done(path)):
+        if not (folder / SCORES_FILE).exists() or Scores.from_json(folder / SCORES_FILE).subject["kind"] != SAE_KIND:
+            continue
         took = {timing.what: timing.seconds for timing in read_timings(folder)}
         if names <= took.keys():
             seconds.append(sum(took[name] for name in names))

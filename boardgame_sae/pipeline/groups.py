@@ -5,6 +5,7 @@ it stopped, and the sweep that lists all runs finds them made.
 """
 
 import os
+import platform
 import sys
 import time
 import traceback
@@ -70,7 +71,7 @@ class Place(NamedTuple):
             self._enter()
         except OSError as error:
             raise RunError(
-                f"{self.folder}: not found on the machine {os.uname().nodename} ({error.strerror}); every machine must "
+                f"{self.folder}: not found on the machine {platform.node()} ({error.strerror}); every machine must "
                 "see the same files under the same paths"
             ) from error
         try:
@@ -109,7 +110,7 @@ def do_groups(jobs: Sequence[Job], *, engine: Engine, workers: int) -> list[Fail
 
     workers: processes of the local engine (1: this one). Raises RunError as `map_on_ray` does.
     """
-    if engine.engine == "ray":
+    if jobs and engine.engine == "ray":
         done = map_on_ray(do_group, jobs, engine, engine.cpus_per_group or torch.get_num_threads())
     else:
         done = map_as_done(do_group, jobs, workers, engine.retries)
