@@ -1,6 +1,7 @@
 """Work on a Ray cluster: each input is a task, which Ray starts where there is room, and again when a machine dies."""
 
 import os
+import socket
 from collections.abc import Callable, Iterator, Sequence
 from importlib import import_module
 from typing import Any, TypeVar
@@ -10,6 +11,8 @@ from boardgame_sae.launch import Died
 from boardgame_sae.model.exchange.extras import needs
 from boardgame_sae.pipeline.engine import Engine
 
+SECONDS_TO_ANSWER = 10.0
+"""How long a cluster has to answer."""
 T = TypeVar("T")
 R = TypeVar("R")
 
@@ -51,12 +54,20 @@ def map_on_ray(
 def _connect(ray: Any, address: str | None) -> None:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     try:
+        _check_answers(address or os.environ.get("RAY_ADDRESS", ""))
         ray.init(address=address, log_to_driver=False, logging_level="warning")
-    except (ConnectionError, RuntimeError, ValueError) as error:
+    except (OSError, RuntimeError, ValueError) as error:
         raise RunError(
             f"no Ray cluster answers at {address or 'the default address'} ({str(error).splitlines()[0]}); start one "
             "with `ray start --head`, and give the address that it prints as --address"
         ) from error
+
+
+def _check_answers(address: str) -> None:
+    """Raise OSError unless something listens at `host:port`, for which Ray would try for many minutes."""
+    host, separator, port = address.removeprefix("ray://").rpartition(":")
+    if separator and port.isdigit():
+        socket.create_connection((host.strip("[]"), int(port)), SECONDS_TO_ANSWER).close()
 
 
 def _check_room(ray: Any, cpus: float, gpus: float) -> None:
