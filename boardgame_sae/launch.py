@@ -6,12 +6,12 @@ import os
 import signal
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ProcessPoolExecutor
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from multiprocessing.connection import Connection
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import numba
 from numba.core import config
@@ -99,6 +99,45 @@ def map_ordered(function: Callable[[T], R], inputs: Iterable[T], workers: int = 
         ) from error
 
 
+class Died(NamedTuple):
+    """What there is in place of a result when whatever computed it died."""
+
+    why: str
+
+
+def map_as_done(
+    function: Callable[[T], R], inputs: Sequence[T], workers: int = 1, retries: int = 2
+) -> Iterator[tuple[int, R | Died]]:
+    """Yield (place, function(x)) for every input as each is done, computed by `workers` processes (1: this process).
+
+    Each process works on one input at a time; when it dies, that input alone is tried again, in a new process, and
+    after so many retries its result is `Died`. For the rest as `map_ordered`.
+    """
+    if workers <= 1:
+        yield from enumerate(map(function, inputs))
+        return
+    left = deque((place, retries) for place in range(len(inputs)))
+    with ExitStack() as pools:
+        idle = [pools.enter_context(_pool(1)) for _ in range(min(workers, len(inputs)))]
+        running: dict[Future[R], tuple[ProcessPoolExecutor, int, int]] = {}
+        while left or running:
+            while left and idle:
+                pool, (place, tries) = idle.pop(), left.popleft()
+                running[_submit(pool, function, inputs[place])] = pool, place, tries
+            for future in wait(running, return_when=FIRST_COMPLETED).done:
+                pool, place, tries = running.pop(future)
+                try:
+                    result: R | Died = future.result()
+                    idle.append(pool)
+                except BrokenProcessPool:
+                    idle.append(pools.enter_context(_pool(1)))
+                    if tries:
+                        left.append((place, tries - 1))
+                        continue
+                    result = Died(f"its process died {retries + 1} times: out of memory, or killed")
+                yield place, result
+
+
 def keep_freed_memory() -> None:
     """Have glibc keep freed memory, so that steps need not map their tensors again (a tenth of a step's time)."""
     try:
@@ -108,6 +147,19 @@ def keep_freed_memory() -> None:
     m_trim_threshold, m_mmap_threshold = -1, -3
     mallopt(m_mmap_threshold, 1 << 25)
     mallopt(m_trim_threshold, (1 << 31) - 1)
+
+
+@contextmanager
+def torch_threads(n: int) -> Iterator[None]:
+    """Have torch compute with n threads. Its rounding, and so the bytes of what is trained, depend on their number."""
+    import torch  # imported late, as below
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(n)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 @contextmanager

@@ -12,7 +12,8 @@ import torch
 
 from boardgame_sae.files import RunError, append_bytes, open_new, write_bytes, write_json, write_parquet, writing
 from boardgame_sae.hdf5.writer import new_hdf5
-from boardgame_sae.runs import LOCK_HOLDER, Run
+from boardgame_sae.runs import Run
+from boardgame_sae.runs.lock import LOCK_HOLDER
 from boardgame_sae.transcripts.generate import generate
 from boardgame_sae.transcripts.pgn.importer import import_pgn_run
 from boardgame_sae.weights import write_tensors
@@ -147,7 +148,7 @@ def test_a_local_rank_in_the_environment_does_not_bypass_the_lock(tmp_path, monk
                 monkeypatch.delenv(LOCK_HOLDER)
             else:
                 monkeypatch.setenv(LOCK_HOLDER, holder)
-            with pytest.raises(RunError, match="another process is working in this run"):
+            with pytest.raises(RunError, match="already working in this run"):
                 Run("kind", "name", {}, out=tmp_path)
 
 

@@ -18,7 +18,8 @@ from boardgame_sae import runs
 from boardgame_sae.files import RunError, file_hash, read_json, write_bytes, write_json, writing
 from boardgame_sae.hdf5.writer import new_hdf5
 from boardgame_sae.integrity import damaged_files
-from boardgame_sae.runs import Run, canonical_json, pack_state, read_timings, run_hash, runs_root, unpack_state
+from boardgame_sae.runs import Run, canonical_json, read_timings, run_hash, runs_root
+from boardgame_sae.runs.state import pack_state, unpack_state
 
 
 def names_in(folder: Path) -> list[str]:
@@ -219,29 +220,10 @@ def test_a_damaged_card_is_a_run_error_that_does_not_keep_the_folder_locked(tmp_
     new_run(tmp_path).close()
 
 
-def test_a_second_opening_is_refused_while_the_first_works(tmp_path):
-    with new_run(tmp_path) as first, pytest.raises(RunError, match="another process is working"):
-        Run(first.kind, first.name, first.identity["config"], out=tmp_path)
-
-
-HOLD = """
-    import sys
-    from boardgame_sae.runs import Run
-    run = Run("kind", "name", {"a": 1}, {"corpus": "abc"}, out=sys.argv[1])
-    print("held", flush=True)
-    sys.stdin.read()
-"""
-
-
-def test_another_process_is_refused_until_the_first_is_gone_even_by_a_kill(tmp_path):
-    command = [sys.executable, "-c", textwrap.dedent(HOLD), tmp_path]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:
-        assert holder.stdout.readline() == b"held\n"
-        with pytest.raises(RunError, match="another process is working"):
-            new_run(tmp_path)
-        holder.kill()
-        holder.wait()
-        new_run(tmp_path).close()
+def test_a_process_does_not_wait_for_itself(tmp_path):
+    with new_run(tmp_path), pytest.raises(RunError, match="this process is already working in this run"):
+        new_run(tmp_path)
+    new_run(tmp_path).close()
 
 
 # Logs and resume states

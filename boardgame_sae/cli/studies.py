@@ -40,18 +40,42 @@ class Copies:
     """Folder for a copy of the tables and the figure."""
 
 
+@config
+class SweepChoice:
+    """How much of a study is run."""
+
+    part: str | None = None
+    """One of several parts of the SAEs and scores, `3/8`: the third of eight, as a task of a job array runs it. Without
+    it all is done that is missing, and the folder that lists all runs is written."""
+    dry_run: bool = False
+    """Say what would be done, how much, how long and how large, and neither do nor write it."""
+
+
 @verb("sweep", 90, "experiments/demo/study.yaml --workers 2")
-def sweep(argv: Sequence[str]) -> Path:
-    """Run a whole study from a YAML file."""
-    source, output, workers, device = parse("sweep", named(argv, "--study"), StudyInput, Output, Workers, Device)
+def sweep(argv: Sequence[str]) -> Path | str:
+    """Run a whole study from a YAML file, here or on a cluster, or what is missing of it."""
+    from boardgame_sae.pipeline.engine import Engine
+
+    groups = (StudyInput, SweepChoice, Output, Workers, Engine, Device)
+    source, choice, output, workers, engine, device = parse("sweep", named(argv, "--study"), *groups)
+    engine.check()
 
     from boardgame_sae.files import read_json
     from boardgame_sae.model.legality import legality_text
+    from boardgame_sae.pipeline.dry_run import forecast_text
+    from boardgame_sae.pipeline.plan import Part
     from boardgame_sae.pipeline.study_folder import SWEEP_FILE
-    from boardgame_sae.pipeline.sweep import sweep_config, sweep_run
+    from boardgame_sae.pipeline.sweep import sweep_config, sweep_part, sweep_run
 
     cfg = sweep_config(read_yaml(source.study), source.study)
-    folder = sweep_run(cfg, out=output.out, workers=workers.workers, device=device.device)
+    part = None if choice.part is None else Part.parse(choice.part)
+    how = {"workers": workers.workers, "device": device.device, "engine": engine}
+    if choice.dry_run:
+        return forecast_text(cfg, part, **how)
+    if part is not None:
+        n_groups = sweep_part(cfg, part, **how)
+        return f"part {choice.part} is done, {n_groups} groups; after all parts, run the same command without --part"
+    folder = sweep_run(cfg, out=output.out, **how)
     say(legality_text(read_json(folder / SWEEP_FILE)["model"]))
     return folder
 

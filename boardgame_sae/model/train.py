@@ -24,7 +24,8 @@ from boardgame_sae.model.gpt import GPT, GPTConfig
 from boardgame_sae.model.legality import LEGALITY_FILE, measure_legality
 from boardgame_sae.model.muon import Muon
 from boardgame_sae.model.train_config import Preset, TrainGPTConfig
-from boardgame_sae.runs import Run, pack_state, progress, unpack_state
+from boardgame_sae.runs import Run, progress
+from boardgame_sae.runs.state import pack_state, unpack_state
 from boardgame_sae.signatures import showing_fields
 from boardgame_sae.transcripts.corpus import Corpus
 from boardgame_sae.weights import not_finite

@@ -16,7 +16,7 @@ from boardgame_sae.saes.registry import sae_config
 from boardgame_sae.saes.sae import SAEConfig
 from boardgame_sae.saes.training.freeze import check_freezable
 from boardgame_sae.saes.training.on_testbed import TRAINING_FIELDS, train_on_testbed
-from boardgame_sae.saes.training.train import TrainSAEConfig
+from boardgame_sae.saes.training.train import TrainSAEConfig, stream_of
 from boardgame_sae.testbeds.testbed import Testbed
 
 
@@ -30,7 +30,7 @@ class Planned(NamedTuple):
 def expand(
     entries: Sequence[Mapping[str, Any]], d_model: int, training: TrainSAEConfig, source: str = "saes"
 ) -> list[Planned]:
-    """Every SAE of a grid: the product of each entry's lists. Raises ConfigError naming source and entry."""
+    """Every SAE of a grid, once: the product of each entry's lists. Raises ConfigError naming source and entry."""
     planned = []
     for index, entry in enumerate(entries):
         if "architecture" not in entry:
@@ -46,7 +46,7 @@ def expand(
             planned += [_planned(dict(chosen), d_model, training) for chosen in itertools.product(*axes)]
         except ValueError as error:
             raise ConfigError(f"{source}.{index}: {error}") from None
-    return planned
+    return list(dict.fromkeys(planned))
 
 
 def _planned(fields: dict[str, Any], d_model: int, training: TrainSAEConfig) -> Planned:
@@ -68,22 +68,33 @@ def train_grid(
     outs: Sequence[str | Path | None] | None = None,
     source: str = "saes",
 ) -> list[Path]:
-    """Train every SAE of a grid on a testbed, those of one training on one stream; finished ones are reused.
+    """Train every SAE of a grid on a testbed, those that can on one stream; finished ones are reused.
 
     outs: their folders (default hashed ones). Returns their folders in the order of `expand`. Raises as that does.
     """
-    planned = expand(entries, testbed.width, training, source)
-    places: dict[str, list[int]] = {}
-    for place, one in enumerate(planned):
-        places.setdefault(canonical_json(to_mapping(one.training)), []).append(place)
+    return train_planned(testbed, expand(entries, testbed.width, training, source), device, outs=outs)
+
+
+def train_planned(
+    testbed: Testbed, planned: Sequence[Planned], device: str, *, outs: Sequence[str | Path | None] | None = None
+) -> list[Path]:
+    """Train SAEs on a testbed, those that can on one stream. Returns their folders. Raises as `train_on_testbed`."""
     folders: dict[int, Path] = {}
-    for together in places.values():
+    for places in on_one_stream(planned):
         trained = train_on_testbed(
             testbed,
-            [planned[place].sae for place in together],
-            planned[together[0]].training,
-            outs=None if outs is None else [outs[place] for place in together],
+            [planned[place].sae for place in places],
+            [planned[place].training for place in places],
+            outs=None if outs is None else [outs[place] for place in places],
             device=device,
         )
-        folders |= dict(zip(together, trained, strict=True))
+        folders |= dict(zip(places, trained, strict=True))
     return [folders[place] for place in range(len(planned))]
+
+
+def on_one_stream(planned: Sequence[Planned]) -> list[list[int]]:
+    """The places of the SAEs that can train on one stream, stream by stream."""
+    streams: dict[str, list[int]] = {}
+    for place, one in enumerate(planned):
+        streams.setdefault(canonical_json(stream_of(one.training)), []).append(place)
+    return list(streams.values())

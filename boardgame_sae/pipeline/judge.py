@@ -5,11 +5,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 from boardgame_sae.metrics.evaluate import about_subject, in_order, still_valid
-from boardgame_sae.metrics.results import SCORES_FILE, Scores
+from boardgame_sae.metrics.results import Scores
 from boardgame_sae.metrics.saebench.autointerp.llm_judge import JudgeConfig, all_tasks, cost
 from boardgame_sae.metrics.score import scores
 from boardgame_sae.metrics.subject import Subject
-from boardgame_sae.pipeline.score import sae_to_score, save_scores
+from boardgame_sae.pipeline.score import known_scores, sae_to_score, save_scores
 
 NAME = "autointerp_llm"
 """The score that it is."""
@@ -39,13 +39,13 @@ def judge_sae(
     if dry_run:
         return None
     with one.run() as run:
-        known = Scores.load(run.folder) if (run / SCORES_FILE).exists() else None
         began = time.perf_counter()
         value = scores()[NAME].compute_with(subject, cfg)
+        run.reopen()
+        known = known_scores(run.folder)
         about = known.subject if known else about_subject(subject, {})
         values = in_order({**still_valid(known), NAME: value})
         judged = Scores(about, values, latents=known.latents if known else None)
-        run.reopen()
         save_scores(judged, run.folder)
         run.log_time(NAME, time.perf_counter() - began)
         run.finish(**{name: number.value for name, number in judged.items()})

@@ -92,15 +92,15 @@ def score_with_baselines(
     wanted = twin_baselines(twin_kinds)
     saes = [sae_folder(sae) for sae in saes]
     testbed = load_testbed(testbed_folder, device)
+    how: dict[str, Any] = {"suite": suite, "probes": probes, "device": device, "opened": testbed}
     for sae in saes:
         check_reads(load_sae(sae, uncalibrated=calibrate), testbed, str(sae))
-    how: dict[str, Any] = {"suite": suite, "probes": probes, "device": device}
     shipped = packed_scores(testbed_folder) if twins is None else []
     if any(set(still_valid(known)) != set(known) for known in map(Scores.load, shipped)):
         shipped = []  # of an older version, which no new number can be compared with
     if twin_kinds is None and (shipped or twins is not None):
         wanted = []
-    twins = [*(twins or ()), *_trained_twins(saes, wanted, testbed_folder, device)]
+    twins = [*(twins or ()), *trained_twins(saes, wanted, testbed, device)]
     scored = score_saes([*saes, *twins], testbed_folder, **how, calibrate=calibrate)
     beside = _baselines_of_testbed(shipped, testbed_folder, how)
     ceilings = score_ceilings(scored[: len(saes)], testbed_folder, **how, exact=exact)
@@ -117,11 +117,9 @@ def _baselines_of_testbed(shipped: Sequence[Path], testbed_folder: Path, how: Ma
     return [*others, *twins]
 
 
-def _trained_twins(saes: Sequence[Path], wanted: Sequence[Baseline], testbed_folder: Path, device: str) -> list[Path]:
+def trained_twins(saes: Sequence[Path], wanted: Sequence[Baseline], testbed: Testbed, device: str) -> list[Path]:
     """The folders of the twins of some kinds of each SAE, trained or reused; those that an SAE cannot have are told."""
-    if not wanted:
-        return []
-    testbed, folders = load_testbed(testbed_folder, device), list[Path]()
+    folders = list[Path]()
     for sae, baseline in itertools.product(saes, wanted):
         assert baseline.of_sae is not None
         try:
@@ -138,18 +136,20 @@ def score_saes(
     suite: Suite = "supervised",
     probes: ProbeConfig | None = None,
     device: str = "auto",
+    opened: Testbed | None = None,
     calibrate: bool = False,
 ) -> list[Path]:
     """Score SAEs, each into a run folder; finished scores are reused.
 
     calibrate: set thresholds that were never set, on the testbed's train games; without it they are an error.
+    opened: the testbed, where it is open already, here and below.
     probes: how probes that the testbed lacks, whose directions decoders are compared with, are fitted (see
     `score_baselines`).
     A twin, such as an SAE of the random-weights GPT, is scored where it was trained, on the same games and truth.
     Raises ValueError for an unknown suite or one without scores, RunError for an SAE or testbed that cannot be read.
     """
     scores_in(suite)  # raises before anything is fitted
-    testbed = load_testbed(testbed_folder, device)
+    testbed = opened or load_testbed(testbed_folder, device)
     fitted, variants = _fit_probes(testbed, probes), dict[str, Testbed]()
     folders = []
     with progress(len(sae_folders), "score SAEs", "SAEs") as bar:
@@ -205,6 +205,7 @@ def score_baselines(
     suite: Suite = "supervised",
     probes: ProbeConfig | None = None,
     device: str = "auto",
+    opened: Testbed | None = None,
 ) -> Path:
     """Score every baseline that needs only a testbed into one run folder, in a subfolder for each kind.
 
@@ -213,7 +214,7 @@ def score_baselines(
     Raises ValueError for an unknown suite or one without scores, RunError for a testbed that cannot be read.
     """
     scores_in(suite)
-    testbed = load_testbed(testbed_folder, device)
+    testbed = opened or load_testbed(testbed_folder, device)
     fitted = _fit_probes(testbed, probes)
     of_testbed = {
         kind: baseline.of_testbed for kind, baseline in baselines().items() if baseline.of_testbed is not None
@@ -233,6 +234,7 @@ def score_ceilings(
     suite: Suite = "supervised",
     probes: ProbeConfig | None = None,
     device: str = "auto",
+    opened: Testbed | None = None,
     exact: bool = True,
 ) -> list[Path]:
     """Score baselines that are as sparse as some scored SAEs, one run folder for each L0, rounded to a whole number.
@@ -242,7 +244,7 @@ def score_ceilings(
     Raises ValueError for an unknown suite or one without scores, RunError for scores or a testbed that cannot be read.
     """
     scores_in(suite)
-    testbed = load_testbed(testbed_folder, device)
+    testbed = opened or load_testbed(testbed_folder, device)
     fitted = _fit_probes(testbed, probes)
     l0s = [max(1.0, Scores.from_json(Path(folder) / SCORES_FILE).subject["l0"]) for folder in score_folders]
     of_sparsity = {
@@ -292,11 +294,11 @@ def packed_scores(testbed_folder: Path) -> list[Path]:
 
 def _score(run: Run, folder: Path, suite: Suite, kind: str, make: Callable[[], Made], *, finish: bool = True) -> None:
     """Compute the scores of a suite that a folder of a run lacks. make: gives the subject, if one has to be scored."""
-    known = Scores.load(folder) if (folder / SCORES_FILE).exists() else None
+    known = known_scores(folder)
     if known is not None and not missing(known, suite) and (run.done or not finish):
         return
     run.reopen()
-    made = make()
+    known, made = known_scores(folder), make()  # another process may have added some while this one waited
 
     def keep(scores: Scores) -> None:
         save_scores(scores, folder)
@@ -318,6 +320,11 @@ def _score(run: Run, folder: Path, suite: Suite, kind: str, make: Callable[[], M
         Patient(sys.stderr).write(f"{made.name}: {name} is skipped: {reason}\n")
     if finish:
         run.finish(**{name: value.value for name, value in scores.items()})
+
+
+def known_scores(folder: Path) -> Scores | None:
+    """What a folder of scores holds; None of one that is new."""
+    return Scores.load(folder) if (folder / SCORES_FILE).exists() else None
 
 
 def save_scores(scores: Scores, folder: Path) -> None:

@@ -8,10 +8,12 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
+
+import torch
 
 from boardgame_sae.config import ConfigError, Count, HookName, Name, config, from_mapping, naming, to_mapping
-from boardgame_sae.files import read_json, write_json
+from boardgame_sae.files import RunError, read_json, write_json
 from boardgame_sae.games import load_game
 from boardgame_sae.metrics import Suite
 from boardgame_sae.metrics.baselines.registry import twin_baselines
@@ -20,7 +22,10 @@ from boardgame_sae.model import game_model
 from boardgame_sae.model.game_model import GameModel
 from boardgame_sae.model.train import train_gpt_run
 from boardgame_sae.model.train_config import preset
+from boardgame_sae.pipeline.engine import Engine
 from boardgame_sae.pipeline.grid import expand, train_grid
+from boardgame_sae.pipeline.groups import Failure, Job, Place, Scoring, do_groups, listed
+from boardgame_sae.pipeline.plan import Part, plan
 from boardgame_sae.pipeline.score import score_with_baselines
 from boardgame_sae.pipeline.study_folder import SWEEP_FILE, read_sweep
 from boardgame_sae.probes.data import check_known
@@ -77,12 +82,74 @@ class SweepConfig:
     """Scores to compute."""
 
 
-def sweep_run(cfg: SweepConfig, *, out: str | Path | None = None, workers: int = 1, device: str = "auto") -> Path:
+class SweepError(RunError):
+    """Some SAEs or scores of a study failed; all others are finished."""
+
+    def __init__(self, failures: Sequence[Failure]) -> None:
+        super().__init__(
+            f"{len(failures)} failed, and all else is done:\n{listed(failures)}\nfix the cause, or take them out of "
+            "the study, and run the same command again: it does only what is missing"
+        )
+        self.failures = tuple(failures)
+
+
+class Prepared(NamedTuple):
+    """What a study's SAEs need: each stage in its folder."""
+
+    folders: dict[str, Any]
+    """Paths as `sweep.json` lists them, but for the testbeds."""
+    inputs: dict[str, str]
+    """Hashes of what the sweep is made from."""
+    testbeds: dict[str, Path]
+    """The testbed's folder by hook point."""
+
+
+def sweep_run(
+    cfg: SweepConfig,
+    *,
+    out: str | Path | None = None,
+    workers: int = 1,
+    device: str = "auto",
+    engine: Engine | None = None,
+) -> Path:
     """Run a study, or what is missing of it, and return the folder that lists all its runs.
+
+    workers: processes of this machine. engine: what works on the SAEs (default: these processes); the bytes are the
+    same with any, on the same kind of machine.
+    Raises SweepError when SAEs or scores failed, after all others are finished; before, as each stage does: ValueError,
+    ConfigError, RunError, HookError.
+    """
+    began = time.perf_counter()
+    prepared = prepare(cfg, workers=workers, device=device)
+    _do_groups(cfg, prepared, None, engine or Engine(), workers, device)
+    folders = prepared.folders
+    if cfg.saes:
+        folders |= {"testbeds": [_listed_testbed(cfg, folder, device) for folder in prepared.testbeds.values()]}
+    with Run("sweep", cfg.name, study_identity(cfg), prepared.inputs, out) as run:
+        if not run.done:
+            write_json(run / SWEEP_FILE, folders)
+            run.log_time("sweep", time.perf_counter() - began)
+            run.finish()
+        return run.folder
+
+
+def sweep_part(
+    cfg: SweepConfig, part: Part, *, workers: int = 1, device: str = "auto", engine: Engine | None = None
+) -> int:
+    """Run one part of a study's SAEs and scores, and return the number of its groups.
+
+    The parts of a study are worked on by processes that need not know of each other; `sweep_run` then lists the runs.
+    Raises as that does.
+    """
+    prepared = prepare(cfg, workers=workers, device=device)
+    return _do_groups(cfg, prepared, part, engine or Engine(), workers, device)
+
+
+def prepare(cfg: SweepConfig, *, workers: int = 1, device: str = "auto") -> Prepared:
+    """Make all that a study's SAEs need, corpus, GPT, probes and testbeds, or what is missing of it.
 
     Raises as each stage does: ValueError, ConfigError, RunError, HookError.
     """
-    began = time.perf_counter()
     if cfg.testbed is None:
         corpus_folder = generate_run(cfg.corpus, workers=workers)
         corpus = Corpus.open(corpus_folder)
@@ -99,15 +166,33 @@ def sweep_run(cfg: SweepConfig, *, out: str | Path | None = None, workers: int =
         inputs = {"testbed": testbed.hash}
         if "probes" not in folders:
             folders |= fit_probes(testbed.model, testbed.corpus, probe_configs(cfg, testbed.corpus))
-    if cfg.saes:
-        names = cfg.hook_names or (None,)
-        folders["testbeds"] = [_on_testbed(cfg, _testbed_folder(cfg, folders, name, device), device) for name in names]
-    with Run("sweep", cfg.name, study_identity(cfg), inputs, out) as run:
-        if not run.done:
-            write_json(run / SWEEP_FILE, folders)
-            run.log_time("sweep", time.perf_counter() - began)
-            run.finish()
-        return run.folder
+    names = (cfg.hook_names or (None,)) if cfg.saes else ()
+    testbeds = [_testbed_folder(cfg, folders, name, device) for name in names]
+    return Prepared(folders, inputs, {read_manifest(folder).hook_name: folder for folder in testbeds})
+
+
+def jobs_of(cfg: SweepConfig, prepared: Prepared, part: Part | None, engine: Engine, device: str = "auto") -> list[Job]:
+    """What there is to do of a study, or of a part of it. Raises RunError for a testbed that cannot be read."""
+    widths = {name: load_testbed(folder, device).width for name, folder in prepared.testbeds.items()}
+    groups = plan(widths, cfg.saes, cfg.random_saes, cfg.training, engine.saes_per_group)
+    n_saes = sum(len(group.planned) for group in groups if not group.random) // max(1, len(widths))
+    scoring = Scoring(cfg.suite, cfg.probes[0], cfg.baselines, exact=n_saes <= FEW)
+    n_threads = max(1, int(engine.cpus_per_group or torch.get_num_threads()))
+    place = Place.here()
+    return [
+        Job(group, str(prepared.testbeds[group.hook_name]), scoring, device, n_threads, place)
+        for group in (groups if part is None else part.of(groups))
+    ]
+
+
+def _do_groups(
+    cfg: SweepConfig, prepared: Prepared, part: Part | None, engine: Engine, workers: int, device: str
+) -> int:
+    """Do a study's groups, or those of a part of it; returns their number. Raises SweepError for what failed."""
+    jobs = jobs_of(cfg, prepared, part, engine, device)
+    if failures := do_groups(jobs, engine=engine, workers=workers):
+        raise SweepError(failures)
+    return len(jobs)
 
 
 def study_identity(cfg: SweepConfig) -> dict[str, Any]:
@@ -164,8 +249,8 @@ def _testbed_folder(cfg: SweepConfig, folders: Mapping[str, Any], hook_name: str
     return testbed_run(model, corpus, hook_name=hook_name, **choice, name=cfg.name, device=device)
 
 
-def _on_testbed(cfg: SweepConfig, folder: Path, device: str) -> dict[str, Any]:
-    """Train and score the grid on a testbed."""
+def _listed_testbed(cfg: SweepConfig, folder: Path, device: str) -> dict[str, Any]:
+    """The runs on a testbed whose groups are done, as a study lists them."""
     testbed = load_testbed(folder, device)
     trained = train_grid(testbed, cfg.saes, cfg.training, device)
     random = train_grid(testbed.random_twin(), cfg.random_saes, cfg.training, device)

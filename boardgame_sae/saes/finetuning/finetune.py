@@ -34,7 +34,8 @@ from boardgame_sae.config import (
 )
 from boardgame_sae.files import RunError, write_json, write_parquet
 from boardgame_sae.launch import keep_freed_memory
-from boardgame_sae.runs import Run, pack_state, progress, unpack_state, warn
+from boardgame_sae.runs import Run, progress, warn
+from boardgame_sae.runs.state import pack_state, unpack_state
 from boardgame_sae.saes.finetuning.gap import Gap, clean_losses, measured
 from boardgame_sae.saes.finetuning.objective import LossName, Objective, Sparsity, objective
 from boardgame_sae.saes.finetuning.ways.addition import AdditionRecord, frozen_splice, sae_content, write_addition

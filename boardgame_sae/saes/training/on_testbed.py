@@ -27,20 +27,22 @@ N_CALIBRATION = 65_536
 def train_on_testbed(
     testbed: Testbed,
     sae_configs: Sequence[SAEConfig],
-    cfg: TrainSAEConfig,
+    cfg: TrainSAEConfig | Sequence[TrainSAEConfig],
     *,
     outs: Sequence[str | Path | None] | None = None,
     device: str = "auto",
 ) -> list[Path]:
     """Train SAEs together on a testbed's activations and return their folders; finished ones are reused.
 
-    outs: their folders (default hashed ones). Raises ValueError when an SAE's width is not the testbed's or what is to
-    be frozen cannot be, ConfigError when fresh games cannot be played, RunError when the disk is full.
+    cfg: how they are trained, or, for each, how it is (see `train_saes_run`). outs: their folders (default hashed
+    ones). Raises ValueError when an SAE's width is not the testbed's, what is to be frozen cannot be or they cannot
+    share a stream, ConfigError when fresh games cannot be played, RunError when the disk is full.
     """
+    shared = cfg if isinstance(cfg, TrainSAEConfig) else cfg[0]
     source: ActivationSource = (
-        FreshActivations(testbed.model, testbed.corpus, testbed.hook_name, reuse=cfg.reuse)
-        if cfg.source == "fresh"
-        else testbed.harvest(cfg.n_harvested, cfg.harvest_dtype)
+        FreshActivations(testbed.model, testbed.corpus, testbed.hook_name, reuse=shared.reuse)
+        if shared.source == "fresh"
+        else testbed.harvest(shared.n_harvested, shared.harvest_dtype)
     )
     return train_saes_run(source, sae_configs, cfg, metadata=_metadata(testbed), outs=outs, device=device)
 

@@ -15,11 +15,12 @@ import torch
 from torch import Tensor
 
 from boardgame_sae.activations.stream import ActivationSource
-from boardgame_sae.config import Count, Natural, NonNegative, Seed, Share, config, seed_for, to_mapping
+from boardgame_sae.config import Count, Natural, NonNegative, Seed, Share, canonical_json, config, seed_for, to_mapping
 from boardgame_sae.files import RunError
 from boardgame_sae.launch import keep_freed_memory
 from boardgame_sae.model.game_model import pick_device
-from boardgame_sae.runs import Run, pack_state, progress, unpack_state, warn
+from boardgame_sae.runs import Run, progress, warn
+from boardgame_sae.runs.state import pack_state, unpack_state
 from boardgame_sae.saes.registry import sae_class, sae_from_config, sparsity_field
 from boardgame_sae.saes.sae import SAE, Loss, SAEConfig
 from boardgame_sae.saes.training.adam import Adam
@@ -29,6 +30,8 @@ from boardgame_sae.weights import not_finite
 
 SNAPSHOTS = "snapshots"
 """The folder of an SAE's run that holds how it was earlier."""
+OWN_FIELDS = frozenset({"lr", "lr_warmup", "lr_decay", "dead_window", "log_every", "snapshots", "frozen"})
+"""Fields of a training in which SAEs on one stream may differ."""
 
 
 @config
@@ -82,6 +85,13 @@ def settled(cfg: TrainSAEConfig, sae: type[SAE]) -> TrainSAEConfig:
     batch_size = cfg.batch_size or batch_size_for(cfg.n_activations)
     lr = cfg.lr or learning_rate_for(cfg.n_activations, sae.learning_rates)
     return replace(cfg, batch_size=batch_size, lr=lr)
+
+
+def stream_of(cfg: TrainSAEConfig) -> dict[str, Any]:
+    """What of a training decides which activations are read, in which order: SAEs that agree in it share a stream."""
+    unused = {"n_harvested", "harvest_dtype"} if cfg.source == "fresh" else {"reuse"}
+    fields = to_mapping(replace(cfg, batch_size=cfg.batch_size or batch_size_for(cfg.n_activations)))
+    return {name: value for name, value in fields.items() if name not in OWN_FIELDS | unused}
 
 
 def lr_factor(step: int, cfg: TrainSAEConfig) -> float:
@@ -256,7 +266,7 @@ def measure(sae: SAE, batches: Sequence[Tensor]) -> dict[str, float]:
 def train_saes_run(
     source: ActivationSource,
     sae_configs: Sequence[SAEConfig],
-    cfg: TrainSAEConfig,
+    cfg: TrainSAEConfig | Sequence[TrainSAEConfig],
     *,
     metadata: dict[str, Any] | None = None,
     outs: Sequence[str | Path | None] | None = None,
@@ -265,33 +275,47 @@ def train_saes_run(
 ) -> list[Path]:
     """Train SAEs together on one stream and return their folders; finished ones are reused, killed ones resumed.
 
+    cfg: how they are trained, or, for each, how it is; then what `stream_of` says must be the same.
     metadata: plain data to keep with each SAE (testbed, hook point). outs: their folders (default hashed ones).
     checkpoint_seconds: time between two saved states.
-    Raises ValueError when an SAE's width is not the activations' or what is to be frozen cannot be, RunError when a
-    folder holds another run or the disk is full.
+    Raises ValueError when an SAE's width is not the activations', what is to be frozen cannot be or the SAEs cannot
+    share a stream, RunError when a folder holds another run or the disk is full.
     """
-    for sae_cfg in sae_configs:
+    given = [cfg] * len(sae_configs) if isinstance(cfg, TrainSAEConfig) else cfg
+    if any(stream_of(one) != stream_of(given[0]) for one in given):
+        raise ValueError(f"SAEs can share a stream only if their trainings differ in no more than {sorted(OWN_FIELDS)}")
+    for sae_cfg, own in zip(sae_configs, given, strict=True):
         sae_cfg.check_trainable()
-        check_freezable(sae_cfg, cfg.frozen)
+        check_freezable(sae_cfg, own.frozen)
         if sae_cfg.d_model != source.width:
             raise ValueError(
                 f"an SAE of width {sae_cfg.d_model} cannot train on {source.path}, whose activations have width "
                 f"{source.width}; give d_model={source.width}"
             )
-    trainings = [settled(cfg, sae_class(sae_cfg.architecture)) for sae_cfg in sae_configs]
-    runs: list[Run] = []
+    trainings = [settled(own, sae_class(sae.architecture)) for sae, own in zip(sae_configs, given, strict=True)]
+    made_of = [
+        {"sae": to_mapping(sae_cfg), "training": training_identity(own)}
+        for sae_cfg, own in zip(sae_configs, trainings, strict=True)
+    ]
+    folders = list(outs or [None] * len(sae_configs))
+    inputs, runs = {"activations": source.hash}, dict[int, Run]()
     try:
-        for sae_cfg, own, out in zip(sae_configs, trainings, outs or [None] * len(sae_configs), strict=True):
-            made_of = {"sae": to_mapping(sae_cfg), "training": training_identity(own)}
-            inputs = {"activations": source.hash}
-            runs.append(Run("sae", _name(sae_cfg), made_of, inputs, out, content=source.content))
-        open_runs = [parts for parts in zip(sae_configs, trainings, runs, strict=True) if not parts[2].done]
+        for place in _in_one_order(made_of, folders):
+            name = sae_name(sae_configs[place])
+            runs[place] = Run("sae", name, made_of[place], inputs, folders[place], content=source.content)
+        open_runs = [(sae_configs[place], trainings[place], run) for place, run in sorted(runs.items()) if not run.done]
         if open_runs:
             _train(source, open_runs, metadata or {}, pick_device(device), checkpoint_seconds)
     finally:
-        for run in runs:
+        for run in runs.values():
             run.close()
-    return [run.folder for run in runs]
+    return [runs[place].folder for place in range(len(sae_configs))]
+
+
+def _in_one_order(made_of: Sequence[Mapping[str, Any]], outs: Sequence[str | Path | None]) -> list[int]:
+    """The places of runs in an order that every process opens them in, so that no two wait for each other's."""
+    keys = [("" if out is None else str(Path(out).resolve()), canonical_json(made_of[n])) for n, out in enumerate(outs)]
+    return sorted(range(len(keys)), key=keys.__getitem__)
 
 
 def training_identity(cfg: TrainSAEConfig) -> dict[str, Any]:
@@ -305,7 +329,7 @@ def training_identity(cfg: TrainSAEConfig) -> dict[str, Any]:
     return {name: value for name, value in to_mapping(cfg).items() if name not in unused}
 
 
-def _name(cfg: SAEConfig) -> str:
+def sae_name(cfg: SAEConfig) -> str:
     """Architecture, what sets how sparse the SAE is, and width: `topk-32-1024`."""
     fields = to_mapping(cfg)
     setting = fields.get(sparsity_field(**fields) or "")
@@ -320,7 +344,7 @@ def _train(
     device: torch.device,
     checkpoint_seconds: float,
 ) -> None:
-    """Train SAEs whose trainings differ in nothing but the learning rate."""
+    """Train SAEs that share a stream."""
     keep_freed_memory()
     cfg = open_runs[0][1]
     stream = source.stream(cfg.batch_size, seed_for(cfg.seed, "activations"))

@@ -3,6 +3,7 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from synthetic import sparse_activations
 from boardgame_sae.activations.store import ActivationStore
 from boardgame_sae.config import ConfigError, to_mapping
 from boardgame_sae.files import file_hash, read_json
+from boardgame_sae.runs import Run
 from boardgame_sae.saes.load import load_sae
 from boardgame_sae.saes.registry import make_sae, sae_config
 from boardgame_sae.saes.training import train as module
@@ -56,6 +58,24 @@ def assert_same_run(one, other):
 @pytest.mark.parametrize("name", SAES)
 def test_an_sae_trained_alone_has_the_bytes_of_one_trained_beside_others(store, together, tmp_path, name):
     assert_same_run(train(store, [name], tmp_path)[name], together[name])
+
+
+def test_saes_of_several_learning_rates_share_a_stream_and_have_the_bytes_of_each_alone(store, tmp_path):
+    trainings = [replace(CFG, lr=lr, snapshots=snapshots) for lr, snapshots in ((1e-3, ()), (1e-2, (0.5,)))]
+    outs = [tmp_path / "low", tmp_path / "high"]
+    train_saes_run(store, [config_of("topk")] * 2, trainings, outs=outs, device="cpu")
+    for training, out in zip(trainings, outs, strict=True):
+        assert_same_run(train(store, ["topk"], tmp_path / f"{out.name} alone", training)["topk"], out)
+    with pytest.raises(ValueError, match="share a stream only if"):
+        train_saes_run(store, [config_of("topk")] * 2, [CFG, replace(CFG, seed=1)], outs=outs, device="cpu")
+
+
+def test_runs_are_opened_in_one_order_whatever_the_order_they_are_given_in(store, tmp_path, monkeypatch):
+    opened = []
+    monkeypatch.setattr(module, "Run", lambda *words, **options: opened.append(words[4].name) or Run(*words, **options))
+    train(store, ["topk", "relu"], tmp_path)
+    train(store, ["relu", "topk"], tmp_path)
+    assert opened == ["relu", "topk"] * 2
 
 
 def test_saes_trained_in_another_order_have_the_same_bytes(store, together, tmp_path):

@@ -9,43 +9,61 @@
         DONE                every file's SHA-256; present: reuse, absent: resume
 
 Every file appears whole or not at all (`files.writing`), and nothing is written through a link that lies in the folder.
+One process works in a folder at a time (`lock`); others that want the same run wait, and use its result.
 """
 
 import contextlib
-import hashlib
 import json
 import os
 import sys
 import time
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 from dataclasses import field
+from multiprocessing import parent_process
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
 from tqdm import tqdm
 
 from boardgame_sae.config import Count, Natural, NonNegative, canonical_json, content_hash, not_finite, record
 from boardgame_sae.files import RunError, append_bytes, as_record, file_hash, read_json, read_json_lines, write_json
 from boardgame_sae.integrity import CARD_FILE, DONE_FILE, check_finished, is_done, read_done, verified, write_done
+from boardgame_sae.runs.lock import LOCK_FILE, FolderLock
+from boardgame_sae.runs.state import state_hash
 from boardgame_sae.streams import Patient
-from boardgame_sae.weights import read_metadata, read_tensors, tensors_hash, write_tensors
+from boardgame_sae.weights import read_metadata, read_tensors, write_tensors
 
 FORMAT = 1
 """Increased when the same config comes to mean other files, so that old runs are not taken for new ones."""
 METRICS_FILE, TIMINGS_FILE, STATE_FILE = "metrics.jsonl", "timings.jsonl", "state.safetensors"
 _STATE = "state"
-LOCK_FILE = ".lock"
-"""Held by the process that works in the folder; gone when it leaves."""
 UNHASHED_FILES = (TIMINGS_FILE, DONE_FILE, STATE_FILE, LOCK_FILE)
-LOCK_HOLDER = "BOARDGAME_SAE_LOCK_HOLDER"
-"""Environment variable by which the further processes of a data-parallel run know that their parent has the lock."""
+_FINISHED_ONLY: ContextVar[bool] = ContextVar("finished_only", default=False)
 
 
 def runs_root() -> Path:
     """Where runs go by default: $BOARDGAME_SAE_RUNS, else data/runs below the current folder."""
     return Path(os.environ.get("BOARDGAME_SAE_RUNS", "data/runs"))
+
+
+class UnfinishedError(RunError):
+    """Where only finished runs may be opened, one would have had to be made: its kind and its folder."""
+
+    def __init__(self, kind: str, folder: Path) -> None:
+        super().__init__(f"{folder}: this run is not finished")
+        self.kind, self.folder = kind, folder
+
+
+@contextmanager
+def finished_only() -> Iterator[None]:
+    """Within this block a run that is not finished is an UnfinishedError: to see what there is, and make nothing."""
+    token = _FINISHED_ONLY.set(True)
+    try:
+        yield
+    finally:
+        _FINISHED_ONLY.reset(token)
 
 
 @record
@@ -83,61 +101,42 @@ class Run:
         *,
         content: Mapping[str, str] | None = None,
     ) -> None:
-        """Open (or create) the folder of a run, and lock it against other processes.
+        """Open (or create) the folder of a run, and lock it against other processes, unless it is done.
+
+        While another process works in it, wait: until that has finished it, or has gone, and then go on from there.
 
         kind, name: what its folder is called. config: plain data. inputs: hash of each artifact it is made from.
         out: the folder; by default a hashed one under `runs_root()`. content: hash of what each of the artifacts holds,
         where `inputs` say only how it was made; it does not count for the run's own hash.
-        Raises RunError when `out` holds another run, one made from other content, or something else, or another process
-        works in it.
+        Raises RunError when `out` holds another run, one made from other content, or something else, or this process
+        is working in it already.
         """
         self.kind, self.name, self.content = kind, name, dict(content or {})
         self.identity = {"kind": kind, "config": dict(config), "inputs": dict(inputs or {})}
         self.hash = content_hash({**self.identity, "format": FORMAT})
         self.folder = Path(out) if out is not None else runs_root() / kind / f"{name}-{self.hash}"
+        if _FINISHED_ONLY.get() and not is_done(self.folder):
+            raise UnfinishedError(kind, self.folder)
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise RunError(f"{self.folder}: cannot be made a run folder ({error}); choose another --out") from error
-        self._lock = self._take_lock()
+        self._lock = FolderLock(self.folder)
+        self._lock.take(unless=self._is_finished)
         try:
             self._claim()
         except BaseException:
             self.close()
             raise
 
-    def _take_lock(self) -> FileLock | None:
-        further = int(os.environ.get("LOCAL_RANK", "0")) > 0 and os.environ.get(LOCK_HOLDER) == str(os.getppid())
-        path, handles = self.folder / LOCK_FILE, list[int]()
-        if further:
-            return None  # a further process of one data-parallel run, launched by the first, which has the lock
-        if is_done(self.folder):  # nobody works here any more; a kill may have left the file
-            with suppress(OSError):
-                path.unlink(missing_ok=True)
-            return None
-        lock = FileLock(path, timeout=0, thread_local=False, on_acquired=handles.append)
-        busy = f"{self.folder}: another process is working in this run; wait for it or end it"
-        try:
-            lock.acquire()
-        except Timeout:
-            raise RunError(busy) from None
-        except OSError as error:
-            raise RunError(f"{self.folder}: cannot be locked ({error}); choose another --out") from error
-        if not path.exists() or not os.path.samestat(os.fstat(handles[-1]), path.stat()):
-            lock.release()  # whoever had it removed the file after we had opened it, and another may have a new one
-            raise RunError(busy)
-        os.environ[LOCK_HOLDER] = str(os.getpid())
-        return lock
+    def _is_finished(self) -> bool:
+        """Whether there is nothing left to wait for. Raises RunError when the folder holds another run."""
+        if (self.folder / CARD_FILE).exists():
+            self._check_card()
+        return is_done(self.folder)
 
-    def _claim(self) -> None:
+    def _check_card(self) -> None:
         path = self.folder / CARD_FILE
-        if not path.exists():
-            others = [path.name for path in self.folder.iterdir() if not path.name.startswith(".")]
-            if others:
-                raise RunError(f"{self.folder}: holds {others[0]} but no {CARD_FILE}; choose an empty folder as --out")
-            made_of = {"content": self.content} if self.content else {}
-            write_json(path, {**self.identity, **made_of, "name": self.name, "hash": self.hash})
-            return
         card = read_json(path)
         as_record(CardRecord, card, str(path), "restore it, or move the folder away and run the same command again")
         if card["hash"] != self.hash:
@@ -148,6 +147,17 @@ class Run:
                     f"{self.folder}: was made from the {name} as it was before it changed; restore the {name}, or move "
                     "this folder away and run the same command again"
                 )
+
+    def _claim(self) -> None:
+        path = self.folder / CARD_FILE
+        if not path.exists():
+            others = [path.name for path in self.folder.iterdir() if not path.name.startswith(".")]
+            if others:
+                raise RunError(f"{self.folder}: holds {others[0]} but no {CARD_FILE}; choose an empty folder as --out")
+            made_of = {"content": self.content} if self.content else {}
+            write_json(path, {**self.identity, **made_of, "name": self.name, "hash": self.hash})
+            return
+        self._check_card()
         if not self.done:
             self._drop_links()
             self._drop_half_line()
@@ -188,7 +198,13 @@ class Run:
         return done
 
     def reopen(self) -> None:
-        """Take back that the run is done, to add to it; what it holds stays."""
+        """Take back that the run is done, to add to it; what it holds stays.
+
+        While another process adds to it, wait: what it holds may have grown after that.
+        """
+        if _FINISHED_ONLY.get():
+            raise UnfinishedError(self.kind, self.folder)
+        self._lock.take()
         (self.folder / DONE_FILE).unlink(missing_ok=True)
         self._drop_links()
 
@@ -223,7 +239,7 @@ class Run:
                 os.fsync(file.fileno())
             size = metrics.stat().st_size
         plain = canonical_json({**meta, "metrics_bytes": size})
-        about = {_STATE: canonical_json({"meta": plain, "hash": _state_hash(plain, tensors)})}
+        about = {_STATE: canonical_json({"meta": plain, "hash": state_hash(plain, tensors)})}
         write_tensors(self.folder / STATE_FILE, tensors, about)
 
     def load_state(self) -> tuple[dict[str, Any], dict[str, Any]] | None:
@@ -239,7 +255,7 @@ class Run:
         tensors = read_tensors(path, fix, finite=False)
         try:
             about = json.loads(read_metadata(path, fix)[_STATE])
-            intact = about["hash"] == _state_hash(about["meta"], tensors)
+            intact = about["hash"] == state_hash(about["meta"], tensors)
         except (KeyError, TypeError, ValueError) as error:
             raise RunError(f"{path}: damaged, or of another version ({error}); {fix}") from error
         if not intact:
@@ -275,17 +291,13 @@ class Run:
 
     def close(self) -> None:
         """Release the lock, so that other processes can work in the folder."""
-        if self._lock is not None:
-            with suppress(OSError):  # Windows removes no open file: there an empty one stays
-                (self.folder / LOCK_FILE).unlink(missing_ok=True)
-            self._lock.release()
-            self._lock = None
+        self._lock.release()
 
     def __enter__(self) -> "Run":
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        if kind is not None and self._lock is not None:
+        if kind is not None and self._lock.held:
             self._remove_leftovers()
         self.close()
 
@@ -311,6 +323,8 @@ def progress(
 ) -> Any:
     """A progress bar with speed and time left, redrawn ten times a second; in a log file, a line every ten seconds.
 
+    Worker processes show none: those of several would overwrite each other.
+
     leave: whether it stays when it is full; not for one that is part of another. after: seconds that the work must take
     for the bar to be shown.
     """
@@ -323,7 +337,7 @@ def progress(
         unit=f" {unit}",
         unit_scale=True,
         mininterval=interval,
-        disable=disable,
+        disable=disable or parent_process() is not None,
         leave=leave,
         delay=after,
         file=stderr,
@@ -335,42 +349,6 @@ def warn(text: str) -> None:
     with suppress(OSError, ValueError, AttributeError):  # closed, full or none: no reason to stop
         sys.stderr.write(f"warning: {text}\n")
         sys.stderr.flush()
-
-
-def pack_state(value: Any) -> tuple[dict[str, Any], Any]:
-    """Nested dicts and lists of tensors and plain data, as (tensors by name, plain data that refers to them)."""
-    import torch  # imported late: it takes seconds
-
-    tensors: dict[str, Any] = {}
-
-    def walk(item: Any, name: str) -> Any:
-        if isinstance(item, torch.Tensor):
-            while name in tensors:  # keys such as 0 and "0", or "a/b" and "a", give the same name
-                name += "'"
-            tensors[name] = item.detach().cpu().clone()
-            return {"tensor": name}
-        if isinstance(item, Mapping):
-            return {"items": [[key, walk(part, f"{name}/{key}")] for key, part in item.items()]}
-        if isinstance(item, list | tuple):
-            return [walk(part, f"{name}/{index}") for index, part in enumerate(item)]
-        return item
-
-    return tensors, walk(value, "")
-
-
-def _state_hash(meta: str, tensors: Mapping[str, Any]) -> str:
-    return hashlib.sha256(f"{meta} {tensors_hash(tensors)}".encode()).hexdigest()
-
-
-def unpack_state(tensors: Mapping[str, Any], plain: Any) -> Any:
-    """What `pack_state` took apart (tuples come back as lists)."""
-    if isinstance(plain, list):
-        return [unpack_state(tensors, part) for part in plain]
-    if not isinstance(plain, dict):
-        return plain
-    if "tensor" in plain:
-        return tensors[plain["tensor"]]
-    return {key: unpack_state(tensors, part) for key, part in plain["items"]}
 
 
 def run_hash(folder: str | Path) -> str:
