@@ -34,6 +34,7 @@ from boardgame_sae.config import (
 )
 from boardgame_sae.files import RunError, write_json, write_parquet
 from boardgame_sae.launch import keep_freed_memory
+from boardgame_sae.model.float64 import exact
 from boardgame_sae.runs import Run, pack_state, progress, unpack_state, warn
 from boardgame_sae.saes.finetuning.gap import Gap, clean_losses, measured
 from boardgame_sae.saes.finetuning.objective import LossName, Objective, Sparsity, objective
@@ -263,4 +264,4 @@ class _Tuning:
 def _root_mean_square(batches: Sequence[Batch]) -> float:
     """Of the norms of the activations that are read in some batches; 1 where all are zero."""
     acts_ND: Tensor = torch.cat([batch.acts_BLD[batch.read_BL] for batch in batches])
-    return float(acts_ND.double().pow(2).sum(1).mean().sqrt()) or 1.0
+    return float(exact(acts_ND).pow(2).sum(1).mean().sqrt()) or 1.0

@@ -18,6 +18,7 @@ from boardgame_sae.activations.stream import ActivationSource
 from boardgame_sae.config import Count, Natural, NonNegative, Seed, Share, config, seed_for, to_mapping
 from boardgame_sae.files import RunError
 from boardgame_sae.launch import keep_freed_memory
+from boardgame_sae.model.float64 import exact
 from boardgame_sae.model.game_model import pick_device
 from boardgame_sae.runs import Run, pack_state, progress, unpack_state, warn
 from boardgame_sae.saes.registry import sae_class, sae_from_config, sparsity_field
@@ -244,8 +245,8 @@ def measure(sae: SAE, batches: Sequence[Tensor]) -> dict[str, float]:
         active = sae.activate(x_ND, sae.rule())
         z = sae.latents(active)
         counts_F += active.counts_F(z)
-        error += float((x_ND - active.decode(z, sae.W_dec, sae.b_dec)).pow(2).sum(dtype=torch.float64))
-        variance += float((x_ND - mean_D).pow(2).sum(dtype=torch.float64))
+        error += float(exact((x_ND - active.decode(z, sae.W_dec, sae.b_dec)).pow(2)).sum())
+        variance += float(exact((x_ND - mean_D).pow(2)).sum())
     return {
         "l0": float(counts_F.sum()) / n,
         "explained_variance": 1 - error / variance if variance else 0.0,
