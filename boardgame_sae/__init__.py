@@ -11,6 +11,8 @@ Shapes are written as capital suffixes, one letter an axis: `B` games, `L` token
 import ast
 import importlib
 import os
+import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +20,31 @@ from boardgame_sae.kernel_cache import choose_kernel_cache
 
 __version__ = "0.1.0"
 
-# Worker threads that spin while they wait make a training step on a busy machine ten times slower: let them sleep.
-# The OpenMP runtime reads this when torch is first imported.
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+def _let_idle_threads_sleep() -> None:
+    """Worker threads that spin while they wait make a training step on a busy machine ten times slower.
+
+    OpenMP reads this when torch is imported. Where torch came first, GNU's OpenMP, that of torch on Linux, still lets
+    threads sleep as soon as there are more of them than processors: some that are never used do that.
+    """
+    said = os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    torch = sys.modules.get("torch")
+    if torch is None or said != "PASSIVE" or (n_threads := torch.get_num_threads()) == 1:
+        return
+    started, n_idle = threading.Event(), (os.cpu_count() or 1) + 1
+
+    def start_and_stay() -> None:
+        torch.set_num_threads(n_idle)
+        torch.zeros(n_idle << 15).neg()  # enough numbers for each thread to get some
+        started.set()
+        threading.Event().wait()
+
+    threading.Thread(target=start_and_stay, daemon=True).start()
+    started.wait()
+    torch.set_num_threads(n_threads)  # the default of threads to come
+
+
+_let_idle_threads_sleep()
 choose_kernel_cache()
 
 
