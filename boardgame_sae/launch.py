@@ -1,4 +1,4 @@
-"""Where work runs: map a function over inputs here or in processes, and prepare this process for heavy work."""
+"""Where work runs: map a function over inputs here or in processes, and what this process needs for heavy work."""
 
 import ctypes
 import multiprocessing
@@ -96,6 +96,17 @@ def map_ordered(function: Callable[[T], R], inputs: Iterable[T], workers: int = 
         raise RunError(
             "a worker process died: out of memory, killed, or started by a script without "
             "`if __name__ == '__main__':`; fix that and run the same command again"
+        ) from error
+
+
+@contextmanager
+def needs(extra: str, what: str) -> Iterator[None]:
+    """Import optional libraries inside this. Raises RunError that names the extra where one is not installed."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        raise RunError(
+            f"{what} needs {error.name}, which is not installed: pip install 'boardgame-sae[{extra}]'"
         ) from error
 
 
