@@ -11,6 +11,9 @@ Shapes are written as capital suffixes, one letter an axis: `B` games, `L` token
 import ast
 import importlib
 import os
+import sys
+import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,28 +21,54 @@ from boardgame_sae.kernel_cache import choose_kernel_cache
 
 __version__ = "0.1.0"
 
-# Worker threads that spin while they wait make a training step on a busy machine ten times slower: let them sleep.
-# The OpenMP runtime reads this when torch is first imported.
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+def _let_idle_threads_sleep() -> None:
+    """Worker threads that spin while they wait make a training step on a busy machine ten times slower.
+
+    OpenMP reads this when torch is imported. Where torch came first, GNU's OpenMP, that of torch on Linux, still lets
+    threads sleep as soon as there are more of them than processors: some that are never used do that.
+    """
+    said = os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    torch = sys.modules.get("torch")
+    if torch is None or said != "PASSIVE" or (n_threads := torch.get_num_threads()) == 1:
+        return
+    started, n_idle = threading.Event(), (os.cpu_count() or 1) + 1
+
+    def start_and_stay() -> None:
+        torch.set_num_threads(n_idle)
+        torch.zeros(n_idle << 15).neg()  # enough numbers for each thread to get some
+        started.set()
+        threading.Event().wait()
+
+    threading.Thread(target=start_and_stay, daemon=True).start()
+    started.wait()
+    torch.set_num_threads(n_threads)  # the default of threads to come
+
+
+_let_idle_threads_sleep()
 choose_kernel_cache()
 
 
-def _exports() -> dict[str, str]:
-    """The names a user starts from, and the modules they live in: those that `__init__.pyi` lists for type checkers."""
-    listed = ast.parse(Path(__file__).with_suffix(".pyi").read_text(encoding="utf-8")).body
+def front_door(package: str, file: str) -> tuple[list[str], Callable[[str], Any]]:
+    """The names that a package's `__init__.pyi` lists for type checkers, and a `__getattr__` that imports them.
+
+    Each is imported when it is first used: torch takes seconds. package, file: its `__name__` and `__file__`.
+    """
+    listed = ast.parse(Path(file).with_suffix(".pyi").read_text(encoding="utf-8")).body
     imports = [node for node in listed if isinstance(node, ast.ImportFrom) and node.module]
-    return {alias.name: str(node.module) for node in imports for alias in node.names}
+    homes = {alias.name: str(node.module) for node in imports for alias in node.names if alias.asname}
+    names = sorted(homes)
+
+    def find(name: str) -> Any:
+        if name not in homes:
+            raise AttributeError(f"module '{package}' has no attribute '{name}'; it has {', '.join(names)}")
+        return getattr(importlib.import_module(homes[name]), name)
+
+    return names, find
 
 
-_EXPORTS = _exports()
-__all__ = sorted(_EXPORTS)  # pyright: ignore[reportUnsupportedDunderAll]
-
-
-def __getattr__(name: str) -> Any:
-    """Import a name when it is first used: torch takes seconds."""
-    if name not in _EXPORTS:
-        raise AttributeError(f"module 'boardgame_sae' has no attribute '{name}'; it has {', '.join(__all__)}")
-    return getattr(importlib.import_module(_EXPORTS[name]), name)
+_NAMES, __getattr__ = front_door(__name__, __file__)
+__all__ = sorted(_NAMES)  # pyright: ignore[reportUnsupportedDunderAll]
 
 
 def __dir__() -> list[str]:

@@ -1,5 +1,8 @@
 """The names a user starts from. Type checkers read this list; `__init__.py` imports each name when it is first used."""
 
+from collections.abc import Callable
+from typing import Any
+
 from boardgame_sae.metrics.causal.edit import edit as edit
 from boardgame_sae.metrics.causal.steering.steer import steer as steer
 from boardgame_sae.metrics.evaluate import evaluate as evaluate
@@ -8,8 +11,8 @@ from boardgame_sae.model.legality import legality as legality
 from boardgame_sae.model.train import train_gpt as train_gpt
 from boardgame_sae.model.train_config import TrainGPTConfig as TrainGPTConfig
 from boardgame_sae.pipeline.comparison import compare as compare
+from boardgame_sae.report.figures.plot import plot as plot
 from boardgame_sae.report.latent import latent as latent
-from boardgame_sae.report.plot import plot as plot
 from boardgame_sae.report.results import results as results
 from boardgame_sae.report.run import make_report as make_report
 from boardgame_sae.saes.finetuning.finetune import finetune_sae as finetune_sae
@@ -30,3 +33,5 @@ from boardgame_sae.transcripts.imports.importer import make_corpus as make_corpu
 from boardgame_sae.transcripts.pgn.importer import import_pgn as import_pgn
 
 __version__: str
+
+def front_door(package: str, file: str) -> tuple[list[str], Callable[[str], Any]]: ...

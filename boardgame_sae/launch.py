@@ -1,4 +1,4 @@
-"""Where work runs: map a function over inputs here or in processes, and prepare this process for heavy work."""
+"""Where work runs: map a function over inputs here or in processes, and what this process needs for heavy work."""
 
 import ctypes
 import multiprocessing
@@ -136,6 +136,17 @@ def map_as_done(
                         continue
                     result = Died(f"its process died {retries + 1} times: out of memory, or killed")
                 yield place, result
+
+
+@contextmanager
+def needs(extra: str, what: str) -> Iterator[None]:
+    """Import optional libraries inside this. Raises RunError that names the extra where one is not installed."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        raise RunError(
+            f"{what} needs {error.name}, which is not installed: pip install 'boardgame-sae[{extra}]'"
+        ) from error
 
 
 def keep_freed_memory() -> None:

@@ -109,3 +109,14 @@ def test_no_two_test_files_share_a_name():
     """pytest imports them by their names alone, and leaves out the second of two."""
     names = [path.name for path in (ROOT / "tests").rglob("test_*.py")]
     assert sorted(names) == sorted(set(names))
+
+
+def test_processes_are_started_in_one_place_which_says_how():
+    """Python 3.14 starts them otherwise than 3.11 where nothing is said."""
+    starters = {
+        name
+        for name, path in MODULES.items()
+        if any(word in path.read_text(encoding="utf-8") for word in ("multiprocessing", "ProcessPool", "os.fork"))
+    }
+    assert starters == {"boardgame_sae.launch"}
+    assert 'get_context("spawn")' in MODULES["boardgame_sae.launch"].read_text(encoding="utf-8")

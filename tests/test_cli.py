@@ -15,7 +15,11 @@ from boardgame_sae.cli.endings import Terminated
 from boardgame_sae.cli.flags import verb
 from boardgame_sae.config import Flags
 from boardgame_sae.model.game_model import GameModel
-from boardgame_sae.saes.registry import architectures, config_class
+from boardgame_sae.registry import declared
+from boardgame_sae.saes.configs.described import described
+from boardgame_sae.saes.finetuning.ways.way import ways
+from boardgame_sae.saes.registry import architectures, config_class, summary
+from boardgame_sae.studies.study import studies
 from boardgame_sae.transcripts import generate as generate_module
 from boardgame_sae.transcripts.corpus import Corpus
 
@@ -82,6 +86,32 @@ def test_help_imports_neither_torch_nor_numba():
     modules = done.stdout.splitlines()[-1]
     assert "'boardgame_sae.cli'" in modules and modules.endswith("] 0")
     assert not any(f"'{name}'" in modules for name in ("torch", "numba", "h5py", "sklearn", "transformer_lens"))
+
+
+def test_no_verbs_help_imports_torch():
+    """Nor another library that takes seconds, whatever the architecture whose flags are shown."""
+    script = """
+import sys
+from boardgame_sae.cli import main, verbs
+from boardgame_sae.saes.configs.described import described
+
+lines = [[name] for name in verbs()] + [["train-sae", "--architecture", name] for name in described()]
+for words in lines:
+    assert main([*words, "--help"]) == 0, words
+    slow = {"torch", "sklearn", "matplotlib", "plotly", "duckdb", "lightning_fabric", "transformers"} & set(sys.modules)
+    assert not slow, (words, slow)
+"""
+    subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+
+
+def test_what_help_lists_is_what_is_registered():
+    assert described() == {name: (config_class(name), summary(name)) for name in architectures()}
+    for package, decorator, known in (
+        ("boardgame_sae.studies", "study", studies()),
+        ("boardgame_sae.saes.finetuning.ways", "way", ways()),
+    ):
+        listed = {each.argument: each.summary for each in declared(package, decorator)}
+        assert listed == {name: thing.summary for name, thing in known.items()}
 
 
 def test_the_module_is_a_program_whose_exit_code_is_mains():

@@ -75,11 +75,12 @@ def edit(argv: Sequence[str]) -> Path:
 @verb("steer", 126, '--testbed chess-small --coefficient 0.5 --moves "1.e4 e5" --n-games 20')
 def steer(argv: Sequence[str]) -> Path:
     """Add a skill vector (or another) to a model, and watch what it plays."""
+    source, given, device = parse("steer", argv, TestbedInput, SteerInput, Device)
+
     from boardgame_sae.metrics.causal.steering.steer import steer as steer_model
     from boardgame_sae.testbeds.shipped import find_sae, find_testbed
     from boardgame_sae.testbeds.testbed import load_testbed
 
-    source, given, device = parse("steer", argv, TestbedInput, SteerInput, Device)
     folder, settings = find_testbed(source.testbed), vars(given).copy()
     if given.sae is not None:
         settings["sae"] = find_sae(_sae_name(given.sae, source.testbed))

@@ -16,7 +16,7 @@ class ExportInput:
     source: str
     """Folder of an SAE (of any library) or of a GPT, or the name of a shipped SAE."""
     to: str = "sae_lens"
-    """Library that is to read it."""
+    """Library that is to read it. One that is not known gets the list of those that are."""
 
 
 @config
@@ -36,6 +36,8 @@ class ImportInput:
 @verb("export", 160, "SAE_DIR --to sae_lens --out DIR")
 def export(argv: Sequence[str]) -> Path:
     """Write an SAE or a GPT for another library."""
+    source, output = parse("export", named(argv, "--source"), ExportInput, Output)
+
     from boardgame_sae.files import disk_error
     from boardgame_sae.integrity import content_of
     from boardgame_sae.model.exchange import files as gpts
@@ -47,7 +49,6 @@ def export(argv: Sequence[str]) -> Path:
 
     writers = saes.writers()
     libraries = f"An SAE can be exported to {' or '.join(writers)}, a GPT to {' or '.join(gpts.WRITERS)}."
-    source, output = parse("export", named(argv, "--source"), ExportInput, Output, more=libraries)
     folder = find_sae(source.source)
     of_gpt = gpts.is_gpt(folder)
     known = gpts.WRITERS if of_gpt else writers

@@ -30,18 +30,22 @@ class SAEInput:
 @verb("train-sae", 80, "--testbed DIR --architecture topk --k 32")
 def train_sae(argv: Sequence[str]) -> Path:
     """Train an SAE, or many at once, on a testbed's activations."""
-    from boardgame_sae.pipeline.grid import expand, train_grid
-    from boardgame_sae.saes.registry import architectures, config_class, sae_config, summary
-    from boardgame_sae.saes.training.on_testbed import train_on_testbed
-    from boardgame_sae.saes.training.train import TrainSAEConfig
-    from boardgame_sae.testbeds.testbed import load_testbed
+    from boardgame_sae.saes.configs.described import described
+    from boardgame_sae.saes.configs.training import TrainSAEConfig
 
-    architecture = chosen(argv, "architecture", "topk")
+    architecture, known = chosen(argv, "architecture", "topk"), described()
+    own_config = known[architecture].config_class if architecture in known else _registered(architecture)
     fixed = {"d_model": 1, "architecture": architecture}  # the width is the testbed's
-    own = Flags(config_class(architecture), defaults={"n_latents": 1024}, fixed=fixed)
-    listed = "\n".join(["Architectures:", *(f"  {name:24}{summary(name)}" for name in architectures())])
+    own = Flags(own_config, defaults={"n_latents": 1024}, fixed=fixed)
+    listed = "\n".join(["Architectures:", *(f"  {name:24}{kind.summary}" for name, kind in known.items())])
     groups = (TestbedInput, SAEChoice, own, TrainSAEConfig, Output, Device)
     source, choice, sae, training, output, device = parse("train-sae", argv, *groups, more=listed)
+
+    from boardgame_sae.pipeline.grid import expand, train_grid
+    from boardgame_sae.saes.registry import sae_config
+    from boardgame_sae.saes.training.on_testbed import train_on_testbed
+    from boardgame_sae.testbeds.testbed import load_testbed
+
     testbed = load_testbed(source.testbed, device.device)
     if choice.saes is None:
         cfg = sae_config(**{**to_mapping(sae), "d_model": testbed.width})
@@ -60,18 +64,29 @@ def train_sae(argv: Sequence[str]) -> Path:
 @verb("finetune-sae", 85, "othello6-tiny/topk-16 --testbed othello6-tiny --loss balanced --how full")
 def finetune_sae(argv: Sequence[str]) -> Path:
     """Fine-tune an SAE, or what is put around it, so that the GPT predicts with it as it does without."""
-    from boardgame_sae.files import read_json
-    from boardgame_sae.saes.finetuning.finetune import RESULT_FILE, FinetuneConfig, finetune_run
-    from boardgame_sae.saes.finetuning.gap import gap_text
-    from boardgame_sae.saes.finetuning.ways.way import ways
-    from boardgame_sae.testbeds.testbed import load_testbed
+    from boardgame_sae.registry import declared
+    from boardgame_sae.saes.configs.finetuning import FinetuneConfig
 
-    listed = "\n".join(["Ways:", *(f"  {name:16}{way.summary}" for name, way in ways().items())])
+    ways = declared("boardgame_sae.saes.finetuning.ways", "way")
+    listed = "\n".join(["Ways:", *(f"  {way.argument:16}{way.summary}" for way in ways)])
     groups = (SAEInput, TestbedInput, FinetuneConfig, Output, Device)
     given, source, cfg, output, device = parse("finetune-sae", named(argv, "--sae"), *groups, more=listed)
+
+    from boardgame_sae.files import read_json
+    from boardgame_sae.saes.finetuning.finetune import RESULT_FILE, finetune_run
+    from boardgame_sae.saes.finetuning.gap import gap_text
+    from boardgame_sae.testbeds.testbed import load_testbed
+
     folder = finetune_run(given.sae, load_testbed(source.testbed, device.device), cfg, out=output.out)
     say(gap_text(read_json(folder / RESULT_FILE)))
     return folder
+
+
+def _registered(architecture: str) -> type:
+    """The config class of an architecture that no module of ours states. Raises ConfigError for an unknown one."""
+    from boardgame_sae.saes.registry import config_class
+
+    return config_class(architecture)
 
 
 def _listed_saes(path: str) -> list[dict[str, Any]]:

@@ -131,13 +131,15 @@ def compare(argv: Sequence[str]) -> Path:
 @verb("judge", 115, "SAE_DIR --testbed DIR --url https://api.openai.com/v1 --model gpt-4o-mini --dry-run")
 def judge(argv: Sequence[str]) -> Path:
     """Have a language model explain an SAE's latents and tell where they are on."""
-    from boardgame_sae.metrics.results import Scores
-    from boardgame_sae.metrics.saebench.autointerp.llm_judge import JudgeConfig
-    from boardgame_sae.pipeline.judge import NAME, judge_sae
-    from boardgame_sae.testbeds.shipped import find_sae, find_testbed
+    from boardgame_sae.metrics.saebench.autointerp.judge_config import JudgeConfig
 
     groups = (JudgeInput, TestbedInput, JudgeConfig, Device)
     given, source, cfg, device = parse("judge", named(argv, "--sae"), *groups)
+
+    from boardgame_sae.metrics.results import Scores
+    from boardgame_sae.pipeline.judge import NAME, judge_sae
+    from boardgame_sae.testbeds.shipped import find_sae, find_testbed
+
     how = {"dry_run": given.dry_run, "device": device.device, "calibrate": given.calibrate}
     folder = judge_sae(given.sae, find_testbed(source.testbed), cfg, say=say, **how)
     if folder is None:

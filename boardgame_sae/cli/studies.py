@@ -96,11 +96,15 @@ def report(argv: Sequence[str]) -> Path:
 @verb("study", 95, "finetune")
 def study(argv: Sequence[str]) -> Path:
     """Run one of the papers' studies: a table and a figure. --config FILE.yaml says on what, and how long."""
-    from boardgame_sae.studies.study import find_study, studies, study_run
+    from boardgame_sae.registry import declared
 
-    listed = "\n".join(["Studies:", *(f"  {name:12}{each.summary}" for name, each in studies().items())])
+    known = sorted(declared("boardgame_sae.studies", "study"))
+    listed = "\n".join(["Studies:", *(f"  {each.argument:16}{each.summary}" for each in known)])
     path, words = take(named(argv, "--name"), "--config")
     choice, output, copies, device = parse("study", words, StudyChoice, Output, Copies, Device, more=listed)
+
+    from boardgame_sae.studies.study import find_study, study_run
+
     chosen = find_study(choice.name)
     path = path or f"experiments/{choice.name}/study.yaml"
     cfg = from_mapping(chosen.config, {**read_yaml(path), **choice.changes}, path)

@@ -90,10 +90,13 @@ def _settled(parts: TestbedParts, device: str) -> TestbedParts:
 @verb("probe", 70, "--testbed DIR --property board")
 def probe(argv: Sequence[str]) -> Path:
     """Fit linear probes on every layer of a testbed's GPT."""
-    from boardgame_sae.probes.fit import ProbeConfig, probe_results, probe_run
-    from boardgame_sae.testbeds.testbed import load_testbed
+    from boardgame_sae.probes.probe_config import ProbeConfig
 
     source, cfg, output, device = parse("probe", argv, TestbedInput, ProbeConfig, Output, Device)
+
+    from boardgame_sae.probes.fit import probe_results, probe_run
+    from boardgame_sae.testbeds.testbed import load_testbed
+
     testbed = load_testbed(source.testbed, device.device)
     cfg = dataclasses.replace(cfg, positions=cfg.positions or testbed.read_at)
     folder = probe_run(testbed.model, testbed.corpus, cfg, out=output.out)

@@ -326,7 +326,7 @@ def _weight(source: Any, name: str, testbed: Testbed) -> Tensor | None:
     own, linear = getattr(source, name, None), _stated(source, _LINEAR[name])
     for matrix, transposed in ((own, False), (linear, True)):
         if isinstance(matrix, np.ndarray | Tensor) and matrix.ndim == 2:
-            tensor = torch.as_tensor(matrix).detach().to(testbed.model.gpt.device).float()
+            tensor = torch.as_tensor(matrix).detach().to(testbed.model.gpt.device, torch.float32)
             return tensor.T if transposed else tensor
     return None
 

@@ -10,7 +10,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -24,9 +24,7 @@ from boardgame_sae.config import (
     Name,
     Natural,
     NonNegative,
-    Positive,
     Share,
-    config,
     record,
     to_mapping,
 )
@@ -35,40 +33,13 @@ from boardgame_sae.integrity import verified
 from boardgame_sae.model.game_model import GameModel
 from boardgame_sae.probes.data import KEPT_BYTES, BoardReader, ProbeData, Targets, check_known
 from boardgame_sae.probes.probe import Probe
+from boardgame_sae.probes.probe_config import ProbeConfig
 from boardgame_sae.runs import Run, progress
 from boardgame_sae.runs.state import pack_state, unpack_state
 from boardgame_sae.transcripts.corpus import Corpus
 from boardgame_sae.weights import check_finite, read_tensors, write_tensors
 
 PROBES_FILE, RESULTS_FILE = "probes.safetensors", "probes.json"
-
-
-@config
-class ProbeConfig:
-    """What is probed, and how."""
-
-    property: str | None = None
-    """A registered property of the game (default: what is on every square)."""
-    hook_names: tuple[HookName, ...] = ()
-    """Hook points (default: the embedding and the residual stream after every block)."""
-    positions: str | None = None
-    """Where boards are read: `ply`, the end of each ply, or a place of the game's notation (default: the game's)."""
-    min_ply: Natural = 0
-    """Positions after fewer plies are left out, in training and in test games."""
-    fit: Literal["minibatch", "closed_form"] = "minibatch"
-    """Multinomial regression by AdamW, or ridge regression onto one-hots in closed form."""
-    n_train_games: Count = 10_000
-    """Number of training games."""
-    epochs: Count = 1
-    """Passes over the training games; beyond one, their activations stay in memory, as far as it suffices."""
-    n_test_games: Count = 1000
-    """Number of test games to report on."""
-    games_a_step: Count = 64
-    """Games per minibatch."""
-    lr: Positive = 0.03
-    """Peak learning rate of AdamW; it falls linearly to zero."""
-    ridge: NonNegative = 1e-3
-    """Added to the (whitened) covariance: the ridge of the closed form, and the floor of the whitening."""
 
 
 def whitening(acts_ND: Tensor, ridge: float) -> tuple[Tensor, Tensor]:

@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from boardgame_sae.files import write_bytes
+from boardgame_sae.launch import needs
 from boardgame_sae.pipeline.sources import Source, read_sources
 from boardgame_sae.report.explorer.latent_files import LATENTS, N_DETAILED, write_latents
 from boardgame_sae.report.explorer.page import PAGE_FILE, page
@@ -34,6 +35,8 @@ def make_report(
     moves of their latents; of others it has what their scores say.
     Raises RunError naming a folder or file that is missing, damaged or not finished.
     """
+    with needs("report", "the page of a report"):
+        import plotly as plotly  # before anything is computed
     studies = read_sources(sources)
     config = {"n_detailed": n_detailed}
     inputs = {study.label: study.content for study in studies}

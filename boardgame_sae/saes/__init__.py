@@ -18,8 +18,10 @@ every loss is computed from, and the fast paths on a CPU; `training` trains many
 latents and calibrates thresholds; `exchange` reads and writes the formats of other libraries.
 """
 
-from boardgame_sae.saes.load import load_sae
-from boardgame_sae.saes.registry import architectures, make_sae
-from boardgame_sae.saes.sae import SAE
+from boardgame_sae import front_door
 
-__all__ = ["SAE", "architectures", "load_sae", "make_sae"]
+_NAMES, __getattr__ = front_door(__name__, __file__)
+
+
+def __dir__() -> list[str]:
+    return _NAMES

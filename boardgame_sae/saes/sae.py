@@ -18,9 +18,10 @@ import torch.nn.functional as F
 from scipy.sparse import csr_array
 from torch import Tensor, nn
 
-from boardgame_sae.config import Count, Seed, config, to_mapping
+from boardgame_sae.config import to_mapping
 from boardgame_sae.files import write_json
 from boardgame_sae.notebook import table
+from boardgame_sae.saes.configs.sae import SAEConfig
 from boardgame_sae.saes.sparse.active_latents import Active, Rule, Way, activate
 from boardgame_sae.saes.sparse.autograd import drop_parallel, normalize_rows
 from boardgame_sae.saes.training.adam import Adam
@@ -49,47 +50,6 @@ class Loss(NamedTuple):
     """Their activations there."""
     x_hat_ND: Tensor
     """The reconstruction."""
-
-
-@config
-class SAEConfig:
-    """What every architecture has."""
-
-    sparsity_field: ClassVar[str | None] = None
-    """The field that sets how sparse an SAE is, where one does."""
-    architecture: str
-    """Kind of SAE: a registered architecture."""
-    d_model: Count
-    """Width of the activations."""
-    n_latents: Count
-    """Number of latents, the size of the dictionary."""
-    seed: Seed = 0
-    """Seed of the initial weights."""
-    subtract_b_dec: bool = True
-    """Subtract b_dec from the activations before they are encoded."""
-    b_dec_start: Literal["zeros", "geometric_median"] = "zeros"
-    """Initial value of b_dec: zeros, or the geometric median of the first training batch."""
-
-    def __post_init__(self) -> None:
-        """Check fields against each other; a subclass's own check calls this one."""
-
-    def check_trainable(self) -> None:
-        """Raise ValueError where an SAE of this config can be read from a file and used, but not trained."""
-
-    @classmethod
-    def sparsity_field_of(cls, fields: Mapping[str, Any]) -> str | None:  # noqa: ARG003 (for those where it depends)
-        """The field that sets how sparse an SAE with these fields is, where that depends on another field."""
-        return cls.sparsity_field
-
-    @property
-    def d_in(self) -> int:
-        """d_model, as SAELens calls it."""
-        return self.d_model
-
-    @property
-    def d_sae(self) -> int:
-        """n_latents, as SAELens calls it."""
-        return self.n_latents
 
 
 class SAE(nn.Module, ABC):

@@ -33,6 +33,7 @@ from boardgame_sae.metrics.counting.f1 import f1
 from boardgame_sae.metrics.counting.game_sums import CLASSIFIER
 from boardgame_sae.metrics.subject import Subject
 from boardgame_sae.metrics.supervised.property_results import latent_classes, property_results
+from boardgame_sae.model.float64 import exact
 from boardgame_sae.pipeline.grid import expand, train_grid
 from boardgame_sae.report.figures.style import BLUE, ORANGE, legend_below
 from boardgame_sae.saes.load import load_sae
@@ -105,8 +106,8 @@ class Novelty(NamedTuple):
 def novelty(small: SAE, large: SAE, x_ND: Tensor) -> Novelty:
     """Try each latent of the large SAE in the small one, on some activations (N, D)."""
     z_NF, missed_ND = large.encode(x_ND), x_ND - small(x_ND)
-    along_F = (z_NF * (missed_ND @ large.W_dec.T)).sum(0, dtype=torch.float64)
-    change_F = z_NF.pow(2).sum(0, dtype=torch.float64) * large.W_dec.pow(2).sum(1) - 2 * along_F
+    along_F = exact(z_NF * (missed_ND @ large.W_dec.T)).sum(0)
+    change_F = exact(z_NF.pow(2)).sum(0) * exact(large.W_dec.pow(2).sum(1)) - 2 * along_F
     latent_F = (z_NF > 0).any(0).nonzero()[:, 0].numpy()
     cosine_F = cosines(large, small).max(1).values
     return Novelty(latent_F, change_F.numpy()[latent_F] / len(x_ND), cosine_F.numpy()[latent_F])
@@ -165,8 +166,8 @@ def way_from_small_to_large(small: SAE, large: SAE, x_ND: Tensor, threshold: flo
     def point(phase: str) -> Point:
         share = n_in / large.cfg.n_latents
         rebuilt_ND = sum_ND + (1 - share) * small.b_dec + share * large.b_dec
-        mse = (x_ND - rebuilt_ND).pow(2).sum(1, dtype=torch.float64).mean()
-        return Point(share, float(mse), float(on_N.double().mean()), phase)
+        mse = exact((x_ND - rebuilt_ND).pow(2)).sum(1).mean()
+        return Point(share, float(mse), float(exact(on_N).mean()), phase)
 
     points = [point("add")]
     for number, (phase, come, go) in enumerate(steps, 1):
@@ -215,7 +216,7 @@ def _pair(cfg: StitchingStudy, setting: Setting, fields: dict[str, Any], seed: i
     testbed = setting.testbed
     grid = [{**fields, "n_latents": [cfg.small, cfg.large], "seed": seed}]
     folders = train_grid(testbed, grid, cfg.training, setting.device)
-    small, large = (load_sae(folder).to(testbed.model.gpt.device) for folder in folders)
+    small, large = (load_sae(folder) for folder in folders)
     x_ND = testbed.activations("test")[: cfg.n_positions]
     found = novelty(small, large, x_ND)
     path = way_from_small_to_large(small, large, x_ND, cfg.threshold, cfg.n_points)

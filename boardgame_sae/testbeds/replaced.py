@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from boardgame_sae.activations.hook_points import read, replace
+from boardgame_sae.model.float64 import exact
 from boardgame_sae.model.gpt import GPT
 from boardgame_sae.model.train import ABSENT
 
@@ -93,5 +94,5 @@ def losses_with(gpt: GPT, hook_name: str, batch: Batch, acts_BLD: Tensor) -> Los
     log_probs_BLV = log_probs_with(gpt, hook_name, batch, acts_BLD)
     targets_BL = batch.tokens_BL[:, 1:].where(batch.predicted_BL, ABSENT)
     loss_BL = F.nll_loss(log_probs_BLV.transpose(1, 2), targets_BL, ignore_index=ABSENT, reduction="none")
-    sums = (loss_BL.double(), divergence(batch, log_probs_BLV).double(), batch.predicted_BL, batch.read_BL)
+    sums = (exact(loss_BL), exact(divergence(batch, log_probs_BLV)), batch.predicted_BL, batch.read_BL)
     return Losses(*(part_BL.sum(1).cpu().numpy() for part_BL in sums))

@@ -11,7 +11,7 @@ from boardgame_sae.config import ConfigError
 from boardgame_sae.files import RunError, read_json
 from boardgame_sae.metrics.results import Scores
 from boardgame_sae.pipeline.sources import read_sources
-from boardgame_sae.report.plot import plot
+from boardgame_sae.report.figures.plot import plot
 from boardgame_sae.report.results import results
 from boardgame_sae.report.rows import collect
 from boardgame_sae.testbeds.testbed import load_testbed

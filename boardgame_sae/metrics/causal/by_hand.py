@@ -4,6 +4,7 @@ from typing import Any
 
 from boardgame_sae.games import MoveRecord
 from boardgame_sae.metrics.causal.asking import Answers
+from boardgame_sae.model.float64 import exact
 from boardgame_sae.testbeds.testbed import Testbed
 
 
@@ -15,7 +16,7 @@ def chances(testbed: Testbed, answers: Answers) -> dict[str, float]:
     if answers.logits_NV is None:
         sampled = answers.written[0][1:]
         return {move: sampled.count(move) / len(sampled) for move in sampled}
-    chances_V = answers.logits_NV[0].double().softmax(-1).tolist()
+    chances_V = exact(answers.logits_NV[0]).softmax(-1).tolist()
     return dict(zip(testbed.corpus.alphabet, chances_V, strict=True))
 
 

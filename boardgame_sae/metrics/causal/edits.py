@@ -22,6 +22,7 @@ from boardgame_sae.metrics.causal.asking import Answers, Asking, Hooked, HooksOf
 from boardgame_sae.metrics.causal.boards import KINDS, BoardEdit, drawn_edits
 from boardgame_sae.metrics.causal.inner_board import Intervention, Setting, hooks_that_set, seen_by_the_other
 from boardgame_sae.metrics.score import UnscorableError
+from boardgame_sae.model.float64 import exact
 from boardgame_sae.runs import progress
 from boardgame_sae.testbeds.testbed import Testbed
 from boardgame_sae.transcripts.labels import Positions
@@ -150,7 +151,7 @@ def judged(testbed: Testbed, answers: Answers, positions: Sequence[Any], legal: 
         mass_N = np.array([np.mean(sampled) if sampled else 0.0 for _, *sampled in right])
         return Outcomes((~greedy_N).astype(np.int64), mass_N, greedy_N)
     legal_NV = legal_tokens(testbed, legal)
-    chances_NV = answers.logits_NV.double().softmax(-1).cpu().numpy()
+    chances_NV = exact(answers.logits_NV).softmax(-1).cpu().numpy()
     greedy_N = legal_NV[np.arange(len(legal)), chances_NV.argmax(1)]
     return Outcomes(top_errors(answers.logits_NV, legal_NV), (chances_NV * legal_NV).sum(1), greedy_N)
 

@@ -119,7 +119,7 @@ def hooks_that_set(
             n_more = value.shape[1] - mark_NT.shape[1]
             mark = torch.cat([mark_NT, mark_NT[:, -1:].expand(-1, max(n_more, 0))], 1)[:, : value.shape[1]]
             n, t = mark.nonzero(as_tuple=True)
-            own_M = mark[n, t] > 0
+            own_M = (mark[n, t] > 0).to(value.device)
             here = Setting(*(torch.where(own_M, a[n], b[n]) for a, b in zip(setting, turned, strict=True)))
             flat_NTD = value.flatten(2).clone()
             flat_NTD[n, t] += change(flat_NTD[n, t], here)

@@ -31,6 +31,7 @@ from boardgame_sae.metrics.saebench.unlearning.clamp import clamped
 from boardgame_sae.metrics.score import Chance, Display, UnscorableError, score
 from boardgame_sae.metrics.statistics.statistic import ABOUT_COLUMNS, Statistic
 from boardgame_sae.metrics.subject import Subject
+from boardgame_sae.model.float64 import exact
 from boardgame_sae.testbeds.testbed import Testbed
 
 MEASURED = ("validation", "test")
@@ -250,7 +251,7 @@ class _Ablations:
             )
             assert before is not None
             assert after is not None
-            before_NV, after_NV = (logits_NV.double().log_softmax(-1).cpu().numpy() for logits_NV in (before, after))
+            before_NV, after_NV = (exact(logits_NV).log_softmax(-1).cpu().numpy() for logits_NV in (before, after))
             fell_NV = np.exp(before_NV) - np.exp(after_NV)
             legal_NV = self.part.legal_NV
             lost_N = np.zeros(len(row_N)) if legal_NV is None else (fell_NV * legal_NV[row_N]).sum(1)

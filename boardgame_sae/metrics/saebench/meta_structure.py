@@ -27,6 +27,7 @@ from boardgame_sae.config import Count, Positive, Seed, Share, config, seed_for
 from boardgame_sae.metrics.results import ScoreValue
 from boardgame_sae.metrics.score import Chance, Display, UnscorableError, score
 from boardgame_sae.metrics.subject import Subject
+from boardgame_sae.model.float64 import exact
 from boardgame_sae.saes.registry import make_sae
 from boardgame_sae.saes.sae import SAE
 from boardgame_sae.saes.training.train import adam, training_step
@@ -179,6 +180,6 @@ def train_meta_sae(rows_FD: Tensor, width: int, cfg: MetaStructureConfig) -> SAE
 @torch.no_grad()
 def variance_explained(meta_sae: SAE, rows_FD: Tensor) -> tuple[float, float]:
     """1 - sum |d - d_hat|^2 / sum |d - mean|^2 of some rows (0 of equal rows), and the error per number."""
-    error = float((rows_FD - meta_sae(rows_FD)).double().pow(2).sum())
-    spread = float((rows_FD - rows_FD.mean(0)).double().pow(2).sum())
+    error = float(exact(rows_FD - meta_sae(rows_FD)).pow(2).sum())
+    spread = float(exact(rows_FD - rows_FD.mean(0)).pow(2).sum())
     return 1 - error / spread if spread else 0.0, error / rows_FD.numel()

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from boardgame_sae.model.exchange.extras import needs
+from boardgame_sae.launch import needs
 from boardgame_sae.model.exchange.transformer_lens_names import hooked_names
 from boardgame_sae.model.gpt import GPT
 

@@ -12,27 +12,18 @@ Source: Rajamanoharan et al. 2024 (arXiv 2404.16014), section 3.2. SAELens lets 
 """
 
 from collections.abc import Mapping
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from boardgame_sae.config import NonNegative, config
-from boardgame_sae.saes.architectures.p_anneal import Annealing, AnnealingConfig
-from boardgame_sae.saes.architectures.relu import ReLUConfig, ReLUSAE
+from boardgame_sae.saes.architectures.p_anneal import Annealing
+from boardgame_sae.saes.architectures.relu import ReLUSAE
+from boardgame_sae.saes.configs.gated import GatedConfig, GatedPAnnealConfig
 from boardgame_sae.saes.registry import architecture, as_inference
 from boardgame_sae.saes.sae import SAE, Form, squared_error
 from boardgame_sae.saes.sparse.active_latents import Active
-
-
-@config
-class GatedConfig(ReLUConfig):
-    """Gated."""
-
-    architecture: Literal["gated"] = "gated"  # pyright: ignore[reportIncompatibleVariableOverride]
-    sparsity_coefficient: NonNegative = 0.18
-    """Weight of the sparsity penalty; by default some 32 latents are on after a million activations."""
 
 
 @architecture(GatedConfig, colour="#D55E00", marker="s")
@@ -72,15 +63,6 @@ class GatedSAE(ReLUSAE):
     def auxiliary(self, x_ND: Tensor, active: Active, x_hat_ND: Tensor, step: int) -> Tensor:  # noqa: ARG002
         """How badly the gate's activations reconstruct x."""
         return squared_error(active.decode(active.pre, self.W_dec.detach(), self.b_dec.detach()), x_ND)
-
-
-@config
-class GatedPAnnealConfig(AnnealingConfig, GatedConfig):
-    """Gated with p-annealing."""
-
-    architecture: Literal["gated_p_anneal"] = "gated_p_anneal"  # pyright: ignore[reportIncompatibleVariableOverride]
-    sparsity_coefficient: NonNegative = 0.09
-    """Weight of the sparsity penalty; by default some 32 latents are on after a million activations."""
 
 
 @architecture(GatedPAnnealConfig, colour="#009E73", marker="^")

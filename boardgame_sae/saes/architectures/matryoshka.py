@@ -13,38 +13,16 @@ standard SAE's L1 penalty. Source: Bussmann et al. 2025 (arXiv 2503.17547); fixe
 """
 
 from collections.abc import Mapping
-from itertools import accumulate
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 from torch import Tensor
 
-from boardgame_sae.config import NonNegative, Positive, config
-from boardgame_sae.saes.architectures.relu import ReLUConfig, ReLUSAE
-from boardgame_sae.saes.architectures.topk import BatchTopKConfig, BatchTopKSAE
+from boardgame_sae.saes.architectures.relu import ReLUSAE
+from boardgame_sae.saes.architectures.topk import BatchTopKSAE
+from boardgame_sae.saes.configs.matryoshka import MatryoshkaBatchTopKConfig, MatryoshkaConfig
 from boardgame_sae.saes.registry import architecture, as_inference
-from boardgame_sae.saes.sae import SAE, SAEConfig, squared_error
+from boardgame_sae.saes.sae import SAE, squared_error
 from boardgame_sae.saes.sparse.active_latents import Active
-
-
-@config
-class NestingConfig(SAEConfig):
-    """How dictionaries are nested."""
-
-    group_fractions: tuple[Positive, ...] = (1 / 32, 1 / 16, 1 / 8, 1 / 4, 17 / 32)
-    """Shares of the latents that each prefix adds to the one before; they sum to 1."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if not self.group_fractions or abs(sum(self.group_fractions) - 1) > 1e-6:
-            raise ValueError("group_fractions are positive and sum to 1")
-        if self.ends[0] < 1:
-            raise ValueError(f"with {self.n_latents} latents the first prefix would have none; give larger fractions")
-
-    @property
-    def ends(self) -> tuple[int, ...]:
-        """How many latents each prefix has; the last has all."""
-        sizes = [int(share * self.n_latents) for share in self.group_fractions[:-1]]
-        return (*accumulate(sizes), self.n_latents)
 
 
 class Nested(SAE):
@@ -56,15 +34,6 @@ class Nested(SAE):
         return x_hat_GND[-1], squared_error(x_hat_GND, x_ND.expand_as(x_hat_GND))
 
 
-@config
-class MatryoshkaBatchTopKConfig(NestingConfig, BatchTopKConfig):
-    """Matryoshka BatchTopK."""
-
-    architecture: Literal["matryoshka_batch_topk"] = "matryoshka_batch_topk"  # pyright: ignore[reportIncompatibleVariableOverride]
-    b_dec_start: Literal["zeros", "geometric_median"] = "geometric_median"
-    """Initial value of b_dec: zeros, or the geometric median of the first training batch."""
-
-
 @architecture(MatryoshkaBatchTopKConfig, colour="#7A4FBF", marker="X")
 class MatryoshkaBatchTopKSAE(Nested, BatchTopKSAE):
     """BatchTopK with nested dictionaries, each of which must reconstruct alone.
@@ -73,15 +42,6 @@ class MatryoshkaBatchTopKSAE(Nested, BatchTopKSAE):
     """
 
     example: ClassVar[Mapping[str, Any]] = {**BatchTopKSAE.example, "group_fractions": (0.75, 0.25)}
-
-
-@config
-class MatryoshkaConfig(NestingConfig, ReLUConfig):
-    """Matryoshka with ReLU latents."""
-
-    architecture: Literal["matryoshka"] = "matryoshka"  # pyright: ignore[reportIncompatibleVariableOverride]
-    sparsity_coefficient: NonNegative = 0.055
-    """Weight of the sparsity penalty; by default some 32 latents are on after a million activations."""
 
 
 @architecture(MatryoshkaConfig, colour="#56B4E9", marker="P")

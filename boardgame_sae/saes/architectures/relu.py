@@ -18,31 +18,23 @@ Conerly et al. 2024, "Update on how we train SAEs" (Transformer Circuits, April 
 
 from abc import abstractmethod
 from collections.abc import Mapping
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 from torch import Tensor
 
-from boardgame_sae.config import Natural, NonNegative, Share, config
+from boardgame_sae.saes.configs.relu import PenaltyConfig, ReLUAprilConfig, ReLUConfig
 from boardgame_sae.saes.registry import architecture, as_inference
-from boardgame_sae.saes.sae import SAE, Form, SAEConfig
+from boardgame_sae.saes.sae import SAE, Form
 from boardgame_sae.saes.sparse.active_latents import Above, Active, Rule
 from boardgame_sae.saes.training.adam import Adam
 from boardgame_sae.saes.training.resample import resample_dead
 
 
-@config
-class PenaltyConfig(SAEConfig):
-    """What every SAE with a sparsity penalty has."""
-
-    sparsity_field: ClassVar[str | None] = "sparsity_coefficient"
-    sparsity_coefficient: NonNegative = 0.02
-    """Weight of the sparsity penalty."""
-    sparsity_warmup: Share = 0.05
-    """Fraction of the training, the first, over which the penalty rises from zero."""
-
-
 class PenaltySAE(SAE):
     """An SAE with a sparsity penalty that rises in the first part of training."""
+
+    def __init__(self, cfg: PenaltyConfig) -> None:
+        super().__init__(cfg)
 
     def sparsity(self, active: Active, z: Tensor, step: int) -> Tensor:
         """The sparsity penalty, coefficient and warm-up included."""
@@ -56,17 +48,6 @@ class PenaltySAE(SAE):
         """Share of the penalty that counts at a step."""
         rising = self.cfg.sparsity_warmup * self.n_steps
         return min(1.0, step / rising) if rising > 0 else 1.0
-
-
-@config
-class ReLUConfig(PenaltyConfig):
-    """The standard SAE."""
-
-    architecture: Literal["relu"] = "relu"  # pyright: ignore[reportIncompatibleVariableOverride]
-    sparsity_coefficient: NonNegative = 0.1
-    """Weight of the sparsity penalty; by default some 32 latents are on after a million activations."""
-    resample_every: Natural = 0
-    """Steps between two resamplings of dead latents, those that have not fired for half as long; 0: never."""
 
 
 @architecture(ReLUConfig, colour="#882255", marker="s")
@@ -99,15 +80,6 @@ class ReLUSAE(PenaltySAE):
         every = self.cfg.resample_every
         if every and step and step % every == 0:
             resample_dead(self, self.dead_F(every * len(x_ND) // 2), x_ND, optimizer, seed=(self.cfg.seed, step))
-
-
-@config
-class ReLUAprilConfig(ReLUConfig):
-    """The standard SAE as updated in April 2024."""
-
-    architecture: Literal["relu_april"] = "relu_april"  # pyright: ignore[reportIncompatibleVariableOverride]
-    sparsity_coefficient: NonNegative = 0.1
-    """Weight of the sparsity penalty; by default some 32 latents are on after a million activations."""
 
 
 @architecture(ReLUAprilConfig, colour="#332288", marker="^")

@@ -19,47 +19,19 @@ With `k_start` more latents are on at first; their number comes down to k over t
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
-from boardgame_sae.config import Count, Natural, NonNegative, Share, config
+from boardgame_sae.saes.configs.topk import BatchTopKConfig, TopKConfig
 from boardgame_sae.saes.registry import architecture, as_inference
-from boardgame_sae.saes.sae import SAE, Form, SAEConfig
+from boardgame_sae.saes.sae import SAE, Form
 from boardgame_sae.saes.sparse.active_latents import Above, Active, LargestOfBatch, LargestOfEach, Rule, activate
 from boardgame_sae.saes.training.calibration import threshold_for
 
 DEAD_AFTER, DEAD_SHARE = 10_000_000, 0.02
 """What stands for a `dead_after` that is left open: so many tokens, and in a training that share of its own."""
-
-
-@config
-class TopKConfig(SAEConfig):
-    """TopK."""
-
-    sparsity_field: ClassVar[str | None] = "k"
-    architecture: Literal["topk"] = "topk"  # pyright: ignore[reportIncompatibleVariableOverride]
-    k: Count = 32
-    """Latents that are on per position (of a batch-wise SAE, on average)."""
-    b_dec_start: Literal["zeros", "geometric_median"] = "geometric_median"
-    """Initial value of b_dec: zeros, or the geometric median of the first training batch."""
-    k_start: Natural = 0
-    """Initial value of k; at least k. 0: k itself."""
-    k_anneal: Share = 0.0
-    """Fraction of the training over which k_start comes down to k."""
-    auxiliary_coefficient: NonNegative = 1 / 32
-    """Weight of the loss that gives dead latents a gradient (AuxK)."""
-    dead_after: Natural = 0
-    """Tokens without firing after which a latent counts as dead. 0: a fiftieth of the training's, so that AuxK has work
-    in a short training too (as published, 10 million)."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.k > self.n_latents:
-            raise ValueError(f"k must lie between 1 and n_latents ({self.n_latents}), not {self.k}")
-        if self.k_start and not self.k <= self.k_start <= self.n_latents:
-            raise ValueError(f"k_start must lie between k and n_latents ({self.n_latents}), not {self.k_start}")
 
 
 @architecture(TopKConfig, colour="#F781BF", marker="D")
@@ -114,13 +86,6 @@ class TopKSAE(SAE):
         missed = (error_ND - rebuilt_ND).pow(2).sum()
         spread = (error_ND - error_ND.mean(0)).pow(2).sum()
         return self.cfg.auxiliary_coefficient * missed / spread.clamp(min=1e-12)
-
-
-@config
-class BatchTopKConfig(TopKConfig):
-    """BatchTopK."""
-
-    architecture: Literal["batch_topk"] = "batch_topk"  # pyright: ignore[reportIncompatibleVariableOverride]
 
 
 @architecture(BatchTopKConfig, colour="#0072B2", marker="o")

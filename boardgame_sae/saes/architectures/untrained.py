@@ -6,26 +6,14 @@ along most are on.
 """
 
 from collections.abc import Mapping
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import torch
 
-from boardgame_sae.config import Count, config
+from boardgame_sae.saes.configs.untrained import IdentityConfig, RandomConfig
 from boardgame_sae.saes.registry import architecture
-from boardgame_sae.saes.sae import SAE, Form, SAEConfig
+from boardgame_sae.saes.sae import SAE, Form
 from boardgame_sae.saes.sparse.active_latents import Above, LargestOfEach, Rule
-
-
-@config
-class IdentityConfig(SAEConfig):
-    """The channels themselves."""
-
-    architecture: Literal["identity"] = "identity"  # pyright: ignore[reportIncompatibleVariableOverride]
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.n_latents < 2 * self.d_model:
-            raise ValueError(f"two latents per channel need n_latents of at least {2 * self.d_model}")
 
 
 @architecture(IdentityConfig, colour="#CC79A7", marker="D")
@@ -50,23 +38,6 @@ class IdentitySAE(SAE):
     def rule(self) -> Rule:
         """On where the channel has the latent's sign."""
         return Above(0.0)
-
-
-@config
-class RandomConfig(SAEConfig):
-    """Random directions."""
-
-    sparsity_field: ClassVar[str | None] = "k"
-    architecture: Literal["random"] = "random"  # pyright: ignore[reportIncompatibleVariableOverride]
-    k: Count = 32
-    """Latents that are on per position."""
-    b_dec_start: Literal["zeros", "geometric_median"] = "geometric_median"
-    """Initial value of b_dec: zeros, or the geometric median of the first training batch."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.k > self.n_latents:
-            raise ValueError(f"k must lie between 1 and n_latents ({self.n_latents}), not {self.k}")
 
 
 @architecture(RandomConfig, colour="#44AA99", marker="o")

@@ -23,21 +23,18 @@ from torch import Tensor
 
 from boardgame_sae.config import (
     ConfigError,
-    Count,
-    NonNegative,
-    Positive,
-    Seed,
-    config,
     from_mapping,
     seed_for,
     to_mapping,
 )
 from boardgame_sae.files import RunError, write_json, write_parquet
 from boardgame_sae.launch import keep_freed_memory
+from boardgame_sae.model.float64 import exact
 from boardgame_sae.runs import Run, progress, warn
 from boardgame_sae.runs.state import pack_state, unpack_state
+from boardgame_sae.saes.configs.finetuning import FinetuneConfig
 from boardgame_sae.saes.finetuning.gap import Gap, clean_losses, measured
-from boardgame_sae.saes.finetuning.objective import LossName, Objective, Sparsity, objective
+from boardgame_sae.saes.finetuning.objective import Objective, Sparsity, objective
 from boardgame_sae.saes.finetuning.ways.addition import AdditionRecord, frozen_splice, sae_content, write_addition
 from boardgame_sae.saes.finetuning.ways.lora import merge
 from boardgame_sae.saes.finetuning.ways.way import Settings, Splice, Way, find_way
@@ -54,35 +51,6 @@ from boardgame_sae.weights import not_finite
 RESULT_FILE, GAMES_FILE = "finetune.json", "games.parquet"
 N_FIRST = 8
 """Batches on which the scale of activations and the SAE's L0 are measured before the first step."""
-
-
-@config
-class FinetuneConfig:
-    """How an SAE is fine-tuned."""
-
-    loss: LossName = "balanced"
-    """What is minimised: balanced (KL and MSE, at equal value), kl or mse."""
-    how: str = "full"
-    """What learns, one of the ways listed above."""
-    n_steps: Count = 1000
-    """Optimiser steps."""
-    batch_size: Count = 32
-    """Train games per step (blocks of games, where the corpus packs them)."""
-    lr: Positive = 3e-4
-    """Learning rate of Adam at the first step; it falls to zero linearly. Published: 5e-5, for 25 million tokens."""
-    rank: Count = 16
-    """Rank of LoRA, and number of hidden units of an adapter."""
-    sparsity_step: NonNegative = 0.01
-    """Share by which the coefficient that holds L0 grows or shrinks after a step; 0: no penalty, so that L0 may move.
-    Published: 0.001, for more steps."""
-    grad_clip: Positive = 1.0
-    """Maximum norm of the gradient."""
-    n_test_tokens: Count = 100_000
-    """Tokens of test games on which the gap is measured, before and after."""
-    log_every: Count = 50
-    """Steps between two lines of metrics."""
-    seed: Seed = 0
-    """Seed of the order of the games, and of what is put in at random."""
 
 
 @showing_fields(FinetuneConfig)
@@ -264,4 +232,4 @@ class _Tuning:
 def _root_mean_square(batches: Sequence[Batch]) -> float:
     """Of the norms of the activations that are read in some batches; 1 where all are zero."""
     acts_ND: Tensor = torch.cat([batch.acts_BLD[batch.read_BL] for batch in batches])
-    return float(acts_ND.double().pow(2).sum(1).mean().sqrt()) or 1.0
+    return float(exact(acts_ND).pow(2).sum(1).mean().sqrt()) or 1.0

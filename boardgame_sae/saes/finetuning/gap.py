@@ -7,6 +7,7 @@ import numpy as np
 import torch
 
 from boardgame_sae.intervals import bootstrap_interval
+from boardgame_sae.model.float64 import exact
 from boardgame_sae.saes.finetuning.ways.way import Splice
 from boardgame_sae.testbeds.replaced import Batch, Losses, clean_batch, losses_with
 from boardgame_sae.testbeds.testbed import GAMES_AT_ONCE, Testbed
@@ -97,9 +98,9 @@ def measured(splice: Splice, testbed: Testbed, n_tokens: int) -> Spliced:
         x_hat_ND = made.x_hat_ND * splice.scale
         losses.append(losses_with(splice.gpt, splice.hook_name, batch, batch.with_rows(x_hat_ND)))
         n, on = n + len(x_ND), on + int((made.z > 0).sum())
-        error += float((x_ND - x_hat_ND).double().pow(2).sum())
-        square += float(x_ND.double().pow(2).sum())
-        sum_D = sum_D + x_ND.double().sum(0).cpu()
+        error += float(exact(x_ND - x_hat_ND).pow(2).sum())
+        square += float(exact(x_ND).pow(2).sum())
+        sum_D = sum_D + exact(x_ND).sum(0).cpu()
     spread = square - float(sum_D.pow(2).sum()) / n
     return Spliced(Losses.concatenate(losses), on / n, 1 - error / spread if spread > 0 else 0.0)
 

@@ -18,18 +18,17 @@ Source: arXiv 2503.17272 (the losses, and a controller that holds L0, which ther
 """
 
 from collections.abc import Sequence
-from typing import Literal, NamedTuple, TypeAlias
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from boardgame_sae.saes.configs.finetuning import LossName
 from boardgame_sae.saes.finetuning.ways.way import Reconstruction, Splice
 from boardgame_sae.saes.sparse.active_latents import LargestOfBatch, LargestOfEach
 from boardgame_sae.testbeds.replaced import Batch, divergence, log_probs_with
 
-LossName: TypeAlias = Literal["balanced", "kl", "mse"]
-"""What is minimised."""
 LEAST_SHARE = 0.01
 """The penalty's initial size is at least this share of the MSE: a coefficient of 0 could never grow."""
 

@@ -11,17 +11,15 @@ Source: arXiv 2602.14111.
 """
 
 import math
-from typing import Literal, TypeAlias
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from boardgame_sae.saes.configs.training import Frozen
 from boardgame_sae.saes.registry import sae_from_config
 from boardgame_sae.saes.sae import SAE, SAEConfig
 
-Frozen: TypeAlias = Literal["", "decoder", "soft_decoder", "encoder"]
-"""Which part of an SAE is frozen; the empty text: none."""
 MIN_COSINE = 0.8
 """Of a softly frozen decoder row and the row that was drawn."""
 ROUNDING = 1e-6

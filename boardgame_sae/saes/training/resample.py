@@ -23,7 +23,7 @@ def resample_dead(sae: SAE, dead_F: Tensor, x_ND: Tensor, optimizer: Adam, *, se
     Source: Bricken et al. 2023, "Towards Monosemanticity", appendix on resampling.
     """
     dead = dead_F.nonzero()[:, 0]
-    error_N = (x_ND - sae(x_ND)).pow(2).sum(1).double().cpu().numpy()
+    error_N = (x_ND - sae(x_ND)).pow(2).sum(1).cpu().double().numpy()
     n = min(len(dead), int((error_N > 0).sum()))
     if n == 0:
         return 0

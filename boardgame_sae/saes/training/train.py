@@ -9,22 +9,24 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from boardgame_sae.activations.stream import ActivationSource
-from boardgame_sae.config import Count, Natural, NonNegative, Seed, Share, canonical_json, config, seed_for, to_mapping
+from boardgame_sae.config import canonical_json, seed_for, to_mapping
 from boardgame_sae.files import RunError
 from boardgame_sae.launch import keep_freed_memory
+from boardgame_sae.model.float64 import exact
 from boardgame_sae.model.game_model import pick_device
 from boardgame_sae.runs import Run, progress, warn
 from boardgame_sae.runs.state import pack_state, unpack_state
+from boardgame_sae.saes.configs.training import TrainSAEConfig
 from boardgame_sae.saes.registry import sae_class, sae_from_config, sparsity_field
 from boardgame_sae.saes.sae import SAE, Loss, SAEConfig
 from boardgame_sae.saes.training.adam import Adam
-from boardgame_sae.saes.training.freeze import Frozen, FrozenWeights, check_freezable
+from boardgame_sae.saes.training.freeze import FrozenWeights, check_freezable
 from boardgame_sae.saes.training.recipe import batch_size_for, learning_rate_for
 from boardgame_sae.weights import not_finite
 
@@ -32,52 +34,6 @@ SNAPSHOTS = "snapshots"
 """The folder of an SAE's run that holds how it was earlier."""
 OWN_FIELDS = frozenset({"lr", "lr_warmup", "lr_decay", "dead_window", "log_every", "snapshots", "frozen"})
 """Fields of a training in which SAEs on one stream may differ."""
-
-
-@config
-class TrainSAEConfig:
-    """How SAEs are trained; the same for all on one stream."""
-
-    n_activations: Count = 1_000_000
-    """Training activations per SAE; more than are harvested means several passes over them."""
-    source: Literal["harvest", "fresh"] = "harvest"
-    """harvest: the corpus's own games, harvested to disk once. fresh: games that are played for the training, read and
-    thrown away; only where the corpus's players can play on (random, epsilon-greedy, the built-in search)."""
-    reuse: Count = 1
-    """How often each activation of source `fresh` is read before its game is thrown away: the GPT, which costs more
-    than most SAEs, then reads that many times fewer games."""
-    n_harvested: Count = 1_000_000
-    """Activations to harvest to disk for the training, of source `harvest`."""
-    harvest_dtype: Literal["float16", "float32"] = "float32"
-    """Number format in which activations are kept on disk."""
-    batch_size: Natural = 0
-    """Activations per step. 0: what is good at this number of activations."""
-    lr: NonNegative = 0.0
-    """Peak learning rate of Adam. 0: what is good for the architecture at this number of activations."""
-    lr_warmup: Share = 0.03
-    """Fraction of the steps, the first, over which the learning rate rises from zero."""
-    lr_decay: Share = 0.2
-    """Fraction of the steps, the last, over which the learning rate falls to zero."""
-    normalize_activations: bool = True
-    """Divide activations by the root of their mean squared norm while training; the saved SAE takes raw ones."""
-    n_calibration: Count = 65_536
-    """Activations on which thresholds are set after training, and L0 at inference is measured."""
-    dead_window: Count = 100_000
-    """Tokens without firing after which a latent is reported as dead."""
-    log_every: Count = 50
-    """Steps between two lines of metrics."""
-    snapshots: tuple[Share, ...] = ()
-    """Fractions of the training after which the SAE as it then is is kept too, calibrated, in `snapshots/0.1/`."""
-    frozen: Frozen = ""
-    """What is not trained, for a floor: decoder (W_dec stays as it was drawn), soft_decoder (its rows keep a cosine of
-    at least 0.8 with those drawn) or encoder (W_enc and b_enc stay; thresholds are trained). Empty: all is trained."""
-    seed: Seed = 0
-    """Seed of the order of the activations."""
-
-    @property
-    def n_steps(self) -> int:
-        """Optimiser steps."""
-        return max(1, self.n_activations // (self.batch_size or batch_size_for(self.n_activations)))
 
 
 def settled(cfg: TrainSAEConfig, sae: type[SAE]) -> TrainSAEConfig:
@@ -254,8 +210,8 @@ def measure(sae: SAE, batches: Sequence[Tensor]) -> dict[str, float]:
         active = sae.activate(x_ND, sae.rule())
         z = sae.latents(active)
         counts_F += active.counts_F(z)
-        error += float((x_ND - active.decode(z, sae.W_dec, sae.b_dec)).pow(2).sum(dtype=torch.float64))
-        variance += float((x_ND - mean_D).pow(2).sum(dtype=torch.float64))
+        error += float(exact((x_ND - active.decode(z, sae.W_dec, sae.b_dec)).pow(2)).sum())
+        variance += float(exact((x_ND - mean_D).pow(2)).sum())
     return {
         "l0": float(counts_F.sum()) / n,
         "explained_variance": 1 - error / variance if variance else 0.0,

@@ -140,4 +140,4 @@ def _read(
     top_HNS2 = outputs_HNSC.topk(2, -1).values
     logits_NV = gpt.unembed(found[OUTPUT][game_N, token_N])
     sure_HN = (top_HNS2[..., 0] - top_HNS2[..., 1]).mean(-1)
-    return outputs_HNSC.argmax(-1).cpu().numpy(), sure_HN.cpu().numpy(), logits_NV.double().cpu()
+    return outputs_HNSC.argmax(-1).cpu().numpy(), sure_HN.cpu().numpy(), logits_NV.cpu().double()

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from boardgame_sae.intervals import Estimate, bootstrap_interval
+from boardgame_sae.model.float64 import exact
 
 BINS = 10
 """Of the confidence in the most probable move, of equal width."""
@@ -41,7 +42,7 @@ class Outcome(NamedTuple):
 
 def outcome(logits_NV: Tensor, legal_NV: np.ndarray) -> Outcome:
     """Compare predictions with the truth of random play; every position has a legal move."""
-    log_NV = logits_NV.double().log_softmax(-1).cpu().numpy()
+    log_NV = exact(logits_NV).log_softmax(-1).cpu().numpy()
     p_NV, n_legal_N, rows = np.exp(log_NV), legal_NV.sum(1), np.arange(len(log_NV))
     greedy_N = legal_NV[rows, p_NV.argmax(1)].astype(np.float64)
     divergence_N = -np.log(n_legal_N) - np.where(legal_NV, log_NV, 0.0).sum(1) / n_legal_N

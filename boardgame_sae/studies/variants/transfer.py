@@ -19,6 +19,7 @@ from boardgame_sae.intervals import Estimate, bootstrap_interval
 from boardgame_sae.metrics.causal.edits import Edits, drawn
 from boardgame_sae.metrics.causal.inner_board import Intervention, along_probe, other_square
 from boardgame_sae.metrics.causal.probe_edits import LENGTHS, ridge_probe
+from boardgame_sae.model.float64 import exact
 from boardgame_sae.probes.data import Targets
 from boardgame_sae.probes.fit import Probe
 from boardgame_sae.testbeds.testbed import Testbed
@@ -71,12 +72,12 @@ def share(right_N: np.ndarray, game_N: np.ndarray, seed: int = 0) -> Estimate:
 
 def right(probe: Probe, data: Data) -> np.ndarray:
     """(N,) the share of squares that a probe reads right."""
-    return (probe.logits(data.acts_ND).argmax(-1) == data.classes_NS).double().mean(1).numpy()
+    return exact(probe.logits(data.acts_ND).argmax(-1) == data.classes_NS).mean(1).cpu().numpy()
 
 
 def majority(train: Data, test: Data) -> float:
     """The share of squares that are right when every one is called what it most often is on train."""
-    return float((train.classes_NS.mode(0).values == test.classes_NS).double().mean())
+    return float(exact(train.classes_NS.mode(0).values == test.classes_NS).mean())
 
 
 def cosine(a: Probe, b: Probe) -> float:

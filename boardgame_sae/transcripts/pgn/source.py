@@ -9,12 +9,12 @@ from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import Any, BinaryIO
-
-import zstandard
 
 from boardgame_sae.config import ConfigError
 from boardgame_sae.files import RunError
+from boardgame_sae.launch import needs
 
 STANDARD_INPUT = "-"
 BLOCK = 1 << 20
@@ -63,7 +63,8 @@ def open_source(name: str, spool_folder: Path) -> Source:
     """Look at a source and hash it. What cannot be read twice (`-`, a pipe) is first kept in a nameless file.
 
     spool_folder: on whose disk that file is made. It is packed with zstd, and gone when the process ends.
-    Raises ConfigError naming the source when there is none, or it is neither text nor zstd.
+    Raises ConfigError naming the source when there is none, or it is neither text nor zstd; RunError where the library
+    that unpacks it is not installed.
     """
     shown = "standard input" if name == STANDARD_INPUT else name
     try:
@@ -74,8 +75,10 @@ def open_source(name: str, spool_folder: Path) -> Source:
         raise ConfigError(f"{name}: cannot be read ({error.strerror}); give a file, plain or zstd, or -") from error
     with file as stream:
         head = stream.read(BLOCK)
-        is_zstd = _recognise(shown, head)
-        if name != STANDARD_INPUT and stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
+        is_zstd, kept = _recognise(shown, head), name != STANDARD_INPUT and _is_file(stream)
+        if is_zstd or not kept:
+            _zstandard(shown)
+        if kept:
             size, digest = _digest(head, stream, None)
             return Source(name, size, digest, is_zstd)
         try:
@@ -87,14 +90,25 @@ def open_source(name: str, spool_folder: Path) -> Source:
             ) from error
 
 
+def _is_file(stream: BinaryIO) -> bool:
+    return stat.S_ISREG(os.fstat(stream.fileno()).st_mode)
+
+
 def _spooled(name: str, head: bytes, stream: BinaryIO, is_zstd: bool, folder: Path) -> Source:
     """A source that was kept in a nameless file as it was read."""
     folder.mkdir(parents=True, exist_ok=True)
     spool = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 - it lives as long as its Source
     if is_zstd:
         return Source(name, *_digest(head, stream, spool), True, spool)
-    with zstandard.ZstdCompressor(level=1).stream_writer(spool, closefd=False) as packed:
+    with _zstandard(name).ZstdCompressor(level=1).stream_writer(spool, closefd=False) as packed:
         return Source(name, *_digest(head, stream, packed), True, spool)
+
+
+def _zstandard(name: str) -> ModuleType:
+    """The library that packs and unpacks. Raises RunError that names the source and the extra where it is missing."""
+    with needs("zstd", f"{name}: a file packed with zstd, or what cannot be read twice,"):
+        import zstandard
+    return zstandard
 
 
 def _recognise(shown: str, head: bytes) -> bool:
@@ -167,6 +181,7 @@ class Blocks:
                 yield block
 
     def _unpacked(self, file: BinaryIO) -> Iterator[bytes]:
+        zstandard = _zstandard(self.source.name)
         engine = zstandard.ZstdDecompressor(max_window_size=1 << 31)
         frame, begun, text = engine.decompressobj(write_size=1 << 14), False, bytearray()
         while not self.fault and (data := file.read(ZSTD_BLOCK)):

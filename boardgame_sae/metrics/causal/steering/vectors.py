@@ -22,6 +22,7 @@ from torch import Tensor
 from boardgame_sae.metrics.causal.latent_edits import dense
 from boardgame_sae.metrics.causal.steering.contrast import Sides
 from boardgame_sae.metrics.latent_source import LatentSource
+from boardgame_sae.model.float64 import exact
 from boardgame_sae.model.gpt import Hook
 from boardgame_sae.probes.fit import whitening
 
@@ -33,7 +34,7 @@ AT_ONCE = 4096
 
 def contrastive(high_ND: Tensor, low_ND: Tensor) -> Tensor:
     """(D,): the mean of the high side less that of the low. high_ND, low_ND: activations (n, D)."""
-    return (high_ND.double().mean(0) - low_ND.double().mean(0)).to(high_ND.dtype)
+    return (exact(high_ND).mean(0) - exact(low_ND).mean(0)).to(high_ND)
 
 
 def probe_vector(high_ND: Tensor, low_ND: Tensor, ridge: float = RIDGE) -> Tensor:
@@ -93,7 +94,7 @@ def _moments(source: LatentSource, acts_ND: Tensor) -> tuple[Tensor, Tensor]:
     """float64 (F,): each latent's mean, and the mean of its square."""
     sums: list[Tensor] = []
     for part_ND in acts_ND.split(AT_ONCE):
-        latents_NF = dense(source.encode(part_ND), part_ND).double()
+        latents_NF = exact(dense(source.encode(part_ND), part_ND))
         sums.append(torch.stack([latents_NF.sum(0), latents_NF.square().sum(0)]))
     mean_F, square_F = torch.stack(sums).sum(0) / len(acts_ND)
     return mean_F, square_F

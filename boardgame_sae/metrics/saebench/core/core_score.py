@@ -35,6 +35,7 @@ from boardgame_sae.metrics.saebench.core.splice import GAMES_AT_ONCE, CleanRun, 
 from boardgame_sae.metrics.score import Display, NoConfig, score
 from boardgame_sae.metrics.statistics.statistic import Statistic
 from boardgame_sae.metrics.subject import ROWS_AT_ONCE, Subject
+from boardgame_sae.model.float64 import exact
 from boardgame_sae.testbeds.replaced import Batch, Losses
 
 DENSITY_EDGES = np.linspace(-6, 0, 25)
@@ -105,8 +106,8 @@ def core_score(subject: Subject, cfg: NoConfig) -> ScoreValue:  # noqa: ARG001 (
     }
     chunks = [chunk for one in passes for chunk in one.chunks]
     mean = {name: sum(sums[name] for sums in chunks) / run.n_tokens for name in chunks[0]}
-    density_F = torch.stack([one.on_F for one in passes]).sum(0).double().cpu() / run.n_tokens
-    games_F = torch.stack([one.games_F for one in passes]).sum(0).double().cpu()
+    density_F = torch.stack([one.on_F for one in passes]).sum(0).cpu().double() / run.n_tokens
+    games_F = torch.stack([one.games_F for one in passes]).sum(0).cpu().double()
     groups |= _token_metrics(mean, run.n_tokens)
     groups["reconstruction_quality"]["explained_variance"] = value.parts["explained_variance"]
     groups["misc_metrics"] = _density_metrics(density_F, subject.source)
@@ -229,8 +230,8 @@ def token_statistics(x_ND: Tensor, z_NF: Tensor, x_hat_ND: Tensor, mean_D: Tenso
     error |x - x_hat|^2, spread |x - mean|^2, legacy 1 - error / spread, cosine, norms, ratio of norms
     (1 where |x| < 1e-4), x^2, x_hat^2, x . x_hat, l0 = #(z != 0), l1 = sum z.
     """
-    x, x_hat = x_ND.double(), x_hat_ND.double()
-    error, spread = (x - x_hat).pow(2).sum(1), (x - mean_D.double()).pow(2).sum(1)
+    x, x_hat = exact(x_ND), exact(x_hat_ND)
+    error, spread = (x - x_hat).pow(2).sum(1), (x - exact(mean_D)).pow(2).sum(1)
     norm_in, norm_out = x.norm(dim=1), x_hat.norm(dim=1)
     product = (x * x_hat).sum(1)
     rows = {
@@ -244,8 +245,8 @@ def token_statistics(x_ND: Tensor, z_NF: Tensor, x_hat_ND: Tensor, mean_D: Tenso
         "square_in": norm_in**2,
         "square_out": norm_out**2,
         "product": product,
-        "l0": z_NF.count_nonzero(1).double(),
-        "l1": z_NF.sum(1, dtype=torch.float64),
+        "l0": exact(z_NF.count_nonzero(1)),
+        "l1": exact(z_NF).sum(1),
     }
     return rows, (z_NF > 0).sum(0, dtype=torch.int32)
 

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from boardgame_sae.model.float64 import exact
 from boardgame_sae.testbeds.replaced import Batch, Losses, clean_batch, losses_with
 from boardgame_sae.testbeds.testbed import Testbed
 
@@ -26,7 +27,7 @@ class CleanRun:
         starts = range(0, len(self.games_B), GAMES_AT_ONCE)
         self.batches = [self._read(self.games_B[start : start + GAMES_AT_ONCE]) for start in starts]
         acts_ND = torch.cat([batch.acts_BLD[batch.read_BL] for batch in self.batches])
-        self.n_tokens, self.mean_D = len(acts_ND), acts_ND.double().mean(0).float()
+        self.n_tokens, self.mean_D = len(acts_ND), exact(acts_ND).mean(0).to(acts_ND)
         self.clean = self.losses(batch.acts_BLD for batch in self.batches)
         self.zeroed = self.losses(torch.zeros_like(batch.acts_BLD) for batch in self.batches)
         self.averaged = self.losses(self.mean_D.expand_as(batch.acts_BLD) for batch in self.batches)

@@ -10,6 +10,7 @@ from boardgame_sae.metrics.saebench.data.above import chunks
 from boardgame_sae.metrics.saebench.ravel.masks import Swaps
 from boardgame_sae.metrics.saebench.ravel.pairs import Pairs
 from boardgame_sae.metrics.saebench.ravel.reading import Reading, Readings
+from boardgame_sae.model.float64 import exact
 
 
 class Outcome(NamedTuple):
@@ -50,7 +51,7 @@ def source_share(logits_NV: Tensor, reading: Reading, pairs: Pairs) -> np.ndarra
     if legal_NV is None:
         return np.zeros(len(pairs.base_N))
     base_NV, source_NV = legal_NV[pairs.base_N], legal_NV[pairs.source_N]
-    chances_NV = logits_NV.double().softmax(-1).cpu().numpy()
+    chances_NV = exact(logits_NV).softmax(-1).cpu().numpy()
     source_N, base_N = ((chances_NV * own_NV).sum(1) for own_NV in (source_NV & ~base_NV, base_NV & ~source_NV))
     return source_N / np.maximum(source_N + base_N, 1e-300)
 
