@@ -4,6 +4,7 @@
     a folder of scores (`Scores.save`, `boardgame-sae score`), its file  one subject
     a folder above such folders                                          each of them
     TESTBED/NAME                                                         what a shipped testbed holds of one subject
+    hf:owner/name                                                        any of these folders, on the Hugging Face hub
     a `Scores` object                                                    one subject
 
 Scores stand in the study they belong to: where another source, or else a shipped testbed, is of the same games, truth
@@ -21,6 +22,7 @@ from boardgame_sae.files import RunError
 from boardgame_sae.integrity import check_finished, verified
 from boardgame_sae.metrics.baselines.registry import SAE_KIND, baselines
 from boardgame_sae.metrics.results import SCORES_FILE, Scores
+from boardgame_sae.model.exchange.sharing import local
 from boardgame_sae.pipeline.study_folder import (
     SWEEP_FILE,
     Scored,
@@ -99,7 +101,7 @@ def _find(source: Source) -> Path | list[Scored]:
     if isinstance(source, Scores):
         check_complete(source, f"scores of {source.subject.get('name', 'a subject')}")
         return [Scored(source, None, own=True)]
-    path, known = Path(source), shipped_testbeds()
+    path, known = local(source), shipped_testbeds()
     if str(source) in known and not (path / MANIFEST_FILE).exists():
         return known[str(source)]
     if (path / SWEEP_FILE).exists():
