@@ -20,7 +20,7 @@ STUDY := experiments/demo/study.yaml
 .DEFAULT_GOAL := help
 TESTBED_TARGETS := testbed-othello6-tiny testbed-othello-small testbed-chess-small
 STUDY_TARGETS := $(foreach name,$(notdir $(wildcard experiments/*)),$(if $(wildcard boardgame_sae/studies/$(name).py boardgame_sae/studies/$(name)/__init__.py),study-$(name)))
-.PHONY: $(TESTBED_TARGETS) $(STUDY_TARGETS) help install demo demo-chess first-look saebench recipes workshop workshop-notebooks test lint format types layers unit slow browser fuzz kill peers stockfish docs bench bench-saes bench-metrics train-othello-gpt train-chess-gpt clean
+.PHONY: $(TESTBED_TARGETS) $(STUDY_TARGETS) help install demo demo-chess first-look saebench recipes workshop workshop-notebooks test lint format types layers unit slow browser trackers fuzz kill peers stockfish docs bench bench-saes bench-metrics train-othello-gpt train-chess-gpt clean
 
 help: ## List the targets
 	@grep -hE '^[a-zA-Z_$$()-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^.*(testbed|study)-%:/\1-NAME:/; s/:.*## /\t/' | expand -t 22
@@ -85,6 +85,10 @@ slow: install ## Run the long checks: chess against python-chess on 50,000 posit
 browser: install ## Check the report's page in headless Chromium, which must be on the path
 	$(BIN)/python -m pip install --quiet --editable '.[browser]'
 	$(BIN)/python -m pytest -m browser tests/report/explorer
+
+trackers: install ## Check the trackers, offline, with their own libraries
+	$(BIN)/python -m pip install --quiet --editable '.[trackers]'
+	$(BIN)/python -m pytest -m trackers tests/model/trackers
 
 fuzz: install ## Spoil files of every kind, 20,000 times each (CASES=), and check what reads them: a table of zeros (hours)
 	PYTHONPATH=experiments $(BIN)/python -m robustness.fuzz --cases $(CASES) --workers $(WORKERS) --out data/runs/fuzz

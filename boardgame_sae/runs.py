@@ -5,19 +5,19 @@
         metrics.jsonl       one line per logged step, as it happens
         timings.jsonl       how long things took; the only file that differs between two equal runs
         state.safetensors   what a killed run resumes from; removed when the run is done
+        tracked             which of its metrics a tracker has; removed when the run is done
         ...                 the artifact's own files
         DONE                every file's SHA-256; present: reuse, absent: resume
 
 Every file appears whole or not at all (`files.writing`), and nothing is written through a link that lies in the folder.
 """
 
-import contextlib
 import hashlib
 import json
 import os
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import field
 from pathlib import Path
@@ -35,10 +35,12 @@ from boardgame_sae.weights import read_metadata, read_tensors, tensors_hash, wri
 FORMAT = 1
 """Increased when the same config comes to mean other files, so that old runs are not taken for new ones."""
 METRICS_FILE, TIMINGS_FILE, STATE_FILE = "metrics.jsonl", "timings.jsonl", "state.safetensors"
+TRACKED_FILE = "tracked"
+"""A line for each row of metrics that a tracker has: the tracker's name."""
 _STATE = "state"
 LOCK_FILE = ".lock"
 """Held by the process that works in the folder; gone when it leaves."""
-UNHASHED_FILES = (TIMINGS_FILE, DONE_FILE, STATE_FILE, LOCK_FILE)
+UNHASHED_FILES = (TIMINGS_FILE, DONE_FILE, STATE_FILE, TRACKED_FILE, LOCK_FILE)
 LOCK_HOLDER = "BOARDGAME_SAE_LOCK_HOLDER"
 """Environment variable by which the further processes of a data-parallel run know that their parent has the lock."""
 
@@ -92,6 +94,8 @@ class Run:
         works in it.
         """
         self.kind, self.name, self.content = kind, name, dict(content or {})
+        self.followers: list[Callable[[Mapping[str, Any]], None]] = []
+        """What is called with each row of metrics once it is written."""
         self.identity = {"kind": kind, "config": dict(config), "inputs": dict(inputs or {})}
         self.hash = content_hash({**self.identity, "format": FORMAT})
         self.folder = Path(out) if out is not None else runs_root() / kind / f"{name}-{self.hash}"
@@ -151,9 +155,9 @@ class Run:
         if not self.done:
             self._drop_links()
             self._drop_half_line()
-        elif (self.folder / STATE_FILE).exists():  # left by a kill right after DONE was written
-            with contextlib.suppress(OSError):
-                (self.folder / STATE_FILE).unlink()
+        else:
+            with suppress(OSError):  # a kill right after DONE was written has left them
+                self._drop_progress()
 
     def _drop_links(self) -> None:
         """Remove what is neither a file nor a folder, so that nothing is written to where a link points."""
@@ -196,8 +200,10 @@ class Run:
         return self.folder / name
 
     def log(self, **row: Any) -> None:
-        """Append one line to metrics.jsonl. Raises RunError when the disk is full."""
+        """Append one line to metrics.jsonl, and tell `followers`. Raises RunError when the disk is full."""
         self._append(METRICS_FILE, row)
+        for follower in self.followers:
+            follower(row)
 
     def log_time(self, what: str, seconds: float, **row: Any) -> None:
         """Append one line to timings.jsonl: what took how many seconds, and when it ended (epoch seconds).
@@ -259,8 +265,13 @@ class Run:
         files = sorted(path for path in self.folder.rglob("*") if path.is_file() and path.name not in UNHASHED_FILES)
         hashes = {str(path.relative_to(self.folder)): file_hash(path) for path in files}
         write_done(self.folder, hashes, summary, optional)
-        (self.folder / STATE_FILE).unlink(missing_ok=True)  # last: if DONE cannot be written, nothing is lost
+        self._drop_progress()  # last: if DONE cannot be written, nothing is lost
         self.close()
+
+    def _drop_progress(self) -> None:
+        """Remove what only a run that is not done needs."""
+        for name in (STATE_FILE, TRACKED_FILE):
+            (self.folder / name).unlink(missing_ok=True)
 
     @property
     def summary(self) -> dict[str, Any]:

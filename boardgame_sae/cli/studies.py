@@ -3,7 +3,20 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from boardgame_sae.cli.flags import Device, Output, Several, StudyInput, Workers, named, parse, say, take, verb
+from boardgame_sae.cli.flags import (
+    Device,
+    Output,
+    Several,
+    StudyInput,
+    Tracking,
+    Workers,
+    listed_trackers,
+    named,
+    parse,
+    say,
+    take,
+    verb,
+)
 from boardgame_sae.config import Natural, config, from_mapping, read_yaml
 
 
@@ -43,7 +56,8 @@ class Copies:
 @verb("sweep", 90, "experiments/demo/study.yaml --workers 2")
 def sweep(argv: Sequence[str]) -> Path:
     """Run a whole study from a YAML file."""
-    source, output, workers, device = parse("sweep", named(argv, "--study"), StudyInput, Output, Workers, Device)
+    groups, words = (StudyInput, Output, Workers, Device, Tracking), named(argv, "--study")
+    source, output, workers, device, tracking = parse("sweep", words, *groups, more=listed_trackers())
 
     from boardgame_sae.files import read_json
     from boardgame_sae.model.legality import legality_text
@@ -51,7 +65,8 @@ def sweep(argv: Sequence[str]) -> Path:
     from boardgame_sae.pipeline.sweep import sweep_config, sweep_run
 
     cfg = sweep_config(read_yaml(source.study), source.study)
-    folder = sweep_run(cfg, out=output.out, workers=workers.workers, device=device.device)
+    how = {"workers": workers.workers, "device": device.device, "tracker": tracking.tracker}
+    folder = sweep_run(cfg, out=output.out, **how)
     say(legality_text(read_json(folder / SWEEP_FILE)["model"]))
     return folder
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from boardgame_sae.config import ConfigError, canonical_json, from_mapping, to_mapping
+from boardgame_sae.model.trackers.tracker import NONE
 from boardgame_sae.saes.registry import sae_config
 from boardgame_sae.saes.sae import SAEConfig
 from boardgame_sae.saes.training.freeze import check_freezable
@@ -67,10 +68,12 @@ def train_grid(
     *,
     outs: Sequence[str | Path | None] | None = None,
     source: str = "saes",
+    tracker: str = NONE,
 ) -> list[Path]:
     """Train every SAE of a grid on a testbed, those of one training on one stream; finished ones are reused.
 
-    outs: their folders (default hashed ones). Returns their folders in the order of `expand`. Raises as that does.
+    outs: their folders (default hashed ones). tracker: see `train_saes_run`.
+    Returns their folders in the order of `expand`. Raises as that does.
     """
     planned = expand(entries, testbed.width, training, source)
     places: dict[str, list[int]] = {}
@@ -84,6 +87,7 @@ def train_grid(
             planned[together[0]].training,
             outs=None if outs is None else [outs[place] for place in together],
             device=device,
+            tracker=tracker,
         )
         folders |= dict(zip(together, trained, strict=True))
     return [folders[place] for place in range(len(planned))]

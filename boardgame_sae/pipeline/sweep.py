@@ -18,6 +18,7 @@ from boardgame_sae.metrics.baselines.registry import twin_baselines
 from boardgame_sae.metrics.score import scores_in
 from boardgame_sae.model import game_model
 from boardgame_sae.model.game_model import GameModel
+from boardgame_sae.model.trackers.tracker import NONE
 from boardgame_sae.model.train import train_gpt_run
 from boardgame_sae.model.train_config import preset
 from boardgame_sae.pipeline.grid import expand, train_grid
@@ -77,9 +78,17 @@ class SweepConfig:
     """Scores to compute."""
 
 
-def sweep_run(cfg: SweepConfig, *, out: str | Path | None = None, workers: int = 1, device: str = "auto") -> Path:
+def sweep_run(
+    cfg: SweepConfig,
+    *,
+    out: str | Path | None = None,
+    workers: int = 1,
+    device: str = "auto",
+    tracker: str = NONE,
+) -> Path:
     """Run a study, or what is missing of it, and return the folder that lists all its runs.
 
+    tracker: a registered tracker that gets the metrics of the GPT's and the SAEs' trainings too.
     Raises as each stage does: ValueError, ConfigError, RunError, HookError.
     """
     began = time.perf_counter()
@@ -87,7 +96,7 @@ def sweep_run(cfg: SweepConfig, *, out: str | Path | None = None, workers: int =
         corpus_folder = generate_run(cfg.corpus, workers=workers)
         corpus = Corpus.open(corpus_folder)
         probed = probe_configs(cfg, corpus)
-        model_folder = train_gpt_run(corpus, model_settings(cfg), name=cfg.name, device=device)
+        model_folder = train_gpt_run(corpus, model_settings(cfg), name=cfg.name, device=device, tracker=tracker)
         folders: dict[str, Any] = {"name": cfg.name, "corpus": str(corpus_folder), "model": str(model_folder)}
         inputs = {"corpus": corpus.hash, "model": run_hash(model_folder)}
         if cfg.saes:
@@ -101,7 +110,8 @@ def sweep_run(cfg: SweepConfig, *, out: str | Path | None = None, workers: int =
             folders |= fit_probes(testbed.model, testbed.corpus, probe_configs(cfg, testbed.corpus))
     if cfg.saes:
         names = cfg.hook_names or (None,)
-        folders["testbeds"] = [_on_testbed(cfg, _testbed_folder(cfg, folders, name, device), device) for name in names]
+        beds = [_testbed_folder(cfg, folders, name, device) for name in names]
+        folders["testbeds"] = [_on_testbed(cfg, folder, device, tracker) for folder in beds]
     with Run("sweep", cfg.name, study_identity(cfg), inputs, out) as run:
         if not run.done:
             write_json(run / SWEEP_FILE, folders)
@@ -164,11 +174,11 @@ def _testbed_folder(cfg: SweepConfig, folders: Mapping[str, Any], hook_name: str
     return testbed_run(model, corpus, hook_name=hook_name, **choice, name=cfg.name, device=device)
 
 
-def _on_testbed(cfg: SweepConfig, folder: Path, device: str) -> dict[str, Any]:
+def _on_testbed(cfg: SweepConfig, folder: Path, device: str, tracker: str) -> dict[str, Any]:
     """Train and score the grid on a testbed."""
     testbed = load_testbed(folder, device)
-    trained = train_grid(testbed, cfg.saes, cfg.training, device)
-    random = train_grid(testbed.random_twin(), cfg.random_saes, cfg.training, device)
+    trained = train_grid(testbed, cfg.saes, cfg.training, device, tracker=tracker)
+    random = train_grid(testbed.random_twin(), cfg.random_saes, cfg.training, device, tracker=tracker)
     return score_all(cfg, folder, trained, random, device)
 
 

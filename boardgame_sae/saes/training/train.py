@@ -19,6 +19,7 @@ from boardgame_sae.config import Count, Natural, NonNegative, Seed, Share, confi
 from boardgame_sae.files import RunError
 from boardgame_sae.launch import keep_freed_memory
 from boardgame_sae.model.game_model import pick_device
+from boardgame_sae.model.trackers.tracker import NONE, tracked
 from boardgame_sae.runs import Run, pack_state, progress, unpack_state, warn
 from boardgame_sae.saes.registry import sae_class, sae_from_config, sparsity_field
 from boardgame_sae.saes.sae import SAE, Loss, SAEConfig
@@ -262,13 +263,14 @@ def train_saes_run(
     outs: Sequence[str | Path | None] | None = None,
     device: str = "auto",
     checkpoint_seconds: float = 30.0,
+    tracker: str = NONE,
 ) -> list[Path]:
     """Train SAEs together on one stream and return their folders; finished ones are reused, killed ones resumed.
 
     metadata: plain data to keep with each SAE (testbed, hook point). outs: their folders (default hashed ones).
-    checkpoint_seconds: time between two saved states.
-    Raises ValueError when an SAE's width is not the activations' or what is to be frozen cannot be, RunError when a
-    folder holds another run or the disk is full.
+    checkpoint_seconds: time between two saved states. tracker: a registered tracker that gets the metrics too.
+    Raises ValueError when an SAE's width is not the activations' or what is to be frozen cannot be, ConfigError for an
+    unknown tracker, RunError when a folder holds another run or the disk is full.
     """
     for sae_cfg in sae_configs:
         sae_cfg.check_trainable()
@@ -286,8 +288,9 @@ def train_saes_run(
             inputs = {"activations": source.hash}
             runs.append(Run("sae", _name(sae_cfg), made_of, inputs, out, content=source.content))
         open_runs = [parts for parts in zip(sae_configs, trainings, runs, strict=True) if not parts[2].done]
-        if open_runs:
-            _train(source, open_runs, metadata or {}, pick_device(device), checkpoint_seconds)
+        with tracked([run for *_, run in open_runs], tracker):
+            if open_runs:
+                _train(source, open_runs, metadata or {}, pick_device(device), checkpoint_seconds)
     finally:
         for run in runs:
             run.close()
