@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 from boardgame_sae.cli.flags import (
     Device,
@@ -25,9 +26,23 @@ class ReportInput:
     """What a report shows."""
 
     runs: Several
-    """Any mix of sweeps, packed testbeds, folders of scores, and names of shipped testbeds or of their SAEs."""
+    """Any mix of sweeps, packed testbeds, folders and files of scores, and names of shipped testbeds or their SAEs."""
     n_detailed: Natural = 24
     """SAEs per testbed, one's own and the best, whose latents get histograms, boards and moves on the page."""
+
+
+@config
+class UploadInput:
+    """What is put into one file of scores."""
+
+    action: Literal["upload-ready"]
+    """upload-ready: write one file of all scores and their configuration, which others give as a source."""
+    sources: Several
+    """Any mix of sweeps, packed testbeds, folders and files of scores, and names of shipped testbeds or their SAEs."""
+    out: str
+    """File to write: scores.parquet."""
+    sums: bool = True
+    """Also what `compare` and pooled seeds are made of, most of the file."""
 
 
 @config
@@ -82,6 +97,20 @@ def report(argv: Sequence[str]) -> Path:
     say((folder / "table.md").read_text())
     say(f"open {folder / 'index.html'}")
     return folder
+
+
+@verb("results", 135, "upload-ready othello6-tiny data/runs/scores/MINE --out scores.parquet")
+def results(argv: Sequence[str]) -> Path:
+    """Put all scores and their configuration into one file, which others report and compare beside their own."""
+    action, sources = list(argv[:1]), list(argv[1:])
+    words = ["--action", *action, *named(sources, "--sources")] if action and action[0][0] != "-" else sources
+    (given,) = parse("results", words or action, UploadInput)
+
+    from boardgame_sae.pipeline.upload import upload_ready
+
+    written = upload_ready(given.sources, out=given.out, sums=given.sums)
+    say(f"{written.n_subjects} subjects of {', '.join(written.studies)}, {written.path.stat().st_size / 2**20:.2f} MiB")
+    return written.path
 
 
 @verb("study", 95, "finetune")

@@ -120,7 +120,8 @@ class _Following:
                 work()
         except Exception as error:  # whatever goes wrong there, the training is worth more
             self.failed = True
-            warn(f"the tracker {self.name} failed ({error}); the training goes on, metrics are in {METRICS_FILE}")
+            reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+            warn(f"the tracker {self.name} failed ({reason}); the training goes on, metrics are in {METRICS_FILE}")
 
     def finish(self) -> None:
         """Have all runs send what is left."""
