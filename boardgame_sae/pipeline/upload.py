@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from boardgame_sae.integrity import is_done
 from boardgame_sae.metrics.results import Scores
 from boardgame_sae.pipeline.score_file import Row, adds_nothing, identity_of, write_score_file
 from boardgame_sae.pipeline.sources import Source, read_sources
@@ -59,8 +60,9 @@ def _training(testbed: StudyTestbed, scored: Scored) -> dict[str, Any] | None:
     """All that the SAE that was scored says of its training, if it is at hand and still the same."""
     about = scored.scores.subject
     name, content = about.get("sae", {}).get("sae_folder"), about.get("content")
-    for folder in (*testbed.saes, *testbed.random_saes, runs_root() / "sae" / str(name)):
-        if name is not None and folder.name == name and folder.is_dir():
+    trained_here = [folder for folder in [runs_root() / "sae" / str(name)] if is_done(folder)]
+    for folder in (*testbed.saes, *testbed.random_saes, *trained_here):
+        if folder.name == name:
             sae = load_sae(folder, uncalibrated=True)
             if sae_facts(sae)["content"] == content:
                 return {**sae.metadata, "trained_as": sae.trained_as}

@@ -61,8 +61,9 @@ def test_the_file_gives_the_table_of_its_sources(sweep, mine, whole, tmp_path):
     assert collect([both]) == collect([sweep, mine])
     again = upload_ready(both, out=tmp_path / "again.parquet").path
     assert collect([again]) == collect([both])
-    shipped = upload_ready("othello6-tiny", out=tmp_path / "shipped.parquet").path
-    assert collect([shipped]) == collect(["othello6-tiny"])
+    names = [f"othello6-tiny/{name}" for name in ("topk-16", "random-gpt-topk-16", "probe-16", "neurons")]
+    shipped = upload_ready(names, out=tmp_path / "shipped.parquet").path
+    assert collect([shipped]) == collect(names)
 
 
 def test_the_same_sources_give_the_same_bytes(sweep, whole, tmp_path):
