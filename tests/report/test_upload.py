@@ -61,7 +61,7 @@ def test_the_file_gives_the_table_of_its_sources(sweep, mine, whole, tmp_path):
     assert collect([both]) == collect([sweep, mine])
     again = upload_ready(both, out=tmp_path / "again.parquet").path
     assert collect([again]) == collect([both])
-    names = [f"othello6-tiny/{name}" for name in ("topk-16", "random-gpt-topk-16", "probe-16", "neurons")]
+    names = [f"othello6-tiny/{name}" for name in ("topk-16", "random-gpt-batch_topk-32", "probe-16", "neurons")]
     shipped = upload_ready(names, out=tmp_path / "shipped.parquet").path
     assert collect([shipped]) == collect(names)
 
