@@ -20,7 +20,7 @@ STUDY := experiments/demo/study.yaml
 .DEFAULT_GOAL := help
 TESTBED_TARGETS := testbed-othello6-tiny testbed-othello-small testbed-chess-small
 STUDY_TARGETS := $(foreach name,$(notdir $(wildcard experiments/*)),$(if $(wildcard boardgame_sae/studies/$(name).py boardgame_sae/studies/$(name)/__init__.py),study-$(name)))
-.PHONY: $(TESTBED_TARGETS) $(STUDY_TARGETS) help install demo demo-chess first-look saebench recipes workshop workshop-notebooks test lint format types layers unit slow browser cluster fuzz kill peers stockfish docs bench bench-saes bench-metrics train-othello-gpt train-chess-gpt clean
+.PHONY: $(TESTBED_TARGETS) $(STUDY_TARGETS) help install demo demo-chess first-look saebench recipes workshop workshop-notebooks test lint format types layers unit slow browser cluster trackers fuzz kill peers stockfish docs bench bench-saes bench-metrics train-othello-gpt train-chess-gpt clean
 
 help: ## List the targets
 	@grep -hE '^[a-zA-Z_$$()-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^.*(testbed|study)-%:/\1-NAME:/; s/:.*## /\t/' | expand -t 22
@@ -89,6 +89,10 @@ browser: install ## Check the report's page in headless Chromium, which must be 
 cluster: install ## Check sweeps on a Ray cluster of several nodes on this machine, one of which is killed
 	$(BIN)/python -m pip install --quiet --constraint $(VENV)/constraints.txt --editable '.[cluster]'
 	$(BIN)/python -m pytest -m cluster tests/pipeline
+
+trackers: install ## Check the trackers, offline, with their own libraries
+	$(BIN)/python -m pip install --quiet --editable '.[trackers]'
+	$(BIN)/python -m pytest -m trackers tests/model/trackers
 
 fuzz: install ## Spoil files of every kind, 20,000 times each (CASES=), and check what reads them: a table of zeros (hours)
 	PYTHONPATH=experiments $(BIN)/python -m robustness.fuzz --cases $(CASES) --workers $(WORKERS) --out data/runs/fuzz

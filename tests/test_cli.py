@@ -70,7 +70,7 @@ def test_help_lists_verbs_in_the_order_of_a_study(run):
     assert listed == [
         "generate", "import-pgn", "import-games", "annotate", "tournament", "train-gpt", "testbed", "probe",
         "train-sae", "finetune-sae", "sweep", "study", "pack", "score", "judge", "latent", "compare", "edit", "steer",
-        "report", "ls", "check", "export", "import", "completion",
+        "report", "results", "ls", "check", "export", "import", "completion",
     ]  # fmt: skip
 
 

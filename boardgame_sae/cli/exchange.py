@@ -24,7 +24,7 @@ class ImportInput:
     """What is read."""
 
     source: str
-    """Folder of another library's SAE or GPT, or the file of its weights."""
+    """Folder of another library's SAE or GPT, the file of its weights, or `hf:owner/name` on the Hugging Face hub."""
     game: str | None = None
     """Game that a GPT plays (default: chess of a nanoGPT, othello of a TransformerLens model, as published)."""
     n_heads: Count | None = None
@@ -78,12 +78,13 @@ def import_(argv: Sequence[str]) -> Path:
 
     from boardgame_sae.integrity import content_of
     from boardgame_sae.model.exchange.files import open_foreign
+    from boardgame_sae.model.exchange.sharing import local
     from boardgame_sae.runs import Run
     from boardgame_sae.saes.load import load_sae, sae_folder
     from boardgame_sae.saes.training.on_testbed import calibrated_on
     from boardgame_sae.testbeds.testbed import load_testbed
 
-    path = Path(source.source)
+    path = local(source.source)
     thing = open_foreign(path, game=source.game, n_heads=source.n_heads)
     if thing is not None:
         kind, config, inputs = "gpt", {"game": thing.card["game"], "n_heads": source.n_heads}, {}

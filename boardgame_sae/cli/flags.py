@@ -83,6 +83,14 @@ class Device:
 
 
 @config
+class Tracking:
+    """Where metrics of a training go besides its folder."""
+
+    tracker: str = "none"
+    """Service that also gets the metrics, as they are written: one of the trackers listed above, or none."""
+
+
+@config
 class Workers:
     """How many processes work."""
 
@@ -104,6 +112,13 @@ class StudyInput:
 
     study: str
     """YAML file of the study: corpus, model, probes, training, saes, random_saes, suite."""
+
+
+def listed_trackers() -> str:
+    """The trackers that there are, as text for a verb's help."""
+    from boardgame_sae.model.trackers.tracker import trackers
+
+    return f"Trackers: {', '.join(trackers())}."
 
 
 def parse(name: str, argv: Sequence[str], *groups: type | Flags, more: str = "") -> list[Any]:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from boardgame_sae.cli.flags import Device, Output, chosen, parse, say, verb
+from boardgame_sae.cli.flags import Device, Output, Tracking, chosen, listed_trackers, parse, say, verb
 from boardgame_sae.config import Count, Flags, config, to_mapping
 from boardgame_sae.model.train_config import Preset, TrainGPTConfig, preset
 
@@ -24,14 +24,15 @@ class TrainGPTInput:
 def train_gpt(argv: Sequence[str]) -> Path:
     """Train a GPT on a corpus; a killed run resumes by itself."""
     of_preset = to_mapping(preset(chosen(argv, "preset", "tiny")))
-    groups = (TrainGPTInput, Flags(TrainGPTConfig, defaults=of_preset), Output, Device)
-    source, cfg, output, device = parse("train-gpt", argv, *groups)
+    groups = (TrainGPTInput, Flags(TrainGPTConfig, defaults=of_preset), Output, Device, Tracking)
+    source, cfg, output, device, tracking = parse("train-gpt", argv, *groups, more=listed_trackers())
 
     from boardgame_sae.model.legality import legality_text
     from boardgame_sae.model.train import train_gpt_run
     from boardgame_sae.transcripts.corpus import Corpus
 
     corpus = Corpus.open(source.corpus)
-    folder = train_gpt_run(corpus, cfg, out=output.out, device=device.device, devices=source.devices)
+    how = {"device": device.device, "devices": source.devices, "tracker": tracking.tracker}
+    folder = train_gpt_run(corpus, cfg, out=output.out, **how)
     say(legality_text(folder))
     return folder

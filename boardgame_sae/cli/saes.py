@@ -4,7 +4,18 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from boardgame_sae.cli.flags import Device, Output, TestbedInput, chosen, named, parse, say, verb
+from boardgame_sae.cli.flags import (
+    Device,
+    Output,
+    TestbedInput,
+    Tracking,
+    chosen,
+    listed_trackers,
+    named,
+    parse,
+    say,
+    verb,
+)
 from boardgame_sae.config import ConfigError, Flags, config, read_yaml, to_mapping
 
 
@@ -38,8 +49,10 @@ def train_sae(argv: Sequence[str]) -> Path:
     fixed = {"d_model": 1, "architecture": architecture}  # the width is the testbed's
     own = Flags(own_config, defaults={"n_latents": 1024}, fixed=fixed)
     listed = "\n".join(["Architectures:", *(f"  {name:24}{kind.summary}" for name, kind in known.items())])
-    groups = (TestbedInput, SAEChoice, own, TrainSAEConfig, Output, Device)
-    source, choice, sae, training, output, device = parse("train-sae", argv, *groups, more=listed)
+    groups, more = (TestbedInput, SAEChoice, own, TrainSAEConfig, Output, Device, Tracking), listed_trackers()
+    parsed = parse("train-sae", argv, *groups, more=f"{listed}\n\n{more}")
+    source, choice, sae, training, output, device, tracking = parsed
+    how = {"device": device.device, "tracker": tracking.tracker}
 
     from boardgame_sae.pipeline.grid import expand, train_grid
     from boardgame_sae.saes.registry import sae_config
@@ -49,13 +62,13 @@ def train_sae(argv: Sequence[str]) -> Path:
     testbed = load_testbed(source.testbed, device.device)
     if choice.saes is None:
         cfg = sae_config(**{**to_mapping(sae), "d_model": testbed.width})
-        folders = train_on_testbed(testbed, [cfg], training, outs=[output.out], device=device.device)
+        folders = train_on_testbed(testbed, [cfg], training, outs=[output.out], **how)
     else:
         entries, listing = _listed_saes(choice.saes), f"{choice.saes}: saes"
         saes = [one.sae for one in expand(entries, testbed.width, training, listing)]
         names = [f"{number}-{cfg.architecture}-{cfg.n_latents}" for number, cfg in enumerate(saes)]
         outs = [None if output.out is None else str(Path(output.out) / name) for name in names]
-        folders = train_grid(testbed, entries, training, device.device, outs=outs, source=listing)
+        folders = train_grid(testbed, entries, training, **how, outs=outs, source=listing)
     for folder in folders[:-1]:
         say(str(folder))
     return folders[-1]

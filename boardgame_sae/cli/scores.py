@@ -94,6 +94,7 @@ def latent(argv: Sequence[str]) -> Path:
 
     from boardgame_sae.files import write_bytes
     from boardgame_sae.integrity import content_of
+    from boardgame_sae.model.exchange.hub import called
     from boardgame_sae.report.latent import latent as look_at
     from boardgame_sae.runs import Run
     from boardgame_sae.saes.load import load_sae, sae_folder
@@ -105,7 +106,7 @@ def latent(argv: Sequence[str]) -> Path:
         raise ConfigError("latent: field 'testbed' is required for an SAE that does not ship")
     bed = load_testbed(find_testbed(given.testbed or shipped_with), device.device)
     inputs = {"sae": content_of(folder), "testbed": bed.content}
-    with Run("latent", f"{folder.name}-{given.latent}", {"latent": given.latent}, inputs, output.out) as run:
+    with Run("latent", f"{called(folder)}-{given.latent}", {"latent": given.latent}, inputs, output.out) as run:
         shown = look_at(load_sae(folder), bed, given.latent, name=given.sae)
         say(str(shown))
         if not run.done:

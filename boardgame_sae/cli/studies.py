@@ -2,8 +2,22 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
-from boardgame_sae.cli.flags import Device, Output, Several, StudyInput, Workers, named, parse, say, take, verb
+from boardgame_sae.cli.flags import (
+    Device,
+    Output,
+    Several,
+    StudyInput,
+    Tracking,
+    Workers,
+    listed_trackers,
+    named,
+    parse,
+    say,
+    take,
+    verb,
+)
 from boardgame_sae.config import Natural, config, from_mapping, read_yaml
 
 
@@ -12,9 +26,23 @@ class ReportInput:
     """What a report shows."""
 
     runs: Several
-    """Any mix of sweeps, packed testbeds, folders of scores, and names of shipped testbeds or of their SAEs."""
+    """Any mix of sweeps, packed testbeds, folders and files of scores, and names of shipped testbeds or their SAEs."""
     n_detailed: Natural = 24
     """SAEs per testbed, one's own and the best, whose latents get histograms, boards and moves on the page."""
+
+
+@config
+class UploadInput:
+    """What is put into one file of scores."""
+
+    action: Literal["upload-ready"]
+    """upload-ready: write one file of all scores and their configuration, which others give as a source."""
+    sources: Several
+    """Any mix of sweeps, packed testbeds, folders and files of scores, and names of shipped testbeds or their SAEs."""
+    out: str
+    """File to write: scores.parquet."""
+    sums: bool = True
+    """Also what `compare` and pooled seeds are made of, most of the file."""
 
 
 @config
@@ -56,8 +84,9 @@ def sweep(argv: Sequence[str]) -> Path | str:
     """Run a whole study from a YAML file, here or on a cluster, or what is missing of it."""
     from boardgame_sae.pipeline.engine import Engine
 
-    groups = (StudyInput, SweepChoice, Output, Workers, Engine, Device)
-    source, choice, output, workers, engine, device = parse("sweep", named(argv, "--study"), *groups)
+    groups = (StudyInput, SweepChoice, Output, Workers, Engine, Device, Tracking)
+    parsed = parse("sweep", named(argv, "--study"), *groups, more=listed_trackers())
+    source, choice, output, workers, engine, device, tracking = parsed
     engine.check()
 
     from boardgame_sae.files import read_json
@@ -72,6 +101,7 @@ def sweep(argv: Sequence[str]) -> Path | str:
     how = {"workers": workers.workers, "device": device.device, "engine": engine}
     if choice.dry_run:
         return forecast_text(cfg, part, **how)
+    how["tracker"] = tracking.tracker
     if part is not None:
         n_groups = sweep_part(cfg, part, **how)
         return f"part {choice.part} is done, {n_groups} groups; after all parts, run the same command without --part"
@@ -91,6 +121,20 @@ def report(argv: Sequence[str]) -> Path:
     say((folder / "table.md").read_text())
     say(f"open {folder / 'index.html'}")
     return folder
+
+
+@verb("results", 135, "upload-ready othello6-tiny data/runs/scores/MINE --out scores.parquet")
+def results(argv: Sequence[str]) -> Path:
+    """Put all scores and their configuration into one file, which others report and compare beside their own."""
+    action, sources = list(argv[:1]), list(argv[1:])
+    words = ["--action", *action, *named(sources, "--sources")] if action and action[0][0] != "-" else sources
+    (given,) = parse("results", words or action, UploadInput)
+
+    from boardgame_sae.pipeline.upload import upload_ready
+
+    written = upload_ready(given.sources, out=given.out, sums=given.sums)
+    say(f"{written.n_subjects} subjects of {', '.join(written.studies)}, {written.path.stat().st_size / 2**20:.2f} MiB")
+    return written.path
 
 
 @verb("study", 95, "finetune")

@@ -15,7 +15,7 @@ class TestbedParts:
     corpus: str
     """Folder of a corpus of the GPT's game."""
     model: str | None = None
-    """Folder of a trained GPT (default: that of --like)."""
+    """Folder of a trained GPT, or `hf:owner/name` (default: that of --like)."""
     like: str | None = None
     """Folder of a testbed, or the name of a shipped one, from which all is taken that other flags leave open: GPT, hook
     point, properties, positions."""
@@ -38,13 +38,14 @@ def testbed(argv: Sequence[str]) -> Path:
     parts, output, device = parse("testbed", argv, TestbedParts, Output, Device)
 
     from boardgame_sae.integrity import read_done
+    from boardgame_sae.model.exchange.sharing import local
     from boardgame_sae.runs import warn
     from boardgame_sae.testbeds.testbed import load_testbed, testbed_run
 
     settled = _settled(parts, device.device)
     where = {"hook_name": settled.hook_name, "properties": settled.properties, "positions": settled.positions}
     how = {"n_games": settled.n_games, "out": output.out, "device": device.device}
-    folder = testbed_run(str(settled.model), settled.corpus, **where, **how)
+    folder = testbed_run(local(str(settled.model)), settled.corpus, **where, **how)
     summary = read_done(folder).summary
     say(f"{summary['n_supported']} of {summary['n_columns']} classes are true, and false, often enough to be scored")
     if few := load_testbed(folder, device.device).few_classes:

@@ -13,6 +13,7 @@ from boardgame_sae.metrics.baselines.registry import SAE_KIND
 from boardgame_sae.metrics.results import Scores, ScoreValue
 from boardgame_sae.metrics.score import NEEDS, Score, UnscorableError, scores, scores_in
 from boardgame_sae.metrics.subject import MAX_BYTES, Subject
+from boardgame_sae.model.exchange.hub import called
 from boardgame_sae.runs import progress, warn
 from boardgame_sae.saes.facts import sae_facts
 from boardgame_sae.saes.load import load_sae, sae_folder
@@ -160,7 +161,7 @@ def _facts(sae: Any, given: Any) -> dict[str, Any]:
     """What is kept of an SAE of ours, and of the folder that was given in its place; nothing of any other object."""
     if not isinstance(sae, SAE):
         return {}
-    return sae_facts(sae, sae_folder(given).name if isinstance(given, str | Path) else None)
+    return sae_facts(sae, called(sae_folder(given)) if isinstance(given, str | Path) else None)
 
 
 def _calibration(sae: Any) -> dict[str, Any]:
@@ -170,4 +171,4 @@ def _calibration(sae: Any) -> dict[str, Any]:
 
 
 def _name(sae: Any) -> str:
-    return Path(sae).name if isinstance(sae, str | Path) else type(sae).__name__
+    return called(Path(sae)) if isinstance(sae, str | Path) else type(sae).__name__

@@ -17,7 +17,7 @@ import numpy as np
 from pydantic import Field
 
 from boardgame_sae.config import Count, HookName, Name, Natural, NonNegative, Seed, content_hash, record
-from boardgame_sae.files import as_record, read_parquet, read_record, write_json, write_parquet
+from boardgame_sae.files import as_record, read_json, read_parquet, write_json, write_parquet
 from boardgame_sae.integrity import verified
 from boardgame_sae.metrics.counting.game_sums import GameSums
 from boardgame_sae.notebook import table
@@ -223,10 +223,15 @@ class Scores(Mapping[str, ScoreValue]):
     def from_json(cls, path: str | Path) -> "Scores":
         """Read what `to_json` wrote. Raises RunError naming a file that is missing, damaged or something else."""
         verified(path)
-        written = read_record(ScoresRecord, Path(path), SCORE_AGAIN)
-        as_record(SubjectRecord, written.subject, f"{path}: subject", SCORE_AGAIN)
+        return cls.from_plain(read_json(Path(path)), str(path))
+
+    @classmethod
+    def from_plain(cls, plain: Any, source: str) -> "Scores":
+        """What `plain` gave. source: where it was read. Raises RunError naming source and the field at fault."""
+        written = as_record(ScoresRecord, plain, source, SCORE_AGAIN)
+        as_record(SubjectRecord, written.subject, f"{source}: subject", SCORE_AGAIN)
         for name, score in written.scores.items():
-            as_record(DetailsRecord, score.details, f"{path}: scores.{name}.details", SCORE_AGAIN)
+            as_record(DetailsRecord, score.details, f"{source}: scores.{name}.details", SCORE_AGAIN)
         return cls(written.subject, {name: ScoreValue(**vars(score)) for name, score in written.scores.items()})
 
     def table(self) -> str:

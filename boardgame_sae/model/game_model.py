@@ -15,6 +15,7 @@ from boardgame_sae.files import RunError, read_json, write_json
 from boardgame_sae.games import Game, load_game
 from boardgame_sae.integrity import verified
 from boardgame_sae.model.exchange.exporters import to_hugging_face, to_transformer_lens
+from boardgame_sae.model.exchange.sharing import Card, Shared, local
 from boardgame_sae.model.gpt import GPT, GPTConfig, weight_shapes
 from boardgame_sae.notebook import table
 from boardgame_sae.transcripts.tokenization import Tokenizer, find_tokenizer
@@ -41,7 +42,7 @@ def pick_device(device: str = "auto") -> torch.device:
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class GameModel:
+class GameModel(Shared["GameModel"]):
     """A GPT that reads games."""
 
     gpt: GPT
@@ -88,17 +89,34 @@ class GameModel:
 
     @classmethod
     def load(cls, folder: str | Path, device: str = "auto") -> "GameModel":
-        """Read a model's folder.
+        """Read a model's folder, here or on the hub (`hf:owner/name`).
 
         Raises RunError naming the file that is missing or changed, and the field or tensor that is missing or wrong.
         """
+        folder = local(folder)
         verified(folder)
-        card, path = read_card(Path(folder) / CARD_FILE), Path(folder) / WEIGHTS_FILE
-        cfg = from_mapping(GPTConfig, card["gpt"], str(Path(folder) / CARD_FILE))
+        card, path = read_card(folder / CARD_FILE), folder / WEIGHTS_FILE
+        cfg = from_mapping(GPTConfig, card["gpt"], str(folder / CARD_FILE))
         _check_shapes(path, cfg)  # from its header, before anything of a size that the card states is made
         gpt = GPT(cfg)
         gpt.load_state_dict(read_tensors(path, RESTORE))
         return cls(gpt.to(pick_device(device)).eval(), card)
+
+    def describe(self) -> Card:
+        """What its card says when it is shared."""
+        gpt, corpus, training = self.gpt.cfg, self.card.get("corpus", {}), self.card.get("training", {})
+        facts = [
+            ("game", self.card["game"]),
+            ("layers, width, heads", f"{gpt.n_layers}, {gpt.d_model}, {gpt.n_heads}; {gpt.act_fn}"),
+            ("parameters", f"{self.gpt.n_parameters:,}"),
+            ("tokens", f"one per {self.tokenizer.unit}; alphabet of {gpt.d_vocab}, context {gpt.n_ctx}"),
+            ("games played by", ", ".join(corpus.get("players", ()))),
+            ("games", corpus.get("n_games")),
+            *((name, training.get(name)) for name in ("n_steps", "batch_size", "seed")),
+            ("hash", self.hash),
+        ]
+        tags = ["gpt", "board-games", self.game.name]
+        return Card(f"A GPT that plays {self.game.name}", tags, facts, 'model = bgs.GameModel.load("{name}")')
 
     def random_twin(self, seed: int = 0) -> "GameModel":
         """The same GPT with random weights: the control that has learned nothing."""

@@ -23,6 +23,7 @@ from boardgame_sae.model.game_model import GameModel, pick_device
 from boardgame_sae.model.gpt import GPT, GPTConfig
 from boardgame_sae.model.legality import LEGALITY_FILE, measure_legality
 from boardgame_sae.model.muon import Muon
+from boardgame_sae.model.trackers.tracker import NONE, tracked
 from boardgame_sae.model.train_config import Preset, TrainGPTConfig
 from boardgame_sae.runs import Run, progress
 from boardgame_sae.runs.state import pack_state, unpack_state
@@ -198,21 +199,26 @@ def train_gpt_run(
     devices: int = 1,
     checkpoint_seconds: float = 30.0,
     beside: Sequence[Corpus] = (),
+    tracker: str = NONE,
 ) -> Path:
     """Train a GPT into a run folder and return the folder; a finished one is reused, a killed one resumed.
 
     beside: further corpora, of games with the same tokens, of which every step reads as much as of the first; legality
     is measured on the first.
     devices: how many devices to train on (data parallel). checkpoint_seconds: time between two resume states.
+    tracker: a registered tracker that gets the metrics too.
     Raises ValueError when a split of a corpus is empty or corpora do not go together, ConfigError when one does not
-    allow the targets, RunError when the loss is no longer finite.
+    allow the targets or for an unknown tracker, RunError when the loss is no longer finite.
     """
     corpora = (corpus, *beside)
     check_corpora(corpora, cfg.batch_size, expected=cfg.targets == "expected")
     names = ["corpus", *(f"corpus {number}" for number in range(2, len(corpora) + 1))]
     inputs = {name: one.hash for name, one in zip(names, corpora, strict=True)}
     content = {name: one.content for name, one in zip(names, corpora, strict=True)}
-    with Run("gpt", name or corpus.game.name, recipe(cfg), inputs, out, content=content) as run:
+    with (
+        Run("gpt", name or corpus.game.name, recipe(cfg), inputs, out, content=content) as run,
+        tracked([run], tracker),
+    ):
         if run.done:
             return run.folder
         keep_freed_memory()
@@ -302,15 +308,16 @@ def train_gpt(
     *,
     out: str | Path | None = None,
     device: str = "auto",
+    tracker: str = NONE,
     **changes: Any,
 ) -> GameModel:
     """Train a GPT on a corpus (or reuse or resume the run that does): `train_gpt(corpus, "small", n_steps=5000)`.
 
     config: all fields at once, instead of a preset's: `TrainGPTConfig(n_layers=2, n_steps=1000)`.
-    changes: fields of TrainGPTConfig that differ.
+    tracker: `trackio` or `wandb` get the metrics too. changes: fields of TrainGPTConfig that differ.
     Raises ConfigError for an unknown preset or field, and as `train_gpt_run` does.
     """
     cfg = train_config.preset(preset, **changes)
     if config is not None:
         cfg = train_config.changed(config, changes, "train_gpt")
-    return GameModel.load(train_gpt_run(corpus, cfg, out=out, device=device), device)
+    return GameModel.load(train_gpt_run(corpus, cfg, out=out, device=device, tracker=tracker), device)

@@ -58,7 +58,7 @@ def _loaded(scored: Scored, device: str) -> Scored:
     """Scores with their sums over games, where there are any; those of a shipped SAE are computed."""
     if scored.folder is None or not scored.folder.is_dir():
         return scored
-    loaded = Scores.load(scored.folder)
+    loaded = scored.with_sums()
     if not poolable(loaded) and (shipped := _shipped_sae(scored.folder)) is not None:
         testbed, sae = shipped
         (folder,) = score_saes([sae], testbed, device=device)

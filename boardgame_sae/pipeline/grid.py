@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from boardgame_sae.config import ConfigError, canonical_json, from_mapping, to_mapping
+from boardgame_sae.model.trackers.tracker import NONE
 from boardgame_sae.saes.registry import sae_config
 from boardgame_sae.saes.sae import SAEConfig
 from boardgame_sae.saes.training.freeze import check_freezable
@@ -67,16 +68,24 @@ def train_grid(
     *,
     outs: Sequence[str | Path | None] | None = None,
     source: str = "saes",
+    tracker: str = NONE,
 ) -> list[Path]:
     """Train every SAE of a grid on a testbed, those that can on one stream; finished ones are reused.
 
-    outs: their folders (default hashed ones). Returns their folders in the order of `expand`. Raises as that does.
+    outs: their folders (default hashed ones). tracker: see `train_saes_run`.
+    Returns their folders in the order of `expand`. Raises as that does.
     """
-    return train_planned(testbed, expand(entries, testbed.width, training, source), device, outs=outs)
+    planned = expand(entries, testbed.width, training, source)
+    return train_planned(testbed, planned, device, outs=outs, tracker=tracker)
 
 
 def train_planned(
-    testbed: Testbed, planned: Sequence[Planned], device: str, *, outs: Sequence[str | Path | None] | None = None
+    testbed: Testbed,
+    planned: Sequence[Planned],
+    device: str,
+    *,
+    outs: Sequence[str | Path | None] | None = None,
+    tracker: str = NONE,
 ) -> list[Path]:
     """Train SAEs on a testbed, those that can on one stream. Returns their folders. Raises as `train_on_testbed`."""
     folders: dict[int, Path] = {}
@@ -87,6 +96,7 @@ def train_planned(
             [planned[place].training for place in places],
             outs=None if outs is None else [outs[place] for place in places],
             device=device,
+            tracker=tracker,
         )
         folders |= dict(zip(places, trained, strict=True))
     return [folders[place] for place in range(len(planned))]

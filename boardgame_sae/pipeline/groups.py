@@ -22,6 +22,7 @@ from boardgame_sae.files import RunError
 from boardgame_sae.launch import Died, map_as_done, torch_threads
 from boardgame_sae.metrics import Suite
 from boardgame_sae.metrics.baselines.registry import twin_baselines
+from boardgame_sae.model.trackers.tracker import NONE
 from boardgame_sae.pipeline.engine import Engine
 from boardgame_sae.pipeline.grid import Planned, train_planned
 from boardgame_sae.pipeline.on_ray import map_on_ray
@@ -96,6 +97,8 @@ class Job:
     device: str
     n_threads: int
     place: Place
+    tracker: str = NONE
+    """What gets the metrics of its trainings too."""
 
 
 class Failure(NamedTuple):
@@ -165,7 +168,8 @@ def _do(job: Job, failures: list[Failure]) -> None:
 
 def _train(job: Job, planned: Sequence[Planned]) -> list[Path]:
     testbed = _opened(job.testbed, job.device, job.place)
-    return train_planned(testbed.random_twin() if job.group.random else testbed, planned, job.device)
+    bed = testbed.random_twin() if job.group.random else testbed
+    return train_planned(bed, planned, job.device, tracker=job.tracker)
 
 
 def _each(

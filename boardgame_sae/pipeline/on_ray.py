@@ -7,8 +7,7 @@ from importlib import import_module
 from typing import Any, TypeVar
 
 from boardgame_sae.files import RunError
-from boardgame_sae.launch import Died
-from boardgame_sae.model.exchange.extras import needs
+from boardgame_sae.launch import Died, needs
 from boardgame_sae.pipeline.engine import Engine
 
 SECONDS_TO_ANSWER = 10.0

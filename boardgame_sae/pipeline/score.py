@@ -34,6 +34,7 @@ from boardgame_sae.metrics.evaluate import evaluate, missing, still_valid
 from boardgame_sae.metrics.results import SCORES_FILE, Scores
 from boardgame_sae.metrics.saebench.result_file import write_result_files
 from boardgame_sae.metrics.score import scores_in
+from boardgame_sae.model.exchange.hub import called
 from boardgame_sae.probes.fit import ProbeConfig, load_probe
 from boardgame_sae.runs import Run, progress
 from boardgame_sae.saes.facts import sae_facts
@@ -188,13 +189,13 @@ def _to_score(
     """fitted: hashes of the testbed's probes. variants: testbeds of twins, by kind, made when first needed."""
     check_finished(folder)
     sae = load_sae(folder, uncalibrated=calibrate)
-    kind, name, here, with_probes = kind_of(sae), folder.name, testbed, fitted
+    kind, name, here, with_probes = kind_of(sae), called(folder), testbed, fitted
     if kind != SAE_KIND:
         variant = find_baseline(kind).variant
         assert variant is not None
         here = variants[kind] if kind in variants else variants.setdefault(kind, variant(testbed))
         name, with_probes = f"{name}-{twin_suffix(kind)}", fitted if here is testbed else {}
-    facts = sae_facts(sae, folder.name)
+    facts = sae_facts(sae, called(folder))
     inputs = {"sae": facts["content"], "testbed": here.content, **with_probes}
     return ToScore(Made(name, calibrated_on(here, sae), here, facts), kind, inputs)
 

@@ -3,11 +3,16 @@
     a sweep's folder, a packed testbed's, the name of a shipped one      everything that it lists
     a folder of scores (`Scores.save`, `boardgame-sae score`), its file  one subject
     a folder above such folders                                          each of them
+    a file that `results upload-ready` wrote                             what it lists
+    FILE/NAME                                                            one subject of such a file
     TESTBED/NAME                                                         what a shipped testbed holds of one subject
+    hf:owner/name                                                        any of these folders, on the Hugging Face hub
     a `Scores` object                                                    one subject
 
 Scores stand in the study they belong to: where another source, or else a shipped testbed, is of the same games, truth
-and GPT, they are placed there; the rest make studies of their own.
+and GPT, they are placed there; the rest make studies of their own. What a file lists and another source holds too, by
+what was scored and not by its name, stands there once: of each score the newest version. Where that would change what a
+study lists itself, both stand there.
 """
 
 import difflib
@@ -21,6 +26,8 @@ from boardgame_sae.files import RunError
 from boardgame_sae.integrity import check_finished, verified
 from boardgame_sae.metrics.baselines.registry import SAE_KIND, baselines
 from boardgame_sae.metrics.results import SCORES_FILE, Scores
+from boardgame_sae.model.exchange.sharing import local
+from boardgame_sae.pipeline.score_file import adds_nothing, identity_of, is_score_file, merged, read_score_file
 from boardgame_sae.pipeline.study_folder import (
     SWEEP_FILE,
     Scored,
@@ -43,7 +50,9 @@ Source: TypeAlias = str | Path | Scores
 """Something that holds scores."""
 BELOW = ("*/", "*/*/", "*/*/*/")
 """How deep below a folder scores are looked for: those of baselines are in data/runs/scores/RUN/KIND."""
-NAMED = "a sweep, a packed testbed, a folder of scores, a shipped name (TESTBED or TESTBED/SAE) or a Scores object"
+NAMED = (
+    "a sweep, a packed testbed, a folder or file of scores, a shipped name (TESTBED or TESTBED/SAE) or a Scores object"
+)
 
 
 def read_sources(sources: Iterable[Source | Iterable[Source]]) -> list[Study]:
@@ -61,9 +70,26 @@ def read_sources(sources: Iterable[Source | Iterable[Source]]) -> list[Study]:
         raise RunError(f"nothing to show; give at least one of these: {NAMED}")
     studies = read_studies(folders) if folders else []
     known = {path.resolve() for study in studies for testbed in study.testbeds for path in testbed.score_folders}
-    for scored in sorted(_once(loose, known), key=lambda scored: scored.scores.subject["kind"] != SAE_KIND):
+    filed = merged(scored for scored in loose if scored.study is not None)
+    for scored in sorted(_once(loose, known), key=_saes_first):
         _place(scored, studies)
+    held = _held(studies) if filed else {}
+    for scored in filed:
+        if not any(adds_nothing(scored.scores, known) for known in held.get(identity_of(scored.scores.subject), ())):
+            _place(scored, studies)
     return studies
+
+
+def _saes_first(scored: Scored) -> bool:
+    return scored.scores.subject["kind"] != SAE_KIND
+
+
+def _held(studies: Iterable[Study]) -> dict[str, list[Scores]]:
+    """All scores of some studies, by what was scored."""
+    held: dict[str, list[Scores]] = {}
+    for scores in (scores for study in studies for testbed in study.testbeds for scores in testbed.scored):
+        held.setdefault(identity_of(scores.subject), []).append(scores)
+    return held
 
 
 def find_scored(source: Source | Iterable[Source]) -> list[Scored]:
@@ -80,6 +106,9 @@ def find_scored(source: Source | Iterable[Source]) -> list[Scored]:
             names += [str(path) for testbed in testbeds for path in testbed.score_folders]
             n_saes = sum(len(testbed.saes) for testbed in testbeds)
             raise ConfigError(f"{one}: holds {n_saes} SAEs; name one of them, such as {(names or ['none'])[0]}")
+        if len(found) > 1 and found[0].study is not None:
+            first = min(found, key=_saes_first).scores.subject["name"]
+            raise ConfigError(f"{one}: holds {len(found)} subjects; name one of them, such as {one}/{first}")
         subjects += found
     return subjects
 
@@ -99,11 +128,15 @@ def _find(source: Source) -> Path | list[Scored]:
     if isinstance(source, Scores):
         check_complete(source, f"scores of {source.subject.get('name', 'a subject')}")
         return [Scored(source, None, own=True)]
-    path, known = Path(source), shipped_testbeds()
+    path, known = local(source), shipped_testbeds()
     if str(source) in known and not (path / MANIFEST_FILE).exists():
         return known[str(source)]
     if (path / SWEEP_FILE).exists():
         return path
+    if is_score_file(path):
+        return merged(read_score_file(path))
+    if is_score_file(path.parent):
+        return [_in_file(path.parent, path.name)]
     if path.is_file() or (path / SCORES_FILE).exists():
         return [_scored(path)]
     if inside := sorted(found.parent for below in BELOW for found in path.glob(below + SCORES_FILE)):
@@ -122,6 +155,18 @@ def _scored(path: Path) -> Scored:
     check_finished(path)
     shipped = any(path.resolve().is_relative_to(folder.resolve()) for folder in shipped_testbeds().values())
     return Scored(read_scores(path), path, own=not shipped)
+
+
+def _in_file(path: Path, name: str) -> Scored:
+    """The subject of a name in a file of scores. Raises RunError where there is none, or more than one."""
+    listed = merged(read_score_file(path))
+    found = [scored for scored in listed if scored.scores.subject["name"] == name]
+    if len(found) > 1:
+        raise RunError(f"{path}: holds {len(found)} subjects called '{name}', of several testbeds or SAEs")
+    if not found:
+        held = ", ".join(scored.scores.subject["name"] for scored in listed)
+        raise RunError(f"{path}: holds no scores of '{name}'; it has {held}")
+    return found[0]
 
 
 def _shipped_scores(testbed: Path, name: str) -> Path | None:
@@ -149,9 +194,9 @@ def _why_not(path: Path, testbed: str, name: str) -> str:
 
 
 def _once(loose: Sequence[Scored], known: set[Path]) -> Iterator[Scored]:
-    """Those that no study lists, each once: one folder, or one object."""
+    """Those of no file that no study lists, each once: one folder, or one object."""
     seen = set[Any](known)
-    for scored in loose:
+    for scored in (scored for scored in loose if scored.study is None):
         key = id(scored.scores) if scored.folder is None else scored.folder.resolve()
         if key not in seen:
             seen.add(key)
@@ -167,7 +212,7 @@ def _place(scored: Scored, studies: list[Study]) -> None:
         if same:
             studies[number] = _with(study, scored, same)
             return
-    label = _label(scored.scores, studies)
+    label = _label(scored, studies)
     shipped = shipped_testbeds().get(label)
     study = replace(read_study(shipped), testbeds=()) if shipped is not None else Study(name=label, label=label)
     folder = shipped if shipped is not None and read_manifest(shipped).hook_name == about["hook_name"] else None
@@ -211,11 +256,16 @@ def _has_variant(kind: str) -> bool:
     return kind in baselines() and baselines()[kind].variant is not None
 
 
-def _label(scores: Scores, studies: Sequence[Study]) -> str:
-    """What the study of scores that belong to no other is called: the shipped testbed they are of, or their game."""
-    about, taken = scores.subject["testbed"], {study.label for study in studies}
+def _label(scored: Scored, studies: Sequence[Study]) -> str:
+    """What the study of scores that belong to no other is called.
+
+    It is the shipped testbed that they are of, else what the file that they come from says, else their game.
+    """
+    about, taken = scored.scores.subject["testbed"], {study.label for study in studies}
     for name, folder in shipped_testbeds().items():
         if name not in taken and read_manifest(folder).content == about.get("content"):
             return name
-    label = f"{about.get('game', 'scores')} ({str(about['corpus'])[:8]})"
+    label = scored.study or about.get("game", "scores")
+    if scored.study is None or label in shipped_testbeds():  # a shipped one's name, but of another content
+        label = f"{label} ({str(about['corpus'])[:8]})"
     return label if label not in taken else f"{label}, {len(taken)}"

@@ -71,6 +71,12 @@ class Scored(NamedTuple):
     """Where its scores are; None of scores that are only in memory."""
     own: bool = False
     """Whether it is the user's own, given beside what a sweep or a shipped testbed lists."""
+    study: str | None = None
+    """The label of the study that a file of scores says it is of; None of what comes from elsewhere."""
+
+    def with_sums(self) -> Scores:
+        """The scores, with their sums over games where there are any."""
+        return Scores.load(self.folder) if self.folder is not None and self.folder.is_dir() else self.scores
 
 
 @dataclass(frozen=True)
@@ -110,13 +116,9 @@ class StudyTestbed:
             if all(place < n_listed for place in family):
                 pooled.append(pool([self.score_folders[place] for place in family]))
                 continue
-            members = [self._with_sums(place) for place in family]
+            members = [self.subjects[place].with_sums() for place in family]
             pooled += [pool_scores(members)] if all(map(poolable, members)) else []
         return tuple(pooled)
-
-    def _with_sums(self, place: int) -> Scores:
-        scores, folder, _ = self.subjects[place]
-        return Scores.load(folder) if folder is not None and folder.is_dir() else scores
 
 
 @dataclass(frozen=True)

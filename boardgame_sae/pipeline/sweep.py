@@ -20,6 +20,7 @@ from boardgame_sae.metrics.baselines.registry import twin_baselines
 from boardgame_sae.metrics.score import scores_in
 from boardgame_sae.model import game_model
 from boardgame_sae.model.game_model import GameModel
+from boardgame_sae.model.trackers.tracker import NONE
 from boardgame_sae.model.train import train_gpt_run
 from boardgame_sae.model.train_config import preset
 from boardgame_sae.pipeline.engine import Engine
@@ -111,17 +112,19 @@ def sweep_run(
     workers: int = 1,
     device: str = "auto",
     engine: Engine | None = None,
+    tracker: str = NONE,
 ) -> Path:
     """Run a study, or what is missing of it, and return the folder that lists all its runs.
 
     workers: processes of this machine. engine: what works on the SAEs (default: these processes); the bytes are the
-    same with any, on the same kind of machine.
+    same with any, on the same kind of machine. tracker: a registered tracker that gets the metrics of the GPT's and the
+    SAEs' trainings too.
     Raises SweepError when SAEs or scores failed, after all others are finished; before, as each stage does: ValueError,
     ConfigError, RunError, HookError.
     """
     began = time.perf_counter()
-    prepared = prepare(cfg, workers=workers, device=device)
-    _do_groups(cfg, prepared, None, engine or Engine(), workers, device)
+    prepared = prepare(cfg, workers=workers, device=device, tracker=tracker)
+    _do_groups(cfg, prepared, None, engine or Engine(), workers, device, tracker)
     folders = prepared.folders
     if cfg.saes:
         folders |= {"testbeds": [_listed_testbed(cfg, folder, device) for folder in prepared.testbeds.values()]}
@@ -134,18 +137,24 @@ def sweep_run(
 
 
 def sweep_part(
-    cfg: SweepConfig, part: Part, *, workers: int = 1, device: str = "auto", engine: Engine | None = None
+    cfg: SweepConfig,
+    part: Part,
+    *,
+    workers: int = 1,
+    device: str = "auto",
+    engine: Engine | None = None,
+    tracker: str = NONE,
 ) -> int:
     """Run one part of a study's SAEs and scores, and return the number of its groups.
 
     The parts of a study are worked on by processes that need not know of each other; `sweep_run` then lists the runs.
     Raises as that does.
     """
-    prepared = prepare(cfg, workers=workers, device=device)
-    return _do_groups(cfg, prepared, part, engine or Engine(), workers, device)
+    prepared = prepare(cfg, workers=workers, device=device, tracker=tracker)
+    return _do_groups(cfg, prepared, part, engine or Engine(), workers, device, tracker)
 
 
-def prepare(cfg: SweepConfig, *, workers: int = 1, device: str = "auto") -> Prepared:
+def prepare(cfg: SweepConfig, *, workers: int = 1, device: str = "auto", tracker: str = NONE) -> Prepared:
     """Make all that a study's SAEs need, corpus, GPT, probes and testbeds, or what is missing of it.
 
     Raises as each stage does: ValueError, ConfigError, RunError, HookError.
@@ -154,7 +163,7 @@ def prepare(cfg: SweepConfig, *, workers: int = 1, device: str = "auto") -> Prep
         corpus_folder = generate_run(cfg.corpus, workers=workers)
         corpus = Corpus.open(corpus_folder)
         probed = probe_configs(cfg, corpus)
-        model_folder = train_gpt_run(corpus, model_settings(cfg), name=cfg.name, device=device)
+        model_folder = train_gpt_run(corpus, model_settings(cfg), name=cfg.name, device=device, tracker=tracker)
         folders: dict[str, Any] = {"name": cfg.name, "corpus": str(corpus_folder), "model": str(model_folder)}
         inputs = {"corpus": corpus.hash, "model": run_hash(model_folder)}
         if cfg.saes:
@@ -171,7 +180,14 @@ def prepare(cfg: SweepConfig, *, workers: int = 1, device: str = "auto") -> Prep
     return Prepared(folders, inputs, {read_manifest(folder).hook_name: folder for folder in testbeds})
 
 
-def jobs_of(cfg: SweepConfig, prepared: Prepared, part: Part | None, engine: Engine, device: str = "auto") -> list[Job]:
+def jobs_of(
+    cfg: SweepConfig,
+    prepared: Prepared,
+    part: Part | None,
+    engine: Engine,
+    device: str = "auto",
+    tracker: str = NONE,
+) -> list[Job]:
     """What there is to do of a study, or of a part of it. Raises RunError for a testbed that cannot be read."""
     widths = {name: load_testbed(folder, device).width for name, folder in prepared.testbeds.items()}
     groups = plan(widths, cfg.saes, cfg.random_saes, cfg.training, engine.saes_per_group)
@@ -180,16 +196,16 @@ def jobs_of(cfg: SweepConfig, prepared: Prepared, part: Part | None, engine: Eng
     n_threads = max(1, int(engine.cpus_per_group or torch.get_num_threads()))
     place = Place.here()
     return [
-        Job(group, str(prepared.testbeds[group.hook_name]), scoring, device, n_threads, place)
+        Job(group, str(prepared.testbeds[group.hook_name]), scoring, device, n_threads, place, tracker)
         for group in (groups if part is None else part.of(groups))
     ]
 
 
 def _do_groups(
-    cfg: SweepConfig, prepared: Prepared, part: Part | None, engine: Engine, workers: int, device: str
+    cfg: SweepConfig, prepared: Prepared, part: Part | None, engine: Engine, workers: int, device: str, tracker: str
 ) -> int:
     """Do a study's groups, or those of a part of it; returns their number. Raises SweepError for what failed."""
-    jobs = jobs_of(cfg, prepared, part, engine, device)
+    jobs = jobs_of(cfg, prepared, part, engine, device, tracker)
     if failures := do_groups(jobs, engine=engine, workers=workers):
         raise SweepError(failures)
     return len(jobs)

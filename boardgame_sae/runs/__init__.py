@@ -5,6 +5,7 @@
         metrics.jsonl       one line per logged step, as it happens
         timings.jsonl       how long things took; the only file that differs between two equal runs
         state.safetensors   what a killed run resumes from; removed when the run is done
+        tracked             which of its metrics a tracker has; removed when the run is done
         ...                 the artifact's own files
         DONE                every file's SHA-256; present: reuse, absent: resume
 
@@ -12,12 +13,11 @@ Every file appears whole or not at all (`files.writing`), and nothing is written
 One process works in a folder at a time (`lock`); others that want the same run wait, and use its result.
 """
 
-import contextlib
 import json
 import os
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import field
@@ -38,8 +38,10 @@ from boardgame_sae.weights import read_metadata, read_tensors, write_tensors
 FORMAT = 1
 """Increased when the same config comes to mean other files, so that old runs are not taken for new ones."""
 METRICS_FILE, TIMINGS_FILE, STATE_FILE = "metrics.jsonl", "timings.jsonl", "state.safetensors"
+TRACKED_FILE = "tracked"
+"""A line for each row of metrics that a tracker has: the tracker's name."""
 _STATE = "state"
-UNHASHED_FILES = (TIMINGS_FILE, DONE_FILE, STATE_FILE, LOCK_FILE)
+UNHASHED_FILES = (TIMINGS_FILE, DONE_FILE, STATE_FILE, TRACKED_FILE, LOCK_FILE)
 _FINISHED_ONLY: ContextVar[bool] = ContextVar("finished_only", default=False)
 
 
@@ -112,6 +114,8 @@ class Run:
         is working in it already.
         """
         self.kind, self.name, self.content = kind, name, dict(content or {})
+        self.followers: list[Callable[[Mapping[str, Any]], None]] = []
+        """What is called with each row of metrics once it is written."""
         self.identity = {"kind": kind, "config": dict(config), "inputs": dict(inputs or {})}
         self.hash = content_hash({**self.identity, "format": FORMAT})
         self.folder = Path(out) if out is not None else runs_root() / kind / f"{name}-{self.hash}"
@@ -161,9 +165,9 @@ class Run:
         if not self.done:
             self._drop_links()
             self._drop_half_line()
-        elif (self.folder / STATE_FILE).exists():  # left by a kill right after DONE was written
-            with contextlib.suppress(OSError):
-                (self.folder / STATE_FILE).unlink()
+        else:
+            with suppress(OSError):  # a kill right after DONE was written has left them
+                self._drop_progress()
 
     def _drop_links(self) -> None:
         """Remove what is neither a file nor a folder, so that nothing is written to where a link points."""
@@ -212,8 +216,10 @@ class Run:
         return self.folder / name
 
     def log(self, **row: Any) -> None:
-        """Append one line to metrics.jsonl. Raises RunError when the disk is full."""
+        """Append one line to metrics.jsonl, and tell `followers`. Raises RunError when the disk is full."""
         self._append(METRICS_FILE, row)
+        for follower in self.followers:
+            follower(row)
 
     def log_time(self, what: str, seconds: float, **row: Any) -> None:
         """Append one line to timings.jsonl: what took how many seconds, and when it ended (epoch seconds).
@@ -275,8 +281,13 @@ class Run:
         files = sorted(path for path in self.folder.rglob("*") if path.is_file() and path.name not in UNHASHED_FILES)
         hashes = {str(path.relative_to(self.folder)): file_hash(path) for path in files}
         write_done(self.folder, hashes, summary, optional)
-        (self.folder / STATE_FILE).unlink(missing_ok=True)  # last: if DONE cannot be written, nothing is lost
+        self._drop_progress()  # last: if DONE cannot be written, nothing is lost
         self.close()
+
+    def _drop_progress(self) -> None:
+        """Remove what only a run that is not done needs."""
+        for name in (STATE_FILE, TRACKED_FILE):
+            (self.folder / name).unlink(missing_ok=True)
 
     @property
     def summary(self) -> dict[str, Any]:

@@ -8,8 +8,8 @@ says which latents are on (`rule`), what their activations are (`latents`) and w
 `sparsity`, `auxiliary`). `loss` puts these together, on all latents or on the active ones alone (`sparse/`).
 """
 
-from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from abc import abstractmethod
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal, NamedTuple, TypeAlias
 
@@ -20,17 +20,28 @@ from torch import Tensor, nn
 
 from boardgame_sae.config import to_mapping
 from boardgame_sae.files import write_json
+from boardgame_sae.model.exchange.sharing import Card, Shared
 from boardgame_sae.notebook import table
+from boardgame_sae.registry import Registry
 from boardgame_sae.saes.configs.sae import SAEConfig
 from boardgame_sae.saes.sparse.active_latents import Active, Rule, Way, activate
 from boardgame_sae.saes.sparse.autograd import drop_parallel, normalize_rows
 from boardgame_sae.saes.training.adam import Adam
+from boardgame_sae.testbeds.shipped import sae_here
 from boardgame_sae.weights import write_tensors
 
 WEIGHTS_FILE, CONFIG_FILE = "sae.safetensors", "cfg.json"
 Form: TypeAlias = Literal["relu", "topk", "jumprelu", "gated"]
 """What an SAE computes at inference, of what other libraries know. Each is also the name of the architecture here that
 computes just that, which is what reading their files gives."""
+
+
+_TOLD = {"hook point": "hook_name", "game": "game", "GPT": "model", "testbed": "testbed", "context": "context_size"}
+"""What a card says of an SAE's metadata, and the names that it has there."""
+_TRAINING = ("n_activations", "batch_size", "lr", "source", "seed")
+"""What a card says of an SAE's training."""
+OPENERS: Registry[Callable[..., "SAE"]] = Registry("way to open SAEs", "boardgame_sae.saes")
+"""What opens saved SAEs, `saes.load`, registers itself here: it knows the architectures, which are made of `SAE`."""
 
 
 class Loss(NamedTuple):
@@ -52,7 +63,7 @@ class Loss(NamedTuple):
     """The reconstruction."""
 
 
-class SAE(nn.Module, ABC):
+class SAE(nn.Module, Shared["SAE"]):
     """A sparse autoencoder. A subclass says which latents are on, what their activations are, and what is minimised."""
 
     Config: ClassVar[type[SAEConfig]]
@@ -271,6 +282,32 @@ class SAE(nn.Module, ABC):
         write_tensors(folder / WEIGHTS_FILE, simple.state_dict())
         metadata = {**self.metadata, "trained_as": self.trained_as}
         write_json(folder / CONFIG_FILE, {**to_mapping(simple.cfg), "metadata": metadata})
+
+    @classmethod
+    def load(cls, folder: str | Path, *, uncalibrated: bool = False) -> "SAE":
+        """`load_sae`: the SAE in a folder, of whichever architecture and library it is."""
+        return OPENERS.find("load_sae")(folder, uncalibrated=uncalibrated)
+
+    @classmethod
+    def find_here(cls, name: str | Path) -> Path | None:
+        """The folder here that a name means, also that of an SAE that ships; None where there is none."""
+        return sae_here(name)
+
+    def describe(self) -> Card:
+        """What its card says when it is shared."""
+        trained, told = self.trained_as, self.metadata
+        sparsity = self.cfg.sparsity_field_of(to_mapping(self.cfg))
+        facts = [
+            ("architecture", trained["architecture"]),
+            ("width of the activations", self.cfg.d_model),
+            ("latents", self.cfg.n_latents),
+            *([(sparsity, getattr(self.cfg, sparsity))] if sparsity else []),
+            *((name, told.get(key)) for name, key in _TOLD.items()),
+            *((f"training: {name}", value) for name, value in told.get("training", {}).items() if name in _TRAINING),
+            *((f"at inference: {name}", f"{value:.4g}") for name, value in told.get("inference", {}).items()),
+        ]
+        tags = ["sparse-autoencoder", "mechanistic-interpretability", "board-games", trained["architecture"]]
+        return Card(f"A sparse autoencoder: {trained['architecture']}", tags, facts, 'sae = bgs.load_sae("{name}")')
 
 
 def squared_error(x_hat: Tensor, x: Tensor) -> Tensor:

@@ -7,6 +7,7 @@ from typing import Any
 from boardgame_sae.config import Count, HookName, Name, record
 from boardgame_sae.files import RunError, read_json, read_record
 from boardgame_sae.integrity import is_done
+from boardgame_sae.model.exchange.hub import hub_folder
 
 MANIFEST_FILE = "testbed.json"
 """The file that makes a folder a testbed."""
@@ -68,13 +69,22 @@ def shipped_saes(testbed: Path) -> dict[str, Path]:
 
 
 def find_testbed(name: str | Path) -> Path:
-    """The folder of a testbed, given itself or the name of a shipped one. Raises RunError, listing those that ship."""
+    """The folder of a testbed, given itself, the name of a shipped one, or of one on the hub, `hf:owner/name`.
+
+    Raises RunError, listing those that ship, and as `hub_folder` does.
+    """
+    folder = hub_folder(name) or testbed_here(name)
+    if folder is None:
+        raise RunError(f"{name}: no such folder, and no shipped testbed of that name ({_shipped_here()})")
+    return folder
+
+
+def testbed_here(name: str | Path) -> Path | None:
+    """The folder of a testbed, given itself or the name of a shipped one; None where there is neither."""
     known = shipped_testbeds()
     if str(name) in known and not (Path(name) / MANIFEST_FILE).exists():
         return known[str(name)]
-    if Path(name).exists():
-        return Path(name)
-    raise RunError(f"{name}: no such folder, and no shipped testbed of that name ({_shipped_here()})")
+    return Path(name) if Path(name).exists() else None
 
 
 def _shipped_here() -> str:
@@ -83,28 +93,38 @@ def _shipped_here() -> str:
 
 
 def find_sae(name: str | Path) -> Path:
-    """The folder of an SAE, given itself or the name of a shipped one, `TESTBED/SAE`.
+    """The folder of an SAE, given itself, the name of a shipped one, `TESTBED/SAE`, or of one on the hub.
 
+    On the hub it is `hf:owner/name`, or `hf:owner/name/folder` where a repository holds several.
     A shipped name means the shipped SAE unless a folder of that name holds an SAE that was saved here: an export, or
     anything else that happens to be called so, hides none (`./TESTBED/SAE` is always a folder). What lies in a shipped
     SAE's folder has a name as well: `TESTBED/SAE/snapshots/0.1`, how it was after a tenth of its training.
-    Raises RunError, listing those that ship, when there is neither such a folder nor such a shipped SAE.
+    Raises RunError, listing those that ship, when there is neither such a folder nor such a shipped SAE, and as
+    `hub_folder` does.
     """
+    here = hub_folder(name) or sae_here(name)
+    if here is not None:
+        return here
+    testbed, _, inside = str(name).partition("/")
+    folder = shipped_testbeds().get(testbed)
+    if folder is None:
+        raise RunError(f"{name}: no such folder, and no SAE (TESTBED/SAE) of a shipped testbed ({_shipped_here()})")
+    held = ", ".join(shipped_saes(folder)) or "none"
+    raise RunError(
+        f"{name}: the testbed {testbed} has no SAE '{inside}'; it has {held}; a copy may leave out snapshots and "
+        f"SAEs, which `make testbed-{testbed}` trains again"
+    )
+
+
+def sae_here(name: str | Path) -> Path | None:
+    """The folder of an SAE, given itself or the name of a shipped one; None where there is neither."""
     testbed, _, inside = str(name).partition("/")
     sae, _, below = inside.partition("/")
     folder = shipped_testbeds().get(testbed)
     known = shipped_saes(folder) if folder is not None else {}
     if sae in known and (known[sae] / below).exists() and not _is_sae(Path(name)):
         return known[sae] / below
-    if Path(name).exists():
-        return Path(name)
-    if folder is None:
-        raise RunError(f"{name}: no such folder, and no SAE (TESTBED/SAE) of a shipped testbed ({_shipped_here()})")
-    held = ", ".join(known) or "none"
-    raise RunError(
-        f"{name}: the testbed {testbed} has no SAE '{inside}'; it has {held}; a copy may leave out snapshots and "
-        f"SAEs, which `make testbed-{testbed}` trains again"
-    )
+    return Path(name) if Path(name).exists() else None
 
 
 def _is_sae(folder: Path) -> bool:

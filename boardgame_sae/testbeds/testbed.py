@@ -23,6 +23,7 @@ from boardgame_sae.probes.fit import PROBES_FILE, ProbeConfig, load_probe, probe
 from boardgame_sae.probes.probe import Probe
 from boardgame_sae.runs import Run, progress
 from boardgame_sae.testbeds.columns import MIN_COUNT, PropertyColumns, Span, few_of
+from boardgame_sae.testbeds.shared import SharedTestbed
 from boardgame_sae.testbeds.shipped import MANIFEST_FILE, PROBES, find_testbed, read_manifest
 from boardgame_sae.transcripts.corpus import SPLITS, Corpus
 from boardgame_sae.transcripts.labels import (
@@ -49,7 +50,7 @@ def default_hook_name(model: GameModel) -> str:
     return f"blocks.{2 * model.gpt.cfg.n_layers // 3}.hook_resid_post"
 
 
-class Testbed:
+class Testbed(SharedTestbed["Testbed"]):
     """A model, a hook point, the games to score on and the truth about every position of them."""
 
     __test__ = False  # not a test class, although pytest collects names like this
@@ -391,7 +392,7 @@ def testbed_run(
 
 
 def load_testbed(folder: str | Path, device: str = "auto") -> Testbed:
-    """Open a testbed by its folder, or by the name of one that ships: `load_testbed("othello-small")`.
+    """Open a testbed by its folder, the name of one that ships, `othello-small`, or of one on the hub, `hf:owner/name`.
 
     Raises RunError or CorpusError naming what is missing or damaged.
     """

@@ -19,6 +19,7 @@ from boardgame_sae.model.exchange.files import WRITERS as GPT_WRITERS
 from boardgame_sae.model.game_model import GameModel
 from boardgame_sae.model.train import train_gpt_run
 from boardgame_sae.model.train_config import TrainGPTConfig
+from boardgame_sae.pipeline.upload import upload_ready
 from boardgame_sae.players.tournament import TournamentConfig, tournament_run
 from boardgame_sae.runs import Run, runs_root
 from boardgame_sae.saes.exchange import writers
@@ -114,6 +115,7 @@ def _make(folder: Path) -> None:
         pack_run(pack_config(STUDY, "study.yaml"), out=folder / "packed", device="cpu")
         for name, pattern in RUNS.items():
             shutil.copytree(min(runs_root().glob(pattern)), folder / name)
+        upload_ready(folder / "scores", out=folder / "scores.parquet")
         testbed_run(folder / "gpt", folder / "corpus", n_games=20, out=folder / "testbed", device="cpu")
         _killed_training(folder)
         chess = GenerateConfig(game="chess", n_games=12, max_plies=6, validation_fraction=0.2, test_fraction=0.2)

@@ -11,6 +11,7 @@ from torch import Tensor
 from boardgame_sae.activations.stream import ActivationSource, FreshActivations
 from boardgame_sae.config import ConfigError, from_mapping, to_mapping
 from boardgame_sae.foreign_names import advice
+from boardgame_sae.model.trackers.tracker import NONE
 from boardgame_sae.saes.load import load_sae
 from boardgame_sae.saes.registry import architectures, config_class, sae_config
 from boardgame_sae.saes.sae import SAE, SAEConfig
@@ -31,12 +32,14 @@ def train_on_testbed(
     *,
     outs: Sequence[str | Path | None] | None = None,
     device: str = "auto",
+    tracker: str = NONE,
 ) -> list[Path]:
     """Train SAEs together on a testbed's activations and return their folders; finished ones are reused.
 
     cfg: how they are trained, or, for each, how it is (see `train_saes_run`). outs: their folders (default hashed
-    ones). Raises ValueError when an SAE's width is not the testbed's, what is to be frozen cannot be or they cannot
-    share a stream, ConfigError when fresh games cannot be played, RunError when the disk is full.
+    ones). tracker: see `train_saes_run`. Raises ValueError when an SAE's width is not the testbed's, what is to be
+    frozen cannot be or they cannot share a stream, ConfigError when fresh games cannot be played or for an unknown
+    tracker, RunError when the disk is full.
     """
     shared = cfg if isinstance(cfg, TrainSAEConfig) else cfg[0]
     source: ActivationSource = (
@@ -44,7 +47,8 @@ def train_on_testbed(
         if shared.source == "fresh"
         else testbed.harvest(shared.n_harvested, shared.harvest_dtype)
     )
-    return train_saes_run(source, sae_configs, cfg, metadata=_metadata(testbed), outs=outs, device=device)
+    how: dict[str, Any] = {"metadata": _metadata(testbed), "outs": outs, "device": device, "tracker": tracker}
+    return train_saes_run(source, sae_configs, cfg, **how)
 
 
 @showing_fields(*map(config_class, architectures()), TrainSAEConfig, without=("d_model",))
@@ -55,12 +59,14 @@ def train_sae(
     *,
     out: str | Path | None = None,
     device: str = "auto",
+    tracker: str = NONE,
     **fields: Any,
 ) -> SAE:
     """Train one SAE on a testbed's activations: `train_sae(testbed, "topk", n_latents=1024, k=32, lr=1e-3)`.
 
     architecture: its name, or a whole config: `TopKConfig(d_model=testbed.width, n_latents=1024, k=32)`, of
-    `saes.architectures.topk`. training: how it is trained, `TrainSAEConfig(lr=1e-3)`.
+    `saes.architectures.topk`. training: how it is trained, `TrainSAEConfig(lr=1e-3)`. tracker: `trackio` or `wandb` get
+    the metrics too.
     fields: those of either config that differ; `seed` sets both, d_model is the testbed's width.
     The run that does so is reused or resumed. Raises ConfigError for an unknown architecture or a bad field, before
     anything is computed, and as `train_on_testbed` does.
@@ -74,7 +80,7 @@ def train_sae(
     of_sae = {"d_model": testbed.width, **own, **{name: fields[name] for name in sae_fields & fields.keys()}}
     of_training = {name: value for name, value in fields.items() if name in {*TRAINING_FIELDS, "seed"}}
     cfg = from_mapping(TrainSAEConfig, {**to_mapping(training or TrainSAEConfig()), **of_training}, "train_sae")
-    (folder,) = train_on_testbed(testbed, [sae_config(**of_sae)], cfg, outs=[out], device=device)
+    (folder,) = train_on_testbed(testbed, [sae_config(**of_sae)], cfg, outs=[out], device=device, tracker=tracker)
     return load_sae(folder)
 
 

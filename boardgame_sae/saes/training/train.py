@@ -20,6 +20,7 @@ from boardgame_sae.files import RunError
 from boardgame_sae.launch import keep_freed_memory
 from boardgame_sae.model.float64 import exact
 from boardgame_sae.model.game_model import pick_device
+from boardgame_sae.model.trackers.tracker import NONE, tracked
 from boardgame_sae.runs import Run, progress, warn
 from boardgame_sae.runs.state import pack_state, unpack_state
 from boardgame_sae.saes.configs.training import TrainSAEConfig
@@ -228,14 +229,15 @@ def train_saes_run(
     outs: Sequence[str | Path | None] | None = None,
     device: str = "auto",
     checkpoint_seconds: float = 30.0,
+    tracker: str = NONE,
 ) -> list[Path]:
     """Train SAEs together on one stream and return their folders; finished ones are reused, killed ones resumed.
 
     cfg: how they are trained, or, for each, how it is; then what `stream_of` says must be the same.
     metadata: plain data to keep with each SAE (testbed, hook point). outs: their folders (default hashed ones).
-    checkpoint_seconds: time between two saved states.
+    checkpoint_seconds: time between two saved states. tracker: a registered tracker that gets the metrics too.
     Raises ValueError when an SAE's width is not the activations', what is to be frozen cannot be or the SAEs cannot
-    share a stream, RunError when a folder holds another run or the disk is full.
+    share a stream, ConfigError for an unknown tracker, RunError when a folder holds another run or the disk is full.
     """
     given = [cfg] * len(sae_configs) if isinstance(cfg, TrainSAEConfig) else cfg
     if any(stream_of(one) != stream_of(given[0]) for one in given):
@@ -260,8 +262,9 @@ def train_saes_run(
             name = sae_name(sae_configs[place])
             runs[place] = Run("sae", name, made_of[place], inputs, folders[place], content=source.content)
         open_runs = [(sae_configs[place], trainings[place], run) for place, run in sorted(runs.items()) if not run.done]
-        if open_runs:
-            _train(source, open_runs, metadata or {}, pick_device(device), checkpoint_seconds)
+        with tracked([run for *_, run in open_runs], tracker):
+            if open_runs:
+                _train(source, open_runs, metadata or {}, pick_device(device), checkpoint_seconds)
     finally:
         for run in runs.values():
             run.close()

@@ -29,6 +29,7 @@ SCENARIOS = {
     "edit": "--testbed setup/packed --moves b1 --square b1 --to yours --device cpu",
     "steer": "--testbed setup/packed --toward b1_yours --moves b1 --device cpu",
     "report": "setup/packed --out out",
+    "results": "upload-ready setup/scores --out out/scores.parquet",
     "ls": "",
     "check": "setup/corpus --device cpu",
     "export": "setup/sae --to sae_lens --out out",

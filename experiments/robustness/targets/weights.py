@@ -9,6 +9,7 @@ from boardgame_sae.model.game_model import GameModel
 from boardgame_sae.model.train import train_gpt_run
 from boardgame_sae.pipeline.comparison import compare_run
 from boardgame_sae.probes.fit import load_probe
+from boardgame_sae.report.rows import collect
 from boardgame_sae.saes.load import load_sae
 from boardgame_sae.transcripts.corpus import Corpus
 from robustness.entry import entry, use
@@ -70,3 +71,11 @@ def scores(folder: Path) -> None:
     found = Scores.load(folder)
     use(found.table(), found.latents)
     compare_run([folder], [folder], out=folder.parent / "compared")
+
+
+@entry("Parquet", "scores.parquet", by=(several(RAW),))
+def score_file(path: Path) -> None:
+    """As tables and `compare` read it."""
+    rows = collect([path])
+    compare_run([path], [path], out=path.parent / "compared")
+    use(rows)

@@ -1,0 +1,1 @@
+"""Services that show the metrics of trainings as they happen; one module each, which registers itself."""
