@@ -39,8 +39,6 @@ _STATE = "state"
 LOCK_FILE = ".lock"
 """Held by the process that works in the folder; gone when it leaves."""
 UNHASHED_FILES = (TIMINGS_FILE, DONE_FILE, STATE_FILE, LOCK_FILE)
-LOCK_HOLDER = "BOARDGAME_SAE_LOCK_HOLDER"
-"""Environment variable by which the further processes of a data-parallel run know that their parent has the lock."""
 
 
 def runs_root() -> Path:
@@ -107,10 +105,7 @@ class Run:
             raise
 
     def _take_lock(self) -> FileLock | None:
-        further = int(os.environ.get("LOCAL_RANK", "0")) > 0 and os.environ.get(LOCK_HOLDER) == str(os.getppid())
         path, handles = self.folder / LOCK_FILE, list[int]()
-        if further:
-            return None  # a further process of one data-parallel run, launched by the first, which has the lock
         if is_done(self.folder):  # nobody works here any more; a kill may have left the file
             with suppress(OSError):
                 path.unlink(missing_ok=True)
@@ -126,8 +121,11 @@ class Run:
         if not path.exists() or not os.path.samestat(os.fstat(handles[-1]), path.stat()):
             lock.release()  # whoever had it removed the file after we had opened it, and another may have a new one
             raise RunError(busy)
-        os.environ[LOCK_HOLDER] = str(os.getpid())
         return lock
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What a worker process is given: the run without its lock, which stays with the process that opened it."""
+        return {**self.__dict__, "_lock": None}
 
     def _claim(self) -> None:
         path = self.folder / CARD_FILE
