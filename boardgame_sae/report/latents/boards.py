@@ -5,7 +5,7 @@ from functools import cache, lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
-import scipy.sparse
+from scipy.sparse import csr_array
 
 from boardgame_sae.games import Game
 from boardgame_sae.metrics.counting.latent_columns import Latents
@@ -96,7 +96,7 @@ def top_boards(testbed: Testbed, peaks: Peaks, n_boards: int) -> list[Card]:
     return list(shown.values())
 
 
-def mean_boards(testbed: Testbed, on_JN: scipy.sparse.csr_array) -> list[list[Card]]:
+def mean_boards(testbed: Testbed, on_JN: csr_array) -> list[list[Card]]:
     """For each of some latents, how often squares show a class of the headline where it is on, less how often on all
     of test: for the two classes that differ most, as the player to move sees them, `class` and `picture`.
 
@@ -105,7 +105,7 @@ def mean_boards(testbed: Testbed, on_JN: scipy.sparse.csr_array) -> list[list[Ca
     one scale, and those that are not 0 as percentage points.
     """
     columns, game = testbed.columns[0], testbed.corpus.game
-    n_latents, n_squares = on_JN.shape[0], len(game.squares)
+    n_latents, n_squares = len(on_JN.indptr) - 1, len(game.squares)
     if (columns.square_P < 0).any():
         return [[] for _ in range(n_latents)]
     labels_NP = testbed.labels("test")[:, columns.start : columns.stop].astype(np.float32)
