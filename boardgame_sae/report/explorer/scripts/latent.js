@@ -60,12 +60,19 @@ function boardFigure(boards, [position, activation]) {
 const meanFigure = (boards, { class: name, picture }) => element("figure", { class: "mean" }, drawing(boards, picture, `${name}: differences by square`),
   element("figcaption", {}, `${name}: more (+) or less (−) often`));
 
-const moveList = (title, moves) => element("p", {}, `${title}: `, ...moves.flatMap(([move, by]) => [element("code", {}, move.trim() || "␣"), ` ${by > 0 ? "+" : "−"}${number(Math.abs(by))}  `]));
+const moveList = (title, moves) => element("p", {}, `${title}: `, ...moves.flatMap(([move, by], place) =>
+  [place ? " · " : "", element("code", {}, move.trim() || "␣"), ` ${by > 0 ? "+" : "−"}${number(Math.abs(by))}`]));
+
+function movesPart(boards, place) {
+  const kinds = ["promotes", "suppresses"].filter((kind) => boards[kind][place].length);
+  const about = "what it adds to the log-probability of a move, in nats: the difference to setting it to zero, over the games where it is strongest";
+  return [...kinds.map((kind) => moveList(kind, boards[kind][place])), ...(kinds.length ? [element("p", { class: "soft" }, about)] : [])];
+}
 
 function detailParts(one, boards) {
   const { place } = one;
   return [thresholdPanel(boards, place, Math.round(one.threshold * data.n_bins)),
-    ...["promotes", "suppresses"].filter((kind) => boards[kind][place].length).map((kind) => moveList(kind, boards[kind][place])),
+    ...movesPart(boards, place),
     element("h4", {}, "Where it is strongest"), element("div", { class: "boards" }, ...boards.boards[place].map((board) => boardFigure(boards, board))),
     ...(boards.mean[place].length ? [element("h4", {}, "What these boards have in common"), element("div", { class: "boards" }, ...boards.mean[place].map((mean) => meanFigure(boards, mean)))] : [])];
 }
