@@ -30,7 +30,8 @@ def latent(sae: Any, testbed: Testbed, i: int, *, name: str | None = None) -> La
 
     sae: anything that `evaluate` takes. Of one whose latents go below zero, latent n_latents + f is the negative part
     of latent f. name: what it is called (default: the path, or its class's name).
-    Moves are left out where it does not reconstruct the activations it reads.
+    Its moves are those of `report.latents.moves`, as on a report's page; there are none where the SAE does not
+    reconstruct the activations it reads, or these are outside the GPT's blocks.
     Raises ValueError when there is no such latent, and as `evaluate` does.
     """
     source = as_latent_source(sae, testbed, name or (str(sae) if isinstance(sae, str | Path) else None))
