@@ -12,7 +12,7 @@ from boardgame_sae.model.train import train_gpt as train_gpt
 from boardgame_sae.model.train_config import TrainGPTConfig as TrainGPTConfig
 from boardgame_sae.pipeline.comparison import compare as compare
 from boardgame_sae.report.figures.plot import plot as plot
-from boardgame_sae.report.latent import latent as latent
+from boardgame_sae.report.latents.latent import latent as latent
 from boardgame_sae.report.results import results as results
 from boardgame_sae.report.run import make_report as make_report
 from boardgame_sae.saes.finetuning.finetune import finetune_sae as finetune_sae

@@ -1,12 +1,15 @@
 """Completion for shells: scripts that are valid and know every verb, flag and choice."""
 
+import re
 import shutil
 import subprocess
+from itertools import chain
 
 import pytest
 
 from boardgame_sae import cli
-from boardgame_sae.cli.flags import flags_of
+from boardgame_sae.cli.flags import flags_by_choice, flags_of
+from boardgame_sae.saes.registry import architectures
 
 
 @pytest.fixture(scope="module")
@@ -34,12 +37,37 @@ def test_bash_completes_verbs_flags_and_values(scripts):
     assert complete(scripts["bash"], "boardgame-sae", "check", "") == []  # bash then offers files
 
 
+@pytest.mark.parametrize(
+    "chosen", [["--architecture", "gated"], ["--architecture=gated"], ["--architecture", "=", "gated"]]
+)
+def test_bash_offers_the_flags_of_what_is_chosen_on_the_line_so_far(scripts, chosen):
+    start = ("boardgame-sae", "train-sae")
+    assert "--k" in complete(scripts["bash"], *start, "-") and "--k" not in complete(
+        scripts["bash"], *start, *chosen, "-"
+    )
+    offered = complete(scripts["bash"], *start, *chosen, "--")
+    assert set(offered) == {*flags_of("train-sae", "--architecture", "gated"), "--config", "--help"}
+    assert complete(scripts["bash"], *start, *chosen, "--sparsity-c") == ["--sparsity-coefficient"]
+    assert complete(scripts["bash"], *start, "--architecture", "gat") == ["gated", "gated_p_anneal"]
+
+
+def test_fish_offers_a_flag_where_what_is_chosen_has_it(scripts):
+    (line,) = [line for line in scripts["fish"].splitlines() if "from train-sae" in line and " -l k " in line]
+    chosen = next(part for part in line.split('"') if part.startswith("--architecture[= ]"))
+    with_k = {name for name in architectures() if "--k" in flags_of("train-sae", "--architecture", name)}
+    assert {name for name in architectures() if re.search(chosen, f"train-sae --architecture {name} --k")} == with_k
+    assert all(re.search(chosen, f"train-sae --architecture={name}") for name in with_k)
+    if shutil.which("fish"):
+        ask = f"{scripts['fish']}\ncomplete -C 'boardgame-sae train-sae --architecture gated --sparsity'"
+        assert "--sparsity-coefficient" in subprocess.run(["fish", "-c", ask], capture_output=True, text=True).stdout
+
+
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_every_verb_and_flag_is_there_and_the_shell_reads_it(scripts, shell, tmp_path):
     text = scripts[shell]
     for verb in cli.verbs():
         assert verb in text
-        for flag in flags_of(verb):
+        for flag in {*flags_of(verb), *chain.from_iterable(flags_by_choice(verb).values())}:
             assert flag.removeprefix("--") in text, (verb, flag)
     if shutil.which(shell):
         (tmp_path / "script").write_text(text)

@@ -78,7 +78,6 @@ def test_presets_are_those_that_type_checkers_know():
 
 
 @pytest.mark.skipif(PYRIGHT is None, reason="pyright is not installed")
-@pytest.mark.slow
 def test_pyright_finds_what_is_misspelt_and_nothing_else(tmp_path):
     lines = [
         "import boardgame_sae as bgs",

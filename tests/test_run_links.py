@@ -2,8 +2,6 @@
 
 import os
 import stat
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +10,8 @@ import torch
 
 from boardgame_sae.files import RunError, append_bytes, open_new, write_bytes, write_json, write_parquet, writing
 from boardgame_sae.hdf5.writer import new_hdf5
+from boardgame_sae.launch import map_ordered
 from boardgame_sae.runs import Run
-from boardgame_sae.runs.lock import LOCK_HOLDER
 from boardgame_sae.transcripts.generate import generate
 from boardgame_sae.transcripts.pgn.importer import import_pgn_run
 from boardgame_sae.weights import write_tensors
@@ -130,32 +128,24 @@ def test_an_import_writes_its_list_of_skipped_games_through_no_link(tmp_path, vi
 # One process
 
 
-HOLD = """
-import os, subprocess, sys
-from boardgame_sae.runs import Run
-run = Run("kind", "name", {}, out=sys.argv[1])
-if "again" in sys.argv:
-    os.environ["LOCAL_RANK"] = "1"
-    sys.exit(subprocess.run([sys.executable, "-c", sys.argv[3], sys.argv[1]]).returncode)
-"""
+def log_a_line(run):
+    run.log(step=1)
+    return run.folder
 
 
-def test_a_local_rank_in_the_environment_does_not_bypass_the_lock(tmp_path, monkeypatch):
-    with Run("kind", "name", {}, out=tmp_path):
-        monkeypatch.setenv("LOCAL_RANK", "1")
-        for holder in (None, "1", str(os.getpid())):
-            if holder is None:
-                monkeypatch.delenv(LOCK_HOLDER)
-            else:
-                monkeypatch.setenv(LOCK_HOLDER, holder)
-            with pytest.raises(RunError, match="already working in this run"):
-                Run("kind", "name", {}, out=tmp_path)
+def test_a_worker_process_writes_in_the_run_that_its_parent_holds(tmp_path):
+    with Run("kind", "name", {}, out=tmp_path) as run:
+        assert list(map_ordered(log_a_line, [run, run], workers=2)) == [tmp_path, tmp_path]
+        with pytest.raises(RunError, match="already working in this run"):
+            Run("kind", "name", {}, out=tmp_path)
+        run.finish()
+    assert (tmp_path / "metrics.jsonl").read_text().count("\n") == 2
 
 
-def test_a_further_process_that_the_lock_holder_launched_gets_in(tmp_path):
-    command = [sys.executable, "-c", HOLD, tmp_path / "run", "again", HOLD]
-    ended = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert ended.returncode == 0, ended.stderr
+def test_a_rank_in_the_environment_does_not_bypass_the_lock(tmp_path, monkeypatch):
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    with Run("kind", "name", {}, out=tmp_path), pytest.raises(RunError, match="already working"):
+        Run("kind", "name", {}, out=tmp_path)
 
 
 def test_a_state_that_a_kill_left_after_done_goes_at_the_next_opening(tmp_path):

@@ -78,11 +78,10 @@ class OneToken:
 
         def attend(value_N1HE: Tensor) -> Tensor:
             own = {part: found[prefix + part] for part in "qkv"}
-            place_L = torch.arange(self._acts[prefix + "k"].shape[1], device=token_N.device)
-            is_own_NL, seen_NL = place_L == token_N[:, None], place_L <= token_N[:, None]
+            seen_NL = torch.arange(self._acts[prefix + "k"].shape[1], device=token_N.device) <= token_N[:, None]
+            at = torch.arange(len(token_N), device=token_N.device), token_N
             keys, values = (
-                torch.where(is_own_NL[:, :, None, None], own[part], self._past(prefix + part, game_N, value_N1HE.shape))
-                for part in "kv"
+                self._past(prefix + part, game_N, value_N1HE.shape).index_put_(at, own[part][:, 0]) for part in "kv"
             )
             q, k, v = (part.transpose(1, 2) for part in (own["q"], keys, values))
             return F.scaled_dot_product_attention(q, k, v, attn_mask=seen_NL[:, None, None]).transpose(1, 2)
@@ -94,7 +93,7 @@ class OneToken:
         return {**{prefix + part: keep(part) for part in "qkv"}, prefix + "z": attend}
 
     def _past(self, name: str, game_N: Tensor, shape: torch.Size) -> Tensor:
-        """(N, L, heads, d_head): keys or values of the games."""
+        """(N, L, heads, d_head): a copy of the keys or values of the games."""
         return self._acts[name][game_N].unflatten(-1, shape[2:])
 
 

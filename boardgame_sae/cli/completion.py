@@ -1,13 +1,29 @@
 """Completion in the shell: the words that may follow, of every verb."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Literal, TypeAlias
+from typing import Literal, NamedTuple, TypeAlias
 
-from boardgame_sae.cli.flags import flags_of, named, parse, verb, verbs
+from boardgame_sae.cli.flags import FlagsByName, flags_by_choice, flags_of, named, parse, verb, verbs
 from boardgame_sae.config import config
 
-FlagsByVerb: TypeAlias = Mapping[str, Mapping[str, tuple[str, tuple[str, ...]]]]
-"""For each verb its flags, as `flags_of` gives them."""
+
+class Completed(NamedTuple):
+    """What is completed after a verb."""
+
+    flags: FlagsByName
+    """Its flags where nothing is chosen."""
+    choice: str
+    """The flag whose value says which flags there are; empty where none does."""
+    by_choice: Mapping[str, FlagsByName]
+    """Those there are after each value of it."""
+
+    @property
+    def all_flags(self) -> FlagsByName:
+        """The flags that it has after some choice or other."""
+        return {flag: about for flags in (*self.by_choice.values(), self.flags) for flag, about in flags.items()}
+
+
+FlagsByVerb: TypeAlias = Mapping[str, Completed]
 
 
 @config
@@ -22,7 +38,12 @@ class ShellInput:
 def completion(argv: Sequence[str]) -> str:
     """Print a script that has the shell complete verbs, flags and their values."""
     (given,) = parse("completion", named(argv, "--shell"), ShellInput)
-    return _SCRIPTS[given.shell]({name: flags_of(name) for name in verbs()})
+    return _SCRIPTS[given.shell]({name: _completed(name) for name in verbs()})
+
+
+def _completed(name: str) -> Completed:
+    choice = verbs()[name].choice
+    return Completed(flags_of(name), "" if choice is None else choice.flag, flags_by_choice(name))
 
 
 def _bash(flags: FlagsByVerb) -> str:
@@ -34,7 +55,7 @@ def _bash(flags: FlagsByVerb) -> str:
         f'        known="{" ".join(flags)} --help --version"',
         "    else",
         '        case "${COMP_WORDS[1]} $last $word" in',
-        *_cases(flags, "            "),
+        *_cases(flags, "            ", "${COMP_WORDS[*]}"),
         "        esac",
         "    fi",
         '    COMPREPLY=($(compgen -W "$known" -- "$word"))',
@@ -56,7 +77,7 @@ def _zsh(flags: FlagsByVerb) -> str:
         "        return",
         "    fi",
         '    case "${words[2]} $last $word" in',
-        *_cases(flags, "        "),
+        *_cases(flags, "        ", "${words[*]}"),
         "    esac",
         '    if [[ -n "$known" ]]; then compadd -- ${=known}; else _files; fi',
         "}",
@@ -65,27 +86,54 @@ def _zsh(flags: FlagsByVerb) -> str:
     return "\n".join(lines)
 
 
-def _cases(flags: FlagsByVerb, indent: str) -> list[str]:
-    """Patterns of `VERB LAST WORD`, and what is known there: values after a flag, flags where a word begins with -."""
+def _cases(flags: FlagsByVerb, indent: str, line: str) -> list[str]:
+    """Patterns of `VERB LAST WORD`, and what is known there: values after a flag, flags where a word begins with -.
+
+    line: how the shell writes all words so far.
+    """
     lines = []
     for name, own in flags.items():
-        for flag, (_, values) in own.items():
+        for flag, (_, values) in own.all_flags.items():
             if values:
                 lines.append(f'{indent}"{name} {flag} "*) known="{" ".join(values)}" ;;')
-        lines.append(f'{indent}"{name} "*" -"*) known="{" ".join([*own, "--config", "--help"])}" ;;')
+        lines.append(f'{indent}"{name} "*" -"*) {_known(own.flags)}')
+        if own.choice:
+            lines.append(f'{indent}    case " {line} " in')
+            for value, chosen in own.by_choice.items():
+                patterns = "|".join(f'*" {own.choice}{sign}{value} "*' for sign in (" ", "=", " = "))  # bash cuts at =
+                lines.append(f"{indent}        {patterns}) {_known(chosen)} ;;")
+            lines.append(f"{indent}    esac")
+        lines.append(f"{indent}    ;;")
     return lines
+
+
+def _known(flags: FlagsByName) -> str:
+    return f'known="{" ".join([*flags, "--config", "--help"])}"'
 
 
 def _fish(flags: FlagsByVerb) -> str:
     lines = ["# Completion of boardgame-sae in fish."]
     for name, each in verbs().items():
-        start = "complete -c boardgame-sae"
+        start, own = "complete -c boardgame-sae", flags[name]
         lines.append(f"{start} -n __fish_use_subcommand -f -a {name} -d {_quoted(each.summary)}")
-        for flag, (meaning, values) in flags[name].items():
+        for flag, (meaning, values) in own.all_flags.items():
             taken = f" -x -a {_quoted(' '.join(values))}" if values else " -r"
             about = _quoted(meaning.partition(". ")[0])
-            lines.append(f"{start} -n '__fish_seen_subcommand_from {name}' -l {flag[2:]}{taken} -d {about}")
+            when = _quoted(f"__fish_seen_subcommand_from {name}{_fish_choice(own, flag)}")
+            lines.append(f"{start} -n {when} -l {flag[2:]}{taken} -d {about}")
     return "\n".join(lines)
+
+
+def _fish_choice(own: Completed, flag: str) -> str:
+    """The condition that the line so far has chosen something with a flag; nothing where every choice has it."""
+    having = [value for value, flags in own.by_choice.items() if flag in flags]
+    if len(having) == len(own.by_choice):
+        return ""
+    line = '(string join " " -- (commandline -opc))'
+    chosen = f"{own.choice}[= ]({'|'.join(having)})( |$)"
+    if flag not in own.flags:
+        return f'; and string match -qr -- "{chosen}" {line}'
+    return f'; and begin; string match -qr -- "{chosen}" {line}; or not string match -q -- "*{own.choice}*" {line}; end'
 
 
 def _quoted(text: str) -> str:

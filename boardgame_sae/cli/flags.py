@@ -23,6 +23,15 @@ class FlagsListed(Exception):  # noqa: N818 - it is what happened
     """A verb was asked for its flags. Its only argument is the groups that they belong to."""
 
 
+class Choice(NamedTuple):
+    """A flag whose value says which further flags a verb has."""
+
+    flag: str
+    """`--architecture`."""
+    values: Callable[[], Sequence[str]]
+    """What it may be."""
+
+
 class Verb(NamedTuple):
     """A verb of the command line."""
 
@@ -32,6 +41,8 @@ class Verb(NamedTuple):
     """Flags to try."""
     function: Function
     """What does the work; its docstring is the verb's help."""
+    choice: Choice | None = None
+    """What its flags depend on, if anything."""
 
     @property
     def summary(self) -> str:
@@ -42,11 +53,14 @@ class Verb(NamedTuple):
 _VERBS: Registry[Verb] = Registry("verb", "boardgame_sae.cli")
 
 
-def verb(name: str, place: int, example: str = "") -> Callable[[Function], Function]:
-    """Register a function as a verb. place: where it stands in the help. Raises ValueError when the name is taken."""
+def verb(name: str, place: int, example: str = "", choice: Choice | None = None) -> Callable[[Function], Function]:
+    """Register a function as a verb. place: where it stands in the help. choice: what its flags depend on.
+
+    Raises ValueError when the name is taken.
+    """
 
     def register(function: Function) -> Function:
-        _VERBS.add(name, Verb(place, example, function))
+        _VERBS.add(name, Verb(place, example, function, choice))
         return function
 
     return register
@@ -137,18 +151,32 @@ def parse(name: str, argv: Sequence[str], *groups: type | Flags, more: str = "")
     return read_flags(name, text, words, flags, read_yaml(path) if path else {}, path or name)
 
 
-def flags_of(name: str) -> dict[str, tuple[str, tuple[str, ...]]]:
-    """The flags of a verb, `--n-games`: the meaning of each, and the values it takes where these are few."""
+FlagsByName: TypeAlias = dict[str, tuple[str, tuple[str, ...]]]
+"""The flags of a verb, `--n-games`: the meaning of each, and the values it takes where these are few."""
+
+
+def flags_of(name: str, *words: str) -> FlagsByName:
+    """The flags that a verb has after some words: `flags_of("train-sae", "--architecture", "gated")`."""
+    choice = find_verb(name).choice
     try:
-        find_verb(name).function([LIST_FLAGS])
+        find_verb(name).function([*words, LIST_FLAGS])
     except FlagsListed as listed:
         groups: list[Flags] = listed.args[0]
-        return {
+        flags = {
             "--" + field.name.replace("_", "-"): (group.help(field), _values(get_type_hints(group.cls)[field.name]))
             for group in groups
             for field in group.fields()
         }
+        if choice is not None:
+            flags[choice.flag] = (flags[choice.flag][0], tuple(choice.values()))
+        return flags
     return {}
+
+
+def flags_by_choice(name: str) -> dict[str, FlagsByName]:
+    """The flags of a verb by the value of what they depend on; none where they depend on nothing."""
+    choice = find_verb(name).choice
+    return {} if choice is None else {value: flags_of(name, choice.flag, value) for value in choice.values()}
 
 
 def _values(kind: Any) -> tuple[str, ...]:

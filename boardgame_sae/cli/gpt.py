@@ -17,7 +17,8 @@ class TrainGPTInput:
     preset: Preset = "tiny"
     """tiny, small or paper: sets the defaults of the flags below."""
     devices: Count = 1
-    """Number of devices to train on, data parallel."""
+    """Devices of this machine to train on (on CPUs, processes), each with an equal share of every batch. The result is
+    that of one but for rounding."""
 
 
 @verb("train-gpt", 50, "--corpus DIR --preset tiny")

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from boardgame_sae.cli.flags import (
+    Choice,
     Device,
     Output,
     TestbedInput,
@@ -38,7 +39,13 @@ class SAEInput:
     """Folder of an SAE, or the name of a shipped one: `othello6-tiny/topk-16`."""
 
 
-@verb("train-sae", 80, "--testbed DIR --architecture topk --k 32")
+def _architectures() -> Sequence[str]:
+    from boardgame_sae.saes.registry import architectures
+
+    return architectures()
+
+
+@verb("train-sae", 80, "--testbed DIR --architecture topk --k 32", Choice("--architecture", _architectures))
 def train_sae(argv: Sequence[str]) -> Path:
     """Train an SAE, or many at once, on a testbed's activations."""
     from boardgame_sae.saes.configs.described import described

@@ -4,6 +4,7 @@ import html
 import string
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from types import MappingProxyType
 from typing import NamedTuple
 
@@ -128,5 +129,6 @@ class _Board:
         return _text(x + 0.5, y + 0.5, text, colour, 0.32)
 
 
+@lru_cache(2**14)
 def _text(x: float, y: float, text: str, colour: str, height: float) -> str:
     return f'<text x="{x}" y="{y}" font-size="{height}" fill="{colour}">{html.escape(text)}</text>'

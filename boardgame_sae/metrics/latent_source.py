@@ -196,7 +196,7 @@ def _from_object(source: Any, testbed: Testbed, name: str) -> LatentSource:
 def _goes_below_zero(encode: Callable[[Tensor], Any], testbed: Testbed) -> bool:
     """Whether latents are below zero at the first train positions."""
     n = min(N_TRIED, len(testbed.positions("train")))
-    return n > 0 and lowest(encode(testbed.read("train", 0, n))) < 0
+    return n > 0 and lowest(encode(testbed.read("train", 0, n, keep=False))) < 0
 
 
 def _never_below_zero(encode: Callable[[Tensor], Any], name: str) -> Callable[[Tensor], Any]:

@@ -8,7 +8,7 @@ import math
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -16,10 +16,11 @@ from torch import Tensor
 
 from boardgame_sae.config import seed_for, to_mapping
 from boardgame_sae.files import RunError, write_json
-from boardgame_sae.launch import keep_freed_memory
+from boardgame_sae.launch import keep_freed_memory, map_ordered
 from boardgame_sae.model import train_config
 from boardgame_sae.model.batches import check_corpora, step_rows
-from boardgame_sae.model.game_model import GameModel, pick_device
+from boardgame_sae.model.data_parallel import Place, check_shares, fabric_at, places, share_of_mean
+from boardgame_sae.model.game_model import GameModel
 from boardgame_sae.model.gpt import GPT, GPTConfig
 from boardgame_sae.model.legality import LEGALITY_FILE, measure_legality
 from boardgame_sae.model.muon import Muon
@@ -101,6 +102,7 @@ class Training:
         own, expected = slice(fabric.global_rank, None, fabric.world_size), cfg.targets == "expected"
         rows = step_rows(self.corpora, *self.order(self.step), self.gpt.cfg.n_ctx, own=own, expected=expected)
         loss = next_token_loss(self.model, *rows.to(fabric.device))
+        loss = share_of_mean(fabric, loss, rows.present_BL[:, 1:].sum().to(fabric.device))
         fabric.backward(loss)
         factor = lr_factor(self.step, cfg)
         norm = torch.nn.utils.clip_grad_norm_(self.gpt.parameters(), cfg.grad_clip)
@@ -138,7 +140,9 @@ class Training:
         tensors, plain = pack_state(
             {"gpt": self.gpt.state_dict(), "optimizers": [optimizer.state_dict() for optimizer in self.optimizers]}
         )
-        return tensors, {"step": self.step, "losses": self.losses, "state": plain}
+        n_devices = self.fabric.world_size
+        devices = {"devices": n_devices} if n_devices > 1 else {}
+        return tensors, {"step": self.step, "losses": self.losses, "state": plain, **devices}
 
     def restore(self, tensors: Mapping[str, Tensor], meta: Mapping[str, Any]) -> None:
         """Go back to a saved state."""
@@ -205,33 +209,75 @@ def train_gpt_run(
 
     beside: further corpora, of games with the same tokens, of which every step reads as much as of the first; legality
     is measured on the first.
-    devices: how many devices to train on (data parallel). checkpoint_seconds: time between two resume states.
+    devices: how many devices of this machine to train on, each a process that reads its share of every batch. The
+    result agrees with that of one device but for rounding, so the run has the same hash; DONE says how many there were,
+    and a killed run is resumed on as many. checkpoint_seconds: time between two resume states.
     tracker: a registered tracker that gets the metrics too.
     Raises ValueError when a split of a corpus is empty or corpora do not go together, ConfigError when one does not
-    allow the targets or for an unknown tracker, RunError when the loss is no longer finite.
+    allow the targets, devices are too many or do not share a batch evenly, or for an unknown tracker, RunError when the
+    loss is not finite.
     """
     corpora = (corpus, *beside)
     check_corpora(corpora, cfg.batch_size, expected=cfg.targets == "expected")
+    check_shares(cfg.batch_size, len(corpora), devices)
     names = ["corpus", *(f"corpus {number}" for number in range(2, len(corpora) + 1))]
     inputs = {name: one.hash for name, one in zip(names, corpora, strict=True)}
     content = {name: one.content for name, one in zip(names, corpora, strict=True)}
-    with (
-        Run("gpt", name or corpus.game.name, recipe(cfg), inputs, out, content=content) as run,
-        tracked([run], tracker),
-    ):
+    with Run("gpt", name or corpus.game.name, recipe(cfg), inputs, out, content=content) as run:
         if run.done:
             return run.folder
-        keep_freed_memory()
-        training = Training(corpus, cfg, _fabric(device, devices, cfg), beside)
-        saved = run.load_state()
-        if saved is not None:
-            training.restore(*saved)
-        training.fabric.barrier()
-        _train(training, run, checkpoint_seconds)
-        if training.fabric.is_global_zero:
-            _finish(training, run)
-        training.fabric.barrier()
+        together = places(device, devices)
+        if devices == 1:
+            _train_at(together[0], corpora, cfg, run, checkpoint_seconds, tracker)
+        else:
+            paths = [one.path for one in corpora]
+            jobs = [_Job(place, paths, cfg, run, checkpoint_seconds, tracker) for place in together]
+            list(map_ordered(_train_in_worker, jobs, workers=devices))
         return run.folder
+
+
+class _Job(NamedTuple):
+    """What a worker process is given."""
+
+    place: Place
+    corpora: list[Path]
+    cfg: TrainGPTConfig
+    run: Run
+    checkpoint_seconds: float
+    tracker: str
+
+
+def _train_in_worker(job: _Job) -> None:
+    try:
+        corpora = [Corpus.open(path) for path in job.corpora]
+        _train_at(job.place, corpora, job.cfg, job.run, job.checkpoint_seconds, job.tracker)
+    finally:
+        if torch.distributed.is_initialized():  # else the others would wait for this one
+            torch.distributed.destroy_process_group()
+
+
+def _train_at(
+    place: Place, corpora: Sequence[Corpus], cfg: TrainGPTConfig, run: Run, checkpoint_seconds: float, tracker: str
+) -> None:
+    """What one process does of a training; the first one writes."""
+    keep_freed_memory()
+    training = Training(corpora[0], cfg, fabric_at(place, cfg.precision), corpora[1:])
+    saved = run.load_state()
+    if saved is not None:
+        then, now = saved[1].get("devices", 1), place.n_devices
+        if then != now:
+            raise RunError(
+                f"{run.folder}: was killed while it trained with --devices {then}; with {now} it would end in other "
+                f"bytes, as sums are rounded in another order: give --devices {then}, or another --out to start again"
+            )
+        training.restore(*saved)
+    training.fabric.barrier()
+    leads = training.fabric.is_global_zero
+    with tracked([run] if leads else [], tracker):
+        _train(training, run, checkpoint_seconds)
+        if leads:
+            _finish(training, run)
+    training.fabric.barrier()
 
 
 def _finish(training: Training, run: Run) -> None:
@@ -242,18 +288,8 @@ def _finish(training: Training, run: Run) -> None:
     trained = {split: measure_legality(model, corpus, split, 1000) for split in ("validation", "test")}
     random = measure_legality(model.random_twin(), corpus, "test", 1000 if corpus.tokenizer.is_whole_move else 100)
     write_json(run / LEGALITY_FILE, {**trained, "random_weights": random})
-    run.finish(legal_rate=trained["test"]["legal_rate"], loss=trained["test"]["loss"])
-
-
-def _fabric(device: str, devices: int, cfg: TrainGPTConfig) -> Any:
-    from lightning_fabric import Fabric  # imported late: it takes seconds
-
-    chosen = pick_device(device).type
-    fabric = Fabric(
-        accelerator={"mps": "mps", "cuda": "cuda"}.get(chosen, "cpu"), devices=devices, precision=cfg.precision
-    )
-    fabric.launch()
-    return fabric
+    devices = {"devices": training.fabric.world_size} if training.fabric.world_size > 1 else {}
+    run.finish(legal_rate=trained["test"]["legal_rate"], loss=trained["test"]["loss"], **devices)
 
 
 def _train(training: Training, run: Run, checkpoint_seconds: float) -> None:
@@ -309,15 +345,18 @@ def train_gpt(
     out: str | Path | None = None,
     device: str = "auto",
     tracker: str = NONE,
+    devices: int = 1,
     **changes: Any,
 ) -> GameModel:
     """Train a GPT on a corpus (or reuse or resume the run that does): `train_gpt(corpus, "small", n_steps=5000)`.
 
     config: all fields at once, instead of a preset's: `TrainGPTConfig(n_layers=2, n_steps=1000)`.
+    devices: how many devices of this machine to train on; in a script below `if __name__ == "__main__":`.
     tracker: `trackio` or `wandb` get the metrics too. changes: fields of TrainGPTConfig that differ.
     Raises ConfigError for an unknown preset or field, and as `train_gpt_run` does.
     """
     cfg = train_config.preset(preset, **changes)
     if config is not None:
         cfg = train_config.changed(config, changes, "train_gpt")
-    return GameModel.load(train_gpt_run(corpus, cfg, out=out, device=device, tracker=tracker), device)
+    folder = train_gpt_run(corpus, cfg, out=out, device=device, devices=devices, tracker=tracker)
+    return GameModel.load(folder, device)

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from filelock import FileLock, Timeout
 
@@ -16,8 +17,6 @@ from boardgame_sae.files import RunError
 
 LOCK_FILE = ".lock"
 """Held by the process that works in the folder; gone when it leaves."""
-LOCK_HOLDER = "BOARDGAME_SAE_LOCK_HOLDER"
-"""Environment variable by which the further processes of a data-parallel run know that their parent has the lock."""
 SECONDS_BETWEEN = 0.2
 """How often one that waits looks again."""
 _OURS: set[Path] = set()
@@ -31,6 +30,10 @@ class FolderLock:
         self.folder, self.path = folder, folder / LOCK_FILE
         self._lock: FileLock | None = None
 
+    def __getstate__(self) -> dict[str, Any]:
+        """What a worker process is given: the lock stays with the process that took it."""
+        return {**self.__dict__, "_lock": None}
+
     @property
     def held(self) -> bool:
         """Whether this object has it."""
@@ -41,7 +44,7 @@ class FolderLock:
 
         Says on stderr what it waits for. Raises RunError when this process has it already, or it cannot be made.
         """
-        if self.held or _is_further():
+        if self.held:
             return
         told = False
         while not unless():
@@ -76,7 +79,6 @@ class FolderLock:
             return False
         self._lock = lock
         _OURS.add(self.folder.resolve())
-        os.environ[LOCK_HOLDER] = str(os.getpid())
         return True
 
     def _remove_leftover(self) -> None:
@@ -94,8 +96,3 @@ class FolderLock:
         self._lock.release()
         self._lock = None
         _OURS.discard(self.folder.resolve())
-
-
-def _is_further() -> bool:
-    """Whether this is a further process of one data-parallel run, launched by the first, which has the lock."""
-    return int(os.environ.get("LOCAL_RANK", "0")) > 0 and os.environ.get(LOCK_HOLDER) == str(os.getppid())

@@ -45,7 +45,7 @@ from boardgame_sae.pipeline.sweep import (
 )
 from boardgame_sae.probes.fit import PROBES_FILE, RESULTS_FILE, ProbeConfig, probe_results
 from boardgame_sae.report.figures.style import CURVE_FILE
-from boardgame_sae.report.latent_card import read_latents
+from boardgame_sae.report.latents.tables import read_latents
 from boardgame_sae.report.titles import setting
 from boardgame_sae.runs import Run, read_timings, run_hash
 from boardgame_sae.saes import sae as sae_files

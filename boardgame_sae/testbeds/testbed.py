@@ -240,9 +240,13 @@ class Testbed(SharedTestbed["Testbed"]):
             self._acts[split], self._bytes_left = acts_ND, self._bytes_left - acts_ND.nbytes
         return self._acts[split]
 
-    def read(self, split: str, start: int, stop: int) -> Tensor:
-        """Activations of positions start, ..., stop - 1; the whole split is kept if there is room for it."""
-        if split in self._acts or 4 * len(self.positions(split)) * self.width <= self._bytes_left:
+    def read(self, split: str, start: int, stop: int, *, keep: bool = True) -> Tensor:
+        """Activations of positions start, ..., stop - 1.
+
+        keep: read the whole split and keep it, if there is room for it.
+        """
+        fits = keep and 4 * len(self.positions(split)) * self.width <= self._bytes_left
+        if split in self._acts or fits:
             return self.activations(split)[start:stop]
         return self._read(split, start, stop)
 

@@ -4,14 +4,16 @@ import re
 import shlex
 from pathlib import Path
 
+import matplotlib.image
 import pytest
 from pages import PAGES, ROOT, Block, blocks_of, name_of
 
 from boardgame_sae.cli import main
 
-TUTORIAL = ROOT / "docs/tutorial.md"
+README, TUTORIAL = ROOT / "README.md", ROOT / "docs/tutorial.md"
 SMALLER = {"harvest(500_000)": "harvest(20_000)", "range(1000)": "range(20)", "1000000": "4096", "500000": "20000"}
 """The tutorial's text with these in place of its sizes is what runs in seconds."""
+SMALLER_README = {"1_000_000": "4096"}
 OTHER_PROGRAMS = {"make", "source", "export", "python", "pip", "git", "tar"}
 """What pages may have a shell run besides this project's own command."""
 LISTING = ""
@@ -57,13 +59,25 @@ def to_run(page: Path, *, slow: bool) -> list[Block]:
     ]
 
 
-QUICK = [page for page in PAGES if page != TUTORIAL and to_run(page, slow=False)]
+QUICK = [page for page in PAGES if page not in (README, TUTORIAL) and to_run(page, slow=False)]
 SLOW = [page for page in PAGES if any(block.note == "slow" for block in to_run(page, slow=True))]
 
 
 @pytest.mark.parametrize("page", QUICK, ids=name_of)
 def test_the_code_runs(page, checkout):
     run(page, to_run(page, slow=False))
+
+
+def test_the_readme_s_lines_draw_its_figure(checkout):
+    assert all(size in README.read_text() for size in SMALLER_README)
+    names = run(README, to_run(README, slow=False), SMALLER_README)
+    legend = [text.get_text() for text in names["figure"].legends[0].get_texts()]
+    assert legend[0] == "my SAE" and "topk, 1024 latents" in legend
+    assert [axes.get_title() for axes in names["figure"].axes] == ["Coverage", "Board reconstruction"]
+    shown = [
+        matplotlib.image.imread(path).shape for path in (checkout / "my_sae.png", ROOT / "docs/figures/my_sae.png")
+    ]
+    assert shown[0] == shown[1], "the committed figure is one of these lines"
 
 
 @pytest.mark.slow

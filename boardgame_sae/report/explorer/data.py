@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from typing import Any
 
 from boardgame_sae.activations.hook_points import layer_of
-from boardgame_sae.games import Game
 from boardgame_sae.metrics.baselines.registry import SAE_KIND, SAE_TITLE, baselines, has_l0, kind_title
 from boardgame_sae.metrics.score import main_scores, scores
 from boardgame_sae.pipeline.sources import truth_of
@@ -50,7 +49,6 @@ def page_data(rows: Sequence[Row], studies: Sequence[Study], latents: Sequence[L
     whole = [{**row, **_derived(row, files.get((row["sweep"], row["hook_name"], row["name"])))} for row in rows]
     columns = [*(rows[0] if rows else ()), *DERIVED]
     named = sorted({*architectures(), *(row["architecture"] for row in rows if row["architecture"])})
-    games = {study.game.spec: _game(study.game) for study in studies if study.game is not None}
     return {
         "n_rows": len(rows),
         "columns": columns,
@@ -63,7 +61,6 @@ def page_data(rows: Sequence[Row], studies: Sequence[Study], latents: Sequence[L
         "kinds": kinds(),
         "kind_titles": {SAE_KIND: SAE_TITLE, **{kind: kind_title(kind) for kind in baselines()}},
         "truths": [truth for study in studies for truth in _truths(study)],
-        "games": games,
         "n_bins": N_BINS,
     }
 
@@ -146,12 +143,6 @@ def _architecture(name: str) -> dict[str, Any]:
     colour, marker = look(name)
     field = config_class(name).sparsity_field if name in architectures() else None
     return {"colour": colour, "symbol": SYMBOLS.get(marker, "circle"), "sparsity_field": field}
-
-
-def _game(game: Game) -> dict[str, Any]:
-    n_rows, n_columns = game.shape
-    first = {"first_row_on_top": game.first_row_on_top, "squares": list(game.squares)}
-    return {"rows": n_rows, "columns": n_columns, **first}
 
 
 def _truths(study: Study) -> list[dict[str, Any]]:

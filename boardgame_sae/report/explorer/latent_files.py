@@ -19,7 +19,8 @@ from boardgame_sae.pipeline.study_folder import Scored, Study, StudyTestbed
 from boardgame_sae.report.best import ranking_score
 from boardgame_sae.report.explorer.latent_details import Table, latent_details
 from boardgame_sae.report.explorer.pictures import PictureParts
-from boardgame_sae.report.latent_card import checked_latents, read_latents
+from boardgame_sae.report.latents.boards import Card
+from boardgame_sae.report.latents.tables import checked_latents, read_latents
 from boardgame_sae.runs import progress, runs_root
 from boardgame_sae.saes.facts import sae_facts
 from boardgame_sae.saes.load import load_sae
@@ -29,8 +30,8 @@ from boardgame_sae.testbeds.testbed import Testbed, load_testbed
 
 LATENTS = "latents"
 """The folder of the files."""
-N_DETAILED = 24
-"""SAEs of a testbed that are run again, unless another number is asked for."""
+N_DETAILED = 6
+"""SAEs of a testbed that are run again, unless another number is asked for: a second or two of a core for each."""
 NUMBERS = ("f1", "precision", "recall", "threshold", "above_chance", "density")
 
 
@@ -93,8 +94,12 @@ def latent_table(table: Table) -> dict[str, Any]:
 def drawn_once(details: dict[str, Any]) -> dict[str, Any]:
     """Details in which each tag of a picture stands once; a picture is the list of the numbers of its own."""
     parts = PictureParts()
-    positions = [{**board, "picture": parts.numbers(board["picture"])} for board in details["positions"]]
-    return {**details, "positions": positions, "picture_parts": parts.texts()}
+
+    def drawn(cards: Sequence[Card]) -> list[Card]:
+        return [{**card, "picture": parts.numbers(card["picture"])} for card in cards]
+
+    means = [drawn(mean) for mean in details["mean"]]
+    return {**details, "positions": drawn(details["positions"]), "mean": means, "picture_parts": parts.texts()}
 
 
 def script(what: str, number: int, value: Any) -> str:

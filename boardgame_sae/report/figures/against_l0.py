@@ -23,6 +23,8 @@ from boardgame_sae.saes.registry import look
 T = TypeVar("T", bound=Figure)
 CHANCE_LINE: Any = (0, (6, 2, 1, 2, 1, 2))
 L0_TITLE = "L0: latents on per token"
+PALE = 0.55
+"""How opaque the other SAEs are beside one's own."""
 N_COLUMNS = 2
 """Panels side by side."""
 NAMES = set[str]()
@@ -91,7 +93,7 @@ def against_l0(
         axes.set(ylabel=unit, title=panel.title, xlabel=x_title)
     for axes in grid[: len(panels)] if frame.from_zero else ():  # once all are drawn: their scale may be shared
         axes.set_ylim(bottom=min(0.0, axes.get_ylim()[0]))
-    legend_below(figure, grid[: len(panels)])
+    legend_below(figure, grid[: len(panels)], first=[row["name"] for row in rows if is_sae(row) and row["own"]])
     return figure
 
 
@@ -117,19 +119,21 @@ def _saes(axes: Axes, rows: Sequence[Row], column: str, x: str) -> None:
         if is_sae(row) and not row["own"]:
             series.setdefault((row["architecture"] or row["name"], row["n_latents"] or 0), []).append(row)
     widths = sorted({n_latents for _, n_latents in series})
+    own = [row for row in measured if is_sae(row) and row["own"]]
+    alpha = PALE if own else 1.0
     for (architecture, n_latents), line in series.items():
         colour, marker = look(architecture)
         text = architecture if len(widths) == 1 else f"{architecture}, {n_latents} latents"
         style = LINES[widths.index(n_latents) % len(LINES)] if x == "l0" else ""
-        axes.errorbar(*_with_bars(line, column, x), color=colour, marker=marker, linestyle=style, capsize=2, label=text)
+        drawn = {"color": colour, "marker": marker, "linestyle": style, "capsize": 2, "alpha": alpha, "label": text}
+        axes.errorbar(*_with_bars(line, column, x), **drawn)
     for row in measured:
         if (baseline := baseline_of(row)) is not None:
             marker, colour = look(row["architecture"])[1], baseline.look.colour
             bars = _with_bars([row], column, x)
             axes.errorbar(*bars, color=colour, marker=marker, linestyle="", label=baseline.label)
-    own = [row for row in measured if is_sae(row) and row["own"]]
     for row, colour in zip(own, cycle(OWN_COLOURS), strict=False):
-        style = {"marker": "*", "markersize": 15, "markeredgecolor": INK, "linestyle": "", "capsize": 2, "zorder": 5}
+        style = {"marker": "*", "markersize": 17, "markeredgecolor": INK, "linestyle": "", "capsize": 2, "zorder": 5}
         axes.errorbar(*_with_bars([row], column, x), color=colour, **style, label=row["name"])
     if _on_log_axis(x):
         axes.set_xscale("log")

@@ -33,7 +33,8 @@ def plot(
 ) -> Plot:
     """Draw numbers of everything that some sources hold against each other: `plot("othello6-tiny", my_scores)`.
 
-    What was given besides sweeps and shipped testbeds is a star with its name. Bars are 95% intervals.
+    What was given besides sweeps and shipped testbeds is a star, whose name comes first in the legend, and the other
+    SAEs are paler then. Bars are 95% intervals.
     sources: as `pipeline.sources` reads them. x: a column of `results`. y: one column, or several, each a panel of
     each testbed. baselines: whether what SAEs are compared with is drawn too.
     Raises ConfigError for a column that has no numbers, with the closest one that has; RunError and ValueError as

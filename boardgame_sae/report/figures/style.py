@@ -66,12 +66,13 @@ def plain_log(axis: Any, values: Sequence[float], set_limits: Any) -> None:
     axis.set_minor_formatter(NullFormatter())
 
 
-def legend_below(figure: Figure, axes: Sequence[Axes], columns: int = 4) -> None:
-    """One legend under the figure, each label once."""
+def legend_below(figure: Figure, axes: Sequence[Axes], columns: int = 4, first: Sequence[str] = ()) -> None:
+    """One legend under the figure, each label once. first: labels that come before the others."""
     handles: dict[str, Any] = {}
     for panel in axes:
         for handle, text in zip(*panel.get_legend_handles_labels(), strict=True):
             handles.setdefault(text, handle)
+    handles = {text: handles[text] for text in (*first, *handles) if text in handles}
     if handles:
         letters = 16 * figure.get_figwidth()
         fitting = int(letters / (8 + max(map(len, handles))))  # a line and its gap are as wide as 8 letters

@@ -7,6 +7,7 @@ import brute_force
 import numpy as np
 import pytest
 import torch
+from scipy.sparse import csr_array
 
 from boardgame_sae.metrics.subject import Subject
 from boardgame_sae.metrics.supervised.by_property import SupervisedConfig
@@ -15,7 +16,7 @@ from boardgame_sae.metrics.supervised.reconstruction_score import reconstruction
 from boardgame_sae.model.game_model import GameModel
 from boardgame_sae.model.gpt import GPT, GPTConfig
 from boardgame_sae.probes.fit import ProbeConfig, load_probe, probe_run
-from boardgame_sae.report.latent_card import mean_boards
+from boardgame_sae.report.latents.boards import mean_boards
 from boardgame_sae.saes.registry import make_sae
 from boardgame_sae.testbeds import testbed as testbeds
 from boardgame_sae.testbeds.testbed import Testbed
@@ -179,6 +180,6 @@ def test_baselines_have_every_property_and_read_those_that_have_a_probe(played, 
 
 
 def test_a_position_has_no_mean_board_where_the_headline_is_not_about_squares(bed, played):
-    rows = np.arange(5)
-    assert len(mean_boards(bed, rows)) == 2
-    assert mean_boards(Testbed(*played, properties=("can_check_next",)), rows) == []
+    on_1N = csr_array((np.ones(5), np.arange(5), [0, 5]), (1, len(bed.positions("test"))))
+    assert [len(means) for means in mean_boards(bed, on_1N)] == [2]
+    assert mean_boards(Testbed(*played, properties=("can_check_next",)), on_1N) == [[]]

@@ -69,7 +69,6 @@ def test_rows_are_given_column_by_column_with_what_only_the_page_needs(rows, stu
     assert {row["layer"] for row in back} == {1}
     assert data["architectures"]["topk"] == {"colour": look("topk")[0], "symbol": "diamond", "sparsity_field": "k"}
     assert data["main"] == ["coverage", "board_reconstruction"]
-    assert data["games"]["othello4"]["squares"][:2] == ["a1", "b1"]
     assert [truth["sweep"] for truth in data["truths"]] == [study.label]
 
 

@@ -1,17 +1,20 @@
 """What the page has of latents, against the scores' own tables, the games' pictures and the GPT itself."""
 
 import json
+from itertools import chain
 
 import numpy as np
 import pytest
-import torch
+from scipy.sparse import csr_array
 
 from boardgame_sae.metrics.results import Scores
 from boardgame_sae.metrics.subject import Subject
 from boardgame_sae.pipeline.study_folder import Scored
 from boardgame_sae.report.explorer.latent_details import N_BINS, N_BOARDS, latent_details
 from boardgame_sae.report.explorer.latent_files import drawn_once, latent_table, script, write_latents
-from boardgame_sae.report.latent_card import mean_boards, read_latents
+from boardgame_sae.report.latents.boards import mean_boards, peaks
+from boardgame_sae.report.latents.moves import moves
+from boardgame_sae.report.latents.tables import read_latents
 from boardgame_sae.saes.load import load_sae
 from boardgame_sae.testbeds.testbed import load_testbed
 
@@ -86,8 +89,9 @@ def test_boards_are_the_strongest_of_different_games(subject, table, details):
 
 def test_pictures_come_back_from_their_parts(details):
     drawn = drawn_once(details)
-    for before, after in zip(details["positions"], drawn["positions"], strict=True):
-        assert "".join(drawn["picture_parts"][part] for part in after["picture"]) == before["picture"]
+    before, after = ([*of["positions"], *chain.from_iterable(of["mean"])] for of in (details, drawn))
+    for plain, numbered in zip(before, after, strict=True):
+        assert "".join(drawn["picture_parts"][part] for part in numbered["picture"]) == plain["picture"]
     assert len(drawn["picture_parts"]) == len(set(drawn["picture_parts"]))
 
 
@@ -99,28 +103,20 @@ def test_what_boards_have_in_common_is_the_difference_of_rates(subject, table, d
         on_Z = own.rows_Z[own.values_Z > kind(table["threshold"][latent]) * kind(table["max_activation"][latent])]
         if len(on_Z) == 0:
             continue
-        for (name, difference_S), mean in zip(mean_boards(subject.testbed, on_Z), details["mean"][place], strict=True):
-            assert mean["class"] == name
-            assert np.abs(100 * difference_S - mean["points"]).max() <= 0.51
+        on_1N = csr_array((np.ones(len(on_Z)), on_Z, [0, len(on_Z)]), (1, latents.n_positions))
+        assert details["mean"][place] == mean_boards(subject.testbed, on_1N)[0]
 
 
-@torch.no_grad()
-def test_moves_are_what_the_decoder_row_adds_to_the_logits(subject, table, details):
-    """With the scale of the last layer norm held, a decoder row adds the same to every position's logits."""
-    gpt, alphabet = subject.testbed.model.gpt, subject.testbed.model.alphabet
-    x_D = torch.randn(gpt.cfg.d_model, generator=torch.Generator().manual_seed(0))
-    for place, latent in list(enumerate(np.flatnonzero(table["property"] != "")))[:5]:
-        row_D = subject.source.W_dec[int(latent)]
-
-        def logits(v_D):
-            return gpt.unembed((v_D - v_D.mean()) * gpt.ln_final.weight + gpt.ln_final.bias)
-
-        change_V = logits(x_D + row_D) - logits(x_D)
-        change_V = change_V - change_V.mean()
-        for moves, sign in ((details["up"][place], 1), (details["down"][place], -1)):
-            best = (sign * change_V).topk(len(moves))
-            assert [alphabet[token] for token in best.indices] == [move for move, _ in moves]
-            assert sign * best.values.numpy() == pytest.approx([by for _, by in moves], abs=2e-3)
+def test_moves_are_those_that_a_single_latent_shows(subject, table, details):
+    """The page asks for all latents at once; whatever shows one of them asks for it alone."""
+    (latents,) = subject.latents("test")
+    for place, latent in enumerate(np.flatnonzero(table["property"] != "").tolist()):
+        own = peaks(subject.testbed, latents.columns(latent, latent + 1))
+        (alone,) = moves(subject.testbed, subject.source, [latent], own)
+        for kind in ("promotes", "suppresses"):
+            found, expected = dict(details[kind][place]), dict(getattr(alone, kind))
+            for move in {*found, *expected}:  # what is rounded to nothing is left out
+                assert found.get(move, 0.0) == pytest.approx(expected.get(move, 0.0), abs=1e-3)
 
 
 def test_a_script_hands_over_its_data_and_nothing_else():

@@ -48,34 +48,33 @@ function thresholdPanel(boards, place, chosen) {
 }
 
 // Pictures are the games' own, as images, so that nothing inside one can be confused with another.
+const drawing = (boards, parts, alt) =>
+  element("img", { src: `data:image/svg+xml,${encodeURIComponent(parts.map((part) => boards.picture_parts[part]).join(""))}`, alt });
+
 function boardFigure(boards, [position, activation]) {
   const board = boards.positions[position];
-  const image = element("img", { src: `data:image/svg+xml,${encodeURIComponent(board.picture.map((part) => boards.picture_parts[part]).join(""))}`, alt: `after ${board.text}` });
-  return element("figure", { class: "top", title: board.text }, image, element("figcaption", {}, `${number(activation)} after ply ${board.ply}`, element("br"),
+  return element("figure", { class: "top", title: board.text }, drawing(boards, board.picture, `after ${board.text}`), element("figcaption", {}, `${number(activation)} after ply ${board.ply}`, element("br"),
     `${board.first_to_move ? "first" : "second"} player to move`, element("span", { class: "moves" }, board.text)));
 }
 
-function heatFigure(game, { class: name, points }) {
-  const strongest = Math.max(2, ...points.map(Math.abs));
-  const order = Array.from({ length: game.rows }, (_, row) => (game.first_row_on_top ? row : game.rows - 1 - row));
-  const cells = order.flatMap((row) => Array.from({ length: game.columns }, (_, column) => {
-    const square = row * game.columns + column, value = points[square];
-    const colour = value > 0 ? "var(--warm)" : "var(--cold)";
-    const style = `background:color-mix(in srgb, ${colour} ${Math.round((85 * Math.abs(value)) / strongest)}%, var(--board))`;
-    return element("span", { style, title: game.squares[square] }, value ? `${value > 0 ? "+" : "−"}${Math.abs(value)}` : "");
-  }));
-  return element("figure", { class: "mean" }, element("div", { class: "heat", style: `grid-template-columns:repeat(${game.columns},1fr)` }, ...cells),
-    element("figcaption", {}, `${name}: more (+) or less (−) often`));
+const meanFigure = (boards, { class: name, picture }) => element("figure", { class: "mean" }, drawing(boards, picture, `${name}: differences by square`),
+  element("figcaption", {}, `${name}: more (+) or less (−) often`));
+
+const moveList = (title, moves) => element("p", {}, `${title}: `, ...moves.flatMap(([move, by], place) =>
+  [place ? " · " : "", element("code", {}, move.trim() || "␣"), ` ${by > 0 ? "+" : "−"}${number(Math.abs(by))}`]));
+
+function movesPart(boards, place) {
+  const kinds = ["promotes", "suppresses"].filter((kind) => boards[kind][place].length);
+  const about = "what it adds to the log-probability of a move, in nats: the difference to setting it to zero, over the games where it is strongest";
+  return [...kinds.map((kind) => moveList(kind, boards[kind][place])), ...(kinds.length ? [element("p", { class: "soft" }, about)] : [])];
 }
 
-const moveList = (title, moves) => element("p", {}, `${title}: `, ...moves.flatMap(([move, by]) => [element("code", {}, move.trim() || "␣"), ` ${by > 0 ? "+" : "−"}${number(Math.abs(by))}  `]));
-
 function detailParts(one, boards) {
-  const game = data.games[one.row.game], { place } = one;
+  const { place } = one;
   return [thresholdPanel(boards, place, Math.round(one.threshold * data.n_bins)),
-    ...(boards.up.length ? [moveList("moves it pushes up, directly", boards.up[place]), moveList("and down", boards.down[place])] : []),
+    ...movesPart(boards, place),
     element("h4", {}, "Where it is strongest"), element("div", { class: "boards" }, ...boards.boards[place].map((board) => boardFigure(boards, board))),
-    ...(boards.mean[place].length && game ? [element("h4", {}, "What these boards have in common"), element("div", { class: "boards" }, ...boards.mean[place].map((mean) => heatFigure(game, mean)))] : [])];
+    ...(boards.mean[place].length ? [element("h4", {}, "What these boards have in common"), element("div", { class: "boards" }, ...boards.mean[place].map((mean) => meanFigure(boards, mean)))] : [])];
 }
 
 function latentHead(one) {
@@ -95,7 +94,7 @@ function drawLatent() {
     const one = latentsOf(row, wanted)[0];
     if (!one) return panel.replaceChildren(element("p", {}, `Latent ${wanted} stands for no class: it is never on where the truth is known, or there is no such latent.`));
     panel.replaceChildren(...latentHead(one));
-    if (!row.boards) return panel.append(element("p", { class: "soft" }, "This SAE was not run again for the page: it has no histogram and no boards here."));
+    if (!row.boards) return panel.append(element("p", { class: "soft" }, "This SAE was not run again for the page, so it has no histogram, boards and moves here. `boardgame-sae report ... --n-detailed 100` runs up to 100 SAEs per testbed again; `boardgame-sae latent` shows any latent of any SAE."));
     return whenLoaded("boards", [row.file], (there) => state.latent === wanted && rowOf(state.sae) === row &&
       panel.append(...(there ? detailParts(one, loaded("boards", row.file)) : [element("p", {}, `${pathOf("boards", row.file)} is not beside this page.`)])));
   });

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 from boardgame_sae.metrics.counts import THRESHOLDS
 from boardgame_sae.notebook import Picture, pictures, table
-from boardgame_sae.report.latent_card import Card
+from boardgame_sae.report.latents.boards import Card
+from boardgame_sae.report.latents.moves import Move
 
 SHARES = THRESHOLDS[:-1]
 """Thresholds, as shares of the latent's largest activation on train."""
@@ -51,14 +52,13 @@ class Latent:
     readings: list[Reading]
     """The classes that it goes with most closely, best first."""
     boards: list[Card]
-    """Where it is most active, at most one position of a game (see `latent_card.board_at`)."""
+    """Where it is most active, at most one position of a game (see `boards.DrawnBoards`)."""
     mean: list[Card]
     """How the boards where it is on differ from all: pictures of the classes that differ most."""
-    promotes: list[tuple[str, float]]
-    """Moves (or characters) that it makes more probable: by how much their log-probability falls, in nats, where the
-    latent is set to zero, on average over the positions where it is most active, one per game."""
-    suppresses: list[tuple[str, float]]
-    """The same of those it makes less probable; below zero."""
+    promotes: list[Move]
+    """Moves that it makes more probable, as `moves.Moves` says."""
+    suppresses: list[Move]
+    """Moves that it makes less probable."""
 
     def __repr__(self) -> str:
         best = self.readings[0] if self.readings else None
@@ -142,5 +142,5 @@ def _title(reading: Reading) -> str:
     return reading.label if reading.property in reading.label else f"{reading.label} ({reading.property})"
 
 
-def _moves(moves: Sequence[tuple[str, float]]) -> str:
+def _moves(moves: Sequence[Move]) -> str:
     return ", ".join(f"{move} {change:+.2f}" for move, change in moves) or "none"

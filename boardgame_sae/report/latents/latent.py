@@ -10,20 +10,19 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import torch
+from scipy.sparse import csr_array
 
-from boardgame_sae.activations.hook_points import read, replace
-from boardgame_sae.metrics.causal.latent_edits import dense
 from boardgame_sae.metrics.counting.f1 import f1
 from boardgame_sae.metrics.counting.latent_columns import Latents
 from boardgame_sae.metrics.latent_source import LatentSource, as_latent_source
 from boardgame_sae.metrics.subject import ROWS_AT_ONCE
-from boardgame_sae.report.latent_card import mean_boards, mean_pictures, top_boards
-from boardgame_sae.report.latent_view import SHARES, Latent, Reading
+from boardgame_sae.report.latents.boards import mean_boards, peaks, top_boards
+from boardgame_sae.report.latents.moves import moves
+from boardgame_sae.report.latents.view import SHARES, Latent, Reading
 from boardgame_sae.testbeds.testbed import Testbed
 
-N_BOARDS, N_PROPERTIES, N_MOVES, N_ASKED, N_BINS = 8, 6, 6, 200, 20
-"""Boards, classes, and moves of either kind that are shown; games that moves are asked in; bars of the histogram."""
+N_BOARDS, N_PROPERTIES, N_BINS = 8, 6, 20
+"""Boards and classes that are shown; bars of the histogram."""
 
 
 def latent(sae: Any, testbed: Testbed, i: int, *, name: str | None = None) -> Latent:
@@ -31,7 +30,8 @@ def latent(sae: Any, testbed: Testbed, i: int, *, name: str | None = None) -> La
 
     sae: anything that `evaluate` takes. Of one whose latents go below zero, latent n_latents + f is the negative part
     of latent f. name: what it is called (default: the path, or its class's name).
-    Moves are left out where it does not reconstruct the activations it reads.
+    Its moves are those of `report.latents.moves`, as on a report's page; there are none where the SAE does not
+    reconstruct the activations it reads, or these are outside the GPT's blocks.
     Raises ValueError when there is no such latent, and as `evaluate` does.
     """
     source = as_latent_source(sae, testbed, name or (str(sae) if isinstance(sae, str | Path) else None))
@@ -45,7 +45,9 @@ def latent(sae: Any, testbed: Testbed, i: int, *, name: str | None = None) -> La
     readings = _readings(testbed, train, test, largest)
     at = SHARES[readings[0].chosen] if readings else 0.0
     on_Z = test.rows_Z[test.values_Z > kind(at) * kind(largest)]
-    moves = _moves(source, testbed, test, i)
+    on_1N = csr_array((np.ones(len(on_Z)), on_Z, [0, len(on_Z)]), (1, test.n_positions))
+    own_peaks = peaks(testbed, test)
+    (own_moves,) = moves(testbed, source, [i], own_peaks)
     return Latent(
         sae=source.name,
         number=i,
@@ -56,10 +58,10 @@ def latent(sae: Any, testbed: Testbed, i: int, *, name: str | None = None) -> La
         counts=counts.tolist(),
         edges=edges[1:].tolist(),
         readings=readings,
-        boards=top_boards(testbed, test, N_BOARDS),
-        mean=mean_pictures(testbed.corpus.game, mean_boards(testbed, on_Z)),
-        promotes=[move for move in moves[:N_MOVES] if move[1] > 0],
-        suppresses=[move for move in moves[::-1][:N_MOVES] if move[1] < 0],
+        boards=top_boards(testbed, own_peaks[0], N_BOARDS),
+        mean=mean_boards(testbed, on_1N)[0],
+        promotes=own_moves.promotes,
+        suppresses=own_moves.suppresses,
     )
 
 
@@ -137,27 +139,3 @@ def _readings(testbed: Testbed, train: Latents, test: Latents, largest: float) -
         )
         for p in best
     ]
-
-
-@torch.no_grad()
-def _moves(source: LatentSource, testbed: Testbed, test: Latents, i: int) -> list[tuple[str, float]]:
-    """Every token with what the latent adds to its log-probability, the most promoted first; none where unknown."""
-    if source.decode is None or not len(test.values_Z):
-        return []
-    where, gpt = testbed.positions("test"), testbed.model.gpt
-    strongest_N = test.rows_Z[np.argsort(-test.values_Z, kind="stable")]
-    _, first_of_game = np.unique(where.game_N[strongest_N], return_index=True)
-    rows_N = strongest_N[np.sort(first_of_game)[:N_ASKED]]
-    tokens_BL = torch.from_numpy(testbed.corpus.rows(where.games_B[where.game_N[rows_N]], gpt.cfg.n_ctx)[0][:, :-1])
-    tokens_BL = tokens_BL.to(gpt.device)
-    acts_BLD = read(gpt, tokens_BL, [testbed.hook_name])[testbed.hook_name].float()
-    at = torch.arange(len(rows_N)), torch.from_numpy(where.token_N[rows_N]).long()
-    z_NF = dense(source.encode(acts_BLD[at]), acts_BLD)
-    own_ND = source.decode(z_NF)
-    z_NF[:, i] = 0.0
-    without_BLD = acts_BLD.index_put(at, acts_BLD[at] + source.decode(z_NF) - own_ND)
-    with_NV, without_NV = (
-        replace(gpt, tokens_BL, testbed.hook_name, acts)[at].float().log_softmax(-1) for acts in (acts_BLD, without_BLD)
-    )
-    added = zip(testbed.model.alphabet, (with_NV - without_NV).mean(0).tolist(), strict=True)
-    return sorted(((token, change) for token, change in added if token), key=lambda item: -item[1])

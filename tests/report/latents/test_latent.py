@@ -6,8 +6,8 @@ import torch
 
 import boardgame_sae as bgs
 from boardgame_sae import cli
-from boardgame_sae.report.latent import latent
-from boardgame_sae.report.latent_view import SHARES
+from boardgame_sae.report.latents.latent import latent
+from boardgame_sae.report.latents.view import SHARES
 from boardgame_sae.saes.hooks import ablate
 from boardgame_sae.saes.load import load_sae
 from boardgame_sae.testbeds.testbed import load_testbed
@@ -76,8 +76,8 @@ def test_classes_and_thresholds_are_those_of_best_correlation_on_train(shown, be
 
 
 def test_moves_are_those_that_lose_probability_where_the_latent_is_taken_away(bed, sae, dense, busiest, monkeypatch):
-    monkeypatch.setattr("boardgame_sae.report.latent.N_ASKED", 1)
-    monkeypatch.setattr("boardgame_sae.report.latent.N_MOVES", 100)
+    monkeypatch.setattr("boardgame_sae.report.latents.moves.N_ASKED", 1)
+    monkeypatch.setattr("boardgame_sae.report.latents.moves.N_MOVES", 100)
     where, row = bed.positions("test"), int(dense["test"][:, busiest].argmax())
     game, token = where.games_B[where.game_N[row]], int(where.token_N[row])
     tokens_BL = torch.from_numpy(bed.corpus.rows(np.array([game]))[0][:, : token + 1])
