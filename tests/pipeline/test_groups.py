@@ -123,7 +123,7 @@ def test_a_dry_run_says_what_is_left_and_writes_nothing(whole, tmp_path, monkeyp
         and "0 of 3 trained" in said
         and "baselines at blocks.0.hook_resid_post" in said
     )
-    assert "48 latents, 1,616 parameters; 640 activations" in said  # 2 * 16 * 48 weights, 48 + 2 * 16 biases
+    assert "48 latents, 1,632 parameters; 640 activations" in said  # 2 * 16 * 48 weights, 48 + 3 * 16 biases
     assert "first: games, GPT, probes, testbeds" in said and "no SAE was scored here" in said
     assert not (tmp_path / "none").exists()
     monkeypatch.setenv("BOARDGAME_SAE_RUNS", str(whole))
