@@ -13,7 +13,7 @@ from boardgame_sae.cli import main
 README, TUTORIAL = ROOT / "README.md", ROOT / "docs/tutorial.md"
 SMALLER = {"harvest(500_000)": "harvest(20_000)", "range(1000)": "range(20)", "1000000": "4096", "500000": "20000"}
 """The tutorial's text with these in place of its sizes is what runs in seconds."""
-SMALLER_README = {"1_000_000": "4096"}
+SMALLER_README = {"1_000_000": "4096", "n_latents=1024": "n_latents=64"}
 OTHER_PROGRAMS = {"make", "source", "export", "python", "pip", "git", "tar"}
 """What pages may have a shell run besides this project's own command."""
 LISTING = ""
