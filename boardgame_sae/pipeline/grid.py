@@ -31,7 +31,7 @@ class Planned(NamedTuple):
 def expand(
     entries: Sequence[Mapping[str, Any]], d_model: int, training: TrainSAEConfig, source: str = "saes"
 ) -> list[Planned]:
-    """Every SAE of a grid, once: the product of each entry's lists. Raises ConfigError naming source and entry."""
+    """Every SAE of a grid: the product of each entry's lists. Raises ConfigError naming source and entry."""
     planned = []
     for index, entry in enumerate(entries):
         if "architecture" not in entry:
@@ -47,7 +47,7 @@ def expand(
             planned += [_planned(dict(chosen), d_model, training) for chosen in itertools.product(*axes)]
         except ValueError as error:
             raise ConfigError(f"{source}.{index}: {error}") from None
-    return list(dict.fromkeys(planned))
+    return planned
 
 
 def _planned(fields: dict[str, Any], d_model: int, training: TrainSAEConfig) -> Planned:

@@ -49,7 +49,7 @@ def plan(
     groups = list[Group]()
     for hook_name, width in widths.items():
         for random, entries in ((False, saes), (True, random_saes)):
-            planned = expand(entries, width, training)
+            planned = list(dict.fromkeys(expand(entries, width, training)))  # one that is listed twice is made once
             for places in on_one_stream(planned):
                 size = most or len(places)
                 parts = [places[start : start + size] for start in range(0, len(places), size)]

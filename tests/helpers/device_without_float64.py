@@ -16,7 +16,7 @@ from torch.utils._pytree import tree_leaves, tree_map
 from torch.utils.backend_registration import _setup_privateuseone_for_python_backend
 
 from boardgame_sae.model import train
-from boardgame_sae.model.train_config import TrainGPTConfig
+from boardgame_sae.model.data_parallel import Place
 
 NAME = "small"
 _setup_privateuseone_for_python_backend(NAME)
@@ -109,10 +109,10 @@ def on_it() -> None:
         def setup_device(self, device: torch.device) -> None:
             pass
 
-    def fabric(device: str, _: int, cfg: TrainGPTConfig) -> Fabric:
-        strategy = SingleDeviceStrategy(torch.device(device), accelerator=Accelerator())
-        made = Fabric(strategy=strategy, precision=cfg.precision)
+    def fabric(place: Place, precision: Any) -> Fabric:
+        strategy = SingleDeviceStrategy(torch.device(place.device), accelerator=Accelerator())
+        made = Fabric(strategy=strategy, precision=precision)
         made.launch()
         return made
 
-    train._fabric = fabric
+    train.fabric_at = fabric
