@@ -83,7 +83,7 @@ class SweepChoice:
 @verb("sweep", 90, "experiments/demo/study.yaml --workers 2")
 def sweep(argv: Sequence[str]) -> Path | str:
     """Run a whole study from a YAML file, here or on a cluster, or what is missing of it."""
-    from boardgame_sae.pipeline.engine import Engine
+    from boardgame_sae.pipeline.engines.engine import Engine
 
     groups = (StudyInput, SweepChoice, Output, Workers, Engine, Device, Tracking)
     parsed = parse("sweep", named(argv, "--study"), *groups, more=listed_trackers())

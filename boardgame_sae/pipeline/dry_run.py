@@ -21,9 +21,9 @@ from boardgame_sae.metrics.results import SCORES_FILE, Scores
 from boardgame_sae.metrics.score import scores_in
 from boardgame_sae.model.game_model import GameModel, pick_device
 from boardgame_sae.model.gpt import GPT, GPTConfig
-from boardgame_sae.pipeline.engine import Engine
+from boardgame_sae.pipeline.engines.engine import Engine
+from boardgame_sae.pipeline.engines.groups import Job, what_is_done
 from boardgame_sae.pipeline.grid import Planned
-from boardgame_sae.pipeline.groups import Job, what_is_done
 from boardgame_sae.pipeline.plan import Group, Part, plan
 from boardgame_sae.pipeline.sweep import Prepared, SweepConfig, jobs_of, model_settings, prepare
 from boardgame_sae.runs import UnfinishedError, finished_only, read_timings, runs_root

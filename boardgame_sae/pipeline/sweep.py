@@ -23,9 +23,9 @@ from boardgame_sae.model.game_model import GameModel
 from boardgame_sae.model.trackers.tracker import NONE
 from boardgame_sae.model.train import train_gpt_run
 from boardgame_sae.model.train_config import preset
-from boardgame_sae.pipeline.engine import Engine
+from boardgame_sae.pipeline.engines.engine import Engine
+from boardgame_sae.pipeline.engines.groups import Failure, Job, Place, Scoring, do_groups, listed
 from boardgame_sae.pipeline.grid import expand, train_grid
-from boardgame_sae.pipeline.groups import Failure, Job, Place, Scoring, do_groups, listed
 from boardgame_sae.pipeline.plan import Part, plan
 from boardgame_sae.pipeline.score import score_with_baselines
 from boardgame_sae.pipeline.study_folder import SWEEP_FILE, read_sweep

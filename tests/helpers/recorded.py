@@ -4,7 +4,7 @@ import os
 
 import ray
 
-from boardgame_sae.pipeline import groups
+from boardgame_sae.pipeline.engines import groups
 
 RECORD = "TEST_RECORD"
 """The environment variable that names the file."""

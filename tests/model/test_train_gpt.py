@@ -219,7 +219,6 @@ DRIVER = """
     import torch
     from boardgame_sae.config import from_yaml
     from boardgame_sae.model import train
-from boardgame_sae.model.data_parallel import Place, fabric_at
     from boardgame_sae.transcripts.corpus import Corpus
 
     torch.set_num_threads(1)

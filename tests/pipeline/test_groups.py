@@ -14,7 +14,7 @@ from boardgame_sae.config import ConfigError
 from boardgame_sae.files import file_hash, read_json
 from boardgame_sae.launch import Died, map_as_done
 from boardgame_sae.pipeline import score
-from boardgame_sae.pipeline.engine import Engine
+from boardgame_sae.pipeline.engines.engine import Engine
 from boardgame_sae.pipeline.plan import Part
 from boardgame_sae.pipeline.sweep import sweep_config, sweep_part, sweep_run
 

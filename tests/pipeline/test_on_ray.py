@@ -10,8 +10,8 @@ import pytest
 from test_groups import STUDY, bytes_of
 
 from boardgame_sae.files import RunError
-from boardgame_sae.pipeline import groups
-from boardgame_sae.pipeline.engine import Engine
+from boardgame_sae.pipeline.engines import groups
+from boardgame_sae.pipeline.engines.engine import Engine
 from boardgame_sae.pipeline.sweep import SweepError, sweep_config, sweep_run
 
 pytestmark = pytest.mark.cluster

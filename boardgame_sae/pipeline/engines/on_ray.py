@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from boardgame_sae.files import RunError
 from boardgame_sae.launch import Died, needs
-from boardgame_sae.pipeline.engine import Engine
+from boardgame_sae.pipeline.engines.engine import Engine
 
 SECONDS_TO_ANSWER = 10.0
 """How long a cluster has to answer."""

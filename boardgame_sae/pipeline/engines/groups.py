@@ -23,9 +23,9 @@ from boardgame_sae.launch import Died, map_as_done, torch_threads
 from boardgame_sae.metrics import Suite
 from boardgame_sae.metrics.baselines.registry import twin_baselines
 from boardgame_sae.model.trackers.tracker import NONE
-from boardgame_sae.pipeline.engine import Engine
+from boardgame_sae.pipeline.engines.engine import Engine
+from boardgame_sae.pipeline.engines.on_ray import map_on_ray
 from boardgame_sae.pipeline.grid import Planned, train_planned
-from boardgame_sae.pipeline.on_ray import map_on_ray
 from boardgame_sae.pipeline.plan import Group
 from boardgame_sae.pipeline.score import score_baselines, score_ceilings, score_saes, trained_twins
 from boardgame_sae.probes.fit import ProbeConfig
