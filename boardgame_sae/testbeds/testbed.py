@@ -241,7 +241,7 @@ class Testbed(SharedTestbed["Testbed"]):
         return self._acts[split]
 
     def read(self, split: str, start: int, stop: int, *, keep: bool = True) -> Tensor:
-        """Activations of positions start, ..., stop - 1. keep: read and keep the whole split if there is room for it."""
+        """Activations of positions start, ..., stop - 1. keep: read and keep the whole split if there is room."""
         fits = keep and 4 * len(self.positions(split)) * self.width <= self._bytes_left
         if split in self._acts or fits:
             return self.activations(split)[start:stop]
