@@ -107,7 +107,7 @@ def test_nothing_of_the_machine_is_in_it(sweep, mine, tmp_path):
 
 def test_paths_are_cut_and_all_else_stays():
     plain = {
-        "a": ["/home/me/runs/x.json", "see /a/b/c, or d/e/f"],
+        "a": ["/srv/me/runs/x.json", "see /a/b/c, or d/e/f"],
         "b": {"c": 1.5, "d": None, "e": "https://x.org/a/b"},
     }
     cut = {"a": ["x.json", "see c, or d/e/f"], "b": plain["b"]}
