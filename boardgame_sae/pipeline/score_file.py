@@ -14,7 +14,6 @@ The file's own metadata hold its format and a hash of all rows. No folder of the
 
 import hashlib
 import re
-import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -162,7 +161,7 @@ def _values(row: Row, with_sums: bool) -> list[Any]:
         canonical_json(plain["subject"]),
         canonical_json(plain["scores"]),
         training,
-        [{"score": name, "data": _to_bytes(sums)} for name, sums in sums],
+        [{"score": name, "data": sums.to_bytes()} for name, sums in sums],
         __version__,
     ]
 
@@ -196,26 +195,16 @@ def _scored(row: Mapping[str, Any], source: str) -> Scored:
             raise RunError(f"{source}: {name}: damaged ({error}); {AGAIN}") from error
     scores = Scores.from_plain(plain, source)
     check_complete(scores, source)
-    sums = {part["score"]: _from_bytes(part["data"], f"{source}: sums of {part['score']}") for part in row["sums"]}
+    sums = {part["score"]: _sums(part["data"], f"{source}: sums of {part['score']}") for part in row["sums"]}
     values = {name: value._replace(sums=sums.get(name)) for name, value in scores.items()}
     return Scored(Scores(scores.subject, values), own=bool(row["own"]), study=str(row["study"]))
 
 
-def _to_bytes(sums: GameSums) -> bytes:
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "sums"
-        sums.save(path)
-        return path.read_bytes()
-
-
-def _from_bytes(data: bytes, source: str) -> GameSums:
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "sums"
-        path.write_bytes(data)
-        try:
-            return GameSums.load(path)
-        except RunError as error:
-            raise RunError(f"{source}: damaged; {AGAIN}") from error
+def _sums(data: bytes, source: str) -> GameSums:
+    try:
+        return GameSums.from_bytes(data)
+    except ValueError as error:
+        raise RunError(f"{source}: damaged ({error}); {AGAIN}") from error
 
 
 def without_folders(value: Any) -> Any:

@@ -45,7 +45,7 @@ def test_fields_of_the_training_among_those_of_an_sae_are_its_own():
 def test_saes_share_a_stream_where_they_can_and_come_back_in_the_order_of_the_grid(monkeypatch, tmp_path):
     shared = []
 
-    def trained(testbed, saes, trainings, *, outs, device):
+    def trained(testbed, saes, trainings, *, outs, device, tracker):
         shared.append([(sae.architecture, own.n_activations, own.lr) for sae, own in zip(saes, trainings, strict=True)])
         return [tmp_path / "-".join(map(str, one)) for one in shared[-1]]
 

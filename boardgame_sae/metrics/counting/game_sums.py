@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
+from safetensors import SafetensorError
+from safetensors.numpy import load, save
 from scipy.sparse import csr_array, hstack, vstack
 
 from boardgame_sae.config import canonical_json
-from boardgame_sae.files import RunError, writing
+from boardgame_sae.files import RunError, write_bytes
 from boardgame_sae.metrics.counting.latent_columns import LabelsLike, as_labels, to_numpy
 
 CLASSIFIER = ("true_positives", "predicted_positives", "positives")
@@ -161,29 +161,43 @@ class GameSums:
                 raise ValueError(f"'{name}' of some game differs: they were not scored on the same games and columns")
 
     def save(self, path: str | Path) -> None:
-        """Write one safetensors file, whole or not at all; equal sums make equal bytes."""
+        """Write one safetensors file, whole or not at all: the bytes of `to_bytes`."""
+        write_bytes(Path(path), self.to_bytes())
+
+    def to_bytes(self) -> bytes:
+        """A safetensors file's bytes; equal sums make equal bytes."""
         arrays: dict[str, np.ndarray] = {"shape": np.array(self._shape, np.int64)}
         for name, part in self.parts.items():
             arrays |= {f"{name}.data": part.data, f"{name}.indices": part.indices, f"{name}.indptr": part.indptr}
         # one entry: safetensors writes several in random order
         about = {_ABOUT: canonical_json({"parts": list(self.parts), "same": list(self.same)})}
-        with writing(Path(path)) as temporary:
-            save_file(arrays, temporary, about)
+        return save(arrays, about)
 
     @classmethod
     def load(cls, path: str | Path) -> "GameSums":
         """Read what `save` wrote. Raises RunError naming the file when it is missing, damaged or something else."""
         try:
-            with safe_open(Path(path), "numpy") as file:
-                about = json.loads(file.metadata()[_ABOUT])
-                n_games, n_columns = file.get_tensor("shape").tolist()
-                read = {name: _read(file.get_tensor, name, (n_games, n_columns)) for name in about["parts"]}
-            return cls(read, tuple(about["same"]))
+            return cls.from_bytes(Path(path).read_bytes())
         except FileNotFoundError:
             raise RunError(f"{path}: no such file; run the evaluation again") from None
-        except (OSError, SafetensorError, KeyError, TypeError, ValueError, AttributeError) as error:
+        except (OSError, ValueError) as error:
             raise RunError(
                 f"{path}: damaged or not a file of sums over games ({error}); remove it and evaluate again"
+            ) from error
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> "GameSums":
+        """Read what `to_bytes` wrote. Raises ValueError when it is damaged or something else."""
+        try:
+            arrays = load(data)  # checks the header before we read it
+            header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
+            about = json.loads(header["__metadata__"][_ABOUT])
+            n_games, n_columns = arrays["shape"].tolist()
+            read = {name: _read(arrays, name, (n_games, n_columns)) for name in about["parts"]}
+            return cls(read, tuple(about["same"]))
+        except (SafetensorError, KeyError, TypeError, ValueError, AttributeError) as error:
+            raise ValueError(
+                f"{type(error).__name__}: {error}" if isinstance(error, KeyError) else str(error)
             ) from error
 
 
@@ -207,8 +221,8 @@ def _ranks(game_N: np.ndarray) -> tuple[np.ndarray, int]:
     return rank_N, len(numbers_B)
 
 
-def _read(get: Callable[[str], np.ndarray], name: str, shape: tuple[int, int]) -> csr_array:
-    data, indices, indptr = (get(f"{name}.{part}") for part in ("data", "indices", "indptr"))
+def _read(arrays: Mapping[str, np.ndarray], name: str, shape: tuple[int, int]) -> csr_array:
+    data, indices, indptr = (arrays[f"{name}.{part}"] for part in ("data", "indices", "indptr"))
     if data.dtype not in (np.int32, np.float64) or (indices.dtype, indptr.dtype) != (np.int32, np.int32):
         raise ValueError(f"'{name}' has types {data.dtype}, {indices.dtype}, {indptr.dtype}")
     part = csr_array((data, indices, indptr), shape=shape)
