@@ -73,7 +73,8 @@ def test_the_readme_s_lines_draw_its_figure(checkout):
     names = run(README, to_run(README, slow=False), SMALLER_README)
     legend = [text.get_text() for text in names["figure"].legends[0].get_texts()]
     assert legend[0] == "my SAE" and "topk, 1024 latents" in legend
-    assert [axes.get_title() for axes in names["figure"].axes] == ["Coverage", "Board reconstruction"]
+    assert [axes.get_title() for axes in names["figure"].axes] == ["Board reconstruction"] * 2
+    assert names["figure"].axes[1].get_xlabel() == "training activations"
     shown = [
         matplotlib.image.imread(path).shape for path in (checkout / "my_sae.png", ROOT / "docs/figures/my_sae.png")
     ]

@@ -17,12 +17,22 @@ from boardgame_sae.pipeline.study_folder import Study, StudyTestbed
 from boardgame_sae.report.figures.registry import ReportFigure, register
 from boardgame_sae.report.figures.style import GREY, INK, LINES, OWN_COLOURS, legend_below, plain_log
 from boardgame_sae.report.rows import rows_at
-from boardgame_sae.report.titles import Row, baseline_of, chance_level, has_column, is_sae, part_title, score_of
+from boardgame_sae.report.titles import (
+    Row,
+    baseline_of,
+    chance_level,
+    has_column,
+    is_sae,
+    of_one_sparsity,
+    part_title,
+    score_of,
+)
 from boardgame_sae.saes.registry import look
 
 T = TypeVar("T", bound=Figure)
 CHANCE_LINE: Any = (0, (6, 2, 1, 2, 1, 2))
-L0_TITLE = "L0: latents on per token"
+L0, BUDGET = "l0", "n_activations"
+X_TITLES = {L0: "L0: latents on per token", BUDGET: "training activations"}
 PALE = 0.55
 """How opaque the other SAEs are beside one's own."""
 N_COLUMNS = 2
@@ -58,18 +68,13 @@ class Panel(NamedTuple):
     title: str
     rows: Sequence[Row] | None = None
     """Those it shows; by default all that the figure is of."""
+    x: str = L0
+    """The column that it is drawn against."""
+    x_title: str = X_TITLES[L0]
 
 
-def against_l0(
-    rows: Sequence[Row],
-    panels: Sequence[Panel],
-    frame: Frame,
-    *,
-    x: str = "l0",
-    x_title: str = L0_TITLE,
-    figure_class: type[T] = Figure,
-) -> T:
-    """Numbers against L0, or another column x, with 95% intervals, beside every baseline and the level of chance.
+def against_l0(rows: Sequence[Row], panels: Sequence[Panel], frame: Frame, *, figure_class: type[T] = Figure) -> T:
+    """Numbers against L0, or another column, with 95% intervals, beside every baseline and the level of chance.
 
     rows: those of one testbed.
     """
@@ -83,14 +88,14 @@ def against_l0(
             continue
         here = rows if panel.rows is None else panel.rows
         shown = [row for row in here if frame.baselines or is_sae(row)]
-        _saes(axes, shown, panel.column, x)
-        _baselines(axes, shown, panel.column, x)
-        _chance(axes, shown, panel, x)
+        _saes(axes, shown, panel)
+        _baselines(axes, shown, panel.column, panel.x)
+        _chance(axes, shown, panel)
         if frame.ideal is not None:
             axes.axhline(frame.ideal, color=INK, linestyle=":", linewidth=1)
         inner = frame.share_y and axes is not grid[0]
         unit = "" if inner or panel.score is None else panel.score.display.unit
-        axes.set(ylabel=unit, title=panel.title, xlabel=x_title)
+        axes.set(ylabel=unit, title=panel.title, xlabel=panel.x_title)
     for axes in grid[: len(panels)] if frame.from_zero else ():  # once all are drawn: their scale may be shared
         axes.set_ylim(bottom=min(0.0, axes.get_ylim()[0]))
     legend_below(figure, grid[: len(panels)], first=[row["name"] for row in rows if is_sae(row) and row["own"]])
@@ -109,24 +114,22 @@ def _figure_of(score: Score) -> str:
     return score.display.figure if score.display.figure in NAMES else OTHERS
 
 
-def _saes(axes: Axes, rows: Sequence[Row], column: str, x: str) -> None:
-    """A number of every SAE: a series per architecture and width, twins in their kind's colour, one's own on top."""
+def _saes(axes: Axes, rows: Sequence[Row], panel: Panel) -> None:
+    """A number of every SAE: series as `_series` has them, twins in their kind's colour, one's own on top."""
+    column, x = panel.column, panel.x
     measured = [row for row in rows if (row["architecture"] is not None or is_sae(row)) and row["pooled_as"] is None]
     measured = [row for row in measured if row.get(x) is not None and row.get(column) is not None]
     measured = [row for row in measured if row[x] > 0 or not _on_log_axis(x)]
-    series: dict[tuple[str, int], list[Row]] = {}
-    for row in sorted(measured, key=lambda row: (row["architecture"] or "", row["n_latents"] or 0, row[x])):
-        if is_sae(row) and not row["own"]:
-            series.setdefault((row["architecture"] or row["name"], row["n_latents"] or 0), []).append(row)
-    widths = sorted({n_latents for _, n_latents in series})
     own = [row for row in measured if is_sae(row) and row["own"]]
-    alpha = PALE if own else 1.0
-    for (architecture, n_latents), line in series.items():
+    others = [row for row in measured if is_sae(row) and not row["own"]]
+    widths = sorted({row["n_latents"] or 0 for row in others})
+    for line in _series(others, x):
+        architecture, n_latents = line[0]["architecture"] or line[0]["name"], line[0]["n_latents"] or 0
         colour, marker = look(architecture)
         text = architecture if len(widths) == 1 else f"{architecture}, {n_latents} latents"
-        style = LINES[widths.index(n_latents) % len(LINES)] if x == "l0" else ""
-        drawn = {"color": colour, "marker": marker, "linestyle": style, "capsize": 2, "alpha": alpha, "label": text}
-        axes.errorbar(*_with_bars(line, column, x), **drawn)
+        style = LINES[widths.index(n_latents) % len(LINES)] if x in (L0, BUDGET) else ""
+        drawn = {"color": colour, "marker": marker, "linestyle": style, "capsize": 2, "label": text}
+        axes.errorbar(*_with_bars(line, column, x), **drawn, alpha=PALE if own else 1.0)
     for row in measured:
         if (baseline := baseline_of(row)) is not None:
             marker, colour = look(row["architecture"])[1], baseline.look.colour
@@ -137,7 +140,16 @@ def _saes(axes: Axes, rows: Sequence[Row], column: str, x: str) -> None:
         axes.errorbar(*_with_bars([row], column, x), color=colour, **style, label=row["name"])
     if _on_log_axis(x):
         axes.set_xscale("log")
-        plain_log(axes.xaxis, [row[x] for row in measured], axes.set_xlim)
+        plain_log(axes.xaxis, [row[x] for row in measured], axes.set_xlim, millions=x == BUDGET)
+
+
+def _series(rows: Sequence[Row], x: str) -> list[list[Row]]:
+    """SAEs that belong together, in ascending order: of one architecture and width; by budget, of one setting too."""
+    series: dict[tuple[str, int, str], list[Row]] = {}
+    for row in sorted(rows, key=lambda row: (row["architecture"] or "", row["n_latents"] or 0, row[x])):
+        setting = str(row["setting"]) if x == BUDGET else ""
+        series.setdefault((row["architecture"] or row["name"], row["n_latents"] or 0, setting), []).append(row)
+    return list(series.values())
 
 
 def _on_log_axis(column: str) -> bool:
@@ -157,10 +169,11 @@ def _with_bars(rows: Sequence[Row], column: str, x: str) -> tuple[list[float], l
 
 
 def _baselines(axes: Axes, rows: Sequence[Row], column: str, x: str) -> None:
-    """What is no SAE: a line over x where it has several, or else across the panel."""
+    """What is no SAE: a line over x where it has several, or else across the panel. What has an L0 needs that axis."""
     by_kind: dict[str, list[Row]] = {}
     for row in rows:
-        if row["architecture"] is None and not is_sae(row) and row.get(column) is not None:
+        fits = x == L0 or not of_one_sparsity(row)
+        if fits and row["architecture"] is None and not is_sae(row) and row.get(column) is not None:
             by_kind.setdefault(row["kind"], []).append(row)
     for same in by_kind.values():
         baseline = baseline_of(same[0])
@@ -174,8 +187,9 @@ def _baselines(axes: Axes, rows: Sequence[Row], column: str, x: str) -> None:
                 axes.axhline(row[column], color=colour, linestyle=line, linewidth=1.2, label=row["name"])
 
 
-def _chance(axes: Axes, rows: Sequence[Row], panel: Panel, x: str) -> None:
+def _chance(axes: Axes, rows: Sequence[Row], panel: Panel) -> None:
     """The level of chance: a line across the panel where all subjects share it, or else each SAE's own."""
+    x = panel.x
     chance = None if panel.score is None else panel.score.display.chance
     if chance is None or panel.score is None:
         return

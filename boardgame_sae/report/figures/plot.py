@@ -3,13 +3,14 @@
 import difflib
 import io
 from collections.abc import Iterable, Sequence
+from itertools import product
 
 import matplotlib
 from matplotlib.figure import Figure
 
 from boardgame_sae.config import ConfigError
 from boardgame_sae.pipeline.sources import Source
-from boardgame_sae.report.figures.against_l0 import L0_TITLE, Frame, Panel, against_l0
+from boardgame_sae.report.figures.against_l0 import X_TITLES, Frame, Panel, against_l0
 from boardgame_sae.report.figures.style import STYLE, hook_title
 from boardgame_sae.report.rows import TEXTS, collect
 from boardgame_sae.report.titles import Row, column_titles, has_column, score_of
@@ -27,7 +28,7 @@ class Plot(Figure):
 
 def plot(
     *sources: Source | Iterable[Source],
-    x: str = "l0",
+    x: str | Sequence[str] = "l0",
     y: str | Sequence[str] = "coverage",
     baselines: bool = True,
 ) -> Plot:
@@ -35,28 +36,28 @@ def plot(
 
     What was given besides sweeps and shipped testbeds is a star, whose name comes first in the legend, and the other
     SAEs are paler then. Bars are 95% intervals.
-    sources: as `pipeline.sources` reads them. x: a column of `results`. y: one column, or several, each a panel of
-    each testbed. baselines: whether what SAEs are compared with is drawn too.
+    sources: as `pipeline.sources` reads them. x, y: columns of `results`, one or several: a panel of each testbed for
+    each y against each x. Against `l0` and `n_activations` SAEs that differ in nothing else are joined by lines.
+    baselines: whether what SAEs are compared with is drawn too.
     Raises ConfigError for a column that has no numbers, with the closest one that has; RunError and ValueError as
     `read_sources` does.
     """
     rows = collect(sources)
-    columns = [y] if isinstance(y, str) else list(y)
-    for column in (x, *columns):
+    xs, ys = ([columns] if isinstance(columns, str) else list(columns) for columns in (x, y))
+    for column in (*xs, *ys):
         _check_column(rows, column)
     titles = {"l0": "L0", **column_titles(rows)}
     testbeds = list(dict.fromkeys((row["sweep"], row["hook_name"]) for row in rows))
     panels = []
-    for column in columns:
+    for column, (sweep, hook_name), against in product(ys, testbeds, xs):
         title = titles.get(column, column.replace("_", " "))
-        for sweep, hook_name in testbeds:
-            here = [row for row in rows if (row["sweep"], row["hook_name"]) == (sweep, hook_name)]
-            of = f"{title}\n{sweep}, {hook_title(hook_name)}" if len(testbeds) > 1 else title
-            panels += [Panel(score_of(column), column, of, here)] if has_column(here, column) else []
-    x_title = L0_TITLE if x == "l0" else titles.get(x, x.replace("_", " "))
+        here = [row for row in rows if (row["sweep"], row["hook_name"]) == (sweep, hook_name)]
+        of = f"{title}\n{sweep}, {hook_title(hook_name)}" if len(testbeds) > 1 else title
+        x_title = X_TITLES.get(against) or titles.get(against, against.replace("_", " "))
+        panels += [Panel(score_of(column), column, of, here, against, x_title)] if has_column(here, column) else []
     frame = Frame(baselines=baselines, from_zero=False)
     with matplotlib.rc_context(STYLE):
-        return against_l0(rows, panels, frame, x=x, x_title=x_title, figure_class=Plot)
+        return against_l0(rows, panels, frame, figure_class=Plot)
 
 
 def _check_column(rows: Sequence[Row], column: str) -> None:

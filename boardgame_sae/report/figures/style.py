@@ -55,14 +55,17 @@ def read_curve(run_folder: Path) -> list[dict[str, float]]:
     return lines
 
 
-def plain_log(axis: Any, values: Sequence[float], set_limits: Any) -> None:
-    """Tick labels 5, 10, 20, 50 in place of powers of ten (more where one decade holds all), and room at the ends."""
+def plain_log(axis: Any, values: Sequence[float], set_limits: Any, *, millions: bool = False) -> None:
+    """Tick labels 5, 10, 20, 50 in place of powers of ten (more where one decade holds all), and room at the ends.
+
+    millions: 5M, 10M, 20M, 50M.
+    """
     positive = [value for value in values if value > 0]
     if positive:
         set_limits(min(positive) / 1.35, max(positive) * 1.35)
     narrow = bool(positive) and max(positive) < 10 * min(positive)
     axis.set_major_locator(LogLocator(subs=(1.0, 1.5, 2.0, 3.0, 5.0, 7.0) if narrow else (1.0, 2.0, 5.0)))
-    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value / 1e6:g}M" if millions else f"{value:g}"))
     axis.set_minor_formatter(NullFormatter())
 
 

@@ -9,7 +9,7 @@ from matplotlib.colors import to_hex
 from boardgame_sae.metrics import score as score_module
 from boardgame_sae.metrics.baselines.registry import find_baseline
 from boardgame_sae.metrics.score import Display
-from boardgame_sae.report.figures.against_l0 import OTHERS, Frame, against_l0, panels_of
+from boardgame_sae.report.figures.against_l0 import BUDGET, OTHERS, X_TITLES, Frame, Panel, against_l0, panels_of
 from boardgame_sae.report.rows import rows_of
 from boardgame_sae.saes.registry import look
 
@@ -106,3 +106,20 @@ def test_log_axes_have_plain_numbers(rows):
     texts = [tick.get_text() for tick in figure.axes[0].get_xticklabels()]
     assert texts
     assert all(float(text) > 0 and "$" not in text for text in texts)
+
+
+def test_against_budgets_saes_of_one_setting_are_joined_and_ceilings_of_one_l0_are_left_out(rows):
+    first, other = single_saes(rows)[:2]
+    rows = [row for row in rows if row["kind"] != "sae"]
+    trained = [
+        {**first, "n_activations": n, "coverage": value} for n, value in ((10**7, 0.7), (10**6, 0.5), (10**8, 0.8))
+    ]
+    alone = {**other, "n_activations": 3 * 10**6, "coverage": 0.6}
+    panel = Panel(None, "coverage", "Coverage", x=BUDGET, x_title=X_TITLES[BUDGET])
+    (axes,) = against_l0([*rows, *trained, alone], [panel], Frame(from_zero=False)).axes
+    points = [container[0].get_xydata().tolist() for container in axes.containers]
+    assert [[10**6, 0.5], [10**7, 0.7], [10**8, 0.8]] in points and [[3 * 10**6, 0.6]] in points
+    levels = {line.get_label() for line in axes.lines}
+    assert {"MLP neurons", "linear probe"} <= levels and not any("sparsity" in label for label in levels)
+    assert axes.get_xlabel() == "training activations"
+    assert [axes.xaxis.get_major_formatter()(n) for n in (10**6, 5 * 10**7)] == ["1M", "50M"]
