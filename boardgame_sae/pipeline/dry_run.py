@@ -6,7 +6,7 @@ activations, and a few games read by the GPT. Scoring takes as long as it did fo
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import mean
 from typing import NamedTuple
 
@@ -50,6 +50,18 @@ class Left:
     """Its SAEs that are not trained yet."""
     scored: bool = False
     """Whether all that it scores is scored already."""
+    n_twins: int = 0
+    """SAEs that are trained as baselines beside each, at most."""
+
+    @property
+    def to_train(self) -> tuple[Planned, ...]:
+        """All SAEs to be trained; a twin counts as the SAE that it is trained as."""
+        return self.saes if self.scored else (*self.saes, *self.group.planned * self.n_twins)
+
+    @property
+    def n_to_score(self) -> int:
+        """SAEs to be scored."""
+        return 0 if self.scored else len(self.group.planned) * (1 + self.n_twins)
 
 
 class Reading(NamedTuple):
@@ -91,11 +103,14 @@ def forecast_text(
         left = [Left(group, group.planned) for group in (groups if part is None else part.of(groups))]
     else:
         left = [_left(job) for job in jobs_of(cfg, prepared, part, engine, device)]
+    left = [one if one.group.random else replace(one, n_twins=len(cfg.baselines)) for one in left]
     steps = _measured([one for group in left for one in group.group.planned], device)
     readings, past = _readings(left, prepared, device), _past(cfg.suite)
     n_saes = sum(len(one.group.planned) for one in left)
     lines = [f"{cfg.name}: {n_saes} SAEs; {len(left)} groups that can be worked on side by side"]
     lines += [f"  {number}. {_about(one, steps)}" for number, one in enumerate(left, 1)]
+    n_twins = sum(one.n_to_score - len(one.group.planned) for one in left if not one.scored)
+    lines += [f"beside them, as baselines: at most {n_twins} SAEs"] if n_twins else []
     lines += [f"first: {', '.join(missing)} (in neither disk nor time below)"] if missing else []
     lines += [_disk(left, steps, readings, past), *_times(left, steps, readings, past, workers)]
     return "\n".join([*lines, "nothing was written"])
@@ -144,6 +159,9 @@ def _measured(planned: Sequence[Planned], device: str) -> dict[Planned, Step]:
 
 def _step(one: Planned, batch_size: int, device: torch.device) -> Step:
     sae, began, n_steps = sae_from_config(one.sae).to(device), 0.0, 0
+    n_parameters = sum(parameter.numel() for parameter in sae.parameters())
+    if not sae.trains:
+        return Step(n_parameters, 0.0)
     x_ND = torch.randn(batch_size, one.sae.d_model, device=device) / one.sae.d_model**0.5
     sae.begin_training(one.training.n_steps, x_ND)
     optimizer = adam(sae, 1e-4)
@@ -152,7 +170,6 @@ def _step(one: Planned, batch_size: int, device: torch.device) -> Step:
         if not n_steps:
             began = time.perf_counter()  # the first compiles what the others use
         n_steps += 1
-    n_parameters = sum(parameter.numel() for parameter in sae.parameters())
     return Step(n_parameters, (time.perf_counter() - began) / max(1, n_steps - 1))
 
 
@@ -226,11 +243,11 @@ def _about(left: Left, steps: Mapping[Planned, Step]) -> str:
 
 
 def _disk(left: Sequence[Left], steps: Mapping[Planned, Step], readings: Sequence[Reading], past: Past | None) -> str:
-    training = [one for group in left for one in group.saes]
+    training = [one for group in left for one in group.to_train]
     activations = sum(reading.n_bytes for reading in readings)
     weights = sum(4 * steps[one].n_parameters * (1 + len(one.training.snapshots)) for one in training)
     state = sum(12 * steps[one].n_parameters for one in training)  # weights, and the two moments of Adam
-    scores = sum(len(one.group.planned) for one in left if not one.scored) * (past.n_bytes if past else 0)
+    scores = sum(one.n_to_score for one in left) * (past.n_bytes if past else 0)
     parts = [f"{_size(activations)} of activations", f"{_size(weights)} of SAEs"]
     parts += [f"{_size(scores)} of scores, as those of {past.n_saes} SAEs scored here"] if past else []
     return (
@@ -248,8 +265,8 @@ def _times(
 ) -> list[str]:
     """How long it takes, and what that rests on."""
     reading = sum(one.seconds or 0.0 for one in readings)
-    training = [sum(one.training.n_steps * steps[one].seconds for one in group.saes) for group in left]
-    scoring = [0.0 if one.scored or past is None else len(one.group.planned) * past.seconds for one in left]
+    training = [sum(one.training.n_steps * steps[one].seconds for one in group.to_train) for group in left]
+    scoring = [one.n_to_score * past.seconds if past else 0.0 for one in left]
     n_read = sum(reading.n for reading in readings)
     by_group = [sum(parts) for parts in zip(training, scoring, strict=True)]
     total, longest = reading + sum(by_group), _longest(by_group, workers)

@@ -136,6 +136,23 @@ def test_a_dry_run_says_what_is_left_and_writes_nothing(whole, tmp_path, monkeyp
     assert bytes_of(whole) == before
 
 
+def test_a_dry_run_counts_twins_and_takes_what_is_never_trained_as_it_is(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("BOARDGAME_SAE_RUNS", str(tmp_path / "none"))
+    grid = [{"architecture": "random", "n_latents": 8, "k": 2}, {"architecture": "identity", "n_latents": 32}]
+    path = tmp_path / "study.yaml"
+    path.write_text(yaml.safe_dump({**STUDY, "saes": grid}))
+    assert main(["sweep", str(path), "--device", "cpu", "--dry-run"]) == 0
+    said = capsys.readouterr().out
+    assert "tiny: 2 SAEs" in said and "0 s of training" in said and "as baselines" not in said
+    one = {"architecture": "topk", "n_latents": 16, "k": 4}
+    path.write_text(yaml.safe_dump({**STUDY, "saes": [one], "baselines": ["frozen_decoder", "frozen_encoder"]}))
+    alone = 2 * 16 * 16 + 16 + 16  # weights and biases
+    assert main(["sweep", str(path), "--device", "cpu", "--dry-run"]) == 0
+    said = capsys.readouterr().out
+    assert "beside them, as baselines: at most 2 SAEs" in said
+    assert f"{3 * 4 * alone / 1e3:.3g} kB of SAEs" in said  # it and its twins, four bytes for each number
+
+
 @pytest.mark.parametrize(
     ("given", "flag"), [({"address": "auto"}, "address"), ({"gpus_per_group": 0.5}, "gpus-per-group")]
 )
