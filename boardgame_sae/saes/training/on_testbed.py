@@ -11,7 +11,8 @@ from torch import Tensor
 from boardgame_sae.activations.stream import ActivationSource, FreshActivations
 from boardgame_sae.config import ConfigError, from_mapping, to_mapping
 from boardgame_sae.foreign_names import advice
-from boardgame_sae.model.trackers.tracker import NONE
+from boardgame_sae.model.game_model import pick_device
+from boardgame_sae.model.trackers.tracker import NONE, check_tracker
 from boardgame_sae.saes.load import load_sae
 from boardgame_sae.saes.registry import architectures, config_class, sae_config
 from boardgame_sae.saes.sae import SAE, SAEConfig
@@ -41,6 +42,8 @@ def train_on_testbed(
     frozen cannot be or they cannot share a stream, ConfigError when fresh games cannot be played or for an unknown
     tracker, RunError when the disk is full.
     """
+    check_tracker(tracker)
+    pick_device(device)
     shared = cfg if isinstance(cfg, TrainSAEConfig) else cfg[0]
     source: ActivationSource = (
         FreshActivations(testbed.model, testbed.corpus, testbed.hook_name, reuse=shared.reuse)
