@@ -22,6 +22,8 @@ from boardgame_sae.testbeds.testbed import Testbed
 
 TRAINING_FIELDS = frozenset(field.name for field in dataclasses.fields(TrainSAEConfig)) - {"seed"}
 """What sets a training rather than an SAE; both have a seed."""
+KEYWORDS = frozenset({"testbed", "training", "out", "device", "tracker"})
+"""What `train_sae` takes besides fields of configs."""
 N_CALIBRATION = 65_536
 """Most activations that a threshold is set on."""
 
@@ -78,7 +80,7 @@ def train_sae(
     sae_fields = {field.name for field in dataclasses.fields(config_class(own["architecture"]))}
     for name in fields:
         if name not in sae_fields | TRAINING_FIELDS:
-            known = sorted(sae_fields | TRAINING_FIELDS)
+            known = sorted(sae_fields | TRAINING_FIELDS | KEYWORDS)
             raise ConfigError(f"train_sae: unknown field '{name}'; {advice(name, known, 'the fields are')}")
     of_sae = {"d_model": testbed.width, **own, **{name: fields[name] for name in sae_fields & fields.keys()}}
     of_training = {name: value for name, value in fields.items() if name in {*TRAINING_FIELDS, "seed"}}
