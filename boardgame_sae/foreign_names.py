@@ -6,6 +6,8 @@ Whoever writes `d_sae`, `l1_coefficient` or `saelens` gets an error that says th
 import difflib
 from collections.abc import Iterable, Mapping
 
+MOST_LISTED = 40
+"""Names that a message lists at most."""
 _HERE: Mapping[str, tuple[str, ...]] = {
     # fields of SAEs
     "n_latents": (
@@ -118,9 +120,13 @@ def closest(name: object, known: Iterable[str]) -> str | None:
 
 
 def advice(name: object, known: Iterable[str], what: str = "there are") -> str:
-    """What to write instead of an unknown name, in words: one known name, or else all of them after `what`."""
+    """What to write instead of an unknown name, in words: one known name, or else all of them after `what`.
+
+    Of more than MOST_LISTED only the first are listed.
+    """
     known, elsewhere = tuple(known), name_anywhere(str(name))
+    listed = ", ".join(known[:MOST_LISTED]) + (", ..." if len(known) > MOST_LISTED else "")
     if elsewhere and name_here(str(name), known) is None:
-        return f"its name here is '{elsewhere}', which this does not have; {what} {', '.join(known)}"
+        return f"its name here is '{elsewhere}', which this does not have; {what} {listed or 'none'}"
     meant = closest(name, known)
-    return f"did you mean '{meant}'?" if meant else f"{what} {', '.join(known)}"
+    return f"did you mean '{meant}'?" if meant else f"{what} {listed or 'none'}"

@@ -6,6 +6,7 @@ from typing import Any
 
 from boardgame_sae.config import Count, HookName, Name, record
 from boardgame_sae.files import RunError, read_json, read_record
+from boardgame_sae.foreign_names import advice
 from boardgame_sae.integrity import is_done
 from boardgame_sae.model.exchange.hub import hub_folder
 
@@ -109,10 +110,10 @@ def find_sae(name: str | Path) -> Path:
     folder = shipped_testbeds().get(testbed)
     if folder is None:
         raise RunError(f"{name}: no such folder, and no SAE (TESTBED/SAE) of a shipped testbed ({_shipped_here()})")
-    held = ", ".join(shipped_saes(folder)) or "none"
+    fix = advice(inside, shipped_saes(folder), "it has")
     raise RunError(
-        f"{name}: the testbed {testbed} has no SAE '{inside}'; it has {held}; a copy may leave out snapshots and "
-        f"SAEs, which `make testbed-{testbed}` trains again"
+        f"{name}: the testbed {testbed} has no SAE '{inside}' ({fix}); a copy may leave out snapshots and SAEs, which "
+        f"`make testbed-{testbed}` trains again"
     )
 
 
