@@ -135,6 +135,8 @@ class GameModel(Shared["GameModel"]):
         Raises IllegalMove when a game cannot be played, ValueError for lengths that differ.
         """
         texts = [text] if isinstance(text, str) else list(text)
+        if not texts:
+            raise ValueError("there are no games; give at least one")
         tokens = self.tokenizer.encode(self.game, self.game.record(texts))
         lengths = {int(length) for length in np.diff(tokens.offsets)}
         if len(lengths) != 1:

@@ -18,6 +18,7 @@ from boardgame_sae.saes.registry import architectures, config_class, sae_config
 from boardgame_sae.saes.sae import SAE, SAEConfig
 from boardgame_sae.saes.training.train import TrainSAEConfig, train_saes_run
 from boardgame_sae.signatures import showing_fields
+from boardgame_sae.testbeds.given import AnyTestbed, as_testbed
 from boardgame_sae.testbeds.testbed import Testbed
 
 TRAINING_FIELDS = frozenset(field.name for field in dataclasses.fields(TrainSAEConfig)) - {"seed"}
@@ -58,7 +59,7 @@ def train_on_testbed(
 
 @showing_fields(*map(config_class, architectures()), TrainSAEConfig, without=("d_model",))
 def train_sae(
-    testbed: Testbed,
+    testbed: AnyTestbed,
     architecture: str | SAEConfig = "topk",
     training: TrainSAEConfig | None = None,
     *,
@@ -69,6 +70,7 @@ def train_sae(
 ) -> SAE:
     """Train one SAE on a testbed's activations: `train_sae(testbed, "topk", n_latents=1024, k=32, lr=1e-3)`.
 
+    testbed: itself, its folder, or the name of one that ships.
     architecture: its name, or a whole config: `TopKConfig(d_model=testbed.width, n_latents=1024, k=32)`, of
     `saes.architectures.topk`. training: how it is trained, `TrainSAEConfig(lr=1e-3)`. tracker: `trackio` or `wandb` get
     the metrics too.
@@ -82,6 +84,7 @@ def train_sae(
         if name not in sae_fields | TRAINING_FIELDS:
             known = sorted(sae_fields | TRAINING_FIELDS | KEYWORDS)
             raise ConfigError(f"train_sae: unknown field '{name}'; {advice(name, known, 'the fields are')}")
+    testbed = as_testbed(testbed)
     of_sae = {"d_model": testbed.width, **own, **{name: fields[name] for name in sae_fields & fields.keys()}}
     of_training = {name: value for name, value in fields.items() if name in {*TRAINING_FIELDS, "seed"}}
     cfg = from_mapping(TrainSAEConfig, {**to_mapping(training or TrainSAEConfig()), **of_training}, "train_sae")
