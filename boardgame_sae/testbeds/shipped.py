@@ -88,6 +88,15 @@ def testbed_here(name: str | Path) -> Path | None:
     return Path(name) if Path(name).exists() else None
 
 
+def shipped_with_model(model_hash: str | None) -> str | None:
+    """The name of the shipped testbed whose GPT has a hash; None where none has."""
+    for name, folder in shipped_testbeds().items():
+        card = _fields(folder / read_manifest(folder).model / MODEL_CARD_FILE)
+        if model_hash is not None and card.get("hash") == model_hash:
+            return name
+    return None
+
+
 def _shipped_here() -> str:
     names = ", ".join(shipped_testbeds()) or "none"
     return f"these ship here: {names}; a wheel holds only small ones, a clone of the repository all"
