@@ -5,6 +5,7 @@ missing one is an error that names the file, the field and the fix. Field docstr
 """
 
 import dataclasses
+import functools
 import hashlib
 import json
 import math
@@ -19,7 +20,7 @@ from typing import Annotated, Any, NamedTuple, TypeVar, dataclass_transform, get
 import pydantic
 from pydantic import AfterValidator, Field
 
-from boardgame_sae.foreign_names import advice, closest, name_here
+from boardgame_sae.foreign_names import advice, closest, name_anywhere, name_here
 from boardgame_sae.plain_data import MAX_DEPTH, MAX_YAML_BYTES, parse_yaml, read_bounded, shortened
 
 T = TypeVar("T")
@@ -75,7 +76,10 @@ def config(*, check: bool = True) -> Callable[[type[T]], type[T]]: ...
 
 @dataclass_transform(frozen_default=True, kw_only_default=True, field_specifiers=(dataclasses.field, pydantic.Field))
 def config(cls: Any = None, /, *, check: bool = True) -> Any:
-    """Make a class a strict config: frozen, keyword-only, no field beyond those declared."""
+    """Make a class a strict config: frozen, keyword-only, no field beyond those declared.
+
+    Making one of it raises ConfigError as `from_mapping` does, but converts `"3"` to a number.
+    """
 
     def make(target: type) -> type:
         return _validated(target, extra="forbid", use_attribute_docstrings=True, validate_default=check)
@@ -91,7 +95,18 @@ def record(cls: type[T], /) -> type[T]:
 
 def _validated(cls: type, **settings: Any) -> Any:
     every = pydantic.ConfigDict(allow_inf_nan=False, **settings)
-    return pydantic.dataclasses.dataclass(cls, frozen=True, kw_only=True, config=every)
+    made: Any = pydantic.dataclasses.dataclass(cls, frozen=True, kw_only=True, config=every)
+    validate = made.__init__
+
+    @functools.wraps(validate)
+    def explained(self: Any, *args: Any, **fields: Any) -> None:
+        try:
+            validate(self, *args, **fields)
+        except pydantic.ValidationError as error:
+            raise ConfigError("\n".join(_explain(made, fault, made.__name__) for fault in error.errors())) from None
+
+    made.__init__ = explained
+    return made
 
 
 def read_yaml(path: str | Path) -> dict[str, Any]:
@@ -291,8 +306,13 @@ def _check_flags(argv: Sequence[str], names: Sequence[str]) -> None:
     for word in argv:
         flag = word.partition("=")[0]
         name = flag.removeprefix("--").replace("-", "_")
-        if flag.startswith("--") and name not in names and (here := name_here(name, names)):
+        if not flag.startswith("--") or name in names:
+            continue
+        if here := name_here(name, names):
             raise ConfigError(f"unknown flag {flag}; did you mean --{here.replace('_', '-')}?")
+        if here := name_anywhere(name):
+            said = f"its name here is --{here.replace('_', '-')}, which this does not have; --help lists what it has"
+            raise ConfigError(f"unknown flag {flag}; {said}")
 
 
 def _check_given(given: Mapping[str, Any], groups: Sequence[Flags], names: Sequence[str], source: str) -> None:

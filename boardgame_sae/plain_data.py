@@ -5,6 +5,7 @@ brackets) or for less than they say (a key given twice). All of that is refused 
 """
 
 import json
+import operator
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -188,3 +189,11 @@ def _line(node: Node) -> str:
 def shortened(text: str, most: int = 60) -> str:
     """A text for a message, its middle left out where it is long."""
     return text if len(text) <= most else f"{text[: most - 13]}...{text[-10:]}"
+
+
+def whole_number(value: Any, what: str) -> int:
+    """A whole number of any library as Python's. what: what it says, for the error. Raises ValueError for others."""
+    try:
+        return operator.index(value)
+    except TypeError:
+        raise ValueError(f"{what} is a whole number, not {value!r}") from None

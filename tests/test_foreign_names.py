@@ -10,7 +10,8 @@ from boardgame_sae.foreign_names import advice, closest, name_here
 from boardgame_sae.games import load_game
 from boardgame_sae.model.train_config import TrainGPTConfig, preset
 from boardgame_sae.pipeline.sweep import SweepConfig
-from boardgame_sae.saes.registry import architectures, make_sae, sae_config
+from boardgame_sae.saes.registry import architectures, config_class, make_sae, sae_config
+from boardgame_sae.saes.training.on_testbed import train_sae
 from boardgame_sae.saes.training.train import TrainSAEConfig
 
 
@@ -53,6 +54,54 @@ def test_a_field_of_a_training(cls, foreign, here):
         from_mapping(cls, {foreign: 8})
 
 
+@pytest.mark.parametrize(
+    ("cls", "fields", "message"),
+    [
+        (TrainSAEConfig, {"training_tokens": 8}, "TrainSAEConfig: unknown field 'training_tokens'; .*'n_activations'"),
+        (TrainSAEConfig, {"lr": "fast"}, "TrainSAEConfig: field 'lr' is 'fast'"),
+        (TrainSAEConfig, {"lr": -1}, "TrainSAEConfig: field 'lr' is -1: must be at least 0"),
+        (TrainGPTConfig, {"n_layer": 2}, "TrainGPTConfig: unknown field 'n_layer'; did you mean 'n_layers'"),
+        (config_class("topk"), {"d_in": 8, "n_latents": 8}, "(?s)field 'd_model' is required.*did you mean 'd_model'"),
+        (
+            config_class("topk"),
+            {"d_model": 8, "n_latents": 8, "k": 9},
+            "TopKConfig: k must lie between 1 and n_latents",
+        ),
+    ],
+)
+def test_a_config_object_explains_itself_as_a_file_does(cls, fields, message):
+    with pytest.raises(ConfigError, match=message):
+        cls(**fields)
+
+
+PUBLISHED = {
+    "jumprelu": {"jumprelu_init_threshold": "threshold_start", "l0_warm_up_steps": "sparsity_warmup",
+                 "jumprelu_bandwidth": "bandwidth", "jumprelu_tanh_scale": "tanh_scale",
+                 "jumprelu_sparsity_loss_mode": "sparsity_loss", "l0_coefficient": "sparsity_coefficient"},
+    "p_anneal": {"initial_sparsity_penalty": "sparsity_coefficient", "n_sparsity_updates": "n_updates",
+                 "sparsity_queue_length": "queue_length", "sparsity_function": "penalty_norm"},
+    "topk": {"apply_b_dec_to_input": "subtract_b_dec", "b_dec_init_method": "b_dec_start",
+             "auxk_alpha": "auxiliary_coefficient"},
+}  # fmt: skip
+"""Fields of SAELens 6 and dictionary_learning 0.1, and ours, by the architecture."""
+
+
+@pytest.mark.parametrize(("name", "fields"), PUBLISHED.items())
+def test_fields_of_the_published_packages_are_understood(name, fields):
+    for foreign, here in fields.items():
+        with pytest.raises(ConfigError, match=f"unknown field '{foreign}'; did you mean '{here}'"):
+            make_sae(name, d_model=8, n_latents=8, **{foreign: 1})
+
+
+@pytest.mark.parametrize(
+    ("foreign", "here"),
+    [("output_path", "out"), ("use_wandb", "tracker"), ("model_name", "testbed"), ("log_steps", "log_every")],
+)
+def test_what_train_sae_itself_takes_is_named_too(foreign, here):
+    with pytest.raises(ConfigError, match=f"train_sae: unknown field '{foreign}'; did you mean '{here}'"):
+        train_sae(None, "topk", **{foreign: 1})  # pyright: ignore[reportArgumentType]
+
+
 def test_a_field_inside_another_is_compared_with_its_neighbours():
     study = {"name": "x", "corpus": {}, "training": {"training_tokens": 5}}
     with pytest.raises(ConfigError, match=r"'training\.training_tokens'; did you mean 'n_activations'"):
@@ -64,7 +113,9 @@ def test_a_field_inside_another_is_compared_with_its_neighbours():
 @pytest.mark.parametrize(
     ("foreign", "here"),
     [("BatchTopK", "batch_topk"), ("JumpReLU", "jumprelu"), ("jump_relu", "jumprelu"), ("standard", "relu"),
-     ("p-anneal", "p_anneal"), ("TopK", "topk"), ("matryoshka_batchtopk", "matryoshka_batch_topk")],
+     ("p-anneal", "p_anneal"), ("TopK", "topk"), ("matryoshka_batchtopk", "matryoshka_batch_topk"),
+     ("TopKTrainer", "topk"), ("AutoEncoderTopK", "topk"), ("BatchTopKTrainingSAE", "batch_topk"),
+     ("GatedAnnealTrainer", "gated_p_anneal"), ("JumpReluAutoEncoder", "jumprelu"), ("AutoEncoder", "relu")],
 )  # fmt: skip
 def test_an_architecture_in_another_library_s_words(foreign, here):
     with pytest.raises(ConfigError, match=f"'{foreign}'; did you mean '{here}'"):
@@ -93,6 +144,10 @@ def test_a_preset_and_a_choice(tmp_path):
         (
             ["train-sae", "--testbed", "x", "--training-tokens=8"],
             "unknown flag --training-tokens; did you mean --n-act",
+        ),
+        (
+            ["train-sae", "--testbed", "x", "--architecture", "topk", "--l1-coefficient", "3"],
+            "--sparsity-coefficient, which",
         ),
         (["generate", "--num-games", "8"], "unknown flag --num-games; did you mean --n-games?"),
         (["export", "othello6-tiny/topk-16", "--to", "saelens"], "did you mean 'sae_lens'?"),

@@ -1,6 +1,7 @@
 """Hook points, places in the GPT with TransformerLens's names: list them, read activations there, replace them."""
 
 import difflib
+import inspect
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from weakref import WeakKeyDictionary
@@ -67,7 +68,7 @@ def hook_width(gpt: GPT, name: str) -> int:
 
 
 def _unknown(gpt: GPT, name: str) -> str:
-    near = difflib.get_close_matches(name, hook_points(gpt), n=3, cutoff=0.5)
+    near = difflib.get_close_matches(str(name), hook_points(gpt), n=3, cutoff=0.5)
     known = ", ".join(near) if near else f"blocks.0.hook_resid_post .. blocks.{gpt.cfg.n_layers - 1}.hook_resid_post"
     return f"no hook point '{name}' in this GPT of {gpt.cfg.n_layers} layers; the closest are {known}"
 
@@ -122,13 +123,39 @@ def replace(gpt: GPT, tokens_BL: Tensor, name: str, values_BLD: Tensor) -> Tenso
 def run_with_hooks(gpt: GPT, tokens_BL: Tensor, hooks: Mapping[str, Hook]) -> Tensor:
     """Logits (B, L, d_vocab) of token ids (B, L) while hooks read activations, or replace them by what they return.
 
-    Raises HookError for a hook point that there is not, or where something of another shape is returned, ValueError
-    when the input is longer than the GPT's context.
+    Raises HookError for a hook point that there is not, for what is no function of the activations alone, or where
+    something of another shape is returned, ValueError for what are no token ids or more than the GPT's context.
     """
-    for name in hooks:
+    if not isinstance(hooks, Mapping):
+        raise HookError(f"hooks are functions by hook point, {{name: function}}, not a {type(hooks).__name__}")
+    for name, hook in hooks.items():
         if name not in hook_points(gpt):
             raise HookError(_unknown(gpt, name))
+        _check_hook(name, hook)
+    _check_tokens(gpt, tokens_BL)
     return gpt(tokens_BL.to(gpt.device), {name: _checked(name, hook) for name, hook in hooks.items()})
+
+
+def _check_hook(name: str, hook: Hook) -> None:
+    """Raise HookError unless a hook can be called with activations alone; TransformerLens's take the hook point too."""
+    if not callable(hook):
+        raise HookError(f"the hook at '{name}' is a {type(hook).__name__}; give a function of the activations there")
+    try:
+        inspect.signature(hook).bind(None)
+    except TypeError:
+        raise HookError(f"the hook at '{name}' must take one argument, the activations there") from None
+    except ValueError:  # a function of C, which does not say what it takes
+        return
+
+
+def _check_tokens(gpt: GPT, tokens_BL: Tensor) -> None:
+    whole = not (tokens_BL.is_floating_point() or tokens_BL.is_complex() or tokens_BL.dtype == torch.bool)
+    if not whole or tokens_BL.dim() != 2 or not tokens_BL.numel():
+        given = f"{str(tokens_BL.dtype).removeprefix('torch.')} of shape {tuple(tokens_BL.shape)}"
+        raise ValueError(f"give games of at least one move, or token ids (games, tokens), whole numbers, not {given}")
+    for value in map(int, tokens_BL.aminmax()):
+        if not 0 <= value < gpt.cfg.d_vocab:
+            raise ValueError(f"token ids lie between 0 and {gpt.cfg.d_vocab - 1}, not {value}")
 
 
 def _checked(name: str, hook: Hook) -> Hook:

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from boardgame_sae.activations.hook_points import hook_width, read
-from boardgame_sae.config import content_hash, seed_for
+from boardgame_sae.config import ConfigError, content_hash, seed_for
 from boardgame_sae.files import RunError, read_json, write_json, writing
 from boardgame_sae.hdf5.reader import Array, Format, read_hdf5
 from boardgame_sae.hdf5.writer import new_hdf5
@@ -71,9 +71,12 @@ def harvest_run(
     """Write the activations at a hook point into a run folder and return it; reused when done, resumed when killed.
 
     n_activations: minimum number; whole games are read, and fewer activations only if the split has no more.
-    Raises HookError for a bad hook point, RunError for a full disk or activations that float16 cannot hold.
+    Raises ConfigError for a number below 1, HookError for a bad hook point, RunError for a full disk or activations
+    that float16 cannot hold.
     """
     width = hook_width(model.gpt, hook_name)
+    if not isinstance(n_activations, int) or n_activations < 1:
+        raise ConfigError(f"n_activations is {n_activations!r}: must be a whole number of at least 1")
     config = {"hook_name": hook_name, "n_activations": n_activations, "split": split, "dtype": dtype}
     inputs = {"model": model.hash, "corpus": corpus.hash}
     content = {"model": model.content, "corpus": corpus.content}

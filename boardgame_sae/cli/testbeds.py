@@ -15,12 +15,13 @@ class TestbedParts:
     corpus: str
     """Folder of a corpus of the GPT's game."""
     model: str | None = None
-    """Folder of a trained GPT, or `hf:owner/name` (default: that of --like)."""
+    """Folder of a trained GPT, or `hf:owner/name` (default: that of --like, else the one that --sae was trained on)."""
     like: str | None = None
     """Folder of a testbed, or the name of a shipped one, from which all is taken that other flags leave open: GPT, hook
     point, properties, positions."""
     sae: str | None = None
-    """Folder of an SAE, or the name of a shipped one, whose hook point is taken."""
+    """Folder of an SAE, or the name of a shipped one, whose hook point is taken, and, where it was trained on a shipped
+    testbed and neither --model nor --like is given, all that --like would take."""
     hook_name: str | None = None
     """Hook point (default: that of --sae or --like, else the residual stream at two thirds of the depth)."""
     properties: tuple[str, ...] = ()
@@ -61,8 +62,11 @@ def _settled(parts: TestbedParts, device: str) -> TestbedParts:
     from boardgame_sae.activations.hook_points import hook_width
     from boardgame_sae.model.game_model import GameModel
     from boardgame_sae.saes.load import load_sae
-    from boardgame_sae.testbeds.shipped import find_testbed, read_manifest
+    from boardgame_sae.testbeds.shipped import find_testbed, read_manifest, shipped_with_model
 
+    if parts.sae is not None and parts.model is None and parts.like is None:
+        trained_on = load_sae(parts.sae, uncalibrated=True).metadata.get("model")
+        parts = dataclasses.replace(parts, like=shipped_with_model(trained_on))
     if parts.like is not None:
         like = find_testbed(parts.like)
         of_like = read_manifest(like)

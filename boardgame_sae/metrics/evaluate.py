@@ -19,13 +19,14 @@ from boardgame_sae.saes.facts import sae_facts
 from boardgame_sae.saes.load import load_sae, sae_folder
 from boardgame_sae.saes.sae import SAE
 from boardgame_sae.saes.training.on_testbed import calibrated_on
+from boardgame_sae.testbeds.given import AnyTestbed, as_testbed
 from boardgame_sae.testbeds.testbed import Testbed
 from boardgame_sae.transcripts.corpus import SPLITS
 
 
 def evaluate(
     sae: Any,
-    testbed: Testbed,
+    testbed: AnyTestbed,
     suite: Suite = "supervised",
     *,
     name: str | None = None,
@@ -41,6 +42,7 @@ def evaluate(
     sae: an SAE or transcoder of ours, SAELens or dictionary_learning, or its folder; any object with `encode` (and
         `decode` and `W_dec`, where it has them); or latents, (positions, n_latents); see
         `latent_source.as_latent_source`.
+    testbed: itself, its folder, or the name of one that ships.
     suite: quick, supervised, saebench, causal or all.
     name, kind, facts: what tables call it, what it is, and plain data to keep with its scores.
     max_bytes: memory that its latents and their counts may take, whatever the number of positions, latents and
@@ -59,6 +61,7 @@ def evaluate(
     wanted = scores_in(suite)
     if name is not None:
         checked_name(name)
+    testbed = as_testbed(testbed)
     keep_freed_memory()
     name, given = name or _name(sae), sae
     if isinstance(sae, str | Path):

@@ -1,5 +1,6 @@
 """A GPT together with the game it plays, its alphabet and a card that says how it was made."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -29,13 +30,17 @@ RESTORE = "restore it, or train the model again"
 def pick_device(device: str = "auto") -> torch.device:
     """The device with a name; `auto` is CUDA where there is one, else Apple's MPS, else the CPU.
 
-    Raises ConfigError for a name that torch does not know.
+    Raises ConfigError for a name that torch does not know, and for a device that is not there.
     """
     if device != "auto":
         try:
-            return torch.device(device)
+            named = torch.device(device)
         except RuntimeError:
             raise ConfigError(f"unknown device '{device}'; the devices are auto, cpu, cuda and mps") from None
+        n_here = {"cuda": torch.cuda.device_count(), "mps": int(torch.backends.mps.is_available())}
+        if (named.index or 0) >= n_here.get(named.type, math.inf):
+            raise ConfigError(f"device '{device}': torch {torch.__version__} finds none here; give another, or auto")
+        return named
     if torch.cuda.is_available():
         return torch.device("cuda")
     return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
@@ -130,6 +135,8 @@ class GameModel(Shared["GameModel"]):
         Raises IllegalMove when a game cannot be played, ValueError for lengths that differ.
         """
         texts = [text] if isinstance(text, str) else list(text)
+        if not texts:
+            raise ValueError("there are no games; give at least one")
         tokens = self.tokenizer.encode(self.game, self.game.record(texts))
         lengths = {int(length) for length in np.diff(tokens.offsets)}
         if len(lengths) != 1:

@@ -15,7 +15,6 @@ what was scored and not by its name, stands there once: of each score the newest
 study lists itself, both stand there.
 """
 
-import difflib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -23,6 +22,7 @@ from typing import Any, TypeAlias
 
 from boardgame_sae.config import ConfigError
 from boardgame_sae.files import RunError
+from boardgame_sae.foreign_names import advice, closest
 from boardgame_sae.integrity import check_finished, verified
 from boardgame_sae.metrics.baselines.registry import SAE_KIND, baselines
 from boardgame_sae.metrics.results import SCORES_FILE, Scores
@@ -38,9 +38,9 @@ from boardgame_sae.pipeline.study_folder import (
     read_studies,
     read_study,
 )
+from boardgame_sae.saes.exchange.library import recognise
 from boardgame_sae.testbeds.shipped import (
     MANIFEST_FILE,
-    SAE_CARD_FILE,
     SCORES,
     read_manifest,
     shipped_testbeds,
@@ -120,7 +120,8 @@ def _flat(sources: Iterable[Any]) -> Iterator[Source]:
         elif isinstance(source, Iterable) and not isinstance(source, Mapping | bytes):
             yield from _flat(source)
         else:
-            raise ValueError(f"a {type(source).__name__} holds no scores that can be read; give {NAMED}")
+            first = "score it first, `bgs.evaluate(sae, testbed)`, or " if hasattr(source, "encode") else ""
+            raise ValueError(f"{type(source).__name__}: holds no scores that can be read; {first}give {NAMED}")
 
 
 def _find(source: Source) -> Path | list[Scored]:
@@ -137,6 +138,8 @@ def _find(source: Source) -> Path | list[Scored]:
         return merged(read_score_file(path))
     if is_score_file(path.parent):
         return [_in_file(path.parent, path.name)]
+    if path.is_file() and not _begins_as_json(path):
+        raise RunError(f"{path}: no file of scores, which `to_json` and `results upload-ready` write; give {NAMED}")
     if path.is_file() or (path / SCORES_FILE).exists():
         return [_scored(path)]
     if inside := sorted(found.parent for below in BELOW for found in path.glob(below + SCORES_FILE)):
@@ -145,6 +148,12 @@ def _find(source: Source) -> Path | list[Scored]:
     if testbed in known and (folder := _shipped_scores(known[testbed], name)) is not None:
         return [Scored(read_scores(folder), folder)]
     raise RunError(f"{source}: {_why_not(path, testbed, name)}")
+
+
+def _begins_as_json(path: Path) -> bool:
+    """Whether the first signs of a file are those of JSON fields, in UTF-8 or UTF-16."""
+    with open(path, "rb") as file:
+        return file.read(64).lstrip(b"\xef\xbb\xbf\xff\xfe \t\r\n\0").startswith(b"{")
 
 
 def _scored(path: Path) -> Scored:
@@ -179,28 +188,39 @@ def _why_not(path: Path, testbed: str, name: str) -> str:
     known = shipped_testbeds()
     if path.is_dir():
         verified(path)  # raises, naming it, where a finished run has lost a file
-        if (path / SAE_CARD_FILE).exists():
+        if _is_sae(path):
             return f"an SAE that was not scored; run `boardgame-sae score {path} --testbed ...` first"
         held = ", ".join(sorted(entry.name for entry in path.iterdir())[:8]) or "nothing"
         return f"holds neither a finished sweep ({SWEEP_FILE}) nor scores ({SCORES_FILE}), but {held}"
     if testbed in known and name:
         names = [found.parent.name for found in (known[testbed] / SCORES).rglob(SCORES_FILE)]
-        close = difflib.get_close_matches(name, names, n=1)
-        advice = f"did you mean '{testbed}/{close[0]}'?" if close else f"it has {', '.join(sorted(names))}"
-        return f"no such folder, and the testbed {testbed} holds no scores of '{name}'; {advice}"
-    close = difflib.get_close_matches(testbed, known, n=1)
-    advice = f"did you mean '{close[0]}'?" if close else f"these ship here: {', '.join(known) or 'none'}"
-    return f"no such folder or file, and nothing that ships; {advice}"
+        near = closest(name, names)
+        fix = f"did you mean '{testbed}/{near}'?" if near else f"it has {', '.join(sorted(names))}"
+        return f"no such folder, and the testbed {testbed} holds no scores of '{name}'; {fix}"
+    return f"no such folder or file, and nothing that ships; {advice(testbed, known, 'these ship here:')}"
+
+
+def _is_sae(path: Path) -> bool:
+    try:
+        return bool(recognise(path))
+    except RunError:
+        return False
 
 
 def _once(loose: Sequence[Scored], known: set[Path]) -> Iterator[Scored]:
-    """Those of no file that no study lists, each once: one folder, or one object."""
-    seen = set[Any](known)
+    """Those of no file that no study lists, each once, also where it is given as an object and as what was saved of it.
+
+    A folder goes before an object and a file of JSON, as it has sums for intervals.
+    """
+    once = dict[str, Scored]()
     for scored in (scored for scored in loose if scored.study is None):
-        key = id(scored.scores) if scored.folder is None else scored.folder.resolve()
-        if key not in seen:
-            seen.add(key)
-            yield scored
+        if scored.folder is not None and scored.folder.resolve() in known:
+            continue
+        key = scored.scores.content
+        first = once.setdefault(key, scored)
+        if scored.folder is not None and scored.folder.is_dir() and (first.folder is None or first.folder.is_file()):
+            once[key] = scored
+    yield from once.values()
 
 
 def _place(scored: Scored, studies: list[Study]) -> None:

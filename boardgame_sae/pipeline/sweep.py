@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import torch
 
+from boardgame_sae.activations.hook_points import hook_width
 from boardgame_sae.config import ConfigError, Count, HookName, Name, config, from_mapping, naming, to_mapping
 from boardgame_sae.files import RunError, read_json, write_json
 from boardgame_sae.games import load_game
@@ -19,8 +20,9 @@ from boardgame_sae.metrics import Suite
 from boardgame_sae.metrics.baselines.registry import twin_baselines
 from boardgame_sae.metrics.score import scores_in
 from boardgame_sae.model import game_model
-from boardgame_sae.model.game_model import GameModel
-from boardgame_sae.model.trackers.tracker import NONE
+from boardgame_sae.model.game_model import GameModel, pick_device
+from boardgame_sae.model.gpt import GPT, GPTConfig
+from boardgame_sae.model.trackers.tracker import NONE, check_tracker
 from boardgame_sae.model.train import train_gpt_run
 from boardgame_sae.model.train_config import preset
 from boardgame_sae.pipeline.engines.engine import Engine
@@ -159,6 +161,8 @@ def prepare(cfg: SweepConfig, *, workers: int = 1, device: str = "auto", tracker
 
     Raises as each stage does: ValueError, ConfigError, RunError, HookError.
     """
+    check_tracker(tracker)
+    pick_device(device)
     if cfg.testbed is None:
         corpus_folder = generate_run(cfg.corpus, workers=workers)
         corpus = Corpus.open(corpus_folder)
@@ -310,7 +314,8 @@ def _check(cfg: SweepConfig, source: str) -> None:
         raise ConfigError(f"{source}: probes: give at least one; SAEs are compared with it")
     if cfg.testbed is None:
         game, tokenization = load_game(cfg.corpus.game), cfg.corpus.tokenization
-        d_model = model_settings(cfg).d_model
+        settings = model_settings(cfg)
+        d_model, n_layers = settings.d_model, settings.n_layers
     else:
         fixed = ("corpus", "model", "n_games", "positions", "preset")
         changed = [name for name in fixed if getattr(cfg, name) != _unset(name)]
@@ -318,7 +323,11 @@ def _check(cfg: SweepConfig, source: str) -> None:
             raise ConfigError(f"{source}: a study of the testbed '{cfg.testbed}' cannot have its own {changed[0]}")
         folder = find_testbed(cfg.testbed)
         card = read_json(folder / read_manifest(folder).model / game_model.CARD_FILE)
-        game, tokenization, d_model = load_game(card["game"]), card["tokenization"], card["gpt"]["d_model"]
+        game, tokenization = load_game(card["game"]), card["tokenization"]
+        d_model, n_layers = card["gpt"]["d_model"], card["gpt"]["n_layers"]
+    small = GPT(GPTConfig(n_layers=n_layers, d_model=1, n_heads=1, d_vocab=1, n_ctx=1))  # with the same hook points
+    for hook_name in cfg.hook_names:
+        hook_width(small, hook_name)
     for probe_cfg in cfg.probes:
         game.property(probe_cfg.property or game.board_property)
     for read_at in (cfg.positions, *(probe_cfg.positions for probe_cfg in cfg.probes)):

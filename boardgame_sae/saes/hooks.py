@@ -6,6 +6,7 @@
 Any object with `encode` and `decode` will do, of whatever library, or the folder or shipped name of an SAE.
 """
 
+import math
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from typing import Any
 from torch import Tensor
 
 from boardgame_sae.model.gpt import Hook
+from boardgame_sae.plain_data import whole_number
 from boardgame_sae.saes.load import load_sae
 
 
@@ -34,16 +36,25 @@ def set_latents(sae: Any, values: Mapping[int, float]) -> Hook:
     """A hook that sets latents to values at every token, and keeps what the SAE does not reconstruct:
     x' = x + decode(z') - decode(z).
 
-    values: by latent. Raises ValueError as `splice` does; the hook raises IndexError for a latent that there is not.
+    values: by latent. Raises ValueError as `splice` does and for what is no latent or no finite number; the hook raises
+    IndexError for a latent that there is not.
     """
-    sae, latents = _with_decoder(sae), list(values)
+    sae = _with_decoder(sae)
+    if not isinstance(values, Mapping):
+        raise ValueError(f"{values!r}: give a value for each latent, as in {{17: 5.0}}")
+    latents = [whole_number(latent, "a latent") for latent in values]
+    for latent, value in values.items():
+        if not math.isfinite(value):
+            raise ValueError(f"latent {latent}: {value} is not a finite number")
 
     def hook(value: Tensor) -> Tensor:
         x_BLD = value.flatten(2)
         z_BLF = sae.encode(x_BLD)
+        if absent := [latent for latent in latents if not 0 <= latent < z_BLF.shape[-1]]:
+            raise IndexError(f"{type(sae).__name__} has latents 0 to {z_BLF.shape[-1] - 1}, none is {absent[0]}")
         own_BLD = sae.decode(z_BLF)
         set_BLF = z_BLF.clone()
-        set_BLF[..., latents] = z_BLF.new_tensor([values[latent] for latent in latents])
+        set_BLF[..., latents] = z_BLF.new_tensor(list(values.values()))
         return (x_BLD + (sae.decode(set_BLF) - own_BLD).to(value)).view(value.shape)
 
     return hook
@@ -51,6 +62,8 @@ def set_latents(sae: Any, values: Mapping[int, float]) -> Hook:
 
 def ablate(sae: Any, latents: Iterable[int]) -> Hook:
     """A hook that takes away what latents add, at every token: `set_latents` to 0. Raises ValueError as that does."""
+    if isinstance(latents, str) or not isinstance(latents, Iterable):
+        raise ValueError(f"{latents!r}: give latents as a list, as in [17, 23]")
     return set_latents(sae, dict.fromkeys(latents, 0.0))
 
 

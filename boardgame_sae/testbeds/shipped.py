@@ -6,6 +6,7 @@ from typing import Any
 
 from boardgame_sae.config import Count, HookName, Name, record
 from boardgame_sae.files import RunError, read_json, read_record
+from boardgame_sae.foreign_names import advice
 from boardgame_sae.integrity import is_done
 from boardgame_sae.model.exchange.hub import hub_folder
 
@@ -87,6 +88,15 @@ def testbed_here(name: str | Path) -> Path | None:
     return Path(name) if Path(name).exists() else None
 
 
+def shipped_with_model(model_hash: str | None) -> str | None:
+    """The name of the shipped testbed whose GPT has a hash; None where none has."""
+    for name, folder in shipped_testbeds().items():
+        card = _fields(folder / read_manifest(folder).model / MODEL_CARD_FILE)
+        if model_hash is not None and card.get("hash") == model_hash:
+            return name
+    return None
+
+
 def _shipped_here() -> str:
     names = ", ".join(shipped_testbeds()) or "none"
     return f"these ship here: {names}; a wheel holds only small ones, a clone of the repository all"
@@ -109,10 +119,10 @@ def find_sae(name: str | Path) -> Path:
     folder = shipped_testbeds().get(testbed)
     if folder is None:
         raise RunError(f"{name}: no such folder, and no SAE (TESTBED/SAE) of a shipped testbed ({_shipped_here()})")
-    held = ", ".join(shipped_saes(folder)) or "none"
+    fix = advice(inside, shipped_saes(folder), "it has")
     raise RunError(
-        f"{name}: the testbed {testbed} has no SAE '{inside}'; it has {held}; a copy may leave out snapshots and "
-        f"SAEs, which `make testbed-{testbed}` trains again"
+        f"{name}: the testbed {testbed} has no SAE '{inside}' ({fix}); a copy may leave out snapshots and SAEs, which "
+        f"`make testbed-{testbed}` trains again"
     )
 
 

@@ -60,6 +60,11 @@ STUDY = {
         ({"saes": [{"architecture": "relu", "n_latents": "16"}]}, "field 'n_latents' is '16'"),
         ({"random_saes": [{"architecture": "relu", "n_latent": 4}]}, r"(?s)random_saes\.0: .*unknown field 'n_latent'"),
         ({"suite": "superviced"}, "field 'suite' is 'superviced': must be one of quick, .*did you mean 'supervised'"),
+        (
+            {"hook_names": ["blocks.1.hook_resid_post", "blocks.2.hook_resid_post"]},
+            r"study\.yaml: no hook point 'blocks\.2",
+        ),
+        ({"hook_names": ["blocks.0.attn.hook_pattern"]}, r"study\.yaml: hook point .* holds pairs of tokens"),
         ({"probes": [{}, {"property": "bord"}]}, "unknown othello property 'bord'; did you mean 'board'"),
     ],
 )
@@ -72,10 +77,32 @@ def test_a_bad_study_is_an_error_before_anything_runs(tmp_path, monkeypatch, cha
     assert not (tmp_path / "runs").exists()
 
 
+@pytest.mark.parametrize(
+    ("how", "message"),
+    [
+        ({"device": "cuda:99"}, "device 'cuda:99': torch .* finds none here"),
+        ({"device": "gpu"}, "unknown device 'gpu'"),
+        ({"tracker": "tensorbord"}, "unknown tracker 'tensorbord'"),
+    ],
+)
+def test_what_a_study_is_to_run_on_is_checked_before_anything_runs(tmp_path, monkeypatch, how, message):
+    monkeypatch.setenv("BOARDGAME_SAE_RUNS", str(tmp_path / "runs"))
+    with pytest.raises(ConfigError, match=message):
+        sweep_run(sweep_config(STUDY, "study.yaml"), **how)
+    assert not (tmp_path / "runs").exists()
+
+
 def test_a_study_of_a_suite_without_scores_is_an_error_that_lists_those_with_some(monkeypatch):
     other_scores.only(monkeypatch, *(replace(score, suites=("quick",)) for score in scores_in("all").values()))
     with pytest.raises(ConfigError, match=r"study\.yaml: no score .* 'causal' yet; .* are quick, all$"):
         sweep_config({**STUDY, "suite": "causal"}, "study.yaml")
+
+
+def test_hook_points_of_a_study_of_a_testbed_are_those_of_its_gpt():
+    study = {"name": "other layers", "testbed": "othello6-tiny", "hook_names": ["blocks.7.hook_resid_post"]}
+    assert sweep_config(study, "study.yaml").hook_names == ("blocks.7.hook_resid_post",)
+    with pytest.raises(ConfigError, match=r"study\.yaml: no hook point 'blocks\.8\.hook_resid_post' .* of 8 layers"):
+        sweep_config({**study, "hook_names": ["blocks.8.hook_resid_post"]}, "study.yaml")
 
 
 def test_a_study_without_a_name_is_an_error():

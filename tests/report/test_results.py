@@ -14,6 +14,7 @@ from boardgame_sae.pipeline.sources import read_sources
 from boardgame_sae.report.figures.plot import plot
 from boardgame_sae.report.results import results
 from boardgame_sae.report.rows import collect
+from boardgame_sae.saes.exchange import to_sae_lens
 from boardgame_sae.testbeds.testbed import load_testbed
 
 
@@ -58,7 +59,10 @@ def test_ones_own_stands_beside_the_sweeps_whatever_holds_it(sweep, mine, saved)
 def test_the_same_folder_or_object_counts_once_and_names_are_made_distinct(sweep, mine, saved):
     assert len(own(collect([sweep, mine, mine]))) == 1
     assert len(own(collect([sweep, saved, saved / ".." / "mine"]))) == 1
-    assert [row["name"] for row in own(collect([sweep, mine, saved]))] == ["mine", "mine (2)"]
+    for same in ([mine, saved], [saved, mine], [saved, saved / "scores.json"], [saved / "scores.json", mine, saved]):
+        assert [row["name"] for row in own(collect([sweep, *same]))] == ["mine"], "however they are given"
+    other = Scores({**mine.subject, "l0": 3.0}, dict(mine))
+    assert [row["name"] for row in own(collect([sweep, mine, other]))] == ["mine", "mine (2)"]
     n = len(collect([sweep]))
     listed = read_sources([sweep])[0].testbeds[0].score_folders[0]
     assert len(collect([sweep, listed])) == n, "the sweep lists it already"
@@ -141,12 +145,22 @@ def test_a_column_without_numbers_is_named_with_the_closest(sweep):
             plot(sweep, y=column)
     with pytest.raises(ConfigError, match="did you mean 'coverage'"):
         plot(sweep, y="coverag")
+    for foreign, here in (("L0", "l0"), ("width", "n_latents"), ("d_sae", "n_latents"), ("Coverage", "coverage")):
+        with pytest.raises(ConfigError, match=f"did you mean '{here}'"):
+            plot(sweep, x=foreign)
+    with pytest.raises(ConfigError, match="y: names no column"):
+        plot(sweep, y=[])
 
 
 def test_what_holds_no_scores_is_named(sweep, study, tmp_path):
     empty = tmp_path / "empty"
     empty.mkdir()
     (tmp_path / "text.json").write_text("{}")
+    for name, held in (("a.txt", b"hello"), ("a.csv", b"name,l0\n"), ("a.safetensors", b"\x08\0\0\0\0\0\0\0{}      ")):
+        (tmp_path / name).write_bytes(held)
+    theirs = tmp_path / "theirs"
+    bgs.make_sae("topk", d_model=16, n_latents=8, k=2).save(tmp_path / "ours")
+    to_sae_lens(bgs.load_sae(tmp_path / "ours"), theirs)
     for source, message in (
         (empty, "holds neither a finished sweep"),
         (study.testbeds[0].saes[0], "an SAE that was not scored"),
@@ -154,12 +168,20 @@ def test_what_holds_no_scores_is_named(sweep, study, tmp_path):
         ("othello6-tiny/topk-61", "holds no scores of 'topk-61'; did you mean 'othello6-tiny/topk"),
         (tmp_path / "nowhere", "no such folder or file"),
         (tmp_path / "text.json", "field 'subject' is required"),
+        (tmp_path / "a.txt", r"a\.txt: no file of scores"),
+        (tmp_path / "a.csv", r"a\.csv: no file of scores"),
+        (tmp_path / "a.safetensors", r"a\.safetensors: no file of scores"),
+        (theirs, "an SAE that was not scored"),
     ):
         with pytest.raises(RunError, match=message):
             collect([sweep, source])
     for thing in (3, None, {"coverage": 1.0}, b"x"):
         with pytest.raises(ValueError, match="holds no scores that can be read"):
             collect([thing])
+    with pytest.raises(
+        ValueError, match=r"TopKSAE: holds no scores .*; score it first, `bgs\.evaluate\(sae, testbed\)`"
+    ):
+        collect([bgs.load_sae(tmp_path / "ours")])
     with pytest.raises(RunError, match="at least one"):
         collect([[]])
 

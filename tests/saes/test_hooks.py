@@ -65,6 +65,39 @@ def test_any_object_of_any_library_will_do_and_what_is_none_is_refused(tmp_path,
         ablate([1.0], [0])
 
 
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (torch.tensor([1, 2]), r"not int64 of shape \(2,\)"),
+        (torch.tensor([[1.0]]), "whole numbers, not float32"),
+        (torch.zeros(1, 0, dtype=torch.long), "at least one move"),
+        (torch.tensor([[1, -1]]), "token ids lie between 0 and .*, not -1"),
+        (torch.tensor([[1, 999]]), "token ids lie between 0 and .*, not 999"),
+    ],
+)
+def test_token_ids_that_are_none_are_refused(bed, given, said):
+    with pytest.raises(ValueError, match=said):
+        bed.run_with_hooks(given)
+
+
+@pytest.mark.parametrize(
+    ("latents", "said"),
+    [([24], "latents 0 to 23, none is 24"), ([-1], "none is -1"), (["3"], "whole number, not '3'"),
+     ([1.5], "whole number, not 1.5"), (3, "as a list"), ("3", "as a list")],
+)  # fmt: skip
+def test_latents_that_there_are_not_are_named(sae, latents, said):
+    with pytest.raises((ValueError, IndexError), match=said):
+        ablate(sae, latents)(torch.zeros(1, 1, 16))
+
+
+def test_a_latent_is_set_to_a_finite_number(sae):
+    for value in (float("nan"), float("inf")):
+        with pytest.raises(ValueError, match=r"latent 3: .* is not a finite number"):
+            set_latents(sae, {3: value})
+    with pytest.raises(ValueError, match="give a value for each latent"):
+        set_latents(sae, [3])  # pyright: ignore[reportArgumentType]
+
+
 def test_hooks_in_a_testbed_change_what_the_gpt_predicts(bed, sae):
     moves = bed.corpus.game.texts(bed.corpus.record([0]))[0][:8]
     clean_BLV = bed.run_with_hooks(moves)
@@ -82,6 +115,9 @@ def test_hooks_in_a_testbed_change_what_the_gpt_predicts(bed, sae):
         ({"blocks.9.hook_resid_post": lambda value: None}, "no hook point 'blocks.9.hook_resid_post'"),
         ({HOOK: lambda value: value[:, 0]}, r"returned \(1, 16\); return None, or a tensor of shape \(1, 2, 16\)"),
         ({HOOK: lambda value: 3}, "returned int"),
+        ({HOOK: 3}, "is a int; give a function"),
+        ({HOOK: lambda value, hook: value}, "must take one argument, the activations there"),
+        ([(HOOK, lambda value: value)], "hooks are functions by hook point, .* not a list"),
     ],
 )
 def test_a_hook_that_cannot_be_is_named(bed, hooks, said):
@@ -96,6 +132,11 @@ def test_games_of_several_lengths_and_games_that_cannot_be_played_are_refused(be
         bed.run_with_hooks([text[:4], text[:6]])
     with pytest.raises(ValueError, match="illegal move"):
         bed.run_with_hooks("a1a1")
+    for nothing in ("", [""]):
+        with pytest.raises(ValueError, match="give games of at least one move"):
+            bed.run_with_hooks(nothing)
+    with pytest.raises(ValueError, match="there are no games"):
+        bed.run_with_hooks([])
     with pytest.raises(ValueError, match="context is"):
         run_with_hooks(bed.model.gpt, torch.zeros(1, bed.model.gpt.cfg.n_ctx + 1, dtype=torch.long), {})
 

@@ -4,6 +4,7 @@ import re
 
 import pytest
 
+import boardgame_sae as bgs
 from boardgame_sae import cli
 from boardgame_sae.metrics.evaluate import evaluate
 from boardgame_sae.pipeline import score as scoring
@@ -53,9 +54,25 @@ def test_an_sae_gives_the_hook_point_and_a_flag_wins(run, made):
     assert code == 0 and (bed.hook_name, bed.properties) == ("blocks.1.hook_resid_post", ("flipped",))
 
 
+def test_an_sae_of_a_shipped_testbed_brings_its_gpt(tmp_path, capsys):
+    corpus = bgs.generate(
+        game="othello6", n_games=40, test_fraction=0.3, validation_fraction=0.3, out=tmp_path / "games"
+    )
+    mine = tmp_path / "mine"
+    bgs.load_sae("othello6-tiny/topk-16").save(mine)  # says which GPT it was trained on, wherever it lies
+    for sae in ("othello6-tiny/topk-16", mine):
+        words = ["testbed", "--sae", sae, "--corpus", corpus.path.parent, "--device", "cpu", "--out", tmp_path / "bed"]
+        assert cli.main([str(word) for word in words]) == 0, capsys.readouterr().err
+        bed, shipped = load_testbed(tmp_path / "bed", "cpu"), load_testbed("othello6-tiny", "cpu")
+        assert (bed.model.hash, bed.hook_name, bed.properties) == (
+            shipped.model.hash, shipped.hook_name, shipped.properties,
+        )  # fmt: skip
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
+        (["--sae", "silent"], "field 'model' is required, or 'like'"),
         ([], "field 'model' is required, or 'like'"),
         (["--model", "gpt", "--sae", "wide"], "takes activations of width 17, those at .* have width 16"),
         (["--model", "gpt", "--sae", "silent"], "does not say which hook point it reads; give --hook-name"),

@@ -67,7 +67,7 @@ def test_an_sae_that_was_saved_here_is_meant_by_its_name(shipped, tmp_path):
     trained_like("relu").save(tmp_path / "here" / NAME)
     assert load_sae(NAME).cfg.architecture == "relu"
     assert load_sae(shipped).cfg.architecture == "topk"
-    with pytest.raises(RunError, match="the testbed mini has no SAE 'topk-3'; it has topk-2"):
+    with pytest.raises(RunError, match=r"the testbed mini has no SAE 'topk-3' \(did you mean 'topk-2'\?\); a copy"):
         load_sae("mini/topk-3")
 
 

@@ -8,9 +8,9 @@ Several squares at once move a piece, or swap two: `["e2", "e4"]`, `["empty", "m
 """
 
 import difflib
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -33,7 +33,8 @@ from boardgame_sae.metrics.causal.probe_edits import ProbeEdit, board_probes, ch
 from boardgame_sae.metrics.subject import Subject
 from boardgame_sae.model.gpt import Hook
 from boardgame_sae.notebook import pictures, table
-from boardgame_sae.testbeds.testbed import Testbed, load_testbed
+from boardgame_sae.testbeds.given import AnyTestbed, as_testbed
+from boardgame_sae.testbeds.testbed import Testbed
 
 N_TRAIN, N_GAMES, N_EDITS, N_SAMPLES = 300, 200, 120, 50
 """Train games that probes are fitted on, validation games and edits of them that settings are chosen on, and moves that
@@ -107,7 +108,7 @@ class Edited:
 
 
 def edit(
-    testbed: Testbed | str | Path,
+    testbed: AnyTestbed,
     moves: str,
     square: str | Sequence[str],
     to: str | Sequence[str],
@@ -126,8 +127,9 @@ def edit(
     on validation games.
     Raises IllegalMove, HookError, and ValueError for a square, content or position that cannot be edited.
     """
-    if not isinstance(testbed, Testbed):
-        testbed = load_testbed(testbed)
+    testbed = as_testbed(testbed)
+    if scale is not None and not math.isfinite(scale):
+        raise ValueError(f"scale={scale} must be a finite number")
     if sae is not None and hook_name is not None:
         testbed = testbed.at(hook_name)
     game, codes = testbed.corpus.game, testbed.corpus.game.record([moves]).moves_M.tolist()

@@ -77,6 +77,12 @@ def trackers() -> tuple[str, ...]:
     return tuple(sorted(_TRACKERS.names()))
 
 
+def check_tracker(name: str) -> None:
+    """Raise as `tracked` does for a tracker that cannot be used: before hours of work that it is to follow."""
+    if name != NONE:
+        _Following(name)
+
+
 @contextmanager
 def tracked(runs: Sequence[Run], name: str) -> Iterator[None]:
     """Have a tracker get all metrics of some runs that are written inside.

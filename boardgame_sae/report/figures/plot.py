@@ -1,6 +1,5 @@
 """`plot`: any numbers of anything that was scored, one's own SAE among the shipped ones, as a figure."""
 
-import difflib
 import io
 from collections.abc import Iterable, Sequence
 from itertools import product
@@ -9,6 +8,7 @@ import matplotlib
 from matplotlib.figure import Figure
 
 from boardgame_sae.config import ConfigError
+from boardgame_sae.foreign_names import advice
 from boardgame_sae.pipeline.sources import Source
 from boardgame_sae.report.figures.against_l0 import X_TITLES, Frame, Panel, against_l0
 from boardgame_sae.report.figures.style import STYLE, hook_title
@@ -44,6 +44,9 @@ def plot(
     """
     rows = collect(sources)
     xs, ys = ([columns] if isinstance(columns, str) else list(columns) for columns in (x, y))
+    for axis, columns in (("x", xs), ("y", ys)):
+        if not columns:
+            raise ConfigError(f"{axis}: names no column; give one or several, each a panel")
     for column in (*xs, *ys):
         _check_column(rows, column)
     titles = {"l0": "L0", **column_titles(rows)}
@@ -64,6 +67,4 @@ def _check_column(rows: Sequence[Row], column: str) -> None:
     """Raise ConfigError unless some row has a number in a column."""
     known = [name for name in (rows[0] if rows else ()) if name not in TEXTS and has_column(rows, name)]
     if column not in known:
-        close = difflib.get_close_matches(str(column), known, n=1)
-        advice = f"did you mean '{close[0]}'?" if close else f"there are {', '.join(known[:20])}, ..."
-        raise ConfigError(f"no numbers in a column '{column}'; {advice} (`results(...).columns` lists all)")
+        raise ConfigError(f"no numbers in a column '{column}'; {advice(column, known)} (see `results(...).columns`)")

@@ -16,24 +16,27 @@ from boardgame_sae.metrics.counting.f1 import f1
 from boardgame_sae.metrics.counting.latent_columns import Latents
 from boardgame_sae.metrics.latent_source import LatentSource, as_latent_source
 from boardgame_sae.metrics.subject import ROWS_AT_ONCE
+from boardgame_sae.plain_data import whole_number
 from boardgame_sae.report.latents.boards import mean_boards, peaks, top_boards
 from boardgame_sae.report.latents.moves import moves
 from boardgame_sae.report.latents.view import SHARES, Latent, Reading
+from boardgame_sae.testbeds.given import AnyTestbed, as_testbed
 from boardgame_sae.testbeds.testbed import Testbed
 
 N_BOARDS, N_PROPERTIES, N_BINS = 8, 6, 20
 """Boards and classes that are shown; bars of the histogram."""
 
 
-def latent(sae: Any, testbed: Testbed, i: int, *, name: str | None = None) -> Latent:
+def latent(sae: Any, testbed: AnyTestbed, i: int, *, name: str | None = None) -> Latent:
     """Latent `i` of an SAE on a testbed.
 
-    sae: anything that `evaluate` takes. Of one whose latents go below zero, latent n_latents + f is the negative part
-    of latent f. name: what it is called (default: the path, or its class's name).
+    sae, testbed: anything that `evaluate` takes. Of an SAE whose latents go below zero, latent n_latents + f is the
+    negative part of latent f. name: what it is called (default: the path, or its class's name).
     Its moves are those of `report.latents.moves`, as on a report's page; there are none where the SAE does not
     reconstruct the activations it reads, or these are outside the GPT's blocks.
     Raises ValueError when there is no such latent, and as `evaluate` does.
     """
+    testbed, i = as_testbed(testbed), whole_number(i, "a latent")
     source = as_latent_source(sae, testbed, name or (str(sae) if isinstance(sae, str | Path) else None))
     n_latents = source.read("train", 0, 1, testbed.read("train", 0, 1)).n_latents
     if not 0 <= i < n_latents:

@@ -21,6 +21,8 @@ class Fields:
     @classmethod
     def read(cls, path: Path, advice: str) -> "Fields":
         """The fields of a JSON file. Raises RunError when it is missing, damaged or no mapping, with the advice."""
+        if not path.exists():
+            raise RunError(f"{path}: no such file, and weights alone do not say how they encode; {advice}")
         values = shared.plain(read_json(path))
         if not isinstance(values, dict):
             raise RunError(f"{path}: holds no fields; {advice}")

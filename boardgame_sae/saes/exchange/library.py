@@ -20,6 +20,12 @@ from boardgame_sae.weights import shapes_of, without_wrappers
 DEEPEST = 3
 """How many folders down an SAE is looked for below the one that was given."""
 MOST_LISTED = 12
+WEIGHTS = (".safetensors", ".pt", ".pth", ".ckpt", ".bin", ".npz")
+"""How files end that hold weights of something."""
+FOREIGN_WEIGHTS = (
+    "weights alone do not say how they encode: lay them out as one of these libraries does, with its config beside "
+    "them, or score an object with `encode`"
+)
 
 
 class Sign(IntEnum):
@@ -142,8 +148,14 @@ def _library_of(path: Path) -> Library:
     library = _find(path)
     if library is None:
         wanted = ", ".join(f"{known.weights_file} ({known.title})" for known in libraries().values())
-        raise RunError(f"{path}: no SAE; looked for {wanted}; give the folder that holds one")
+        unread = [path] if path.suffix in WEIGHTS else [file for file in _files(path) if file.suffix in WEIGHTS]
+        fix = f"{FOREIGN_WEIGHTS} ({unread[0].name})" if unread else "give the folder that holds one"
+        raise RunError(f"{path}: no SAE; looked for {wanted}; {fix}")
     return library
+
+
+def _files(folder: Path) -> list[Path]:
+    return sorted(entry for entry in folder.iterdir() if entry.is_file()) if folder.is_dir() else []
 
 
 def _below(folder: Path, depth: int) -> Iterator[Path]:

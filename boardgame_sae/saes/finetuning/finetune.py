@@ -44,6 +44,7 @@ from boardgame_sae.saes.training.adam import Adam
 from boardgame_sae.saes.training.on_testbed import check_reads
 from boardgame_sae.saes.training.train import measure, useless
 from boardgame_sae.signatures import showing_fields
+from boardgame_sae.testbeds.given import AnyTestbed, as_testbed
 from boardgame_sae.testbeds.replaced import Batch, clean_batch
 from boardgame_sae.testbeds.testbed import Testbed
 from boardgame_sae.weights import not_finite
@@ -54,13 +55,13 @@ N_FIRST = 8
 
 
 @showing_fields(FinetuneConfig)
-def finetune_sae(sae: str | Path | SAE, testbed: Testbed, *, out: str | Path | None = None, **fields: Any) -> Path:
+def finetune_sae(sae: str | Path | SAE, testbed: AnyTestbed, *, out: str | Path | None = None, **fields: Any) -> Path:
     """Fine-tune an SAE on a testbed: `finetune_sae("othello6-tiny/relu-0.2", testbed, how="full", loss="kl")`.
 
     fields: of FinetuneConfig. Returns the run's folder, which `load_sae` takes where the way gives an SAE. Raises
     ConfigError for a bad field, and as `finetune_run` does.
     """
-    return finetune_run(sae, testbed, from_mapping(FinetuneConfig, fields, "finetune_sae"), out=out)
+    return finetune_run(sae, as_testbed(testbed), from_mapping(FinetuneConfig, fields, "finetune_sae"), out=out)
 
 
 def finetune_run(

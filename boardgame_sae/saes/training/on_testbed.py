@@ -11,16 +11,20 @@ from torch import Tensor
 from boardgame_sae.activations.stream import ActivationSource, FreshActivations
 from boardgame_sae.config import ConfigError, from_mapping, to_mapping
 from boardgame_sae.foreign_names import advice
-from boardgame_sae.model.trackers.tracker import NONE
+from boardgame_sae.model.game_model import pick_device
+from boardgame_sae.model.trackers.tracker import NONE, check_tracker
 from boardgame_sae.saes.load import load_sae
 from boardgame_sae.saes.registry import architectures, config_class, sae_config
 from boardgame_sae.saes.sae import SAE, SAEConfig
 from boardgame_sae.saes.training.train import TrainSAEConfig, train_saes_run
 from boardgame_sae.signatures import showing_fields
+from boardgame_sae.testbeds.given import AnyTestbed, as_testbed
 from boardgame_sae.testbeds.testbed import Testbed
 
 TRAINING_FIELDS = frozenset(field.name for field in dataclasses.fields(TrainSAEConfig)) - {"seed"}
 """What sets a training rather than an SAE; both have a seed."""
+KEYWORDS = frozenset({"testbed", "training", "out", "device", "tracker"})
+"""What `train_sae` takes besides fields of configs."""
 N_CALIBRATION = 65_536
 """Most activations that a threshold is set on."""
 
@@ -41,6 +45,8 @@ def train_on_testbed(
     frozen cannot be or they cannot share a stream, ConfigError when fresh games cannot be played or for an unknown
     tracker, RunError when the disk is full.
     """
+    check_tracker(tracker)
+    pick_device(device)
     shared = cfg if isinstance(cfg, TrainSAEConfig) else cfg[0]
     source: ActivationSource = (
         FreshActivations(testbed.model, testbed.corpus, testbed.hook_name, reuse=shared.reuse)
@@ -53,7 +59,7 @@ def train_on_testbed(
 
 @showing_fields(*map(config_class, architectures()), TrainSAEConfig, without=("d_model",))
 def train_sae(
-    testbed: Testbed,
+    testbed: AnyTestbed,
     architecture: str | SAEConfig = "topk",
     training: TrainSAEConfig | None = None,
     *,
@@ -64,6 +70,7 @@ def train_sae(
 ) -> SAE:
     """Train one SAE on a testbed's activations: `train_sae(testbed, "topk", n_latents=1024, k=32, lr=1e-3)`.
 
+    testbed: itself, its folder, or the name of one that ships.
     architecture: its name, or a whole config: `TopKConfig(d_model=testbed.width, n_latents=1024, k=32)`, of
     `saes.architectures.topk`. training: how it is trained, `TrainSAEConfig(lr=1e-3)`. tracker: `trackio` or `wandb` get
     the metrics too.
@@ -75,8 +82,9 @@ def train_sae(
     sae_fields = {field.name for field in dataclasses.fields(config_class(own["architecture"]))}
     for name in fields:
         if name not in sae_fields | TRAINING_FIELDS:
-            known = sorted(sae_fields | TRAINING_FIELDS)
+            known = sorted(sae_fields | TRAINING_FIELDS | KEYWORDS)
             raise ConfigError(f"train_sae: unknown field '{name}'; {advice(name, known, 'the fields are')}")
+    testbed = as_testbed(testbed)
     of_sae = {"d_model": testbed.width, **own, **{name: fields[name] for name in sae_fields & fields.keys()}}
     of_training = {name: value for name, value in fields.items() if name in {*TRAINING_FIELDS, "seed"}}
     cfg = from_mapping(TrainSAEConfig, {**to_mapping(training or TrainSAEConfig()), **of_training}, "train_sae")

@@ -210,18 +210,34 @@ def import_games(
 
 
 @showing_fields(CorpusConfig)
+def _record(rules: Game, games: Sequence[str]) -> MoveRecord:
+    """Written games as moves. Raises IllegalMove and ConfigError as `make_corpus` does."""
+    if isinstance(games, str):
+        raise ConfigError(f"make_corpus: games: is one text; give a list of games, [{shortened(repr(games))}]")
+    texts = list(games)
+    for number, text in enumerate(texts, 1):
+        if not isinstance(text, str):
+            raise ConfigError(f"make_corpus: game {number} is {shortened(repr(text))}; give its moves as text")
+    try:
+        return rules.record(texts)
+    except IllegalMove as error:
+        error.add_note(f"in game {texts.index(error.text) + 1} of the {len(texts)} given")
+        raise
+
+
 def make_corpus(
     games: Sequence[str] | MoveRecord, game: str = "othello", *, out: str | Path | None = None, **settings: Any
 ) -> Corpus:
     """Make a corpus of games at hand and open it: `make_corpus(["f5d6c3", ...], "othello", test_fraction=0.2)`.
 
     games: as the game writes them (of chess too), or as moves. settings: any other field of CorpusConfig.
-    Raises IllegalMove at the first move that cannot be read or played, ConfigError for a bad setting or no games.
+    Raises IllegalMove, with the game's number as a note, at the first move that cannot be read or played, ConfigError
+    for a bad setting, no games or no list of them.
     """
     cfg = from_mapping(CorpusConfig, {"game": game, **settings}, "make_corpus")
     rules = load_game(cfg.game)
     cfg = dataclasses.replace(cfg, game=rules.spec, tokenization=tokenizer_of(rules, cfg.tokenization).name)
-    record = games if isinstance(games, MoveRecord) else rules.record(list(games))
+    record = games if isinstance(games, MoveRecord) else _record(rules, games)
     if not len(record):
         raise ConfigError("make_corpus: there are no games")
     rules.boards(record)  # raises IllegalMove

@@ -181,6 +181,22 @@ def test_a_folder_of_none_of_them_is_an_error_that_says_what_was_looked_for(tmp_
         load_sae(tmp_path / "missing")
 
 
+def test_weights_without_a_config_are_an_error_that_says_what_is_missing(tmp_path):
+    weights = {name: torch.zeros(4, 4) for name in ("W_enc", "W_dec")} | {
+        "b_enc": torch.zeros(4),
+        "b_dec": torch.zeros(4),
+    }
+    (tmp_path / "sae").mkdir()
+    save_file(weights, tmp_path / "sae/mine.safetensors")
+    for given in ("sae", "sae/mine.safetensors"):
+        with pytest.raises(RunError, match=r"no SAE; .* weights alone do not say how they encode.*mine\.safetensors"):
+            load_sae(tmp_path / given)
+    (tmp_path / "lens").mkdir()
+    save_file(weights, tmp_path / "lens/sae_weights.safetensors")
+    with pytest.raises(RunError, match=r"cfg\.json: no such file, and weights alone .*`save_model` wrote"):
+        load_sae(tmp_path / "lens")
+
+
 SAVED = {**WRITERS, "boardgame_sae": lambda sae, folder: sae.save(folder)}
 each_saved = pytest.mark.parametrize("library", SAVED)
 

@@ -286,3 +286,10 @@ def test_an_unknown_field_of_train_sae_is_an_error_that_names_it(bed):
         train_sae(bed, "topk", n_latent=24)
     with pytest.raises(ConfigError, match="field 'batch_size' is '64'"):
         train_sae(bed, "topk", n_latents=24, batch_size="64")
+
+
+@pytest.mark.parametrize("how", [{"tracker": "tensorbord"}, {"device": "cuda:99"}])
+def test_what_a_training_runs_on_is_checked_before_activations_are_harvested(bed, monkeypatch, how):
+    monkeypatch.setattr(Testbed, "harvest", lambda *_: pytest.fail("harvested"))
+    with pytest.raises(ConfigError):
+        train_sae(bed, n_latents=16, k=4, **how)

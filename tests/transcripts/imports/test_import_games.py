@@ -170,7 +170,12 @@ def test_games_at_hand_become_a_corpus_of_any_game(tmp_path, name):
     again = make_corpus(record, name, test_fraction=0.3, out=tmp_path / "moves")
     assert np.array_equal(corpus.arrays["moves"], record.moves_M) and corpus.hash == again.hash
     assert corpus.config["players"] == ["imported"] and corpus.game.name == game.name
-    with pytest.raises(IllegalMove):
-        make_corpus(["a1a1"], "othello", out=tmp_path / "bad")
+    with pytest.raises(IllegalMove) as caught:
+        make_corpus([*game.texts(record), "a1a1"], name, out=tmp_path / "bad")
+    assert caught.value.__notes__ == ["in game 7 of the 7 given"]
+    with pytest.raises(ConfigError, match="games: is one text; give a list"):
+        make_corpus(game.texts(record)[0], name)
+    with pytest.raises(ConfigError, match="game 2 is 3; give its moves as text"):
+        make_corpus([game.texts(record)[0], 3], name)  # pyright: ignore[reportArgumentType]
     with pytest.raises(ConfigError, match="there are no games"):
         make_corpus([], name)

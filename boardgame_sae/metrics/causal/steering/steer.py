@@ -8,7 +8,6 @@ print(steered)
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -30,7 +29,8 @@ from boardgame_sae.metrics.subject import Subject
 from boardgame_sae.model.gpt import Hook
 from boardgame_sae.players.registry import make_player
 from boardgame_sae.players.search import Searchable
-from boardgame_sae.testbeds.testbed import Testbed, load_testbed
+from boardgame_sae.testbeds.given import AnyTestbed, as_testbed
+from boardgame_sae.testbeds.testbed import Testbed
 
 N_TRAIN, N_SAMPLES, DEPTH, N_LATENTS = 600, 50, 2, 10
 """Train games that vectors are fitted on, next moves that are sampled where they are written, plies that the built-in
@@ -84,7 +84,7 @@ MEASURES = {"lost": "centipawns lost per move", "legal": "legal at the first try
 
 
 def steer(
-    testbed: Testbed | str | Path,
+    testbed: AnyTestbed,
     moves: str = "",
     *,
     coefficient: float = 1.0,
@@ -116,7 +116,7 @@ def steer(
             f"coefficient={coefficient} must be a finite number, temperature={temperature} and n_games={n_games} not "
             "negative"
         )
-    testbed = testbed if isinstance(testbed, Testbed) else load_testbed(testbed)
+    testbed = as_testbed(testbed)
     testbed = testbed if hook_name is None else testbed.at(hook_name)
     model, game = testbed.model, testbed.corpus.game
     codes = game.record([moves]).moves_M.tolist()

@@ -1,5 +1,6 @@
 """Linear classifiers of one concept: logistic regression whose penalty is chosen on validation games."""
 
+import warnings
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -7,6 +8,7 @@ import numpy as np
 from scipy.optimize import minimize
 from scipy.sparse import issparse
 from scipy.special import expit
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 from threadpoolctl import threadpool_limits
@@ -30,10 +32,13 @@ class Classifier(NamedTuple):
 def fit(x_ND: Any, true_N: np.ndarray, strength: float = 1.0) -> Classifier:
     """L2-penalised logistic regression on inputs divided by their standard deviations.
 
+    Fits of few positions may stop at MAX_ITERATIONS: that is the classifier, of which no warning is given.
     x_ND: (N, D), dense or sparse. true_N: bool (N,), both values present. strength: scikit-learn's C.
     """
     scale_D = _deviation(x_ND)
-    with threadpool_limits(1):  # products too small for a second thread, which would wait for the first
+    # products are too small for a second thread, which would wait for the first
+    with threadpool_limits(1), warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
         model = LogisticRegression(C=strength, max_iter=MAX_ITERATIONS).fit(_scaled(x_ND, scale_D), true_N)
     return Classifier(np.asarray(model.coef_)[0] / scale_D, float(np.asarray(model.intercept_)[0]))
 

@@ -1,5 +1,7 @@
 """Logistic regressions: scikit-learn's on standardised inputs, dense and sparse alike, chosen on validation."""
 
+import warnings
+
 import numpy as np
 import pytest
 from scipy.sparse import csr_array
@@ -7,6 +9,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from boardgame_sae.metrics.saebench.data import linear
 from boardgame_sae.metrics.saebench.data.linear import area_under_curve, fit, fit_chosen
 
 
@@ -23,6 +26,13 @@ def test_a_fit_is_scikit_learns_on_inputs_of_variance_one(data, strength):
     oracle = make_pipeline(StandardScaler(with_mean=False), LogisticRegression(C=strength, max_iter=5000, tol=1e-9))
     expected_N = oracle.fit(x_ND, true_N).decision_function(x_ND)
     np.testing.assert_allclose(fit(x_ND, true_N, strength).logits(x_ND), expected_N, atol=2e-2)
+
+
+def test_a_fit_that_stops_early_prints_nothing(data, monkeypatch):
+    monkeypatch.setattr(linear, "MAX_ITERATIONS", 1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        fit(*data)
 
 
 def test_sparse_inputs_give_the_fit_of_dense_ones(data):
