@@ -6,7 +6,6 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from boardgame_sae.files import write_bytes
 from boardgame_sae.workshop.lesson_file import Cell, cells, lesson_numbers, lesson_path
 
 INSTALL = '''\
@@ -43,7 +42,7 @@ def write_notebooks(folder: Path) -> list[Path]:
     for number in lesson_numbers():
         lesson = lesson_path(number)
         path = folder / f"{lesson.stem}.ipynb"
-        write_bytes(path, notebook_text(lesson.read_text(encoding="utf-8"), f"lesson{number}").encode())
+        path.write_bytes(notebook_text(lesson.read_text(encoding="utf-8"), f"lesson{number}").encode())
         written.append(path)
     return written
 
