@@ -71,7 +71,7 @@ def ranks_by_sorting(logits_BV, legal_BV):
 
 
 def f1(on_N, true_N):
-    return 2 * int((on_N & true_N).sum()) / (int(on_N.sum()) + int(true_N.sum()))
+    return 2 * int((on_N & true_N).sum()) / max(1, int(on_N.sum()) + int(true_N.sum()))
 
 
 def transposed(boards_NS):

@@ -24,7 +24,8 @@ def _pairs() -> list[tuple[Tensor, Tensor]]:
 def _activations() -> list[tuple[Any, ...]]:
     true_N = _uniform(3, 200) < 0.3
     z_N = torch.relu(_uniform(4, 200) - 0.5 + 0.4 * true_N).mul(20).round() / 5  # many stand right at a threshold
-    return [(z_N, true_N, 4.0, SHARES), (z_N, true_N, 3.2, SHARES)]
+    nothing_N = torch.zeros(200)
+    return [(z_N, true_N, 4.0, SHARES), (z_N, true_N, 3.2, SHARES), (nothing_N, nothing_N > 0, 4.0, SHARES)]
 
 
 def _properties() -> list[tuple[Tensor]]:
@@ -107,7 +108,9 @@ f1_by_threshold = Checker(
         Mistake(
             "`>=` where `>` is meant: at share 0 a latent that is off would count as on",
             lambda z_N, true_N, largest, shares: [
-                (2 * ((z_N >= share * largest) & true_N).sum() / ((z_N >= share * largest).sum() + true_N.sum())).item()
+                2
+                * ((z_N >= share * largest) & true_N).sum().item()
+                / max(1, ((z_N >= share * largest).sum() + true_N.sum()).item())
                 for share in shares
             ],
         ),
@@ -123,6 +126,14 @@ f1_by_threshold = Checker(
         Mistake(
             "the factor 2 is forgotten: F1 is 2 both / (on + true)",
             lambda *given: [value / 2 for value in solutions.f1_by_threshold(*given)],
+        ),
+        Mistake(
+            "0 / 0 is not a number: F1 is 0 where a latent is never on and the property never true; divide by "
+            "max(1, ...)",
+            lambda z_N, true_N, largest, shares: [
+                (2 * ((z_N > share * largest) & true_N).sum() / ((z_N > share * largest).sum() + true_N.sum())).item()
+                for share in shares
+            ],
         ),
     ],
 )
