@@ -267,8 +267,8 @@ def _(
 @app.cell(hide_code=True)
 def _():
     mo.md(r"""
-    That is the board. Nothing about the GPT has changed, only the question. The shipped probes, fitted on ten thousand
-    games, read 96.3% at block 5. *(What does the embedding know, which sees one move and nothing else?)*
+    That is the board. Nothing about the GPT has changed, only the question. The shipped probes, fitted on thirty
+    thousand games, read 96.3% at block 5. *(What does the embedding know, which sees one move and nothing else?)*
 
     Now look at what each layer believes. The board to click has the colours of the layer's belief, yellow for mine and
     green for yours: **click a square** to see it layer by layer below. Of the two pictures the left one is the truth;
