@@ -3,6 +3,7 @@
 #   TORCH=torch==2.13.0  the build of torch, installed first, by pip; TORCH="torch==2.13.0+cu130" keeps a CUDA build
 #   SIZE=tiny            tiny, small or paper
 #   CASES=20000          spoilt files per target of fuzz
+#   REPOSITORY=me/it     the repository's place on GitHub, once it has one: the workshop's notebooks get Colab badges
 #   TESTBEDS=...         folder that testbed-NAME writes into; the testbeds that ship are in data/testbeds
 
 PYTHON ?= python3
@@ -13,6 +14,7 @@ SIZE ?= tiny
 WORKERS ?= 2
 CASES ?= 20000
 TESTBEDS ?= data/runs/testbeds
+REPOSITORY ?=
 BIN := $(VENV)/bin
 NO_STOCKFISH = echo "No Stockfish, so the built-in engine plays. To install it: sudo apt-get install stockfish, brew install stockfish, or stockfishchess.org; it must be on the PATH."
 STUDY := experiments/demo/study.yaml
@@ -82,9 +84,9 @@ unit: install ## Run the tests
 slow: install ## Run the long checks: chess against python-chess on 50,000 positions, tournaments with an engine
 	$(BIN)/python -m pytest -m "slow or engine"
 
-browser: install ## Check the report's page in headless Chromium, which must be on the path
-	$(BIN)/python -m pip install --quiet --editable '.[browser]'
-	$(BIN)/python -m pytest -m browser tests/report/explorer
+browser: install ## Check the report's page and the lessons in headless Chromium, which must be on the path
+	$(BIN)/python -m pip install --quiet --constraint $(VENV)/constraints.txt --editable '.[browser,workshop]'
+	$(BIN)/python -m pytest -m browser tests/report/explorer tests/workshop
 
 cluster: install ## Check sweeps on a Ray cluster of several nodes on this machine, one of which is killed
 	$(BIN)/python -m pip install --quiet --constraint $(VENV)/constraints.txt --editable '.[cluster]'
@@ -135,7 +137,7 @@ workshop: install ## Check this machine and open lesson 1 of the workshop in the
 	$(BIN)/python -m boardgame_sae.workshop
 
 workshop-notebooks: install ## Export the lessons of the workshop for Jupyter and Colab, and its slides
-	$(BIN)/python -m boardgame_sae.workshop.notebooks experiments/workshop
+	$(BIN)/python -m boardgame_sae.workshop.notebooks experiments/workshop $(if $(REPOSITORY),--repository $(REPOSITORY))
 	$(BIN)/python -m boardgame_sae.workshop.slides experiments/workshop
 
 $(STUDY_TARGETS): study-%: install ## Run one of the papers' studies and copy its tables (minutes to two hours)

@@ -17,6 +17,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+if sys.version_info < (3, 11):  # noqa: UP036 (pip refuses another; a clone on its path is imported all the same)
+    raise SystemExit(f"boardgame_sae needs Python 3.11 or newer; this is Python {sys.version.split()[0]}")
+
 from boardgame_sae.kernel_cache import choose_kernel_cache
 
 __version__ = "0.1.0"

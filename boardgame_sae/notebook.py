@@ -3,6 +3,9 @@
 import html
 from collections.abc import Iterable, Sequence
 
+_APART = 'style="padding:.1em .8em .1em 0;text-align:left"'
+"""Of every cell: marimo takes all space between them away."""
+
 
 class Picture(str):
     """An SVG image: text that a notebook draws."""
@@ -16,9 +19,10 @@ class Picture(str):
 
 def table(title: str, rows: Iterable[Sequence[object]], head: Sequence[str] = ()) -> str:
     """A table under a title; every cell is escaped, but for pictures. head: names of the columns."""
-    lines = [f"<tr>{''.join(f'<th>{html.escape(name)}</th>' for name in head)}</tr>"] if head else []
-    lines += [f"<tr>{''.join(f'<td>{_cell(value)}</td>' for value in row)}</tr>" for row in rows]
-    return f"<table><caption><b>{html.escape(title)}</b></caption>{''.join(lines)}</table>"
+    lines = [f"<tr>{''.join(f'<th {_APART}>{html.escape(name)}</th>' for name in head)}</tr>"] if head else []
+    lines += [f"<tr>{''.join(f'<td {_APART}>{_cell(value)}</td>' for value in row)}</tr>" for row in rows]
+    whole = f"<table><caption><b>{html.escape(title)}</b></caption>{''.join(lines)}</table>"
+    return f'<div style="overflow-x:auto">{whole}</div>'
 
 
 def pictures(shown: Iterable[tuple[str, str]]) -> str:

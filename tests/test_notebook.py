@@ -24,6 +24,21 @@ def test_a_table_escapes_all_but_pictures():
     assert "&lt;b&gt;" in pictures([(Picture("<svg/>"), "<b>")])
 
 
+def test_cells_stand_apart_whatever_a_notebook_s_style_and_wide_tables_scroll():
+    shown = table("t", [("a", "b")], ("c", "d"))
+    assert shown.count("padding") == 4 and shown.startswith('<div style="overflow-x:auto"><table>')
+
+
+def test_a_square_with_a_mark_has_no_ring_under_it():
+    game = load_game("othello6")
+    position = game.start()
+    marks = {game.legal_moves(position)[0]: "x"}
+    rings, rings_left = (picture.count("stroke-opacity") for picture in (
+        game.picture(position), game.picture(position, marks=marks)
+    ))  # fmt: skip
+    assert rings - rings_left == 1
+
+
 def test_things_have_short_reprs_and_draw_themselves(bed, tiny_corpus, tiny_model):
     record = tiny_corpus.record(np.arange(3))
     scores = Scores(

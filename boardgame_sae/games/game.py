@@ -192,7 +192,8 @@ class Game(ABC):
         """
         cells, rings, played = EMPTY * len(self.squares), (), -1
         if position is not None:
-            cells, rings, played = self.cells(position), self.rings(position), self.last_square(position)
+            cells, played = self.cells(position), self.last_square(position)
+            rings = [square for square in self.rings(position) if square not in (marks or {})]
         shown: dict[str, Any] = {"marks": marks, "heat": heat, "scale": scale, "size": size}
         shown |= {"rings": rings, "last": played if last is None else last, "first_row_on_top": self.first_row_on_top}
         return draw_discs(cells, self.shape[1], self.disc_style, **shown)

@@ -120,9 +120,10 @@ def legality(
 ) -> Legality:
     """Measure a model's legality and loss on held-out games.
 
-    n_games: how many (default 1,000, or all if there are fewer). positions_a_game: maximum number of positions per game
-    at which a move is measured, evenly spread (default all); the loss counts every token. seed: of the positions, the
-    sampled moves and the resamples behind the interval. A game's results depend on neither batch_size nor the others.
+    split: whose games. n_games: how many (default 1,000, or all if there are fewer). positions_a_game: maximum number
+    of positions per game at which a move is measured, evenly spread (default all); the loss counts every token. seed:
+    of the positions, the sampled moves and the resamples behind the interval. A game's results depend on neither
+    batch_size nor the others.
     Raises ValueError when the model and the corpus do not share an alphabet, or there is nothing to measure.
     """
     if model.alphabet != corpus.alphabet:

@@ -353,7 +353,10 @@ def train_gpt(
     config: all fields at once, instead of a preset's: `TrainGPTConfig(n_layers=2, n_steps=1000)`.
     devices: how many devices of this machine to train on; in a script below `if __name__ == "__main__":`.
     tracker: `trackio` or `wandb` get the metrics too. changes: fields of TrainGPTConfig that differ.
-    Raises ConfigError for an unknown preset or field, and as `train_gpt_run` does.
+    out: the run's folder (default one named by its hash). device: where it trains, `auto`, `cpu`, `cuda` or `mps`.
+    Raises ConfigError for an unknown preset, field or tracker, when the corpus does not allow the targets, and when
+    devices are too many or do not share a batch evenly; ValueError when a split of the corpus is empty; RunError when
+    the loss is not finite.
     """
     cfg = train_config.preset(preset, **changes)
     if config is not None:

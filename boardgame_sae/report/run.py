@@ -30,7 +30,8 @@ def make_report(
 ) -> Path:
     """Make the report of what some sources hold in a run folder and return the folder; a finished one is reused.
 
-    sources: as `pipeline.sources` reads them: `make_report("othello6-tiny", my_scores)`.
+    sources: what `results` takes: `make_report("othello6-tiny", my_scores)`. out: the run's folder (default one named
+    by its hash). device: where SAEs are run again, `auto`, `cpu`, `cuda` or `mps`.
     n_detailed: how many SAEs per testbed, the best ones, are run again, so that the page has the boards, histograms and
     moves of their latents; of others it has what their scores say.
     Raises RunError naming a folder or file that is missing, damaged or not finished.

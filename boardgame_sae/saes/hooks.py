@@ -19,8 +19,9 @@ from boardgame_sae.saes.load import load_sae
 
 
 def splice(sae: Any) -> Hook:
-    """A hook that replaces activations by the SAE's reconstruction of them.
+    """A hook that replaces activations (games, tokens, width) by the SAE's reconstruction of them.
 
+    sae: anything with `encode` and `decode`, or an SAE's folder or shipped name.
     Raises ValueError for something without `encode` and `decode`; the hook does for activations of another width.
     """
     sae = _with_decoder(sae)
@@ -36,8 +37,9 @@ def set_latents(sae: Any, values: Mapping[int, float]) -> Hook:
     """A hook that sets latents to values at every token, and keeps what the SAE does not reconstruct:
     x' = x + decode(z') - decode(z).
 
-    values: by latent. Raises ValueError as `splice` does and for what is no latent or no finite number; the hook raises
-    IndexError for a latent that there is not.
+    sae: anything with `encode` and `decode`, or an SAE's folder or shipped name. values: activations, by latent.
+    Raises ValueError for something without `encode` and `decode` and for what is no latent or no finite number; the hook
+    does for activations of another width, and raises IndexError for a latent that there is not.
     """
     sae = _with_decoder(sae)
     if not isinstance(values, Mapping):
@@ -61,7 +63,12 @@ def set_latents(sae: Any, values: Mapping[int, float]) -> Hook:
 
 
 def ablate(sae: Any, latents: Iterable[int]) -> Hook:
-    """A hook that takes away what latents add, at every token: `set_latents` to 0. Raises ValueError as that does."""
+    """A hook that takes away what latents add, at every token: `set_latents` to 0.
+
+    sae: anything with `encode` and `decode`, or an SAE's folder or shipped name. latents: their numbers.
+    Raises ValueError for something without `encode` and `decode` and for what is no latent; the hook does for
+    activations of another width, and raises IndexError for a latent that there is not.
+    """
     if isinstance(latents, str) or not isinstance(latents, Iterable):
         raise ValueError(f"{latents!r}: give latents as a list, as in [17, 23]")
     return set_latents(sae, dict.fromkeys(latents, 0.0))

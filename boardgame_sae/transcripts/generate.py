@@ -156,7 +156,14 @@ def generate(
     workers: int = 1,
     **settings: object,
 ) -> Corpus:
-    """Play a corpus and open it. `settings`: any other field of GenerateConfig. Raises what `generate_run` raises."""
+    """Play a corpus and open it: `generate("othello6", n_games=10_000)`.
+
+    game, players: names, with options if any: `search:depth=2`. n_games, seed: how many games, and which. out: the
+    run's folder (default one named by its hash); a finished run is reused, a killed one resumed. workers: processes;
+    the bytes do not depend on their number. settings: any other field of GenerateConfig.
+    Raises ConfigError for an unknown game, player, opening or tokenization and for a bad setting, RunError when an
+    engine fails again and again.
+    """
     both = (players,) if isinstance(players, str) else tuple(players)
     values = {"game": game, "players": both, "n_games": n_games, "seed": seed, **settings}
     return Corpus.open(generate_run(from_mapping(GenerateConfig, values, "generate"), out=out, workers=workers))

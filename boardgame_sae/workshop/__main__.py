@@ -1,10 +1,11 @@
 """`python -m boardgame_sae.workshop [LESSON]`: check the machine, then open a lesson in the browser.
 
-The lesson is copied into a folder of the student's own, where it is kept as it was left.
+The lesson is copied into a folder of the student's own, where it is kept as it was left. What is imported here needs
+nothing but Python, so that the check can name what is missing.
 """
 
 import argparse
-import shutil
+import os
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -13,6 +14,9 @@ from pathlib import Path
 from boardgame_sae.workshop.lesson_file import lesson_numbers, lesson_path
 from boardgame_sae.workshop.machine import examine
 from boardgame_sae.workshop.notebooks import notebook_text
+
+RUN_AT_ONCE = {"_MARIMO_CONFIG_OVERLOAD_RUNTIME_AUTO_INSTANTIATE": "true"}
+"""Has marimo run all cells of a lesson when it opens; without it a student presses the button for that first."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -25,25 +29,47 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if given.check or not ready:
         _say("Ready." if ready else "Not ready: see the lines marked NO.")
         return 0 if ready else 1
-    lesson = copied(given.lesson, given.folder, as_notebook=given.jupyter)
+    try:
+        lesson = copied(given.lesson, given.folder, as_notebook=given.jupyter)
+    except OSError as error:
+        _say(f"NO  folder    {given.folder}: {error.strerror}; name one that can be written to with --folder")
+        return 1
     _say(f"{lesson}: your copy of lesson {given.lesson}; your answers are kept there")
     if given.jupyter:
         _say("Open it in Jupyter or VS Code, or upload it to Colab.")
         return 0
-    return subprocess.call([sys.executable, "-m", "marimo", "edit", str(lesson)])
+    return opened(lesson)
 
 
 def copied(number: int, folder: Path, *, as_notebook: bool = False) -> Path:
-    """A lesson in a student's folder: copied there if it is not there yet, else as the student left it."""
+    """A lesson in a student's folder: copied there if it is not there yet, else as the student left it.
+
+    Raises OSError where it cannot be written; no half of it stays behind.
+    """
     lesson = lesson_path(number)
     path = folder / lesson.with_suffix(".ipynb" if as_notebook else ".py").name
     if not path.exists():
+        source = lesson.read_text(encoding="utf-8")
         folder.mkdir(parents=True, exist_ok=True)
-        if as_notebook:
-            path.write_text(notebook_text(lesson.read_text(encoding="utf-8"), lesson.stem), encoding="utf-8")
-        else:
-            shutil.copyfile(lesson, path)
+        half = path.with_name(f".{path.name}.part")
+        text = notebook_text(source, lesson.stem) if as_notebook else source
+        try:
+            half.write_text(text, encoding="utf-8", newline="\n")
+            half.replace(path)
+        finally:
+            half.unlink(missing_ok=True)
     return path
+
+
+def opened(lesson: Path) -> int:
+    """Open a lesson in marimo, and wait until it is closed; returns marimo's exit status."""
+    command = [sys.executable, "-m", "marimo", "edit", "--skip-update-check", str(lesson)]
+    with subprocess.Popen(command, env={**os.environ, **RUN_AT_ONCE}) as marimo:
+        while True:
+            try:
+                return marimo.wait()
+            except KeyboardInterrupt:  # marimo gets Ctrl-C too, and asks whether to quit
+                continue
 
 
 def _parser() -> argparse.ArgumentParser:

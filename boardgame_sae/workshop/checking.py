@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from torch import Tensor
 
-from boardgame_sae.workshop.difference import difference
+from boardgame_sae.workshop.difference import difference, gradient_difference
 
 Function = Callable[..., Any]
 COPIED = Tensor | np.ndarray | list
@@ -70,6 +70,10 @@ class Checker:
     mistakes: Sequence[Mistake]
     tolerance: float = 1e-4
     """Largest difference that counts as none, relative to the largest magnitude."""
+    compared: Callable[[Any], Any] = lambda result: result
+    """What of a result is compared: all of it, or what `in_any_order` leaves."""
+    trained_through: bool = False
+    """Whether gradients must flow from what it gives to its tensors."""
 
     @property
     def name(self) -> str:
@@ -103,16 +107,14 @@ class Checker:
             copied = [_copied(value) for value in case]
             try:
                 given.append(answer(*copied))
-            except NotImplementedError:
-                return "not filled in yet: replace `raise NotImplementedError` by your code"
             except Exception as error:  # a student's code may raise anything
-                return f"it raises {type(error).__name__}: {error}{_line(answer, error)}{self._shapes()}"
+                return self._raised(answer, error)
             for name, before, after in zip(self._names, case, copied, strict=True):
                 if isinstance(before, COPIED) and difference(after, before, 0.0):
                     return f"it changes its input `{name}` in place, which others still need; work on a copy"
         found = self._differences(given, self.right)
         if not found:
-            return None
+            return self._wrong_gradient(answer)
         for mistake in self.mistakes:
             if not self._differences(given, self._of(mistake)):
                 return mistake.says
@@ -120,8 +122,22 @@ class Checker:
         return f"{what} (input {place + 1} of {len(given)})" if len(given) > 1 else what
 
     def _differences(self, given: Sequence[Any], right: Sequence[Any]) -> list[tuple[int, str]]:
-        pairs = enumerate(zip(given, right, strict=True))
-        return [(place, what) for place, pair in pairs if (what := difference(*pair, self.tolerance))]
+        pairs = [(self.compared(one), self.compared(other)) for one, other in zip(given, right, strict=True)]
+        return [(place, what) for place, pair in enumerate(pairs) if (what := difference(*pair, self.tolerance))]
+
+    def _wrong_gradient(self, answer: Function) -> str | None:
+        if not self.trained_through:
+            return None
+        try:
+            found = [gradient_difference(answer, self.solution, case, self.tolerance) for case in self.inputs]
+        except Exception as error:  # as `.numpy()` does of what is to be learned
+            return self._raised(answer, error)
+        return next(filter(None, found), None)
+
+    def _raised(self, answer: Function, error: Exception) -> str:
+        if isinstance(error, NotImplementedError) and not error.args:  # libraries raise it too, with a reason
+            return "not filled in yet: replace `raise NotImplementedError` by your code"
+        return f"it raises {type(error).__name__}: {error}{_line(answer, error)}{self._shapes()}"
 
     def _of(self, mistake: Mistake) -> list[Any]:
         """What a typical wrong answer gives; where it fails outright, nothing that an answer could give."""
@@ -138,6 +154,16 @@ class Checker:
         pairs = zip(self._names, self.inputs[0], strict=True)
         shapes = [f"{name} {tuple(value.shape)}" for name, value in pairs if isinstance(value, Tensor | np.ndarray)]
         return f"; its inputs have the shapes {', '.join(shapes)}" if shapes else ""
+
+
+def in_any_order(result: Any) -> Any:
+    """The entries of a list, tuple or set in ascending order; anything else as it is."""
+    if not isinstance(result, list | tuple | set | frozenset):
+        return result
+    try:
+        return sorted(result)
+    except (RuntimeError, TypeError, ValueError):  # entries that have no order, or are arrays
+        return list(result)
 
 
 def checkers(module: ModuleType) -> dict[str, Checker]:

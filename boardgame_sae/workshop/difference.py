@@ -1,8 +1,12 @@
-"""How a result differs from the right one, in words that help whoever made it."""
+"""How a result, or its gradient, differs from the right one, in words that help whoever made it."""
 
+import itertools
+import math
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor
 
 
@@ -20,19 +24,52 @@ def difference(given: Any, right: Any, tolerance: float) -> str | None:
         return _of_numbers(given, right, tolerance)
     if isinstance(right, list | tuple):
         return _of_lists(given, right, tolerance)
-    return None if bool(given == right) else f"it gives {_shown(given)}, right is {_shown(right)}"
+    same = given == right
+    return None if same is True or same is np.True_ else f"it gives {_shown(given)}, right is {_shown(right)}"
+
+
+def gradient_difference(
+    answer: Callable[..., Any], solution: Callable[..., Any], case: Sequence[Any], tolerance: float
+) -> str | None:
+    """What is wrong with how an answer's result depends on its inputs; None where nothing is.
+
+    case: the inputs. Raises whatever the answer does.
+    """
+    given, right = _gradients(answer, case), _gradients(solution, case)
+    if given is None:
+        return (
+            "its values are right, but no gradient flows through it, so nothing would be learned: do without "
+            "`detach`, `no_grad`, `torch.tensor(...)` and rounding"
+        )
+    if any(difference(one, other, tolerance) for one, other in zip(given, right or [], strict=True)):
+        return "its values are right, but not its gradient: is a part of it detached, or made anew?"
+    return None
+
+
+def _gradients(function: Callable[..., Any], case: Sequence[Any]) -> list[Tensor] | None:
+    """Of the sum of what a function gives, each number with a weight of its own; None where it depends on nothing."""
+    inputs = [value.detach().clone().requires_grad_() if isinstance(value, Tensor) else value for value in case]
+    given = function(*(value.clone() if isinstance(value, Tensor) else value for value in inputs))
+    if not given.requires_grad:
+        return None
+    total = (given * torch.arange(1, given.numel() + 1).view_as(given)).sum()
+    tensors = [value for value in inputs if isinstance(value, Tensor)]
+    return list(torch.autograd.grad(total, tensors, allow_unused=True, materialize_grads=True))
 
 
 def _of_numbers(given: Any, right: Any, tolerance: float) -> str | None:
-    if isinstance(given, Tensor | np.ndarray) and given.ndim == 0:
-        given = given.item()
+    if isinstance(given, Tensor | np.ndarray | np.generic) and given.ndim == 0:
+        given = _values(given).item()
     if isinstance(given, Tensor | np.ndarray):
         return f"it gives an array of shape {tuple(given.shape)}, right is one number: average or sum over all axes"
-    if not isinstance(given, bool | int | float | np.number):
+    if isinstance(right, bool):
+        return None if given is right else f"it gives {_shown(given)}, right is {right}; only True or False will do"
+    if isinstance(given, bool) or not isinstance(given, int | float):
         return f"it gives {type(given).__name__}, right is a number"
-    if np.isnan(given) and np.isnan(right):
+    given, right = _as_float(given), _as_float(right)
+    if math.isnan(given) and math.isnan(right):
         return None
-    if not np.isfinite(given) and np.isfinite(right):
+    if not math.isfinite(given) and math.isfinite(right):
         return f"it gives {given}: is something divided by zero, or a logarithm taken of zero?"
     if abs(given - right) <= tolerance * max(abs(right), tolerance):
         return None
@@ -43,7 +80,7 @@ def _of_numbers(given: Any, right: Any, tolerance: float) -> str | None:
 
 def _of_lists(given: Any, right: Any, tolerance: float) -> str | None:
     if isinstance(given, np.ndarray | Tensor) and given.ndim == 1 and not any(hasattr(x, "shape") for x in right):
-        given = type(right)(given.tolist())
+        given = type(right)(_values(given).tolist())
     if not isinstance(given, list | tuple):
         return f"it gives {type(given).__name__}, right is a {type(right).__name__} of {len(right)}"
     if len(given) != len(right):
@@ -77,12 +114,12 @@ def _of_arrays(given: Any, right: Any, tolerance: float) -> str | None:
     kind = "tensor" if isinstance(right, Tensor) else "numpy array"
     if not isinstance(given, type(right)):
         return f"it gives {type(given).__name__}, right is a {kind} of shape {tuple(right.shape)}"
-    one, other = _numpy(given), _numpy(right)
+    one, other = _values(given), _values(right)
     if one.ndim == other.ndim == 0:
         return _of_numbers(one.item(), other.item(), tolerance)
     if one.shape != other.shape:
         return _of_shapes(one, other, tolerance)
-    if (one.dtype == bool) != (other.dtype == bool):
+    if one.dtype.kind != other.dtype.kind or (other.dtype.kind == "i" and one.dtype != other.dtype):
         return f"it gives {one.dtype}, right is {other.dtype}"
     if _close(one, other, tolerance):
         return None
@@ -91,7 +128,7 @@ def _of_arrays(given: Any, right: Any, tolerance: float) -> str | None:
 
 def _of_shapes(given: np.ndarray, right: np.ndarray, tolerance: float) -> str:
     wrong = f"wrong shape: it gives {given.shape}, right is {right.shape}"
-    if given.ndim == right.ndim and given.T.shape == right.shape and _close(given.T, right, tolerance):
+    if given.ndim == right.ndim and _transposed(given, right, tolerance):
         return f"{wrong}: the axes are swapped"
     if given.ndim == right.ndim and given.shape[1:] == right.shape[1:] and abs(len(given) - len(right)) == 1:
         return f"{wrong}: off by one along the first axis"
@@ -100,10 +137,16 @@ def _of_shapes(given: np.ndarray, right: np.ndarray, tolerance: float) -> str:
     return wrong
 
 
+def _transposed(given: np.ndarray, right: np.ndarray, tolerance: float) -> bool:
+    """Whether the result is right but for the order of two axes."""
+    pairs = itertools.combinations(range(given.ndim), 2)
+    return any(_close(given.swapaxes(*pair), right, tolerance) for pair in pairs)
+
+
 def _of_values(given: np.ndarray, right: np.ndarray, tolerance: float) -> str:
     if not np.isfinite(given).all() and np.isfinite(right).all():
         return "some values are not finite: is something divided by zero, or a logarithm taken of zero?"
-    if given.ndim >= 2 and given.shape[0] == given.shape[1] and _close(given.swapaxes(0, 1), right, tolerance):
+    if _transposed(given, right, tolerance):
         return "right shape, but the axes are swapped"
     if len(given) > 2 and any(
         _close(one, other, tolerance) for one, other in ((given[1:], right[:-1]), (given[:-1], right[1:]))
@@ -131,8 +174,21 @@ def _close(given: np.ndarray, right: np.ndarray, tolerance: float) -> bool:
     return bool(np.allclose(given.astype(float), right.astype(float), rtol=0.0, atol=max(bound, 0.0), equal_nan=True))
 
 
-def _numpy(array: Any) -> np.ndarray:
-    return array.detach().cpu().numpy() if isinstance(array, Tensor) else array
+def _values(array: Any) -> np.ndarray:
+    """An array's or a tensor's values; nan where a tensor has none (on `meta`)."""
+    if not isinstance(array, Tensor):
+        return np.asarray(array)
+    if array.is_meta:
+        return np.full(tuple(array.shape), np.nan)
+    dense = array.detach().to_dense() if array.layout != torch.strided else array.detach()
+    return (dense.float() if dense.dtype == torch.bfloat16 else dense).cpu().resolve_conj().resolve_neg().numpy()
+
+
+def _as_float(number: float) -> float:
+    try:
+        return float(number)
+    except OverflowError:
+        return math.inf
 
 
 def _shown(value: Any) -> str:

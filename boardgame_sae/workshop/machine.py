@@ -21,7 +21,7 @@ MEMORY_GB = 4
 N_GAMES, USUAL_SECONDS, SLOW_SECONDS = 64, 0.1, 1.0
 """Games of the forward pass that is timed, what it takes on two cores of a laptop, and when the check warns."""
 PACKAGES = ("torch", "numpy", "numba", "h5py", "plotly", "marimo")
-EXTRA = 'pip install "boardgame-sae[workshop]"'
+EXTRA = 'pip install "boardgame-sae[workshop]", or in a clone make workshop'
 WINDOWS = "should something fail here: in PowerShell run `wsl --install`, open the Ubuntu window and install there"
 
 
@@ -79,6 +79,8 @@ def _testbed() -> Finding:
     """Open the testbed of the lessons and time its GPT on whole games."""
     try:
         testbed = bgs.load_testbed(TESTBED, device="cpu")
+    except ImportError as error:
+        return Finding("testbed", False, f"{error}; run {EXTRA}")
     except (OSError, RuntimeError, ValueError) as error:
         return Finding("testbed", False, f"{error}; install the package again, or clone the repository whole")
     corpus, n_ctx = testbed.corpus, testbed.model.gpt.cfg.n_ctx

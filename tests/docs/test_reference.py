@@ -1,6 +1,7 @@
 """The reference holds every public name and every verb, and lays docstrings out."""
 
 import importlib
+import inspect
 import re
 
 import pytest
@@ -36,3 +37,18 @@ def test_every_verb_is_on_the_page_with_all_that_its_help_says():
     assert VERBS not in text
     assert [line[3:] for line in text.splitlines() if line.startswith("## ")] == list(verbs())
     assert "--n-games INT" in help_of("generate") and help_of("generate") in text and "\x1b" not in text
+
+
+FUNCTIONS = [name for name in bgs.__all__ if not inspect.isclass(getattr(bgs, name))]
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_a_function_says_of_each_argument_what_it_is_and_which_errors_it_raises(name):
+    """By itself: what another function raises that is not on the pages helps nobody."""
+    function = inspect.unwrap(getattr(bgs, name))
+    code, text = function.__code__, inspect.getdoc(function)
+    arguments = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
+    assert not [argument for argument in arguments if not re.search(rf"\b{argument}\b", text)]
+    assert re.search(r"Raises [A-Z]\w+(Error|Move)\b", text)
+    others = re.findall(r"Raises (?:what|as) `(\w+)`|and as `(\w+)` does", text)
+    assert not others, "name the errors themselves"

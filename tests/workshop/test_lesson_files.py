@@ -1,6 +1,7 @@
 """The lessons run, unfilled and filled, as marimo apps and as notebooks; the exported notebooks are up to date."""
 
 import json
+import re
 import time
 from pathlib import Path
 
@@ -8,9 +9,11 @@ import pytest
 from lessons import NUMBERS, checks_of, filled, source_of
 
 from boardgame_sae.workshop.lesson_file import cells, lesson_path
-from boardgame_sae.workshop.notebooks import notebook, notebook_text
+from boardgame_sae.workshop.notebooks import main, notebook, notebook_text
 
-NOTEBOOKS = Path(__file__).parents[2] / "experiments" / "workshop"
+ROOT = Path(__file__).parents[2]
+NOTEBOOKS = ROOT / "experiments" / "workshop"
+REPOSITORY = re.search(r"^REPOSITORY \?=(.*)$", (ROOT / "Makefile").read_text(), re.MULTILINE)[1].strip()
 SECONDS = 240
 """Of a core, for a whole lesson with its trainings: at most a tenth of the shortest lesson, on two cores."""
 CHANGED = "the lesson has changed since it was exported: run `make workshop-notebooks`"
@@ -20,11 +23,11 @@ CHANGED = "the lesson has changed since it was exported: run `make workshop-note
 def test_exported_notebooks_are_up_to_date_and_have_no_outputs(number):
     path = NOTEBOOKS / f"{lesson_path(number).stem}.ipynb"
     text = path.read_text(encoding="utf-8")
-    assert text == notebook_text(source_of(number), f"lesson{number}"), CHANGED
+    assert text == notebook_text(source_of(number), path.stem, REPOSITORY), CHANGED
     exported = json.loads(text)
     code = [cell for cell in exported["cells"] if cell["cell_type"] == "code"]
     assert all(cell["outputs"] == [] and cell["execution_count"] is None for cell in code)
-    assert "pip install" in "".join(code[0]["source"])
+    assert '%pip install --quiet "{source}"' in "".join(code[0]["source"])
     assert len({cell["id"] for cell in exported["cells"]}) == len(exported["cells"])
 
 
@@ -42,6 +45,25 @@ def test_a_lesson_s_cells_become_cells_of_a_notebook():
         'def f(x):\n    """C."""\n    raise NotImplementedError',
         "z = y\nz",
     ]
+
+
+def test_a_published_repository_gives_each_notebook_a_badge_and_a_source():
+    badge, install = notebook(source_of(2), "lesson2_probes", "me/it")["cells"][:2]
+    link = "https://colab.research.google.com/github/me/it/blob/main/experiments/workshop/lesson2_probes.ipynb"
+    assert badge["cell_type"] == "markdown" and f"]({link})" in "".join(badge["source"])
+    assert (NOTEBOOKS / "lesson2_probes.ipynb").exists()
+    assert '"boardgame-sae[workshop] @ git+https://github.com/me/it"' in "".join(install["source"])
+
+
+def test_a_notebook_that_somebody_has_worked_in_is_never_overwritten(tmp_path, capsys):
+    assert main([str(tmp_path / "new")]) == 0 and main([str(tmp_path / "new")]) == 0
+    path = tmp_path / "new" / "lesson3_flips.ipynb"
+    mine = path.read_text(encoding="utf-8").replace("raise NotImplementedError", "return 3", 1)
+    for text in (mine, "my notes"):
+        path.write_text(text, encoding="utf-8")
+        assert main([str(tmp_path / "new")]) == 1
+        assert f"{path}: somebody has worked in it" in capsys.readouterr().err
+        assert path.read_text(encoding="utf-8") == text
 
 
 def run_app(source, tmp_path):

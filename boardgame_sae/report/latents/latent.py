@@ -34,7 +34,7 @@ def latent(sae: Any, testbed: AnyTestbed, i: int, *, name: str | None = None) ->
     negative part of latent f. name: what it is called (default: the path, or its class's name).
     Its moves are those of `report.latents.moves`, as on a report's page; there are none where the SAE does not
     reconstruct the activations it reads, or these are outside the GPT's blocks.
-    Raises ValueError when there is no such latent, and as `evaluate` does.
+    Raises ValueError when there is no such latent, and where widths, hook points or shapes do not fit.
     """
     testbed, i = as_testbed(testbed), whole_number(i, "a latent")
     source = as_latent_source(sae, testbed, name or (str(sae) if isinstance(sae, str | Path) else None))

@@ -58,8 +58,13 @@ N_FIRST = 8
 def finetune_sae(sae: str | Path | SAE, testbed: AnyTestbed, *, out: str | Path | None = None, **fields: Any) -> Path:
     """Fine-tune an SAE on a testbed: `finetune_sae("othello6-tiny/relu-0.2", testbed, how="full", loss="kl")`.
 
-    fields: of FinetuneConfig. Returns the run's folder, which `load_sae` takes where the way gives an SAE. Raises
-    ConfigError for a bad field, and as `finetune_run` does.
+    sae: itself, its folder, or the name of one that ships. out: the run's folder (default one named by its hash).
+    fields: of FinetuneConfig. Returns the run's folder, which `load_sae` takes where the way gives an SAE; a finished
+    run is reused, a killed one resumed.
+    Raises ConfigError for a bad field, an unknown way, or one that the loss cannot train; ValueError for an SAE of
+    another width or hook point, without a threshold, or without anything that the way can train; RunError when the loss
+    is no longer finite, the SAE cannot be read or the disk is full.
+    Source: arXiv 2503.17272.
     """
     return finetune_run(sae, as_testbed(testbed), from_mapping(FinetuneConfig, fields, "finetune_sae"), out=out)
 

@@ -75,8 +75,10 @@ def train_sae(
     `saes.architectures.topk`. training: how it is trained, `TrainSAEConfig(lr=1e-3)`. tracker: `trackio` or `wandb` get
     the metrics too.
     fields: those of either config that differ; `seed` sets both, d_model is the testbed's width.
-    The run that does so is reused or resumed. Raises ConfigError for an unknown architecture or a bad field, before
-    anything is computed, and as `train_on_testbed` does.
+    out: the run's folder (default one named by its hash); a finished run is reused, a killed one resumed. device: where
+    it trains, `auto`, `cpu`, `cuda` or `mps`.
+    Raises ConfigError for an unknown architecture, field or tracker, and when fresh games cannot be played; ValueError
+    when its width is not the testbed's or what is to be frozen cannot be; RunError when the disk is full.
     """
     own = {"architecture": architecture} if isinstance(architecture, str) else to_mapping(architecture)
     sae_fields = {field.name for field in dataclasses.fields(config_class(own["architecture"]))}

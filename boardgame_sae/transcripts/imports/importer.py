@@ -202,7 +202,10 @@ def import_games(
 ) -> Corpus:
     """Import games from files and open the corpus: `import_games("WTH_2004.wtb")`, one game a line, PGN-like text.
 
-    settings: any other field of ImportGamesConfig. Raises what `import_games_run` raises.
+    sources: files. out: the run's folder (default one named by its hash); a finished run is reused.
+    settings: any other field of ImportGamesConfig.
+    Raises ConfigError for a source that cannot be read or holds no games of a known form and for a bad setting,
+    RunError for one of which no game can be kept.
     """
     names = [sources] if isinstance(sources, str | Path) else sources
     values = {"sources": [str(name) for name in names], **settings}
@@ -230,7 +233,8 @@ def make_corpus(
 ) -> Corpus:
     """Make a corpus of games at hand and open it: `make_corpus(["f5d6c3", ...], "othello", test_fraction=0.2)`.
 
-    games: as the game writes them (of chess too), or as moves. settings: any other field of CorpusConfig.
+    games: as the game writes them (of chess too), or as moves. out: the run's folder (default one named by its hash).
+    settings: any other field of CorpusConfig.
     Raises IllegalMove, with the game's number as a note, at the first move that cannot be read or played, ConfigError
     for a bad setting, no games or no list of them.
     """

@@ -265,7 +265,10 @@ def import_pgn(
 ) -> Corpus:
     """Import games and open the corpus. `settings`: any other field of ImportPGNConfig.
 
-    Raises what `import_pgn_run` raises.
+    sources: files of PGN, plain or `.zst`, or `-` for standard input. out: the run's folder (default one named by its
+    hash); a finished run is reused, a killed one resumed. workers: processes; the bytes do not depend on their number.
+    Raises ConfigError for a source that cannot be read or is not PGN and for a bad setting, RunError for one of which
+    no game can be kept.
     """
     names = [sources] if isinstance(sources, str | Path) else sources
     values = {"sources": [str(name) for name in names], **settings}

@@ -36,8 +36,9 @@ def _one_game() -> list[tuple[Tensor, ...]]:
     random = torch.Generator().manual_seed(1)
     legal_RV = torch.rand(21, 12, generator=random) < 0.3
     legal_RV[:, 0] = True
-    legal_RV[-1] = False  # the game is over
-    return [(torch.randn(20, 12, generator=random), legal_RV)]
+    over_RV = legal_RV & (torch.arange(21) < 20)[:, None]
+    logits_LV = torch.randn(20, 12, generator=random)
+    return [(logits_LV, over_RV), (logits_LV, legal_RV)]  # a whole game, and one of which the GPT reads a part
 
 
 def _counts() -> list[tuple[Tensor]]:
@@ -80,6 +81,11 @@ black_to_move = Checker(
             "one position too many: at the end nobody is to move, so leave it out",
             lambda game, text: [game.mover(position) for position in game.replay(text)],
         ),
+        Mistake(
+            "you forgot the pass, and White does not begin: whose turn it is does not follow from the parity of the "
+            "ply; ask `game.mover(position)`",
+            lambda game, text: [i % 2 == 1 for i in range(len(game.replay(text)) - 1)],
+        ),
     ],
 )
 
@@ -99,6 +105,15 @@ aligned = Checker(
         Mistake(
             "shifted the wrong way: you dropped the first prediction, where the first board has none",
             lambda logits_LV, legal_RV: (logits_LV[1:], legal_RV[1:-1]),
+        ),
+        Mistake(
+            "you always drop the last position, but the GPT does not read every game to its end: drop positions where "
+            "nothing is legal, `legal_RV.any(-1)`",
+            lambda logits_LV, legal_RV: (logits_LV[:-1], legal_RV[1:-1]),
+        ),
+        Mistake(
+            "the two are swapped: first the predictions, then the truth",
+            lambda logits_LV, legal_RV: solutions.aligned(logits_LV, legal_RV)[::-1],
         ),
     ],
 )
@@ -128,6 +143,18 @@ legal_probability = Checker(
             "one number too few: keep one probability for each position, and average later",
             lambda logits_NV, legal_NV: solutions.legal_probability(logits_NV, legal_NV).mean(),
         ),
+        Mistake(
+            "wrong axis: you add up over positions; add up over moves, `sum(-1)`",
+            lambda logits_NV, legal_NV: (logits_NV.softmax(-1) * legal_NV).sum(0),
+        ),
+        Mistake(
+            "that is the probability of illegal moves: it is one minus this",
+            lambda logits_NV, legal_NV: 1 - solutions.legal_probability(logits_NV, legal_NV),
+        ),
+        Mistake(
+            "a sigmoid judges each move by itself; one of the moves comes, so take the softmax over them",
+            lambda logits_NV, legal_NV: (logits_NV.sigmoid() * legal_NV).sum(-1),
+        ),
     ],
 )
 
@@ -152,6 +179,10 @@ top_move_legal_rate = Checker(
             "that is the share of illegal top moves: it is one minus this",
             lambda logits_NV, legal_NV: 1 - solutions.top_move_legal_rate(logits_NV, legal_NV),
         ),
+        Mistake(
+            "that is the least probable move: take `argmax`",
+            lambda logits_NV, legal_NV: solutions.top_move_legal_rate(-logits_NV, legal_NV),
+        ),
     ],
 )
 
@@ -170,6 +201,14 @@ loss_floor = Checker(
         Mistake(
             "that is the mean probability of a legal move: the loss is minus its logarithm, averaged",
             lambda n_legal_N: (1 / n_legal_N.double()).mean().item(),
+        ),
+        Mistake(
+            "that is the sum over positions: a loss is their mean",
+            lambda n_legal_N: n_legal_N.double().log().sum().item(),
+        ),
+        Mistake(
+            "the sign is wrong: the loss is *minus* the logarithm of 1/n, which is the logarithm of n",
+            lambda n_legal_N: -solutions.loss_floor(n_legal_N),
         ),
     ],
 )

@@ -50,6 +50,11 @@ def _without_bias(acts_ND: Tensor, classes_NS: Tensor, ridge: float) -> Tensor:
     return fitted_DSC[:-1]
 
 
+def _transposed(game: Game, text: str) -> Tensor:
+    boards_RXY = solutions.colour_classes(game, text).view(-1, *game.shape)
+    return boards_RXY.transpose(1, 2).flatten(1)
+
+
 def _backwards(game: Game, text: str) -> Tensor:
     return torch.tensor([0, 2, 1])[solutions.colour_classes(game, text)]
 
@@ -73,6 +78,13 @@ colour_classes = Checker(
                 solutions.colour_classes(game, text), torch.tensor([game.mover(p) for p in game.replay(text)])
             ),
         ),
+        Mistake(
+            "off by one ply: the last position is missing",
+            lambda game, text: solutions.colour_classes(game, text)[:-1],
+        ),
+        Mistake(
+            "the boards are transposed: squares go row by row, a1, b1, c1, as `game.cells` gives them", _transposed
+        ),
     ],
 )
 
@@ -93,6 +105,10 @@ fit_probe = Checker(
         Mistake(
             "wrong shape: give (D + 1, squares, 3); undo the flattening with `.view(-1, n_squares, 3)`",
             lambda acts_ND, classes_NS, ridge: solutions.fit_probe(acts_ND, classes_NS, ridge).flatten(1),
+        ),
+        Mistake(
+            "you took the mean activation away: the 1 that is appended does that; fit to the activations as they are",
+            lambda acts_ND, classes_NS, ridge: solutions.fit_probe(acts_ND - acts_ND.mean(0), classes_NS, ridge),
         ),
     ],
     tolerance=1e-3,
@@ -118,6 +134,10 @@ probe_accuracy = Checker(
             "that is the share of wrong squares: it is one minus this",
             lambda *given: 1 - solutions.probe_accuracy(*given),
         ),
+        Mistake(
+            "you take the smallest output: the answer is the class of the largest, `argmax(-1)`",
+            lambda weights_DSC, acts_ND, classes_NS: solutions.probe_accuracy(-weights_DSC, acts_ND, classes_NS),
+        ),
     ],
 )  # fmt: skip
 
@@ -138,6 +158,12 @@ majority_accuracy = Checker(
         Mistake(
             "that is the accuracy on train: choose there, judge on the second argument",
             lambda train_classes_NS, classes_NS: solutions.majority_accuracy(train_classes_NS, train_classes_NS),
+        ),
+        Mistake(
+            "wrong axis: that is the most common class of each position; choose it for each square, `mode(0)`",
+            lambda train_classes_NS, classes_NS: (
+                (train_classes_NS.mode(1).values[: len(classes_NS), None] == classes_NS).float().mean().item()
+            ),
         ),
     ],
 )
@@ -161,6 +187,18 @@ to_mover = Checker(
         Mistake(
             "nothing has changed: where White is to move, 1 and 2 swap",
             lambda classes_NS, black_N: classes_NS,
+        ),
+        Mistake(
+            "empty squares have become 3: only 1 and 2 swap, 0 stays",
+            lambda classes_NS, black_N: torch.where(black_N[:, None], classes_NS, 3 - classes_NS),
+        ),
+        Mistake(
+            "off by one ply: you take whose turn it was one move before",
+            lambda classes_NS, black_N: solutions.to_mover(classes_NS, black_N.roll(1)),
+        ),
+        Mistake(
+            "off by one ply: you take whose turn it is one move later",
+            lambda classes_NS, black_N: solutions.to_mover(classes_NS, black_N.roll(-1)),
         ),
     ],
 )
@@ -188,6 +226,16 @@ accuracy_by_ply = Checker(
             lambda right_NS, ply_N: torch.stack(
                 [right_NS[ply_N == ply].float().mean(1).sum() for ply in range(1, int(ply_N.max()) + 1)]
             ),
+        ),
+        Mistake(
+            "you add up: average over the positions of each ply, and over squares",
+            lambda right_NS, ply_N: torch.stack(
+                [right_NS[ply_N == ply].float().sum() for ply in range(1, int(ply_N.max()) + 1)]
+            ),
+        ),
+        Mistake(
+            "that is the accuracy of all plies together: take the positions of one ply at a time, `ply_N == ply`",
+            lambda right_NS, ply_N: right_NS.float().mean().expand(int(ply_N.max())),
         ),
     ],
 )

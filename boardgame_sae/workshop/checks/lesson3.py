@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from boardgame_sae.games import Game
-from boardgame_sae.workshop.checking import Checker, Mistake
+from boardgame_sae.workshop.checking import Checker, Mistake, in_any_order
 from boardgame_sae.workshop.checks.lesson1 import games
 from boardgame_sae.workshop.material.flips import flips
 from boardgame_sae.workshop.solutions import lesson3 as solutions
@@ -31,7 +31,7 @@ def _values() -> list[tuple[Any, ...]]:
 def _edited_games() -> list[tuple[Any, ...]]:
     (game, _), texts = games()[0], [text for _, text in games()]
     flipped = [(game, flip.text, flip.square, flip.new) for n_plies in (9, 14) for flip in flips(game, texts, n_plies)]
-    put = [(game, text, game.legal_moves(game.replay(text)[-1])[0], "yours") for _, text, *_ in flipped[:2]]
+    put = [(game, text, square, content) for _, text, square, _ in flipped[:2] for content in ("yours", "empty")]
     return flipped + put
 
 
@@ -48,11 +48,14 @@ def _directions() -> list[tuple[Any, ...]]:
 
 def _errors() -> list[tuple[Any, ...]]:
     errors_KB = torch.tensor([[4, 4, 6, 2], [0, 4, 4, 4], [2, 2, 0, 2], [0, 6, 8, 8]])
-    return [(errors_KB, SCALES), (errors_KB[[0, 2, 3, 1]], SCALES)]
+    equal_KB = torch.tensor([[4, 4, 4, 4], [0, 8, 0, 0], [2, 2, 2, 2], [2, 0, 4, 2]])
+    skewed_KB = torch.tensor([[2, 2, 2, 2], [0, 0, 0, 40], [1, 3, 3, 3], [6, 6, 6, 6]])
+    return [(errors_KB, SCALES), (errors_KB[[0, 2, 3, 1]], SCALES), (equal_KB, SCALES), (skewed_KB, SCALES)]
 
 
 def _swapped(game: Game, text: str, square: int, content: str) -> list[str]:
-    return solutions.legal_as_edited(game, text, square, {"mine": "yours", "yours": "mine"}[content])
+    other = {"mine": "yours", "yours": "mine", "empty": "empty"}[content]
+    return solutions.legal_as_edited(game, text, square, other)
 
 
 def _a_ply_early(game: Game, text: str, square: int, content: str) -> list[str]:
@@ -80,6 +83,12 @@ flip_direction = Checker(
             "only `new` is considered: that raises its logit, but need not lower that of `old`; take the difference",
             lambda weight_DSC, square, old, new: torch.nn.functional.normalize(weight_DSC[:, square, new], dim=0),
         ),
+        Mistake(
+            "that is towards `new` from the mean of all classes: take the difference to `old`",
+            lambda weight_DSC, square, old, new: torch.nn.functional.normalize(
+                weight_DSC[:, square, new] - weight_DSC[:, square].mean(-1), dim=0
+            ),
+        ),
     ],
 )
 
@@ -101,6 +110,16 @@ push = Checker(
             value_BLD, direction_BD, 1.0
         )),
         Mistake("every game is pushed along the direction of the first; each has its own", _one_direction),
+        Mistake(
+            "the sign is wrong: add `scale * direction_BD`",
+            lambda value_BLD, direction_BD, scale: solutions.push(value_BLD, -direction_BD, scale),
+        ),
+        Mistake(
+            "you rescale the direction: take it as it is, times `scale`",
+            lambda value_BLD, direction_BD, scale: solutions.push(
+                value_BLD, torch.nn.functional.normalize(direction_BD, dim=-1), scale
+            ),
+        ),
     ],
 )  # fmt: skip
 
@@ -127,7 +146,12 @@ legal_as_edited = Checker(
             "mine and yours are swapped: `content` is seen by the player to move, whose turn it stays",
             _swapped,
         ),
+        Mistake(
+            "`content` is not used: what stands on the square then need not be the mover's",
+            lambda game, text, square, content: solutions.legal_as_edited(game, text, square, "mine"),
+        ),
     ],
+    compared=in_any_order,
 )
 
 errors = Checker(
@@ -150,6 +174,12 @@ errors = Checker(
             "one number too few: keep one count for each game, and average later",
             lambda logits_BV, legal_BV: solutions.errors(logits_BV, legal_BV).float().mean(),
         ),
+        Mistake(
+            "`argsort` once gives the order of the moves, not their ranks: apply it twice",
+            lambda logits_BV, legal_BV: (
+                (logits_BV.argsort(-1, descending=True) < legal_BV.sum(-1, keepdim=True)) != legal_BV
+            ).sum(-1),
+        ),
     ],
 )
 
@@ -170,6 +200,10 @@ random_like = Checker(
             lambda direction_BD, seed: torch.nn.functional.normalize(
                 torch.randn(direction_BD.shape, generator=_random(seed)), dim=-1
             ),
+        ),
+        Mistake(
+            "every game has the same direction: draw one for each",
+            lambda direction_BD, seed: solutions.random_like(direction_BD[:1], seed).expand_as(direction_BD),
         ),
     ],
 )
@@ -193,6 +227,18 @@ best_scale = Checker(
         Mistake(
             "that is the scale of the best single game: average over games first",
             lambda errors_KB, scales: scales[int(errors_KB.min(1).values.argmin())],
+        ),
+        Mistake(
+            "of two that are equal, give the smaller scale: `argmin` takes the first, a loop with `<=` the last",
+            lambda errors_KB, scales: list(scales)[::-1][int(errors_KB.float().mean(1).flip(0).argmin())],
+        ),
+        Mistake(
+            "that is the lowest median, which does not see a few games that go very wrong: take the mean",
+            lambda errors_KB, scales: scales[int(errors_KB.float().median(1).values.argmin())],
+        ),
+        Mistake(
+            "that is the best scale for the first game: average over all games",
+            lambda errors_KB, scales: scales[int(errors_KB[:, 0].argmin())],
         ),
     ],
 )

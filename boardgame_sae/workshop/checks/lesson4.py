@@ -27,7 +27,7 @@ def _to_decode() -> list[tuple[Tensor, ...]]:
 
 
 def _decoders() -> list[tuple[Tensor]]:
-    return [(_random(8, N_LATENTS, D),), (_random(9, D, D) * 3,)]
+    return [(_random(8, N_LATENTS, D) / 4,), (_random(9, D, D) * 3,)]
 
 
 def _reconstructions() -> list[tuple[Tensor, Tensor]]:
@@ -39,6 +39,10 @@ def _latents() -> list[tuple[Tensor]]:
     z_NF = solutions.keep_largest(F.relu(_random(12, N, N_LATENTS)), 4)
     z_NF[:, [2, 9]] = 0.0
     return [(z_NF,), (z_NF[:5],)]
+
+
+def _of_the_batch(z_NF: Tensor, k: int) -> Tensor:
+    return solutions.keep_largest(z_NF.view(1, -1), k * len(z_NF)).view_as(z_NF)
 
 
 def _two_sided(z_NF: Tensor, k: int) -> Tensor:
@@ -66,7 +70,12 @@ encode = Checker(
             "b_dec is added: it is what the decoder adds, so the encoder takes it away",
             lambda x_ND, W_enc_DF, b_enc_F, b_dec_D: F.relu((x_ND + b_dec_D) @ W_enc_DF + b_enc_F),
         ),
+        Mistake(
+            "b_enc is added after the ReLU: it stands inside, so that a latent below it is off",
+            lambda x_ND, W_enc_DF, b_enc_F, b_dec_D: F.relu((x_ND - b_dec_D) @ W_enc_DF) + b_enc_F,
+        ),
     ],
+    trained_through=True,
 )
 
 keep_largest = Checker(
@@ -89,7 +98,17 @@ keep_largest = Checker(
             "you keep one too few: is the k-th largest itself compared with `>`?",
             lambda z_NF, k: solutions.keep_largest(z_NF, k - 1),
         ),
+        Mistake(
+            "you keep the largest of the whole batch, k per position on average: that is BatchTopK; here each position "
+            "keeps its own k",
+            _of_the_batch,
+        ),
+        Mistake(
+            "you keep the others: the k largest stay, the others become zero",
+            lambda z_NF, k: z_NF - solutions.keep_largest(z_NF, k),
+        ),
     ],
+    trained_through=True,
 )
 
 decode = Checker(
@@ -105,7 +124,12 @@ decode = Checker(
             "you use only whether a latent is on, not how much",
             lambda z_NF, W_dec_FD, b_dec_D: (z_NF > 0).float() @ W_dec_FD + b_dec_D,
         ),
+        Mistake(
+            "b_dec is added to every row of W_dec: add it once, to the sum",
+            lambda z_NF, W_dec_FD, b_dec_D: z_NF @ (W_dec_FD + b_dec_D),
+        ),
     ],
+    trained_through=True,
 )
 
 squared_error = Checker(
@@ -128,7 +152,16 @@ squared_error = Checker(
             "the square is forgotten: errors of either sign cancel",
             lambda x_ND, x_hat_ND: (x_ND - x_hat_ND).sum(-1).mean(),
         ),
+        Mistake(
+            "that is the sum of absolute values: square them instead",
+            lambda x_ND, x_hat_ND: (x_ND - x_hat_ND).abs().sum(-1).mean(),
+        ),
+        Mistake(
+            "wrong axis: you add up over positions and average over the width; the other way round",
+            lambda x_ND, x_hat_ND: (x_ND - x_hat_ND).pow(2).sum(0).mean(),
+        ),
     ],
+    trained_through=True,
 )
 
 unit_rows = Checker(
@@ -146,6 +179,14 @@ unit_rows = Checker(
         Mistake(
             "you divided by the squared length: that is `norm`, not `norm ** 2`",
             lambda W_dec_FD: W_dec_FD / W_dec_FD.pow(2).sum(-1, keepdim=True),
+        ),
+        Mistake(
+            "rows shorter than 1 stay shorter: divide every row by its length",
+            lambda W_dec_FD: W_dec_FD / W_dec_FD.norm(dim=-1, keepdim=True).clamp(min=1),
+        ),
+        Mistake(
+            "you divided by the sum of absolute values: the length is the root of the sum of squares, `norm`",
+            lambda W_dec_FD: W_dec_FD / W_dec_FD.abs().sum(-1, keepdim=True),
         ),
     ],
 )
@@ -173,6 +214,15 @@ explained_variance = Checker(
                 1 - (x_ND - x_hat_ND).pow(2).sum(0) / (x_ND - x_ND.mean(0)).pow(2).sum(0)
             ).mean().item(),
         ),
+        Mistake(
+            "`var` divides by N - 1, the mean of the squared errors by N: pass `correction=0`, or add both up yourself",
+            lambda x_ND, x_hat_ND: (1 - (x_ND - x_hat_ND).pow(2).sum(-1).mean() / x_ND.var(0).sum()).item(),
+        ),
+        Mistake(
+            "that is the variance of the reconstruction as a share of that of the activations, which says nothing of "
+            "how close they are",
+            lambda x_ND, x_hat_ND: (x_hat_ND.var(0).sum() / x_ND.var(0).sum()).item(),
+        ),
     ],
 )  # fmt: skip
 
@@ -195,6 +245,18 @@ sparsity = Checker(
         Mistake(
             "that is the number of dead latents: give their share",
             lambda z_NF: (solutions.sparsity(z_NF)[0], float((z_NF == 0).all(0).sum())),
+        ),
+        Mistake(
+            "the second is the share of latents that are alive: the dead are the others",
+            lambda z_NF: (solutions.sparsity(z_NF)[0], 1 - solutions.sparsity(z_NF)[1]),
+        ),
+        Mistake(
+            "the first is the share of latents that are on: L0 is their number",
+            lambda z_NF: (solutions.sparsity(z_NF)[0] / z_NF.shape[1], solutions.sparsity(z_NF)[1]),
+        ),
+        Mistake(
+            "wrong axis: you count at how many positions a latent is on; count latents, `sum(-1)`",
+            lambda z_NF: ((z_NF > 0).sum(0).float().mean().item(), solutions.sparsity(z_NF)[1]),
         ),
     ],
 )

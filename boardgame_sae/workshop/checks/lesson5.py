@@ -18,13 +18,14 @@ def _uniform(seed: int, *shape: int) -> Tensor:
 def _pairs() -> list[tuple[Tensor, Tensor]]:
     true_N = _uniform(0, 200) < 0.2
     never = torch.zeros(200, dtype=torch.bool)
-    return [((_uniform(1, 200) < 0.3) | (true_N & (_uniform(2, 200) < 0.5)), true_N), (never, true_N)]
+    return [((_uniform(1, 200) < 0.3) | (true_N & (_uniform(2, 200) < 0.5)), true_N), (never, true_N), (true_N, never)]
 
 
 def _activations() -> list[tuple[Any, ...]]:
     true_N = _uniform(3, 200) < 0.3
     z_N = torch.relu(_uniform(4, 200) - 0.5 + 0.4 * true_N).mul(20).round() / 5  # many stand right at a threshold
-    return [(z_N, true_N, 4.0, SHARES), (z_N, true_N, 3.2, SHARES)]
+    nothing_N = torch.zeros(200)
+    return [(z_N, true_N, 4.0, SHARES), (z_N, true_N, 3.2, SHARES), (nothing_N, nothing_N > 0, 4.0, SHARES)]
 
 
 def _properties() -> list[tuple[Tensor]]:
@@ -44,7 +45,12 @@ def _latents() -> list[tuple[Any, ...]]:
     on_NF[:, 5] = False
     on_NF[:, 6] = False
     on_NF[torch.nonzero(true_NP[:, 4])[:9, 0], 6] = on_NF[torch.nonzero(~true_NP[:, 4])[:1, 0], 6] = True
-    return [(on_NF, true_NP, 0.9, 10), (on_NF, true_NP, 0.8, 3)]
+    n_both = int((on_NF[:, 0] & true_NP[:, 1]).sum())
+    just_NF = on_NF.clone()
+    just_NF[torch.nonzero(~true_NP[:, 1])[: n_both // 3, 0], 0] = True  # with three right of four, a precision of 0.75
+    just_NF[torch.nonzero(on_NF[:, 0])[: n_both % 3, 0], 0] = False
+    just_precise, just_often = (just_NF, true_NP, 0.75, 3), (just_NF, true_NP, 0.7, 3 * (n_both // 3))
+    return [(on_NF, true_NP, 0.9, 10), (on_NF, true_NP, 0.8, 3), just_precise, just_often]
 
 
 def _to_rebuild() -> list[tuple[Tensor, Tensor]]:
@@ -52,8 +58,10 @@ def _to_rebuild() -> list[tuple[Tensor, Tensor]]:
     return [(on_NF, solutions.classifiers(on_NF, true_NP, precision, count))]
 
 
-def _counted(on_N: Tensor, true_N: Tensor) -> tuple[float, float, float]:
-    return (on_N & true_N).sum().item(), on_N.sum().item(), true_N.sum().item()
+def _strict(on_NF: Tensor, true_NP: Tensor, min_precision: float, min_count: int) -> Tensor:
+    """Those of a precision above min_precision."""
+    both_FP, n_on_F = on_NF.double().T @ true_NP.double(), on_NF.double().sum(0)
+    return (both_FP > min_precision * n_on_F[:, None]) & (both_FP >= min_count)
 
 
 precision_recall = Checker(
@@ -80,6 +88,16 @@ precision_recall = Checker(
                 (((on_N & true_N).sum() / part.sum()).item()) for part in (on_N, true_N)
             ),
         ),
+        Mistake(
+            "0 / 0 is not a number: the recall of a property that is never true is 0 here; divide by max(1, ...)",
+            lambda on_N, true_N: (
+                solutions.precision_recall(on_N, true_N)[0], ((on_N & true_N).sum() / true_N.sum()).item()
+            ),
+        ),
+        Mistake(
+            "that is accuracy, which also counts where both say no: a latent that is never on does well by it",
+            lambda on_N, true_N: ((on_N == true_N).float().mean().item(),) * 2,
+        ),
     ],
 )  # fmt: skip
 
@@ -90,7 +108,9 @@ f1_by_threshold = Checker(
         Mistake(
             "`>=` where `>` is meant: at share 0 a latent that is off would count as on",
             lambda z_N, true_N, largest, shares: [
-                (2 * ((z_N >= share * largest) & true_N).sum() / ((z_N >= share * largest).sum() + true_N.sum())).item()
+                2
+                * ((z_N >= share * largest) & true_N).sum().item()
+                / max(1, ((z_N >= share * largest).sum() + true_N.sum()).item())
                 for share in shares
             ],
         ),
@@ -106,6 +126,14 @@ f1_by_threshold = Checker(
         Mistake(
             "the factor 2 is forgotten: F1 is 2 both / (on + true)",
             lambda *given: [value / 2 for value in solutions.f1_by_threshold(*given)],
+        ),
+        Mistake(
+            "0 / 0 is not a number: F1 is 0 where a latent is never on and the property never true; divide by "
+            "max(1, ...)",
+            lambda z_N, true_N, largest, shares: [
+                (2 * ((z_N > share * largest) & true_N).sum() / ((z_N > share * largest).sum() + true_N.sum())).item()
+                for share in shares
+            ],
         ),
     ],
 )
@@ -126,6 +154,10 @@ always_on_f1 = Checker(
         Mistake(
             "that is the F1 of a latent that is never on",
             lambda true_N: 0.0,
+        ),
+        Mistake(
+            "that is its recall: its precision is the share of positions where the property is true, and F1 joins both",
+            lambda true_N: 1.0,
         ),
     ],
 )
@@ -149,6 +181,14 @@ held_out_coverage = Checker(
         Mistake(
             "one latent for all properties: each property has a best one of its own, `argmax(0)`",
             lambda train_f1_FP, test_f1_FP: test_f1_FP[train_f1_FP.mean(1).argmax()].mean().item(),
+        ),
+        Mistake(
+            "wrong split: you choose on test and report train; choose with train_f1_FP, read off test_f1_FP",
+            lambda train_f1_FP, test_f1_FP: solutions.held_out_coverage(test_f1_FP, train_f1_FP),
+        ),
+        Mistake(
+            "one number for each property: coverage is their mean",
+            lambda train_f1_FP, test_f1_FP: test_f1_FP.gather(0, train_f1_FP.argmax(0, keepdim=True))[0],
         ),
     ],
 )
@@ -176,6 +216,13 @@ classifiers = Checker(
             lambda on_NF, true_NP, min_precision, min_count: solutions.classifiers(on_NF, true_NP, min_precision, 1)
             & (on_NF.sum(0) >= min_count)[:, None],
         ),
+        Mistake("a precision of just min_precision is enough: at least means `>=`", _strict),
+        Mistake(
+            "just min_count positions are enough: at least means `>=`",
+            lambda on_NF, true_NP, min_precision, min_count: solutions.classifiers(
+                on_NF, true_NP, min_precision, min_count + 1
+            ),
+        ),
     ],
 )  # fmt: skip
 
@@ -194,6 +241,10 @@ rebuild = Checker(
         Mistake(
             "the wrong way round: you predict where no classifier is on",
             lambda on_NF, classifiers_FP: ~solutions.rebuild(on_NF, classifiers_FP),
+        ),
+        Mistake(
+            "you ask for two classifiers that are on: any one is enough",
+            lambda on_NF, classifiers_FP: (on_NF.float() @ classifiers_FP.float()) > 1,
         ),
     ],
 )

@@ -18,23 +18,31 @@ def _of_games() -> list[tuple[Any, ...]]:
 def _of_two() -> list[tuple[Any, ...]]:
     random = np.random.default_rng(1)
     hard_B = random.gamma(2.0, size=B)
-    return [(hard_B + 0.1 * random.random(B), hard_B, random.integers(0, B, (R, B)))]
+    return [(hard_B + 0.1 * random.normal(1.0, 2.0, B), hard_B, random.integers(0, B, (R, B)))]
 
 
 def _of_saes() -> list[tuple[np.ndarray, np.ndarray]]:
     random = np.random.default_rng(2)
     l0_K = random.permutation(K) * 4.0 + 8
     value_K = np.sqrt(l0_K) / 10 + 0.15 * random.random(K)
-    return [(l0_K, value_K), (np.array([8.0, 8.0, 16.0, 16.0]), np.array([0.5, 0.4, 0.5, 0.6]))]
+    equal_in_l0 = (np.array([8.0, 8.0, 16.0, 16.0]), np.array([0.5, 0.4, 0.5, 0.6]))
+    the_same_twice = (np.array([8.0, 8.0, 16.0, 24.0]), np.array([0.5, 0.5, 0.4, 0.6]))
+    return [(l0_K, value_K), equal_in_l0, the_same_twice]
 
 
 def _at() -> list[tuple[Any, ...]]:
     l0_K, value_K = np.array([64.0, 16.0, 32.0, 8.0]), np.array([0.7, 0.4, 0.6, 0.3])
-    return [(l0_K, value_K, 20.0), (l0_K, value_K, 60.0), (l0_K, value_K, 100.0)]
+    return [(l0_K, value_K, target) for target in (20.0, 60.0, 100.0, 4.0, 8.0)]
 
 
 def _levels() -> list[tuple[float, ...]]:
-    return [(0.6, 0.4, 0.9), (0.3, 0.42, 0.93)]
+    return [(0.6, 0.4, 0.9), (0.3, 0.42, 0.93), (0.96, 0.42, 0.93)]
+
+
+def _equals_dominate(l0_K: np.ndarray, value_K: np.ndarray) -> np.ndarray:
+    dominated_KK = (l0_K[None] <= l0_K[:, None]) & (value_K[None] >= value_K[:, None])
+    np.fill_diagonal(dominated_KK, False)
+    return np.logical_not(np.any(dominated_KK, axis=1))
 
 
 interval = Checker(
@@ -56,6 +64,20 @@ interval = Checker(
         Mistake(
             "that is the whole range of the resamples: leave 2.5% out at each end",
             lambda values_B, draws_RB: (values_B[draws_RB].mean(1).min(), values_B[draws_RB].mean(1).max()),
+        ),
+        Mistake(
+            "the ends are swapped: first the lower one",
+            lambda values_B, draws_RB: solutions.interval(values_B, draws_RB)[::-1],
+        ),
+        Mistake(
+            "those are medians of the resamples: take their means",
+            lambda values_B, draws_RB: tuple(np.percentile(np.median(values_B[draws_RB], 1), [2.5, 97.5]).tolist()),
+        ),
+        Mistake(
+            "that is the interval of a normal distribution; the draws are not used: average each resample",
+            lambda values_B, draws_RB: tuple(
+                values_B.mean() + side * 1.96 * values_B.std() / len(values_B) ** 0.5 for side in (-1, 1)
+            ),
         ),
     ],
 )  # fmt: skip
@@ -82,6 +104,19 @@ paired_interval = Checker(
                 for one, other in zip(solutions.interval(a_B, draws_RB), solutions.interval(b_B, draws_RB), strict=True)
             ),
         ),
+        Mistake(
+            "you join the far ends of two intervals, as if the games were not the same: much too wide",
+            lambda a_B, b_B, draws_RB: tuple(
+                one - other
+                for one, other in zip(
+                    solutions.interval(a_B, draws_RB), solutions.interval(b_B, draws_RB)[::-1], strict=True
+                )
+            ),
+        ),
+        Mistake(
+            "the sign of each difference is lost: no absolute values",
+            lambda a_B, b_B, draws_RB: solutions.interval(np.abs(a_B - b_B), draws_RB),
+        ),
     ],
 )
 
@@ -103,6 +138,14 @@ pareto = Checker(
         ),
         Mistake("these are the dominated ones: the frontier is the others",
                 lambda l0_K, value_K: ~solutions.pareto(l0_K, value_K)),
+        Mistake(
+            "the wrong way round: a lower score is worse, so a higher one at an equal or lower L0 dominates",
+            lambda l0_K, value_K: solutions.pareto(l0_K, -value_K),
+        ),
+        Mistake(
+            "two that are equal in both do not dominate each other: both are on the frontier",
+            _equals_dominate,
+        ),
     ],
 )  # fmt: skip
 
@@ -123,6 +166,16 @@ at_l0 = Checker(
             lambda l0_K, value_K, target: float(value_K[np.abs(l0_K - target).argmin()]),
         ),
         Mistake("that is the best SAE at any L0: compare at the same L0", lambda l0_K, value_K, target: value_K.max()),
+        Mistake(
+            "beyond the SAEs there are, at either end, nobody knows: give nan (`left=np.nan` too)",
+            lambda l0_K, value_K, target: float(
+                np.interp(target, np.sort(l0_K), value_K[l0_K.argsort()], right=np.nan)
+            ),
+        ),
+        Mistake(
+            "beyond the SAEs there are, at either end, nobody knows: give nan (`right=np.nan` too)",
+            lambda l0_K, value_K, target: float(np.interp(target, np.sort(l0_K), value_K[l0_K.argsort()], left=np.nan)),
+        ),
     ],
 )
 
@@ -139,6 +192,10 @@ share_of_the_way = Checker(
                 lambda *given: 1 - solutions.share_of_the_way(*given)),
         Mistake("below chance is below 0: do not cut it off",
                 lambda *given: max(0.0, solutions.share_of_the_way(*given))),
+        Mistake("above the ceiling is above 1: do not cut it off",
+                lambda *given: min(1.0, solutions.share_of_the_way(*given))),
+        Mistake("that is a percentage: give a share, 1 at the ceiling",
+                lambda *given: 100 * solutions.share_of_the_way(*given)),
     ],
 )  # fmt: skip
 

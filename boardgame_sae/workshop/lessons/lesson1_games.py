@@ -18,18 +18,19 @@ def _():
     mo.md(r"""
     # Lesson 1: games, and a GPT that plays
 
-    **Goal.** By the end you can say how well a GPT plays by the rules, and how well it *could* play. 60 minutes.
+    **Goal.** By the end you can say how well a GPT plays by the rules, and how well it *could*. 60 minutes.
 
     A small GPT was trained on nothing but the moves of 6x6 Othello games, played at random: `c2b4d5c1...`. It was never
     told that there is a board, or two players, or rules. Yet it plays legally nearly always. So *something* in it must
     stand for the board; the next lessons look for it. Here you measure the behaviour that has to be explained.
 
     **Othello in four lines.** Black begins. A move puts a disc on an empty square so that at least one straight line of
-    the other's discs lies between it and another disc of one's own; all discs in such lines are turned over. Who has no
-    such move passes. When neither has one, the game is over.
+    the other's discs lies between it and another disc of one's own; all discs in such lines are turned over. A player
+    without such a move passes. When neither has one, the game is over.
 
-    **How the exercises work.** Fill the function, run the cell, and the cell below it says what is wrong. Where yours
-    is not right yet the lesson goes on with ours. Hints and solutions are folded.
+    **How the exercises work.** Write the function, run its cell (Ctrl+Enter), and the cell below says what is wrong
+    with it. Until it is right, the lesson goes on with ours, so nothing holds you up. Hints and solutions are folded.
+    If you see no results below the cells, run them all: the ▷ at the bottom right.
     """)
     return
 
@@ -74,8 +75,8 @@ def _():
 
     *Difficulty ●○○○○ · Importance ●●●●○ · 5 minutes*
 
-    A game of n plies has n + 1 positions: the start is one. Half of all mistakes in this field are made right here, so
-    make yours now. Count the legal moves at every position of a written game.
+    A game of n plies has n + 1 positions, as the start is one. Off-by-one errors are the commonest mistakes in this
+    field, so make yours now. Count the legal moves at every position of a written game.
 
     /// details | Hint
     `game.replay(text)` is a list of positions, the start first; `game.legal_moves(position)` is a list of moves.
@@ -107,9 +108,8 @@ def _():
 
     *Difficulty ●●○○○ · Importance ●●●●● · 10 minutes*
 
-    Black moves at plies 0, 2, 4, ... or does he? Say for each position before the end whether Black is to move. In
-    published work whose turn it is was long taken from the parity of the ply; the labels of some papers are wrong for
-    it at the ends of games.
+    Black moves at plies 0, 2, 4, ... or not? Say for each position before the end whether Black is to move. Published
+    code has taken whose turn it is from the parity of the ply; labels made that way are wrong near the ends of games.
 
     /// details | Hint
     Players pass, and passes are not written. `game.mover(position)` is True when the player who began is to move.
@@ -202,7 +202,7 @@ def _():
 
     *Difficulty ●●○○○ · Importance ●●●○○ · 10 minutes*
 
-    How much of its probability does the GPT put on legal moves, at each position?
+    How much of its probability does the GPT put on legal moves at each position?
 
     /// details | Hint
     `softmax` over the moves, times the truth, added up over the moves.
@@ -307,7 +307,7 @@ def _(legal_NV, logits_NV, verdict_6):
     floor = verdict_6.function(legal_NV.sum(-1))
     expected_NV = legal_NV / legal_NV.sum(-1, keepdim=True)
     loss = -(expected_NV * logits_NV.log_softmax(-1)).sum(-1).mean().item()
-    mo.md(f"Expected loss **{loss:.4f}** nats per move; no model can be below **{floor:.4f}** on these games.")
+    mo.md(f"Expected loss **{loss:.4f}** nats per move; no model can get below **{floor:.4f}** on these games.")
     return
 
 
@@ -319,7 +319,7 @@ def _():
     Where are the GPT's rare illegal moves? Sort positions by `legal_probability` and look at the worst on the board.
     Are they late in the game, after long lines, where a pass was forgotten? Then play openings that random play hardly
     ever reaches, such as games in which one player always takes the square with the lowest number. Does the GPT still
-    know the rules there? Nobody has a full account of which rules such a GPT learns well and which by heart.
+    know the rules there? Nobody has a full account of what such a GPT has learned as a rule and what by heart.
 
     ## What to take home
 

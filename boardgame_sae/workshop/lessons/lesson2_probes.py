@@ -22,9 +22,9 @@ def _():
     find for yourself the one change of the question that makes the board appear. 75 minutes.
 
     A **probe** is a linear map from the activations at one place of the GPT to what we want to know. If it works on
-    games it was not fitted on, the information is there, and in the simplest form there is: a direction. In 2022 Li et
-    al. ([2210.13382](https://arxiv.org/abs/2210.13382)) found that linear probes read *black* and *white* poorly and
-    took nonlinear ones. A year later Nanda et al. ([2309.00941](https://arxiv.org/abs/2309.00941)) asked another
+    games it was not fitted on, the information is there, and in the simplest form possible: a direction. In 2022 Li et
+    al. ([2210.13382](https://arxiv.org/abs/2210.13382)) found that linear probes read *black* and *white* poorly, and
+    used nonlinear ones. A year later Nanda et al. ([2309.00941](https://arxiv.org/abs/2309.00941)) asked another
     question, and linear probes sufficed. You will find that question in exercise 2.5; don't look it up before.
     """)
     return
@@ -95,8 +95,9 @@ def _():
 
     *Difficulty ●●●○○ · Importance ●●●●○ · 15 minutes*
 
-    Ridge regression onto one-hot classes has a closed form: with X the activations (a 1 appended to each, for the bias)
-    and Y the one-hot classes, the weights are (X'X + ridge I)⁻¹ X'Y. One solve fits all 36 squares at once.
+    Ridge regression onto one-hot classes has a closed form: where X holds the activations (with a 1 appended to each,
+    for the bias) and Y the one-hot classes, the weights are (X'X + ridge I)⁻¹ X'Y. One solve fits all 36 squares at
+    once.
 
     /// details | Hint
     `F.pad(acts_ND, (0, 1), value=1.0)` appends the 1; `F.one_hot(classes_NS, 3).flatten(1).to(X_ND)` is Y.
@@ -113,8 +114,8 @@ def _():
 def fit_probe(acts_ND, classes_NS, ridge):
     """(D + 1, S, 3): the linear map from activations, with a 1 appended, that fits one-hot classes best.
 
-    It minimises the summed squared error plus `ridge` times the summed squared weights (the bias's too, for short), so
-    it is (X'X + ridge I)^-1 X'Y.
+    It minimises the summed squared error plus `ridge` times the summed squared weights (the bias's too, for
+    simplicity), so it is (X'X + ridge I)^-1 X'Y.
     """
     raise NotImplementedError
 
@@ -133,7 +134,8 @@ def _():
 
     *Difficulty ●●○○○ · Importance ●●●○○ · 10 minutes*
 
-    The probe's answer for a square is the class of its largest output. Count right squares over all positions.
+    The probe's answer for a square is the class with the largest output. In what share of squares, over all
+    positions, is it right?
 
     /// details | Hint
     `torch.einsum("nd,dsc->nsc", acts_ND, weights_DSC[:-1]) + weights_DSC[-1]`, then `argmax(-1)`.
@@ -144,7 +146,7 @@ def _():
 
 @app.function
 def probe_accuracy(weights_DSC, acts_ND, classes_NS):
-    """Share of squares, over all positions, that the probe reads rightly: where its largest output is the true class.
+    """Share of squares, over all positions, of which the probe's largest output is that of the true class.
 
     weights_DSC: of `fit_probe`, (D + 1, S, 3); the last row is the bias.
     """
@@ -166,7 +168,7 @@ def _():
     *Difficulty ●●○○○ · Importance ●●●●● · 10 minutes*
 
     A probe that ignores the activations can still say of each square what is most common there. Where you choose the
-    majority matters: on the games you are judged on, it would be cheating.
+    majority matters: to choose it on the games you are judged on would be cheating.
 
     /// details | Hint
     `train_classes_NS.mode(0).values` is the most common class of each square.
@@ -177,7 +179,7 @@ def _():
 
 @app.function
 def majority_accuracy(train_classes_NS, classes_NS):
-    """Accuracy of who always says of each square what stands there most often in the train games."""
+    """Accuracy of always saying of each square what stands there most often in the train games."""
     raise NotImplementedError
 
 
@@ -197,7 +199,7 @@ def _(layers, test_acts, test_colours_NS, train_acts, train_colours_NS, verdict_
     }
     majority = verdict_4.function(train_colours_NS, test_colours_NS)
     mo.md(
-        "Black, white or empty, share of squares read rightly:\n\n"
+        "Black, white or empty, share of squares read correctly:\n\n"
         "| hook point | probe | majority |\n| --- | ---: | ---: |\n"
         + "\n".join(f"| {name} | {value:.1%} | {majority:.1%} |" for name, value in by_colour.items())
     )
@@ -212,7 +214,7 @@ def _():
     *Difficulty ●●●●○ · Importance ●●●●● · 15 minutes*
 
     Better than nothing, and far from a board. Before you open a hint: what does the GPT have to know to predict the
-    *next* move? Does it matter to it who is Black? Say the same boards in the words that it would use.
+    *next* move? Does it matter who is Black? Describe the same boards in the terms that the GPT would use.
 
     /// details | Hint
     The rules are the same for both players. One circuit can serve both if it sees the board as whoever is to move does.
@@ -265,28 +267,39 @@ def _(
 @app.cell(hide_code=True)
 def _():
     mo.md(r"""
-    That is the board. Nothing about the GPT has changed, only the question. The shipped probes, fitted on ten thousand
-    games, read 96.3% at block 5. *(What does the embedding know, which sees one move and nothing else?)*
+    That is the board. Nothing about the GPT has changed, only the question. The shipped probes, fitted on thirty
+    thousand games, read 96.3% at block 5. *(What does the embedding know, which sees one move and nothing else?)*
 
-    Now look at what each layer believes. The left board is the truth; on the right, warm squares are believed to be
-    mine, cold ones yours. **Click a square** to see it layer by layer. *(In Jupyter change `square` two cells
-    below.)*
+    Now look at what each layer believes. The board to click has the colours of the layer's belief, yellow for mine and
+    green for yours: **click a square** to see it layer by layer below. Of the two pictures the left one is the truth;
+    on the right one warm squares are believed to be mine, cold ones yours. *(In Jupyter change `value=` and `square`.)*
     """)
     return
 
 
 @app.cell
-def _(game, layers):
+def _(layers):
     chosen_square, choose_square = mo.state("c3")
-    squares = mo.ui.array(
-        [mo.ui.button(label=name, on_change=lambda _, name=name: choose_square(name)) for name in game.squares]
-    )
     believed_at = mo.ui.slider(1, 31, value=12, label="plies played", show_value=True)
     of_layer = mo.ui.slider(0, len(layers) - 1, value=6, label="hook point", show_value=True)
+    mo.hstack([believed_at, of_layer], wrap=True, justify="start")
+    return believed_at, choose_square, chosen_square, of_layer
+
+
+@app.cell
+def _(believed_at, choose_square, game, layers, of_layer, test_texts, testbed):
+    believed = views.believed(testbed, test_texts[0], believed_at.value, layers[of_layer.value])
+    kinds = {"mine": "warn", "yours": "success", "empty": "neutral"}
+    squares = mo.ui.array(
+        [
+            mo.ui.button(label=name, kind=kinds[content], on_change=lambda _, name=name: choose_square(name))
+            for name, content in zip(game.squares, believed, strict=True)
+        ]
+    )
     n_columns = game.shape[1]
     rows = [mo.hstack(squares[start : start + n_columns], justify="start") for start in range(0, 36, n_columns)]
-    mo.vstack([mo.hstack([believed_at, of_layer]), *rows])
-    return believed_at, chosen_square, of_layer, squares
+    mo.vstack(rows)
+    return (squares,)
 
 
 @app.cell
@@ -316,7 +329,7 @@ def _():
 def accuracy_by_ply(right_NS, ply_N):
     """(plies,) float: the share of right squares after 1 ply, after 2, and so on to the largest ply there is.
 
-    right_NS: bool, whether a square is read rightly. ply_N: how many plies are played at each position, from 1 on.
+    right_NS: bool, whether a square is read correctly. ply_N: how many plies are played at each position, from 1 on.
     """
     raise NotImplementedError
 
@@ -351,7 +364,7 @@ def _():
     ## What to take home
 
     - A probe's accuracy needs its majority baseline, chosen on train, and games it was not fitted on.
-    - Whether something is "linearly represented" depends on the words you ask in.
+    - Whether something is "linearly represented" depends on the terms you ask in.
     - A probe shows that information is *there*. Whether it is *used* is lesson 3.
     """)
     return

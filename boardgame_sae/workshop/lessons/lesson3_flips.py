@@ -21,9 +21,9 @@ def _():
     **Goal.** Show that the GPT *uses* the board you read out of it: change it by hand and watch the moves follow. Then
     say what would have convinced you otherwise. 75 minutes.
 
-    A probe finds what correlates. A GPT could hold a board and never look at it. To know, intervene: move the
-    activations so that the probe says *mine* of a disc that is *yours*, let the rest of the GPT run, and ask which
-    moves it plays. If it uses that board, it plays by the **edited** board, to which no game led.
+    A probe finds what correlates. A GPT could hold a board and never look at it. To find out, intervene: move the
+    activations so that the probe says *mine* of a disc that is *yours*, let the rest of the GPT run, and see which
+    moves it plays. If it uses that board, it will play by the **edited** board, which no game led to.
     """)
     return
 
@@ -245,7 +245,7 @@ def _():
     *Difficulty ●●○○○ · Importance ●●●●● · 10 minutes*
 
     Too little does nothing, too much breaks the GPT. Choose the scale, and the layer, on validation games; report test
-    games once. Whoever chooses on the games he reports, reports his luck.
+    games once. To choose on the games you report is to report your luck.
 
     /// details | Hint
     Average over games, then `argmin`; return the scale, not its place.

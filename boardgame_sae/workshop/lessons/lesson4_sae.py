@@ -26,7 +26,7 @@ def _():
 
     z = TopK(ReLU((x - b_dec) W_enc + b_enc)),  x̂ = z W_dec + b_dec,
 
-    in the hope that what takes part seldom means one thing. Each entry of z is a **latent**; its row of W_dec is the
+    in the hope that what is seldom on means one thing. Each entry of z is a **latent**; its row of W_dec is the
     direction it adds. Here, and only here, you can check that hope: the truth about the board is known.
     """)
     return
@@ -52,7 +52,7 @@ def _():
 
     *Difficulty ●○○○○ · Importance ●●●●○ · 5 minutes*
 
-    How much is each latent on? Write the inside of the formula, without TopK.
+    How strongly is each latent on? Write the inner part of the formula, without TopK.
 
     /// details | Hint
     `@` is the matrix product; biases broadcast over positions.
@@ -63,7 +63,7 @@ def _():
 
 @app.function
 def encode(x_ND, W_enc_DF, b_enc_F, b_dec_D):
-    """(N, F): how much each latent is on: ReLU((x - b_dec) W_enc + b_enc)."""
+    """(N, F): how strongly each latent is on: ReLU((x - b_dec) W_enc + b_enc)."""
     raise NotImplementedError
 
 
@@ -115,7 +115,7 @@ def _():
     *Difficulty ●○○○○ · Importance ●●●●○ · 5 minutes*
 
     /// details | Hint
-    What the encoder took away at first comes back at last.
+    What the encoder subtracted first is added back last.
     ///
     """)
     return
@@ -123,7 +123,7 @@ def _():
 
 @app.function
 def decode(z_NF, W_dec_FD, b_dec_D):
-    """(N, D): the activations that latents stand for: each latent adds its row of W_dec, as much as it is on."""
+    """(N, D): the activations that latents stand for: each latent adds its row of W_dec, times its value."""
     raise NotImplementedError
 
 
@@ -171,8 +171,8 @@ def _():
 
     *Difficulty ●●○○○ · Importance ●●●○○ · 5 minutes*
 
-    Twice the row and half the latent give the same sum. To make "how much a latent is on" mean something, every row of
-    W_dec is kept at length 1.
+    Twice the row and half the latent give the same sum. To give a latent's activation a meaning, every row of W_dec is
+    kept at length 1.
 
     /// details | Hint
     `norm(dim=-1, keepdim=True)`.
@@ -201,8 +201,8 @@ def _():
 
     *Difficulty ●●●○○ · Importance ●●●●○ · 10 minutes*
 
-    An error of 40 is much or little, depending on how far activations spread. Compare with the simplest reconstruction
-    that there is: always the mean.
+    Whether an error of 400 is large depends on how far activations spread. Compare with the simplest possible
+    reconstruction: always the mean.
 
     /// details | Hint
     Add up all squared errors; add up all squared distances from `x_ND.mean(0)`; divide; subtract from 1.
@@ -213,7 +213,7 @@ def _():
 
 @app.function
 def explained_variance(x_ND, x_hat_ND):
-    """1 minus the squared error, as a share of what it would be if the mean activation were always given."""
+    """1 minus the squared error as a share of the error of always giving the mean activation."""
     raise NotImplementedError
 
 
@@ -231,8 +231,8 @@ def _():
 
     *Difficulty ●●○○○ · Importance ●●●●○ · 10 minutes*
 
-    Two numbers to state with every SAE: how many latents are on per position (**L0**), and which share of latents is
-    never on (**dead**): they cost memory and explain nothing.
+    Two numbers to state with every SAE: how many latents are on per position (**L0**), and what share of latents is
+    never on (**dead**): those cost memory and explain nothing.
 
     /// details | Hint
     With `on = z_NF > 0`: sums over latents for L0, `any` over positions for the dead.
@@ -283,8 +283,8 @@ def _(
     explained = verdict_6.function(x_test_ND, sae.decode(z_test_NF))
     l0, dead = verdict_7.function(z_test_NF)
     mo.md(f"""
-    Loss {losses[0]:.1f} at first, {losses[-1]:.1f} at last. On test games: explained variance **{explained:.3f}**,
-    L0 **{l0:.1f}**, dead **{dead:.1%}**.
+    Loss {losses[0]:.1f} at the first step, {losses[-1]:.1f} at the last. On test games: explained variance
+    **{explained:.3f}**, L0 **{l0:.1f}**, dead **{dead:.1%}**.
     """)
     return sae, z_test_NF
 
@@ -294,9 +294,9 @@ def _():
     mo.md(r"""
     ## What do latents stand for?
 
-    Here is one of yours: the boards on which it is most on, and, since the truth is known, what it tells best. Try a
-    few. Some are nearly a square's disc; many are something else, or several things at once. *(In Jupyter change
-    `value=`.)*
+    Here is one of yours: the boards on which it is most active and, since the truth is known, what it predicts best.
+    Try a few. Some come close to a disc on one square; many are something else, or several things at once. *(In Jupyter
+    change `value=`.)*
     """)
     return
 
@@ -322,13 +322,14 @@ def _():
     ## Bonus: open research
 
     Train the same SAE with two seeds (`OwnSAE(..., seed=1)` and `.train(..., seed=1)`). For each row of one decoder
-    find the closest row of the other (largest cosine). How many latents do both have? Which: those that tell a square,
-    or those that tell nothing? If two trainings find different latents, in what sense were they *in* the GPT?
+    find the closest row of the other (largest cosine). How many latents do both have? Which: those that predict a
+    square, or those that predict nothing? If two trainings find different latents, in what sense were they *in* the
+    GPT?
 
     ## What to take home
 
     - An SAE is two matrices and a rule for sparsity; the loss knows nothing of meaning.
-    - State explained variance with L0 and dead latents; each alone can be made as good as one likes.
+    - State explained variance with L0 and dead latents; each by itself can be made as good as you like.
     - That a latent looks meaningful on its top boards is a start. Lesson 5 measures it.
     """)
     return

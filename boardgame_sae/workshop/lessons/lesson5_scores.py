@@ -49,7 +49,7 @@ def _():
 
     *Difficulty ●●○○○ · Importance ●●●●● · 10 minutes*
 
-    When it is on, is it right? And when it is true, is it on?
+    When the latent is on, is the property true? And when the property is true, is the latent on?
 
     /// details | Hint
     `(on_N & true_N).sum()` is the numerator of both. `max(1, n)` keeps you from dividing by zero.
@@ -99,9 +99,9 @@ def _(chosen_latent, labels, share_of_largest, test, train, verdict_1):
     on_N = test.z_NF[:, f] > share * train.largest_F[f]
     precision, recall = verdict_1.function(on_N, test.true_NP[:, property_])
     mo.md(f"""
-    Latent {f} tells *{labels[property_]}* best (true at {test.true_NP[:, property_].float().mean():.1%} of positions).
-    Above {share:.2f} of its largest activation it is on at {on_N.float().mean():.2%}:
-    precision **{precision:.3f}**, recall **{recall:.3f}**.
+    Latent {f} goes best with *{labels[property_]}* (true at {test.true_NP[:, property_].float().mean():.1%} of
+    positions). Above {share:.2f} of its largest activation it is on at {on_N.float().mean():.2%}: precision
+    **{precision:.3f}**, recall **{recall:.3f}**.
     """)
     return
 
@@ -113,7 +113,8 @@ def _():
 
     *Difficulty ●●●○○ · Importance ●●●●○ · 10 minutes*
 
-    F1 joins the two: 2 · both / (on + true). Thresholds are shares of the latent's largest activation on train games.
+    F1 combines the two: 2 · both / (on + true). Thresholds are shares of the latent's largest activation on train
+    games.
 
     /// details | Hint
     `z_N > share * largest` for each share; `max(1, ...)` in the denominator; `.item()` makes a number.
@@ -126,7 +127,8 @@ def _():
 def f1_by_threshold(z_N, true_N, largest, shares):
     """F1 at each threshold: a latent counts as on where it is above share * largest (strictly).
 
-    largest: its largest activation on *train* games, which these need not be. F1 is 2 both / (on + true).
+    largest: its largest activation on *train* games, which these need not be. F1 is 2 both / (on + true); 0
+    where the latent is never on and the property never true.
     """
     raise NotImplementedError
 
@@ -156,7 +158,7 @@ def _():
 
 @app.function
 def always_on_f1(true_N):
-    """F1 of a latent that is on at every position: what a score is to be compared with."""
+    """F1 of a latent that is on at every position: what a score should be compared with."""
     raise NotImplementedError
 
 
@@ -181,8 +183,9 @@ def _():
 
     *Difficulty ●●●○○ · Importance ●●●●● · 15 minutes*
 
-    Coverage asks: for each property, is there *any* latent that tells it? Take the best latent, average its F1 over
-    properties. But the best of a thousand latents is also the luckiest. Choose it on train games, report it on test.
+    Coverage asks: for each property, is there *any* latent that predicts it? Take the best latent of each, and average
+    their F1 over properties. But the best of a thousand latents is also the luckiest. Choose it on train games, report
+    it on test.
 
     /// details | Hint
     `train_f1_FP.argmax(0)` is the best latent of each property.
@@ -224,7 +227,7 @@ def _(chance_P, test, train, verdict_4):
     | the same, boards shuffled, 200 positions | {verdict_4.function(few_train_FP, few_test_FP):.3f} | {few_test_FP.max(0).values.mean():.3f} |
     | always on | {chance_P.mean():.3f} | {chance_P.mean():.3f} |
 
-    The last column is what you would have published. Is this SAE better than a latent that is always on?
+    The last column is what you would publish if you chose on test. Is this SAE better than a latent that is always on?
     """)  # noqa: E501
     return
 
@@ -354,7 +357,7 @@ def _():
 
     ## What to take home
 
-    - Whatever is chosen (latent, threshold) is chosen on other games than are reported.
+    - Whatever is chosen (latent, threshold) is chosen on other games than those reported.
     - Chance is a number, not zero: the always-on latent here, shuffled labels anywhere.
     - Different scores answer different questions; one number is not "how good an SAE is".
     """)

@@ -23,7 +23,7 @@ def _():
     with intervals over games, paired where that is possible. Then write down one claim, and what would refute it.
     75 minutes.
 
-    *Architecture A beats architecture B.* Papers say this each month. Here are the scores of all SAEs that ship with
+    *Architecture A beats architecture B.* Papers say so every month. Here are the scores of the SAEs that ship with
     this testbed, of ten architectures, on the same games.
     """)
     return
@@ -80,9 +80,9 @@ def _():
 
     *Difficulty ●●●○○ · Importance ●●●●● · 10 minutes*
 
-    A score on a thousand games would be another on a thousand others. How much other? Draw games with replacement, many
-    times, and see how far the mean moves. *Games*, not positions: positions of one game are alike, and treating them as
-    independent makes intervals far too short.
+    A score measured on a thousand games would differ on a thousand others. By how much? Draw games with replacement,
+    many times, and see how far the mean moves. *Games*, not positions: positions of one game are alike, and treating
+    them as independent makes intervals far too short.
 
     /// details | Hint
     `values_B[draws_RB]` has a row for each resample; `.mean(1)` is a mean for each.
@@ -118,8 +118,8 @@ def _():
 
     *Difficulty ●●○○○ · Importance ●●●●● · 10 minutes*
 
-    Two intervals that overlap do not mean that two SAEs are equal. Both were measured on the *same* games; what is hard
-    in a game is hard for both. Take the difference game by game.
+    Overlapping intervals do not mean that two SAEs are equal. Both were measured on the *same* games, and a game that
+    is hard for one is hard for the other. Take the difference game by game.
 
     /// details | Hint
     The interval of `a_B - b_B`. You have a function for that.
@@ -170,8 +170,8 @@ def _():
 
     *Difficulty ●●●○○ · Importance ●●●○○ · 10 minutes*
 
-    A denser SAE reconstructs better: nothing to be proud of. An SAE is on the *frontier* if no other is at least as
-    sparse and at least as good.
+    That a denser SAE reconstructs better is nothing to be proud of. An SAE is on the *frontier* if no other is at least
+    as sparse and at least as good.
 
     /// details | Hint
     Compare all with all: `l0_K[None] <= l0_K[:, None]` says in row i, column j whether j is at most as dense as i.
@@ -230,7 +230,7 @@ def _():
 
     *Difficulty ●○○○○ · Importance ●●●●○ · 5 minutes*
 
-    Coverage 0.6 sounds fair. An always-on latent has 0.42 and linear probes, which were shown the truth, 0.93.
+    A coverage of 0.6 sounds fair. An always-on latent has 0.42; linear probes, which were shown the truth, 0.93.
 
     /// details | Hint
     0 at chance, 1 at the ceiling, and a straight line between and beyond.
@@ -371,9 +371,9 @@ def _():
     mo.md(r"""
     ## Bonus: open research
 
-    Only the sparsest SAE of all is on both frontiers. Coverage asks for one latent per property, reconstruction for
-    precise parts. Sketch an architecture (or a loss) that could do well at both, and test it: an architecture is one
-    new file, and `boardgame-sae sweep` compares it with the others.
+    Of the thirty SAEs only the sparsest is on both frontiers. Coverage asks for one latent per property, reconstruction
+    for precise parts. Sketch an architecture (or a loss) that could do well at both, and test it: an architecture is
+    one new file, and `boardgame-sae sweep` compares it with the others.
 
     ## What to take home
 

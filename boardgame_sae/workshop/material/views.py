@@ -78,6 +78,12 @@ def beliefs(testbed: Testbed, text: str, n_plies: int) -> dict[str, Tensor]:
     return {name: _board_probe(testbed, name).probabilities(acts[name][-1:])[0] for name in names}
 
 
+def believed(testbed: Testbed, text: str, n_plies: int, hook_name: str) -> list[str]:
+    """What one layer believes to stand on each square after some plies: `mine`, `yours` or `empty`."""
+    chances_SC = beliefs(testbed, text, n_plies)[hook_name]
+    return [testbed.corpus.game.contents[content] for content in chances_SC.argmax(-1).tolist()]
+
+
 def _board_probe(testbed: Testbed, hook_name: str) -> Probe:
     return testbed.once(Testbed.probe, hook_name, "board")
 

@@ -18,8 +18,8 @@ def colour_classes(game: Game, text: str) -> Tensor:
 def fit_probe(acts_ND: Tensor, classes_NS: Tensor, ridge: float) -> Tensor:
     """(D + 1, S, 3): the linear map from activations, with a 1 appended, that fits one-hot classes best.
 
-    It minimises the summed squared error plus `ridge` times the summed squared weights (the bias's too, for short), so
-    it is (X'X + ridge I)^-1 X'Y.
+    It minimises the summed squared error plus `ridge` times the summed squared weights (the bias's too, for
+    simplicity), so it is (X'X + ridge I)^-1 X'Y.
     """
     X_ND = F.pad(acts_ND, (0, 1), value=1.0)
     Y_NP = F.one_hot(classes_NS, 3).flatten(1).to(X_ND)
@@ -28,7 +28,7 @@ def fit_probe(acts_ND: Tensor, classes_NS: Tensor, ridge: float) -> Tensor:
 
 
 def probe_accuracy(weights_DSC: Tensor, acts_ND: Tensor, classes_NS: Tensor) -> float:
-    """Share of squares, over all positions, that the probe reads rightly: where its largest output is the true class.
+    """Share of squares, over all positions, of which the probe's largest output is that of the true class.
 
     weights_DSC: of `fit_probe`, (D + 1, S, 3); the last row is the bias.
     """
@@ -37,7 +37,7 @@ def probe_accuracy(weights_DSC: Tensor, acts_ND: Tensor, classes_NS: Tensor) -> 
 
 
 def majority_accuracy(train_classes_NS: Tensor, classes_NS: Tensor) -> float:
-    """Accuracy of who always says of each square what stands there most often in the train games."""
+    """Accuracy of always saying of each square what stands there most often in the train games."""
     return (train_classes_NS.mode(0).values == classes_NS).float().mean().item()
 
 
@@ -53,7 +53,7 @@ def to_mover(classes_NS: Tensor, black_N: Tensor) -> Tensor:
 def accuracy_by_ply(right_NS: Tensor, ply_N: Tensor) -> Tensor:
     """(plies,) float: the share of right squares after 1 ply, after 2, and so on to the largest ply there is.
 
-    right_NS: bool, whether a square is read rightly. ply_N: how many plies are played at each position, from 1 on.
+    right_NS: bool, whether a square is read correctly. ply_N: how many plies are played at each position, from 1 on.
     """
     right_N = right_NS.float().mean(1)
     return torch.stack([right_N[ply_N == ply].mean() for ply in range(1, int(ply_N.max()) + 1)])

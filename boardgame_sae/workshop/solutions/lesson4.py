@@ -6,7 +6,7 @@ from torch import Tensor
 
 
 def encode(x_ND: Tensor, W_enc_DF: Tensor, b_enc_F: Tensor, b_dec_D: Tensor) -> Tensor:
-    """(N, F): how much each latent is on: ReLU((x - b_dec) W_enc + b_enc)."""
+    """(N, F): how strongly each latent is on: ReLU((x - b_dec) W_enc + b_enc)."""
     return F.relu((x_ND - b_dec_D) @ W_enc_DF + b_enc_F)
 
 
@@ -17,7 +17,7 @@ def keep_largest(z_NF: Tensor, k: int) -> Tensor:
 
 
 def decode(z_NF: Tensor, W_dec_FD: Tensor, b_dec_D: Tensor) -> Tensor:
-    """(N, D): the activations that latents stand for: each latent adds its row of W_dec, as much as it is on."""
+    """(N, D): the activations that latents stand for: each latent adds its row of W_dec, times its value."""
     return z_NF @ W_dec_FD + b_dec_D
 
 
@@ -32,7 +32,7 @@ def unit_rows(W_dec_FD: Tensor) -> Tensor:
 
 
 def explained_variance(x_ND: Tensor, x_hat_ND: Tensor) -> float:
-    """1 minus the squared error, as a share of what it would be if the mean activation were always given."""
+    """1 minus the squared error as a share of the error of always giving the mean activation."""
     total = (x_ND - x_ND.mean(0)).pow(2).sum()
     return (1 - (x_ND - x_hat_ND).pow(2).sum() / total).item()
 

@@ -17,7 +17,8 @@ def precision_recall(on_N: Tensor, true_N: Tensor) -> tuple[float, float]:
 def f1_by_threshold(z_N: Tensor, true_N: Tensor, largest: float, shares: list[float]) -> list[float]:
     """F1 at each threshold: a latent counts as on where it is above share * largest (strictly).
 
-    largest: its largest activation on *train* games, which these need not be. F1 is 2 both / (on + true).
+    largest: its largest activation on *train* games, which these need not be. F1 is 2 both / (on + true); 0
+    where the latent is never on and the property never true.
     """
     found = []
     for share in shares:
@@ -27,7 +28,7 @@ def f1_by_threshold(z_N: Tensor, true_N: Tensor, largest: float, shares: list[fl
 
 
 def always_on_f1(true_N: Tensor) -> float:
-    """F1 of a latent that is on at every position: what a score is to be compared with."""
+    """F1 of a latent that is on at every position: what a score should be compared with."""
     share = true_N.float().mean().item()
     return 2 * share / (1 + share)
 
