@@ -38,8 +38,8 @@ def set_latents(sae: Any, values: Mapping[int, float]) -> Hook:
     x' = x + decode(z') - decode(z).
 
     sae: anything with `encode` and `decode`, or an SAE's folder or shipped name. values: activations, by latent.
-    Raises ValueError for something without `encode` and `decode` and for what is no latent or no finite number; the hook
-    does for activations of another width, and raises IndexError for a latent that there is not.
+    Raises ValueError for something without `encode` and `decode` and for what is no latent or no finite number; the
+    hook does for activations of another width, and raises IndexError for a latent that there is not.
     """
     sae = _with_decoder(sae)
     if not isinstance(values, Mapping):
