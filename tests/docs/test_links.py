@@ -57,3 +57,13 @@ def test_a_link_to_nothing_is_an_error_that_names_the_page_and_the_target():
 
 def test_the_site_holds_every_study_and_card():
     assert {"experiments/saebench/README.md", "data/testbeds/othello6-tiny/README.md"} <= mounted().keys()
+
+
+def test_the_glossary_is_in_alphabetical_order_and_explains_a_word_once():
+    parts = re.split(r"^## ", (ROOT / "docs/glossary.md").read_text(), flags=re.MULTILINE)[1:]
+    words = [
+        [re.sub(r"[`*]", "", word).lower() for word in re.findall(r"^\*\*(.+?)\.\*\*", part, re.MULTILINE)]
+        for part in parts
+    ]
+    assert all(part == sorted(part) and len(part) > 4 for part in words)
+    assert len({word for part in words for word in part}) == sum(map(len, words))
