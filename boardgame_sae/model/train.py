@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from boardgame_sae.config import seed_for, to_mapping
+from boardgame_sae.config import ConfigError, seed_for, to_mapping
 from boardgame_sae.files import RunError, write_json
 from boardgame_sae.launch import keep_freed_memory, map_ordered
 from boardgame_sae.model import train_config
@@ -338,7 +338,7 @@ def _validation_metrics(training: Training) -> dict[str, float]:
 
 @showing_fields(TrainGPTConfig)
 def train_gpt(
-    corpus: Corpus,
+    corpus: Corpus | str | Path,
     preset: Preset = "tiny",
     config: TrainGPTConfig | None = None,
     *,
@@ -350,7 +350,8 @@ def train_gpt(
 ) -> GameModel:
     """Train a GPT on a corpus (or reuse or resume the run that does): `train_gpt(corpus, "small", n_steps=5000)`.
 
-    config: all fields at once, instead of a preset's: `TrainGPTConfig(n_layers=2, n_steps=1000)`.
+    corpus: itself, or its folder. config: all fields at once, instead of a preset's:
+    `TrainGPTConfig(n_layers=2, n_steps=1000)`.
     devices: how many devices of this machine to train on; in a script below `if __name__ == "__main__":`.
     tracker: `trackio` or `wandb` get the metrics too. changes: fields of TrainGPTConfig that differ.
     out: the run's folder (default one named by its hash). device: where it trains, `auto`, `cpu`, `cuda` or `mps`.
@@ -361,5 +362,8 @@ def train_gpt(
     cfg = train_config.preset(preset, **changes)
     if config is not None:
         cfg = train_config.changed(config, changes, "train_gpt")
+    if not isinstance(corpus, Corpus | str | Path):
+        raise ConfigError(f"corpus: is an object of the type {type(corpus).__name__}; give a Corpus, or its folder")
+    corpus = corpus if isinstance(corpus, Corpus) else Corpus.open(corpus)
     folder = train_gpt_run(corpus, cfg, out=out, device=device, devices=devices, tracker=tracker)
     return GameModel.load(folder, device)

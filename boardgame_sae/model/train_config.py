@@ -81,6 +81,8 @@ PRESETS: dict[Preset, TrainGPTConfig] = {
 
 def preset(name: str, **changes: Any) -> TrainGPTConfig:
     """A preset with some fields changed. Raises ConfigError for an unknown preset or field."""
+    if isinstance(name, TrainGPTConfig):
+        raise ConfigError("preset: is a TrainGPTConfig; give it as config=")
     if name not in PRESETS:
         raise ConfigError(f"unknown preset '{name}'; {advice(name, PRESETS, 'the presets are')}")
     return changed(PRESETS[name], changes, f"preset {name}")

@@ -410,11 +410,19 @@ def test_a_preset_is_changed_only_where_it_is_told_and_an_unknown_one_is_refused
         preset("huge")
     with pytest.raises(ConfigError, match="unknown preset 'huge'"):
         train_gpt(tiny_corpus, "huge")
+    with pytest.raises(ConfigError, match="preset: is a TrainGPTConfig; give it as config="):
+        train_gpt(tiny_corpus, TrainGPTConfig())  # pyright: ignore[reportArgumentType]
+    with pytest.raises(ConfigError, match="corpus: is an object of the type list; give a Corpus, or its folder"):
+        train_gpt(["f5"])  # pyright: ignore[reportArgumentType]
+    with pytest.raises(ValueError, match=r"nowhere.*: no such corpus"):
+        train_gpt("nowhere")
 
 
 def test_train_gpt_gives_the_model_of_its_run(whole, tiny_corpus, tmp_path):
     changes = {name: value for name, value in to_mapping(CFG).items() if value != getattr(PRESETS["tiny"], name)}
     model = train_gpt(tiny_corpus, "tiny", out=tmp_path / "run", device="cpu", **changes)
+    again = train_gpt(tiny_corpus.path.parent, "tiny", out=tmp_path / "run", device="cpu", **changes)
+    assert again.hash == model.hash
     assert differing(whole, tmp_path / "run") == [] and model.hash == GameModel.load(whole, "cpu").hash
 
 
