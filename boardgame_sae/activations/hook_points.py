@@ -73,6 +73,11 @@ def _unknown(gpt: GPT, name: str) -> str:
     return f"no hook point '{name}' in this GPT of {gpt.cfg.n_layers} layers; the closest are {known}"
 
 
+def default_hook_name(gpt: GPT) -> str:
+    """The residual stream two thirds up, where the published models' boards are clearest (layer 5 of 8)."""
+    return f"blocks.{2 * gpt.cfg.n_layers // 3}.hook_resid_post"
+
+
 def layer_of(name: str) -> int:
     """The block a hook point is in. Raises HookError for one outside the blocks."""
     block = re.match(r"blocks\.(\d+)\.", name)

@@ -25,9 +25,9 @@ from boardgame_sae.config import ConfigError, content_hash, seed_for
 from boardgame_sae.files import RunError, read_json, write_json, writing
 from boardgame_sae.hdf5.reader import Array, Format, read_hdf5
 from boardgame_sae.hdf5.writer import new_hdf5
-from boardgame_sae.integrity import CARD_FILE, verified
 from boardgame_sae.model.game_model import GameModel
 from boardgame_sae.runs import Run, progress
+from boardgame_sae.runs.integrity import CARD_FILE, verified
 from boardgame_sae.transcripts.corpus import Corpus
 
 ACTS_FILE, PROGRESS_FILE = "acts.h5", "progress.json"

@@ -39,10 +39,10 @@ def export(argv: Sequence[str]) -> Path:
     source, output = parse("export", named(argv, "--source"), ExportInput, Output)
 
     from boardgame_sae.files import disk_error
-    from boardgame_sae.integrity import content_of
     from boardgame_sae.model.exchange import files as gpts
     from boardgame_sae.model.game_model import GameModel
     from boardgame_sae.runs import Run
+    from boardgame_sae.runs.integrity import content_of
     from boardgame_sae.saes import exchange as saes
     from boardgame_sae.saes.load import load_sae, sae_folder
     from boardgame_sae.testbeds.shipped import find_sae
@@ -76,10 +76,10 @@ def import_(argv: Sequence[str]) -> Path:
     """Read another library's SAE, or a GPT of nanoGPT or TransformerLens."""
     source, output = parse("import", named(argv, "--source"), ImportInput, Output)
 
-    from boardgame_sae.integrity import content_of
     from boardgame_sae.model.exchange.files import open_foreign
     from boardgame_sae.model.exchange.sharing import local
     from boardgame_sae.runs import Run
+    from boardgame_sae.runs.integrity import content_of
     from boardgame_sae.saes.load import load_sae, sae_folder
     from boardgame_sae.saes.training.on_testbed import calibrated_on
     from boardgame_sae.testbeds.testbed import load_testbed

@@ -35,7 +35,7 @@ def ls(argv: Sequence[str]) -> Path:
 def _listed(folder: Path) -> str:
     """The line of `ls` on a run; of one whose files were changed or cannot be read it says that."""
     from boardgame_sae.files import RunError, read_json
-    from boardgame_sae.integrity import CARD_FILE, is_done, read_done, verified
+    from boardgame_sae.runs.integrity import CARD_FILE, is_done, read_done, verified
 
     summary = {}
     try:
@@ -69,8 +69,8 @@ def check(argv: Sequence[str]) -> Path:
 def _check_hashes(folder: Path) -> None:
     """Raises RunError when the run is not finished, or a file is not what it was when it finished."""
     from boardgame_sae.files import RunError
-    from boardgame_sae.integrity import damaged_files
     from boardgame_sae.runs import run_hash
+    from boardgame_sae.runs.integrity import damaged_files
 
     run_hash(folder)
     damaged = damaged_files(folder)

@@ -93,10 +93,10 @@ def latent(argv: Sequence[str]) -> Path:
     given, output, device = parse("latent", words, LatentInput, Output, Device)
 
     from boardgame_sae.files import write_bytes
-    from boardgame_sae.integrity import content_of
     from boardgame_sae.model.exchange.hub import called
     from boardgame_sae.report.latents.latent import latent as look_at
     from boardgame_sae.runs import Run
+    from boardgame_sae.runs.integrity import content_of
     from boardgame_sae.saes.load import load_sae, sae_folder
     from boardgame_sae.testbeds.shipped import find_testbed, shipped_testbeds
     from boardgame_sae.testbeds.testbed import load_testbed

@@ -38,9 +38,9 @@ def testbed(argv: Sequence[str]) -> Path:
     """Bind a GPT, a hook point, games and the truth about them together."""
     parts, output, device = parse("testbed", argv, TestbedParts, Output, Device)
 
-    from boardgame_sae.integrity import read_done
     from boardgame_sae.model.exchange.sharing import local
     from boardgame_sae.runs import warn
+    from boardgame_sae.runs.integrity import read_done
     from boardgame_sae.testbeds.testbed import load_testbed, testbed_run
 
     settled = _settled(parts, device.device)

@@ -10,7 +10,7 @@ import numpy as np
 from boardgame_sae.files import lfs_pointer_error
 from boardgame_sae.hdf5.plain import RefusedError, Stored, attributes, scan
 from boardgame_sae.hdf5.trial import try_elsewhere
-from boardgame_sae.integrity import verified
+from boardgame_sae.runs.integrity import verified
 
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
 

@@ -18,9 +18,9 @@ from pydantic import Field
 
 from boardgame_sae.config import Count, HookName, Name, Natural, NonNegative, Seed, content_hash, record
 from boardgame_sae.files import as_record, read_json, read_parquet, write_json, write_parquet
-from boardgame_sae.integrity import verified
 from boardgame_sae.metrics.counting.game_sums import GameSums
 from boardgame_sae.notebook import table
+from boardgame_sae.runs.integrity import verified
 
 SCORES_FILE, SUMS_FILE, LATENTS_FILE = "scores.json", "{}.sums.safetensors", "latents.parquet"
 SCORE_AGAIN = "score the SAE again"

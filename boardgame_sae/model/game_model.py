@@ -14,11 +14,11 @@ from torch import Tensor
 from boardgame_sae.config import ConfigError, content_hash, from_mapping, naming, to_mapping
 from boardgame_sae.files import RunError, read_json, write_json
 from boardgame_sae.games import Game, load_game
-from boardgame_sae.integrity import verified
 from boardgame_sae.model.exchange.exporters import to_hugging_face, to_transformer_lens
 from boardgame_sae.model.exchange.sharing import Card, Shared, local
 from boardgame_sae.model.gpt import GPT, GPTConfig, weight_shapes
 from boardgame_sae.notebook import table
+from boardgame_sae.runs.integrity import verified
 from boardgame_sae.transcripts.tokenization import Tokenizer, find_tokenizer
 from boardgame_sae.weights import read_tensors, shapes_of, tensors_hash, write_tensors
 

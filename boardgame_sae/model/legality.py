@@ -18,10 +18,10 @@ from torch import Tensor
 from boardgame_sae.config import Natural, NonNegative, Share, config, record, seed_for, to_mapping
 from boardgame_sae.files import as_record, read_json
 from boardgame_sae.games.game import PHASES
-from boardgame_sae.integrity import verified
 from boardgame_sae.intervals import bootstrap_interval
 from boardgame_sae.model.game_model import GameModel
 from boardgame_sae.model.sampling import STOPPED, KeyValueCache, games_per_pass
+from boardgame_sae.runs.integrity import verified
 from boardgame_sae.transcripts.corpus import Corpus
 
 MEASURED_PLIES = 12

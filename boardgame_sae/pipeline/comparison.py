@@ -4,7 +4,6 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from boardgame_sae.files import write_json
-from boardgame_sae.integrity import content_of
 from boardgame_sae.metrics.results import Scores
 from boardgame_sae.metrics.statistics.compare import Difference, differences
 from boardgame_sae.metrics.statistics.pool_seeds import poolable
@@ -12,6 +11,7 @@ from boardgame_sae.pipeline.score import score_saes
 from boardgame_sae.pipeline.sources import Source, find_scored
 from boardgame_sae.pipeline.study_folder import Scored
 from boardgame_sae.runs import Run
+from boardgame_sae.runs.integrity import content_of
 from boardgame_sae.testbeds.shipped import SAES, SCORES, shipped_testbeds
 
 Side = Source | Iterable[Source]

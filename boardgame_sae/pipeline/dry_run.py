@@ -12,9 +12,8 @@ from typing import NamedTuple
 
 import torch
 
-from boardgame_sae.activations.hook_points import hook_width
+from boardgame_sae.activations.hook_points import default_hook_name, hook_width
 from boardgame_sae.activations.store import harvest
-from boardgame_sae.integrity import is_done
 from boardgame_sae.metrics import Suite
 from boardgame_sae.metrics.baselines.registry import SAE_KIND
 from boardgame_sae.metrics.results import SCORES_FILE, Scores
@@ -27,9 +26,10 @@ from boardgame_sae.pipeline.grid import Planned
 from boardgame_sae.pipeline.plan import Group, Part, plan
 from boardgame_sae.pipeline.sweep import Prepared, SweepConfig, jobs_of, model_settings, prepare
 from boardgame_sae.runs import UnfinishedError, finished_only, read_timings, runs_root
+from boardgame_sae.runs.integrity import is_done
 from boardgame_sae.saes.registry import sae_class, sae_from_config
 from boardgame_sae.saes.training.train import TrainSAEConfig, adam, sae_name, settled, training_step
-from boardgame_sae.testbeds.testbed import Testbed, default_hook_name, load_testbed
+from boardgame_sae.testbeds.testbed import Testbed, load_testbed
 
 STAGES = {"corpus": "games", "gpt": "GPT", "probes": "probes", "testbed": "testbeds"}
 """Kinds of runs that SAEs need, in the order in which they are made."""
@@ -135,7 +135,7 @@ def _widths(cfg: SweepConfig) -> dict[str, int]:
         own = model_settings(cfg)
         shape = GPTConfig(n_layers=own.n_layers, d_model=own.d_model, n_heads=own.n_heads, d_vocab=2, n_ctx=2)
         model = GameModel(GPT(shape), {})
-        default = default_hook_name(model)
+        default = default_hook_name(model.gpt)
     return {name: hook_width(model.gpt, name) for name in cfg.hook_names or (default,)}
 
 

@@ -18,7 +18,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from boardgame_sae.integrity import check_finished, is_done
 from boardgame_sae.metrics import Suite
 from boardgame_sae.metrics.baselines.registry import (
     SAE_KIND,
@@ -37,6 +36,7 @@ from boardgame_sae.metrics.score import scores_in
 from boardgame_sae.model.exchange.hub import called
 from boardgame_sae.probes.fit import ProbeConfig, load_probe
 from boardgame_sae.runs import Run, progress
+from boardgame_sae.runs.integrity import check_finished, is_done
 from boardgame_sae.saes.facts import sae_facts
 from boardgame_sae.saes.load import load_sae, sae_folder
 from boardgame_sae.saes.training.on_testbed import calibrated_on, check_reads

@@ -23,7 +23,6 @@ from typing import Any, TypeAlias
 from boardgame_sae.config import ConfigError
 from boardgame_sae.files import RunError
 from boardgame_sae.foreign_names import advice, closest
-from boardgame_sae.integrity import check_finished, verified
 from boardgame_sae.metrics.baselines.registry import SAE_KIND, baselines
 from boardgame_sae.metrics.results import SCORES_FILE, Scores
 from boardgame_sae.model.exchange.sharing import local
@@ -38,6 +37,7 @@ from boardgame_sae.pipeline.study_folder import (
     read_studies,
     read_study,
 )
+from boardgame_sae.runs.integrity import check_finished, verified
 from boardgame_sae.saes.exchange.library import recognise
 from boardgame_sae.testbeds.shipped import (
     MANIFEST_FILE,

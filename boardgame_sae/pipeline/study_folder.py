@@ -14,12 +14,12 @@ from typing import Any, NamedTuple
 from boardgame_sae.config import HookName, Name, content_hash, record
 from boardgame_sae.files import RunError, read_record
 from boardgame_sae.games import Game, load_game
-from boardgame_sae.integrity import content_of, is_done, read_done, verified
 from boardgame_sae.metrics.baselines.registry import kind_order
 from boardgame_sae.metrics.results import SCORES_FILE, Scores
 from boardgame_sae.metrics.statistics.pool_seeds import pool, pool_scores, poolable, siblings
 from boardgame_sae.model.legality import read_legality
 from boardgame_sae.probes.fit import probe_results
+from boardgame_sae.runs.integrity import content_of, is_done, read_done, verified
 from boardgame_sae.transcripts.corpus import Corpus
 
 SWEEP_FILE = "sweep.json"

@@ -4,12 +4,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from boardgame_sae.integrity import is_done
 from boardgame_sae.metrics.results import Scores
 from boardgame_sae.pipeline.score_file import Row, adds_nothing, identity_of, write_score_file
 from boardgame_sae.pipeline.sources import Source, read_sources
 from boardgame_sae.pipeline.study_folder import Scored, Study, StudyTestbed
 from boardgame_sae.runs import runs_root
+from boardgame_sae.runs.integrity import is_done
 from boardgame_sae.saes.facts import sae_facts
 from boardgame_sae.saes.load import load_sae
 

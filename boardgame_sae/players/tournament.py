@@ -23,12 +23,12 @@ from pydantic import Field
 from boardgame_sae.config import ConfigError, Count, Natural, Seed, config, from_mapping, record, seed_for, to_mapping
 from boardgame_sae.files import RunError, read_json, read_record, write_bytes, write_json
 from boardgame_sae.games import Result, load_game
-from boardgame_sae.integrity import verified
 from boardgame_sae.launch import map_ordered
 from boardgame_sae.players.openings import make_opening
 from boardgame_sae.players.play import game_seeds, identities, play_games
 from boardgame_sae.players.registry import make_player, settle_player
 from boardgame_sae.runs import Run, progress
+from boardgame_sae.runs.integrity import verified
 
 STANDINGS_FILE, TABLE_FILE = "standings.json", "table.md"
 SCALE = math.log(10) / 400

@@ -29,12 +29,12 @@ from boardgame_sae.config import (
     to_mapping,
 )
 from boardgame_sae.files import RunError, as_record, read_json, write_json
-from boardgame_sae.integrity import verified
 from boardgame_sae.model.game_model import GameModel
 from boardgame_sae.probes.data import KEPT_BYTES, BoardReader, ProbeData, Targets, check_known
 from boardgame_sae.probes.probe import Probe
 from boardgame_sae.probes.probe_config import ProbeConfig
 from boardgame_sae.runs import Run, progress
+from boardgame_sae.runs.integrity import verified
 from boardgame_sae.runs.state import pack_state, unpack_state
 from boardgame_sae.transcripts.corpus import Corpus
 from boardgame_sae.weights import check_finite, read_tensors, write_tensors

@@ -29,7 +29,7 @@ from tqdm import tqdm
 
 from boardgame_sae.config import Count, Natural, NonNegative, canonical_json, content_hash, not_finite, record
 from boardgame_sae.files import RunError, append_bytes, as_record, file_hash, read_json, read_json_lines, write_json
-from boardgame_sae.integrity import CARD_FILE, DONE_FILE, check_finished, is_done, read_done, verified, write_done
+from boardgame_sae.runs.integrity import CARD_FILE, DONE_FILE, check_finished, is_done, read_done, verified, write_done
 from boardgame_sae.runs.lock import LOCK_FILE, FolderLock
 from boardgame_sae.runs.state import state_hash
 from boardgame_sae.streams import Patient

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from boardgame_sae.integrity import verified
+from boardgame_sae.runs.integrity import verified
 from boardgame_sae.saes.exchange.library import locate, open_sae
 from boardgame_sae.saes.sae import OPENERS, SAE
 from boardgame_sae.testbeds.shipped import find_sae

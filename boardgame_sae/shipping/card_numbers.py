@@ -10,7 +10,6 @@ import torch
 
 from boardgame_sae.config import HookName, Name, record
 from boardgame_sae.files import RunError, read_record
-from boardgame_sae.integrity import read_done, verified
 from boardgame_sae.intervals import bootstrap_interval
 from boardgame_sae.metrics.baselines.registry import baselines
 from boardgame_sae.metrics.evaluate import evaluate
@@ -22,6 +21,7 @@ from boardgame_sae.pipeline.study_folder import read_sweep
 from boardgame_sae.probes.data import BoardReader, ProbeData
 from boardgame_sae.probes.fit import PROBES_FILE, load_probe, probe_results
 from boardgame_sae.runs import progress
+from boardgame_sae.runs.integrity import read_done, verified
 from boardgame_sae.testbeds.shipped import PROBES, SCORES, read_manifest, shipped_saes, shipped_testbeds
 from boardgame_sae.testbeds.testbed import GAMES_AT_ONCE, Testbed, load_testbed
 from boardgame_sae.transcripts.corpus import Corpus

@@ -24,7 +24,6 @@ from safetensors.torch import load_file, save_file
 
 from boardgame_sae.config import canonical_json, config, content_hash, from_mapping, to_mapping
 from boardgame_sae.files import RunError, file_hash, read_json, write_bytes, write_json, writing
-from boardgame_sae.integrity import content_of
 from boardgame_sae.metrics.baselines.registry import SAE_KIND
 from boardgame_sae.metrics.results import LATENTS_FILE, SCORES_FILE, Scores
 from boardgame_sae.model import game_model
@@ -48,6 +47,7 @@ from boardgame_sae.report.figures.style import CURVE_FILE
 from boardgame_sae.report.latents.tables import read_latents
 from boardgame_sae.report.titles import setting
 from boardgame_sae.runs import Run, read_timings, run_hash
+from boardgame_sae.runs.integrity import content_of
 from boardgame_sae.saes import sae as sae_files
 from boardgame_sae.saes.load import load_sae
 from boardgame_sae.saes.training.train import SNAPSHOTS

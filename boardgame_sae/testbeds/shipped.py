@@ -7,8 +7,8 @@ from typing import Any
 from boardgame_sae.config import Count, HookName, Name, record
 from boardgame_sae.files import RunError, read_json, read_record
 from boardgame_sae.foreign_names import advice
-from boardgame_sae.integrity import is_done
 from boardgame_sae.model.exchange.hub import hub_folder
+from boardgame_sae.runs.integrity import is_done
 
 MANIFEST_FILE = "testbed.json"
 """The file that makes a folder a testbed."""

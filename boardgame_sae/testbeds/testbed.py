@@ -11,17 +11,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from boardgame_sae.activations.hook_points import hook_width, read, run_with_hooks
+from boardgame_sae.activations.hook_points import default_hook_name, hook_width, read, run_with_hooks
 from boardgame_sae.activations.store import ActivationStore, harvest_run
 from boardgame_sae.config import content_hash, from_mapping, naming
 from boardgame_sae.files import RunError, write_json
-from boardgame_sae.integrity import verified
 from boardgame_sae.model.game_model import GameModel
 from boardgame_sae.model.gpt import Hook
 from boardgame_sae.notebook import table
 from boardgame_sae.probes.fit import PROBES_FILE, ProbeConfig, load_probe, probe_results, probe_run
 from boardgame_sae.probes.probe import Probe
 from boardgame_sae.runs import Run, progress
+from boardgame_sae.runs.integrity import verified
 from boardgame_sae.testbeds.columns import MIN_COUNT, PropertyColumns, Span, few_of
 from boardgame_sae.testbeds.shared import SharedTestbed
 from boardgame_sae.testbeds.shipped import MANIFEST_FILE, PROBES, find_testbed, read_manifest
@@ -43,11 +43,6 @@ GAMES_AT_ONCE = 128
 """Games that are read, encoded and counted together."""
 KEPT_BYTES = 2**30
 """Bytes of a testbed's activations, and of packed labels, that stay in memory; beyond that they are read again."""
-
-
-def default_hook_name(model: GameModel) -> str:
-    """The residual stream two thirds up, where the published models' boards are clearest (layer 5 of 8)."""
-    return f"blocks.{2 * model.gpt.cfg.n_layers // 3}.hook_resid_post"
 
 
 class Testbed(SharedTestbed["Testbed"]):
@@ -76,7 +71,7 @@ class Testbed(SharedTestbed["Testbed"]):
         if model.alphabet != corpus.alphabet:
             raise ValueError(f"{corpus.path}: its alphabet is not the model's; give the corpus of the model's own game")
         self.model, self.corpus, self.n_games = model, corpus, n_games
-        self.hook_name = hook_name or default_hook_name(model)
+        self.hook_name = hook_name or default_hook_name(model.gpt)
         self.width = hook_width(model.gpt, self.hook_name)
         self.properties = tuple(properties) or corpus.game.scored_properties
         for name in self.properties:

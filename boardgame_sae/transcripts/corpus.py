@@ -22,9 +22,9 @@ import numpy as np
 from boardgame_sae.config import content_hash, seed_for
 from boardgame_sae.games import Boards, Game, IllegalMove, MoveRecord, load_game
 from boardgame_sae.hdf5.reader import Array, Format, read_hdf5
-from boardgame_sae.integrity import sha256_of, verified
 from boardgame_sae.notebook import pictures, table
 from boardgame_sae.players.registry import plays_uniformly
+from boardgame_sae.runs.integrity import sha256_of, verified
 from boardgame_sae.transcripts.evaluations import EVALUATIONS_FILE, EVALUATIONS_FOLDER, Evaluations
 from boardgame_sae.transcripts.packing import Packing
 from boardgame_sae.transcripts.tokenization import Tokenizer, find_tokenizer

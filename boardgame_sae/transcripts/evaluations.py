@@ -19,7 +19,7 @@ from boardgame_sae.files import writing
 from boardgame_sae.games import UNKNOWN_EVALUATION
 from boardgame_sae.hdf5.reader import Array, Format, read_hdf5
 from boardgame_sae.hdf5.writer import new_hdf5
-from boardgame_sae.integrity import verified
+from boardgame_sae.runs.integrity import verified
 
 EVALUATIONS_FILE, EVALUATIONS_FOLDER = "evaluations.h5", "evaluations"
 FORMAT, VERSION = "boardgame_sae evaluations", 1

@@ -12,7 +12,6 @@ import torch
 from boardgame_sae import runs
 from boardgame_sae.config import canonical_json, content_hash, read_yaml
 from boardgame_sae.files import read_json
-from boardgame_sae.integrity import damaged_files, read_done
 from boardgame_sae.metrics.latent_source import as_latent_source
 from boardgame_sae.metrics.results import Scores
 from boardgame_sae.model.legality import legality
@@ -21,6 +20,7 @@ from boardgame_sae.pipeline.grid import expand
 from boardgame_sae.pipeline.study_folder import read_study
 from boardgame_sae.pipeline.sweep import model_settings, study_identity
 from boardgame_sae.report.rows import rows_of
+from boardgame_sae.runs.integrity import damaged_files, read_done
 from boardgame_sae.saes.load import load_sae
 from boardgame_sae.saes.registry import sae_class
 from boardgame_sae.shipping.card_numbers import differing

@@ -16,7 +16,7 @@ from boardgame_sae.files import RunError, file_hash
 from boardgame_sae.hdf5 import trial
 from boardgame_sae.hdf5.reader import Array, Format, read_hdf5
 from boardgame_sae.hdf5.writer import new_hdf5
-from boardgame_sae.integrity import write_done
+from boardgame_sae.runs.integrity import write_done
 
 TABLES = Format(
     "tables",

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from boardgame_sae.files import file_hash
-from boardgame_sae.integrity import read_done, write_done
+from boardgame_sae.runs.integrity import read_done, write_done
 
 
 def seal_again(folder: Path) -> Path:

@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from boardgame_sae import cli
 from boardgame_sae.config import ConfigError, to_mapping
 from boardgame_sae.files import RunError
-from boardgame_sae.integrity import damaged_files, read_done
 from boardgame_sae.model.data_parallel import check_shares, places, share_of_mean
 from boardgame_sae.model.train import train_gpt_run
 from boardgame_sae.model.train_config import TrainGPTConfig
+from boardgame_sae.runs.integrity import damaged_files, read_done
 
 RATES = {"muon_lr": 2e-3, "adamw_lr": 1e-3}
 """So low that steps do not amplify rounding, as a first part of a training at high rates does."""

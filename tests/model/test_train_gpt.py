@@ -14,7 +14,6 @@ import torch
 
 from boardgame_sae.config import ConfigError, from_mapping, to_mapping
 from boardgame_sae.files import RunError, read_json
-from boardgame_sae.integrity import damaged_files
 from boardgame_sae.model import train
 from boardgame_sae.model.data_parallel import Place, fabric_at
 from boardgame_sae.model.game_model import GameModel
@@ -32,6 +31,7 @@ from boardgame_sae.model.train import (
 )
 from boardgame_sae.model.train_config import PRESETS, TrainGPTConfig, preset
 from boardgame_sae.runs import canonical_json
+from boardgame_sae.runs.integrity import damaged_files
 from boardgame_sae.transcripts.generate import generate
 
 CFG = TrainGPTConfig(n_layers=2, d_model=16, n_heads=2, n_steps=40, batch_size=16, log_every=4, eval_every=12, seed=1)

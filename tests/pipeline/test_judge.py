@@ -6,9 +6,9 @@ import pytest
 from stub_judge import endpoint
 
 from boardgame_sae import cli
-from boardgame_sae.integrity import damaged_files
 from boardgame_sae.metrics.results import Scores
 from boardgame_sae.pipeline.score import score_saes
+from boardgame_sae.runs.integrity import damaged_files
 from boardgame_sae.saes.training.on_testbed import train_sae
 from boardgame_sae.testbeds import testbed as testbeds
 

@@ -11,7 +11,6 @@ from sealed import seal_again
 
 from boardgame_sae.config import ConfigError
 from boardgame_sae.files import RunError, file_hash, read_json, write_json
-from boardgame_sae.integrity import damaged_files
 from boardgame_sae.metrics.baselines.registry import Made, baselines, find_baseline
 from boardgame_sae.metrics.counting.game_sums import GameSums
 from boardgame_sae.metrics.evaluate import evaluate
@@ -28,6 +27,7 @@ from boardgame_sae.pipeline.score import (
     score_with_baselines,
 )
 from boardgame_sae.pipeline.sweep import sweep_config
+from boardgame_sae.runs.integrity import damaged_files
 from boardgame_sae.saes.load import load_sae
 from boardgame_sae.saes.registry import make_sae
 from boardgame_sae.saes.training.on_testbed import train_sae

@@ -13,12 +13,12 @@ import yaml
 from boardgame_sae.cli import main
 from boardgame_sae.config import ConfigError, read_yaml, to_mapping
 from boardgame_sae.files import file_hash, read_json
-from boardgame_sae.integrity import damaged_files
 from boardgame_sae.metrics.results import Scores
 from boardgame_sae.metrics.score import scores_in
 from boardgame_sae.pipeline.sweep import SweepConfig, sweep_config, sweep_run
 from boardgame_sae.probes.fit import probe_results
 from boardgame_sae.report.run import make_report
+from boardgame_sae.runs.integrity import damaged_files
 from boardgame_sae.saes.load import load_sae
 
 STUDY = {

@@ -2,6 +2,7 @@
 
 import csv
 import importlib.util
+import itertools
 import sys
 from pathlib import Path
 
@@ -27,9 +28,10 @@ def results():
     return module
 
 
-def row(sweep, kind, architecture, hook_name, l0, *values):
+def row(sweep, kind, architecture, hook_name, l0, *values, **more):
     scores = dict(zip(COLUMNS, values, strict=True))
-    return {"sweep": sweep, "kind": kind, "architecture": architecture, "hook_name": hook_name, "l0": l0, **scores}
+    about = {"sweep": sweep, "kind": kind, "architecture": architecture, "hook_name": hook_name, "l0": l0}
+    return {**about, **scores, "n_seeds": 1, "coverage_low": "", "coverage_high": "", **more}
 
 
 @pytest.fixture
@@ -40,11 +42,17 @@ def report(tmp_path, results):
         row("first-look", "sae", "topk", block(5), 8.0, 0.5, 0.3, 0.6, 0.9),
         row("first-look", "sae", "topk", block(5), 64.0, 0.7, 0.4, 0.2, 0.1),
         row("first-look", "sae", "jumprelu", block(5), 9.5, 0.25, 0.125, 0.375, 0.5),
+        row("first-look", "sae", "relu", block(5), 9.0, 0.6, 0.2, 0.1, 0.5),
         row("first-look", "random_gpt_sae", "topk", block(5), 64.0, 0.35, 0.2, 0.1, 0.05),
         row("first-look", "neurons", "", block(5), "", 0.52, 0.34, 0.35, 0.36),
         row("first-look-layers", "sae", "p_anneal", block(2), 31.0, 0.5, 0.45, 0.4, 0.35),
         row("first-look-layers", "sae", "topk", block(2), 31.0, 0.99, 0.99, 0.99, 0.99),
         row("first-look-layers", "neurons", "", block(2), "", 0.5, 0.41, 0.4, 0.31),
+    ]
+    pooled = {"n_seeds": 3, "coverage_low": 0.51, "coverage_high": 0.53}
+    rows += [
+        row("first-look-seeds", "sae", "relu", block(5), 26.0, 0.5, 0.4, 0.3, 0.2),
+        row("first-look-seeds", "sae", "relu", block(5), 26.4, 0.52, 0.4, 0.3, 0.2, **pooled),
     ]
     folder = tmp_path / "report"
     folder.mkdir()
@@ -69,6 +77,9 @@ def test_the_best_of_each_architecture_stands_beside_the_published_value(report,
     assert cells["`jumprelu`"] == ["0.250 @ 10", "0.125 @ 10", "", "0.375 @ 10", "0.500 @ 10", ""]
     assert cells["SAE of a random-weights GPT"][:3] == ["0.350 @ 64", "0.200 @ 64", "0.272 @ 120"]
     assert cells["MLP neurons"] == ["0.520", "0.340", "0.549", "0.350", "0.360", "0.815"]
+    assert cells["coverage"] == ["topk, relu", "gated, gated_p_anneal, topk, p_anneal, relu"]
+    assert cells["reconstruction"] == ["topk, relu", "relu, p_anneal, gated, gated_p_anneal, topk"]
+    assert "| `relu` | 3 | 0.520 [0.510, 0.530] @ 26 | 0.300 @ 26 |" in lines
     assert cells["block 2"] == ["0.450 @ 31", "0.480", "0.350 @ 31", "0.721", "0.410", "0.422", "0.310", "0.399"]
     assert (tmp_path / "out/table.md").read_text() == "all of it"
     assert (tmp_path / "out/figures/scores_by_layer.png").read_bytes() == b"scores_by_layer"
@@ -97,6 +108,13 @@ def test_every_architecture_is_scored_at_five_sparsities_or_more():
     assert settings.pop("identity") == set()  # the residual channels stand beside every SAE already
     assert len(settings.pop("random")) == 2  # a floor
     assert all(len(each) >= 5 for each in settings.values()), settings
+
+
+def test_the_four_published_architectures_have_three_seeds():
+    _, _, saes = study("seeds")
+    assert {(sae.architecture, sae.seed) for sae in saes} == set(
+        itertools.product(("relu", "p_anneal", "gated", "gated_p_anneal"), range(3))
+    )
 
 
 def test_the_layers_are_those_of_the_testbed():

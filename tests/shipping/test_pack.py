@@ -15,7 +15,6 @@ import boardgame_sae as bgs
 from boardgame_sae.cli import main
 from boardgame_sae.config import ConfigError, to_mapping
 from boardgame_sae.files import RunError, file_hash, read_json
-from boardgame_sae.integrity import damaged_files
 from boardgame_sae.metrics.baselines import registry as baseline_registry
 from boardgame_sae.metrics.baselines.activations import Channels
 from boardgame_sae.metrics.baselines.registry import find_baseline
@@ -26,6 +25,7 @@ from boardgame_sae.pipeline.score import packed_scores
 from boardgame_sae.pipeline.sweep import sweep_config, sweep_run
 from boardgame_sae.report.run import make_report
 from boardgame_sae.runs import runs_root
+from boardgame_sae.runs.integrity import damaged_files
 from boardgame_sae.saes.load import load_sae
 from boardgame_sae.shipping import pack
 from boardgame_sae.shipping.card_numbers import differing, numbers

@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 import torch
 
-from boardgame_sae.activations.hook_points import HookError
+from boardgame_sae.activations.hook_points import HookError, default_hook_name
 from boardgame_sae.activations.store import ActivationStore
 from boardgame_sae.files import RunError, write_json
 from boardgame_sae.model.game_model import GameModel
 from boardgame_sae.model.gpt import GPT, GPTConfig
 from boardgame_sae.testbeds import testbed as module
 from boardgame_sae.testbeds.columns import MIN_COUNT
-from boardgame_sae.testbeds.testbed import Testbed, default_hook_name, load_testbed
+from boardgame_sae.testbeds.testbed import Testbed, load_testbed
 from boardgame_sae.transcripts.corpus import SPLITS, CorpusError
 from boardgame_sae.transcripts.labels import PackedLabels
 
@@ -196,7 +196,7 @@ def test_the_default_hook_point_is_two_thirds_up_the_residual_stream(tiny_model,
     assert Testbed(tiny_model, tiny_corpus).hook_name == "blocks.1.hook_resid_post"
     for n_layers, layer in ((1, 0), (3, 2), (4, 2), (8, 5)):
         gpt = GPT(GPTConfig(n_layers=n_layers, d_model=2, n_heads=1, d_vocab=2, n_ctx=2))
-        assert default_hook_name(GameModel(gpt, {})) == f"blocks.{layer}.hook_resid_post"
+        assert default_hook_name(gpt) == f"blocks.{layer}.hook_resid_post"
 
 
 def test_harvest_gives_training_activations_at_the_hook_point(bed, tmp_path):

@@ -18,8 +18,8 @@ import yaml
 
 from boardgame_sae.config import ConfigError, content_hash
 from boardgame_sae.files import RunError, file_hash, read_json, write_bytes, write_json
-from boardgame_sae.integrity import CARD_FILE, DONE_FILE, is_done, read_done, write_done
 from boardgame_sae.model.exchange.hub import PREFIX, HubName, download, hub_folder, hub_name, parse_hub_name, upload
+from boardgame_sae.runs.integrity import CARD_FILE, DONE_FILE, is_done, read_done, write_done
 
 T = TypeVar("T")
 README_FILE = "README.md"

@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 
 from boardgame_sae.files import RunError, read_parquet
-from boardgame_sae.integrity import verified
 from boardgame_sae.metrics.results import LATENTS_FILE, SCORE_AGAIN, Scores
+from boardgame_sae.runs.integrity import verified
 
 _COLUMNS: Mapping[str, type] = {
     **dict.fromkeys(("latent", "n_precise"), int),

@@ -31,10 +31,10 @@ from boardgame_sae.games import MoveRecord, load_game
 from boardgame_sae.games.chess.game import ENDINGS
 from boardgame_sae.games.chess.notation import RESULTS
 from boardgame_sae.games.record import LONGEST_TEXT
-from boardgame_sae.integrity import read_done
 from boardgame_sae.launch import map_ordered
 from boardgame_sae.players.skill_bins import skill_bins
 from boardgame_sae.runs import Run, progress, runs_root
+from boardgame_sae.runs.integrity import read_done
 from boardgame_sae.signatures import showing_fields
 from boardgame_sae.transcripts.corpus import CORPUS_FILE, Corpus
 from boardgame_sae.transcripts.corpus_writer import check_corpus_config, write_corpus

@@ -13,10 +13,10 @@ import boardgame_sae as bgs
 from boardgame_sae.cli import main
 from boardgame_sae.config import ConfigError
 from boardgame_sae.files import RunError, read_json
-from boardgame_sae.integrity import DONE_FILE, content_of, damaged_files
 from boardgame_sae.metrics.results import Scores, ScoreValue
 from boardgame_sae.model.exchange.hub import HubName, called, parse_hub_name
 from boardgame_sae.model.game_model import GameModel
+from boardgame_sae.runs.integrity import DONE_FILE, content_of, damaged_files
 from boardgame_sae.saes.registry import architectures, make_sae, sae_class
 from boardgame_sae.saes.sae import SAE
 from boardgame_sae.testbeds.shipped import find_testbed

@@ -8,12 +8,12 @@ import pytest
 from plotly.offline import get_plotlyjs
 
 from boardgame_sae.files import RunError, read_json
-from boardgame_sae.integrity import damaged_files
 from boardgame_sae.metrics.score import scores
 from boardgame_sae.report.explorer.page import embedded
 from boardgame_sae.report.figures.registry import figures
 from boardgame_sae.report.rows import collect
 from boardgame_sae.report.run import make_report
+from boardgame_sae.runs.integrity import damaged_files
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ from boardgame_sae import cli
 from boardgame_sae.config import ConfigError
 from boardgame_sae.files import RunError
 from boardgame_sae.games import IllegalMove, load_game
-from boardgame_sae.integrity import read_done
+from boardgame_sae.runs.integrity import read_done
 from boardgame_sae.transcripts.imports.game_format import format_of
 from boardgame_sae.transcripts.imports.importer import import_games, make_corpus
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from boardgame_sae.config import Count, HookName, canonical_json, content_hash, record, to_mapping
 from boardgame_sae.files import RunError, as_record
-from boardgame_sae.integrity import verified
+from boardgame_sae.runs.integrity import verified
 from boardgame_sae.saes.finetuning.ways.way import Settings, Splice, find_way
 from boardgame_sae.saes.sae import SAE
 from boardgame_sae.testbeds.testbed import Testbed

@@ -17,8 +17,8 @@ from safetensors.torch import save_file
 from boardgame_sae import runs
 from boardgame_sae.files import RunError, file_hash, read_json, write_bytes, write_json, writing
 from boardgame_sae.hdf5.writer import new_hdf5
-from boardgame_sae.integrity import damaged_files
 from boardgame_sae.runs import Run, canonical_json, read_timings, run_hash, runs_root
+from boardgame_sae.runs.integrity import damaged_files
 from boardgame_sae.runs.state import pack_state, unpack_state
 
 

@@ -9,10 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from boardgame_sae import integrity
 from boardgame_sae.files import RunError, write_bytes
-from boardgame_sae.integrity import content_of, damaged_files, read_done, sha256_of, verified
-from boardgame_sae.runs import Run
+from boardgame_sae.runs import Run, integrity
+from boardgame_sae.runs.integrity import content_of, damaged_files, read_done, sha256_of, verified
 
 
 @pytest.fixture
