@@ -118,8 +118,10 @@ $(PEERS)/.installed: pyproject.toml
 
 first-look: install ## Score every architecture at many sparsities, and layer by layer, on othello-small (hours)
 	$(BIN)/boardgame-sae sweep experiments/first-look/study.yaml --out data/runs/first-look
-	$(BIN)/boardgame-sae sweep experiments/first-look/layers.yaml --out data/runs/first-look-layers
-	$(BIN)/boardgame-sae report data/runs/first-look data/runs/first-look-layers --out data/runs/first-look-report
+	for study in layers seeds; do \
+	  $(BIN)/boardgame-sae sweep experiments/first-look/$$study.yaml --out data/runs/first-look-$$study || exit 1; done
+	$(BIN)/boardgame-sae report data/runs/first-look data/runs/first-look-layers data/runs/first-look-seeds \
+	  --out data/runs/first-look-report
 	$(BIN)/python experiments/first-look/results.py data/runs/first-look-report experiments/first-look/results
 
 saebench: install ## Every score of every architecture at three sparsities, and which scores agree (hours)

@@ -21,17 +21,29 @@ from boardgame_sae.report.figures.style import depth, hook_title
 from boardgame_sae.report.markdown import table
 
 Row = dict[str, str]
+STUDIES = ("first-look", "first-look-layers", "first-look-seeds")
 SCORES = {"coverage": "coverage", "reconstruction": "board_reconstruction"}
 """The published file's name of a score, and the column of ours."""
 TITLES = {"random_gpt_sae": "SAE of a random-weights GPT", "neurons": "MLP neurons", "probe": "linear probe"}
 
 
+def best_row(rows: Sequence[Row], column: str) -> Row | None:
+    """The row with the largest value of a column; None where no row has one."""
+    return max((row for row in rows if row[column]), key=lambda row: float(row[column]), default=None)
+
+
 def best(rows: Sequence[Row], column: str) -> str:
-    """The largest value of a column, and the L0 of its row: `0.512 @ 24`; nothing where no row has one."""
-    row = max((row for row in rows if row[column]), key=lambda row: float(row[column]), default=None)
-    if row is None:
-        return ""
-    return f"{float(row[column]):.3f}" + (f" @ {float(row['l0']):.0f}" if row["l0"] else "")
+    """The largest value of a column, and its row's L0: `0.512 [0.510, 0.514] @ 24`; nothing where no row has one."""
+    row = best_row(rows, column)
+    return "" if row is None else cell(row, column)
+
+
+def cell(row: Row, column: str) -> str:
+    """A value with its 95% interval and its L0, as far as it has them."""
+    text = f"{float(row[column]):.3f}"
+    if row.get(f"{column}_low"):
+        text += f" [{float(row[f'{column}_low']):.3f}, {float(row[f'{column}_high']):.3f}]"
+    return text + (f" @ {float(row['l0']):.0f}" if row["l0"] else "")
 
 
 def published(value: Any) -> str:
@@ -83,6 +95,27 @@ def by_layer(rows: Sequence[Row], known: dict[str, Any]) -> str:
     return table(["", *heads], lines)
 
 
+def in_order(rows: Sequence[Row], known: dict[str, Any]) -> str:
+    """A table of the published architectures from the best to the worst in each score, ours and as published."""
+    lines = []
+    for score, column in SCORES.items():
+        theirs = {name: values[score][0] for name, values in known["architectures"].items()}
+        found = {name: best_row([row for row in rows if row["architecture"] == name], column) for name in theirs}
+        ours = {name: float(row[column]) for name, row in found.items() if row is not None}
+        lines += [[score, *(", ".join(sorted(values, key=values.__getitem__)[::-1]) for values in (ours, theirs))]]
+    return table(["", "ours, from the best to the worst", "published"], lines)
+
+
+def by_seeds(rows: Sequence[Row]) -> str:
+    """A table of SAEs that were trained with several seeds: means, with intervals over games and seeds."""
+    pooled = [row for row in rows if row["kind"] == "sae" and float(row["n_seeds"] or 1) > 1]
+    lines = [
+        [f"`{row['architecture']}`", row["n_seeds"], *(cell(row, column) for column in SCORES.values())]
+        for row in sorted(pooled, key=lambda row: row["architecture"])
+    ]
+    return table(["", "seeds", *SCORES], lines)
+
+
 FIGURES = {
     "first-look": ("coverage_vs_l0", "loss_vs_l0", "coverage_by_property", "f1_by_square", "direction_recovery"),
     "first-look-layers": ("scores_by_layer", "probe_accuracy"),
@@ -96,13 +129,18 @@ def main() -> None:
     known = read_yaml(Path(__file__).parent / "published.yaml")
     with open(report / "table.csv", newline="") as file:
         rows = list(csv.DictReader(file))
-    study = [row for row in rows if row["sweep"] == "first-look"]
+    study, layers, seeds = ([row for row in rows if row["sweep"] == name] for name in STUDIES)
+    saes = [row for row in study if row["kind"] == "sae"]
     text = (
         f"Best value over all SAEs of an architecture, and its L0. Published: {known['source']}, layer 5 of a GPT of "
         "width 512.\n\n"
         + by_architecture(study, known)
+        + "\nIn order of the best value:\n\n"
+        + in_order(saes, known)
+        + "\nOf several seeds, trained three times as long; intervals are over games and seeds:\n\n"
+        + by_seeds(seeds)
         + "\nBy layer, as the published code computes it:\n\n"
-        + by_layer([row for row in rows if row["sweep"] == "first-look-layers"], known)
+        + by_layer(layers, known)
     )
     write_bytes(out / "beside_published.md", text.encode())
     for name in ("table.md", "table.csv"):
