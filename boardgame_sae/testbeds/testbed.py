@@ -390,7 +390,6 @@ def testbed_run(
 def load_testbed(folder: str | Path, device: str = "auto") -> Testbed:
     """Open a testbed by its folder, the name of one that ships, `othello-small`, or of one on the hub, `hf:owner/name`.
 
-    device: where the GPT computes: `auto`, `cpu`, `cuda` or `mps`.
-    Raises RunError or CorpusError naming what is missing or damaged.
+    device: where the GPT computes: `auto`, `cpu`, ... Raises RunError or CorpusError naming what is missing or damaged.
     """
     return Testbed.load(find_testbed(folder), device)

@@ -90,6 +90,11 @@ class Checker:
         """What the solution gives for each input."""
         return self.run(self.solution)
 
+    @cached_property
+    def wrong(self) -> list[list[Any]]:
+        """What each typical wrong answer gives."""
+        return [self._of(mistake) for mistake in self.mistakes]
+
     def run(self, answer: Function) -> list[Any]:
         """What an answer gives for each input, of which it gets a copy."""
         return [answer(*map(_copied, case)) for case in self.inputs]
@@ -115,8 +120,8 @@ class Checker:
         found = self._differences(given, self.right)
         if not found:
             return self._wrong_gradient(answer)
-        for mistake in self.mistakes:
-            if not self._differences(given, self._of(mistake)):
+        for mistake, wrong in zip(self.mistakes, self.wrong, strict=True):
+            if not self._differences(given, wrong):
                 return mistake.says
         place, what = found[0]
         return f"{what} (input {place + 1} of {len(given)})" if len(given) > 1 else what
