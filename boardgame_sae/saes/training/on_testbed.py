@@ -78,6 +78,10 @@ def train_sae(
     The run that does so is reused or resumed. Raises ConfigError for an unknown architecture or a bad field, before
     anything is computed, and as `train_on_testbed` does.
     """
+    if not isinstance(architecture, str | SAEConfig):
+        raise ConfigError(
+            f"architecture: is an object of the type {type(architecture).__name__}; give a name or a config"
+        )
     own = {"architecture": architecture} if isinstance(architecture, str) else to_mapping(architecture)
     sae_fields = {field.name for field in dataclasses.fields(config_class(own["architecture"]))}
     for name in fields:
