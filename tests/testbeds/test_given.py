@@ -34,6 +34,11 @@ def test_what_is_none_is_named_before_anything_is_computed(use):
         use("othello6-tinny")
 
 
+def test_a_testbed_in_the_place_of_an_architecture_is_named(tiny_model, tiny_corpus):
+    with pytest.raises(ConfigError, match="architecture: is an object of the type Testbed; give a name or a config"):
+        bgs.train_sae("topk", Testbed(tiny_model, tiny_corpus, n_games=20))  # pyright: ignore[reportArgumentType]
+
+
 @pytest.mark.parametrize("i", [3.5, "17", None, [1]])
 def test_a_latent_is_a_whole_number(i):
     with pytest.raises(ValueError, match="a latent is a whole number, not"):

@@ -80,6 +80,10 @@ def train_sae(
     Raises ConfigError for an unknown architecture, field or tracker, and when fresh games cannot be played; ValueError
     when its width is not the testbed's or what is to be frozen cannot be; RunError when the disk is full.
     """
+    if not isinstance(architecture, str | SAEConfig):
+        raise ConfigError(
+            f"architecture: is an object of the type {type(architecture).__name__}; give a name or a config"
+        )
     own = {"architecture": architecture} if isinstance(architecture, str) else to_mapping(architecture)
     sae_fields = {field.name for field in dataclasses.fields(config_class(own["architecture"]))}
     for name in fields:
