@@ -92,6 +92,7 @@ def test_devices_that_do_not_share_a_batch_evenly_are_refused_before_anything_is
 def test_devices_that_are_not_there_are_refused(monkeypatch):
     assert [place.rank for place in places("cpu", 3)] == [0, 1, 2]
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
     for kind in ("cuda", "mps"):
         with pytest.raises(ConfigError, match=f"2 devices asked for, but this machine has 1 of kind {kind}"):
             places(kind, 2)
