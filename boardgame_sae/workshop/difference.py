@@ -42,7 +42,7 @@ def gradient_difference(
             "`detach`, `no_grad`, `torch.tensor(...)` and rounding"
         )
     if any(difference(one, other, tolerance) for one, other in zip(given, right or [], strict=True)):
-        return "its values are right, but not its gradient: is a part of it detached, or made anew?"
+        return "its values are right, but not its gradient: is a part of it detached, or a new tensor?"
     return None
 
 

@@ -346,7 +346,7 @@ def test_names_of_what_ships_are_found_and_unknown_ones_are_errors_that_list_the
         bgs.load_sae("mini/p_anneal-0.02/snapshots/0.2")
     with pytest.raises(RunError, match=r"nowhere: no such folder, and no shipped testbed.*mini"):
         bgs.load_testbed("nowhere")
-    with pytest.raises(RunError, match="the testbed mini has no SAE 'topk-3'"):
+    with pytest.raises(RunError, match=r"the testbed mini has no SAE 'topk-3' \(did you mean '(batch_)?topk-[24]'\?\)"):
         bgs.load_sae("mini/topk-3")
     with pytest.raises(RunError, match=r"nothing: no such folder, and no SAE \(TESTBED/SAE\).*mini"):
         bgs.load_sae(tmp_path / "nothing")

@@ -68,4 +68,4 @@ def test_the_verb_says_what_is_wrong_without_a_traceback(capsys):
     assert main([*words, "--square", "z9", "--to", "mine"]) == 2
     assert capsys.readouterr().err.strip().splitlines()[-1].startswith("error: othello: no square 'z9'")
     assert main([*words, "--square", "d3", "--to", "mine", "--sae", "topk-17"]) == 1
-    assert "has no SAE 'topk-17' (did you mean 'topk-1" in capsys.readouterr().err
+    assert "has no SAE 'topk-17' (did you mean 'topk-16'?)" in capsys.readouterr().err

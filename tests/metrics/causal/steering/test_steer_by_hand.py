@@ -112,5 +112,5 @@ def test_the_verb_shows_it_and_says_what_is_wrong_without_a_traceback(capsys):
     assert "nothing called 'skill' is true or false of a position" in capsys.readouterr().err
     assert main([*words, "--toward", "c3 mine", "--vector", "mean"]) == 2
     assert main([*words, "--toward", "c3 mine", "--sae", "topk-17"]) == 1
-    assert "has no SAE 'topk-17' (did you mean 'topk-1" in capsys.readouterr().err
+    assert "has no SAE 'topk-17' (did you mean 'topk-16'?)" in capsys.readouterr().err
     assert main([*words, "--toward", "c3 mine", "--coefficient", "nan"]) == 2
