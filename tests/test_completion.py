@@ -8,8 +8,11 @@ from itertools import chain
 import pytest
 
 from boardgame_sae import cli
+from boardgame_sae.cli.completion import FIRST_WORD, names_of
 from boardgame_sae.cli.flags import flags_by_choice, flags_of
+from boardgame_sae.games.registry import games
 from boardgame_sae.saes.registry import architectures
+from boardgame_sae.testbeds.shipped import shipped_testbeds
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +37,27 @@ def test_bash_completes_verbs_flags_and_values(scripts):
     assert complete(scripts["bash"], "boardgame-sae", "score", "--suite", "q") == ["quick"]
     assert complete(scripts["bash"], "boardgame-sae", "train-gpt", "--preset", "") == ["tiny", "small", "paper"]
     assert complete(scripts["bash"], "boardgame-sae", "generate", "--n-") == ["--n-games"]
-    assert complete(scripts["bash"], "boardgame-sae", "check", "") == []  # bash then offers files
+    assert complete(scripts["bash"], "boardgame-sae", "import", "") == []  # bash then offers files
+
+
+def test_bash_completes_names_of_games_testbeds_saes_and_studies(scripts):
+    bash = scripts["bash"]
+    assert complete(bash, "boardgame-sae", "generate", "--game", "othello6") == [
+        name for name in sorted(games()) if name.startswith("othello6")
+    ]
+    assert complete(bash, "boardgame-sae", "train-sae", "--testbed", "othello6") == ["othello6-tiny"]
+    assert complete(bash, "boardgame-sae", "check", "") == list(shipped_testbeds())
+    assert complete(bash, "boardgame-sae", "latent", "othello6-tiny/topk-1") == ["othello6-tiny/topk-16"]
+    assert complete(bash, "boardgame-sae", "study", "stit") == ["stitching"]
+    assert complete(bash, "boardgame-sae", "study", "--n") == ["--name"]
+    assert complete(bash, "boardgame-sae", "check", "./data") == []  # no name: bash then offers files
+
+
+@pytest.mark.parametrize("name", FIRST_WORD)
+def test_a_verbs_first_word_is_what_completion_says_it_names(name):
+    """A verb that takes no word without a flag would refuse it."""
+    assert flags_of(name, "WORD") == flags_of(name)
+    assert names_of(FIRST_WORD[name])
 
 
 @pytest.mark.parametrize(

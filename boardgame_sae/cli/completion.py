@@ -6,6 +6,26 @@ from typing import Literal, NamedTuple, TypeAlias
 from boardgame_sae.cli.flags import FlagsByName, flags_by_choice, flags_of, named, parse, verb, verbs
 from boardgame_sae.config import config
 
+NAMED: Mapping[str, str] = {
+    "--game": "games",
+    "--testbed": "testbeds",
+    "--like": "testbeds",
+    "--sae": "SAEs",
+    "--tracker": "trackers",
+}
+"""What flags name besides a folder, if anything."""
+FIRST_WORD: Mapping[str, str] = {
+    "check": "testbeds",
+    "compare": "SAEs",
+    "finetune-sae": "SAEs",
+    "judge": "SAEs",
+    "latent": "SAEs",
+    "report": "testbeds",
+    "score": "SAEs",
+    "study": "studies",
+}
+"""What the first word of verbs names, if no flag comes before it."""
+
 
 class Completed(NamedTuple):
     """What is completed after a verb."""
@@ -16,6 +36,8 @@ class Completed(NamedTuple):
     """The flag whose value says which flags there are; empty where none does."""
     by_choice: Mapping[str, FlagsByName]
     """Those there are after each value of it."""
+    first: Sequence[str] = ()
+    """Names that its first word may be, where no flag comes before it."""
 
     @property
     def all_flags(self) -> FlagsByName:
@@ -43,7 +65,35 @@ def completion(argv: Sequence[str]) -> str:
 
 def _completed(name: str) -> Completed:
     choice = verbs()[name].choice
-    return Completed(flags_of(name), "" if choice is None else choice.flag, flags_by_choice(name))
+    named = {flag: _with_names(flags) for flag, flags in flags_by_choice(name).items()}
+    first = names_of(FIRST_WORD[name]) if name in FIRST_WORD else ()
+    return Completed(_with_names(flags_of(name)), "" if choice is None else choice.flag, named, first)
+
+
+def _with_names(flags: FlagsByName) -> FlagsByName:
+    """Flags, with the names that are known here as values of those that list none themselves."""
+    return {
+        flag: (meaning, values or (names_of(NAMED[flag]) if flag in NAMED else ()))
+        for flag, (meaning, values) in flags.items()
+    }
+
+
+def names_of(kind: str) -> tuple[str, ...]:
+    """The names there are here of `games`, `testbeds`, `SAEs`, `studies` or `trackers`."""
+    from boardgame_sae.games.registry import games
+    from boardgame_sae.model.trackers.tracker import trackers
+    from boardgame_sae.registry import declared
+    from boardgame_sae.testbeds.shipped import shipped_saes, shipped_testbeds
+
+    if kind == "games":
+        return tuple(sorted(games()))
+    if kind == "trackers":
+        return ("none", *trackers())
+    if kind == "studies":
+        return tuple(sorted(each.argument for each in declared("boardgame_sae.studies", "study")))
+    if kind == "testbeds":
+        return tuple(shipped_testbeds())
+    return tuple(f"{name}/{sae}" for name, folder in shipped_testbeds().items() for sae in shipped_saes(folder))
 
 
 def _bash(flags: FlagsByVerb) -> str:
@@ -79,7 +129,7 @@ def _zsh(flags: FlagsByVerb) -> str:
         '    case "${words[2]} $last $word" in',
         *_cases(flags, "        ", "${words[*]}"),
         "    esac",
-        '    if [[ -n "$known" ]]; then compadd -- ${=known}; else _files; fi',
+        '    [[ -n "$known" ]] && compadd -- ${=known} || _files',
         "}",
         "compdef _boardgame_sae boardgame-sae",
     ]
@@ -96,6 +146,9 @@ def _cases(flags: FlagsByVerb, indent: str, line: str) -> list[str]:
         for flag, (_, values) in own.all_flags.items():
             if values:
                 lines.append(f'{indent}"{name} {flag} "*) known="{" ".join(values)}" ;;')
+        if own.first:
+            lines.append(f'{indent}"{name} {name} -"*) {_known(own.flags)} ;;')
+            lines.append(f'{indent}"{name} {name} "*) known="{" ".join(own.first)}" ;;')
         lines.append(f'{indent}"{name} "*" -"*) {_known(own.flags)}')
         if own.choice:
             lines.append(f'{indent}    case " {line} " in')
@@ -116,8 +169,13 @@ def _fish(flags: FlagsByVerb) -> str:
     for name, each in verbs().items():
         start, own = "complete -c boardgame-sae", flags[name]
         lines.append(f"{start} -n __fish_use_subcommand -f -a {name} -d {_quoted(each.summary)}")
+        if own.first:
+            words = _quoted(" ".join(own.first))
+            alone = _quoted(f"__fish_seen_subcommand_from {name}; and test (count (commandline -opc)) -eq 2")
+            lines.append(f"{start} -n {alone} -a {words}")
         for flag, (meaning, values) in own.all_flags.items():
-            taken = f" -x -a {_quoted(' '.join(values))}" if values else " -r"
+            files = "-r" if flag in NAMED else "-x"  # a name stands for a folder, which one may give as well
+            taken = f" {files} -a {_quoted(' '.join(values))}" if values else " -r"
             about = _quoted(meaning.partition(". ")[0])
             when = _quoted(f"__fish_seen_subcommand_from {name}{_fish_choice(own, flag)}")
             lines.append(f"{start} -n {when} -l {flag[2:]}{taken} -d {about}")

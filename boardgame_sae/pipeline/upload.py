@@ -28,9 +28,12 @@ def upload_ready(*sources: Source | Iterable[Source], out: str | Path, sums: boo
 
     sources: as `pipeline.sources` reads them. out: the file, `scores.parquet`; `score_file` says what is in it.
     sums: also what `compare` and pooled seeds are made of, most of the file.
-    Raises RunError and ValueError as `read_sources` does.
+    Raises RunError and ValueError as `read_sources` does, ValueError for a file named as one of another kind.
     """
-    studies, path = read_sources(sources), Path(out)
+    path = Path(out)
+    if path.suffix not in ("", ".parquet"):
+        raise ValueError(f"{path}: the file is Parquet; name it {path.with_suffix('.parquet')}")
+    studies = read_sources(sources)
     n_subjects = write_score_file(path, _rows(studies, sums))
     return Uploaded(path, n_subjects, tuple(study.label for study in studies))
 

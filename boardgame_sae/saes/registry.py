@@ -97,6 +97,7 @@ def sae_from_config(cfg: SAEConfig) -> SAE:
 def make_sae(architecture: str, **fields: Any) -> SAE:
     """A new SAE: `make_sae("topk", d_model=128, n_latents=1024, k=32)`.
 
+    fields: those of the architecture's config class, which `help(config_class("topk"))` lists.
     Raises ConfigError for an unknown architecture and for a bad field.
     """
     return sae_from_config(sae_config(architecture, **fields))

@@ -279,3 +279,9 @@ def test_another_testbed_of_a_shipped_ones_name_is_not_taken_for_it(tmp_path):
     write_score_file(tmp_path / "b.parquet", [Row("othello6-tiny", Scored(elsewhere))])
     (apart,) = read_sources([tmp_path / "b.parquet"])
     assert apart.label.startswith("othello6-tiny (") and apart.model is None
+
+
+def test_a_file_that_is_named_as_one_of_another_kind_is_refused_before_anything_is_read(tmp_path):
+    with pytest.raises(ValueError, match=r"scores\.csv: the file is Parquet; name it .*scores\.parquet"):
+        upload_ready("no such source", out=tmp_path / "scores.csv")
+    assert not list(tmp_path.iterdir())
