@@ -79,7 +79,7 @@ layers: install ## Check that each layer imports only the layers below it
 	$(BIN)/lint-imports
 
 unit: install ## Run the tests
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 slow: install ## Run the long checks: chess against python-chess on 50,000 positions, tournaments with an engine
 	$(BIN)/python -m pytest -m "slow or engine"

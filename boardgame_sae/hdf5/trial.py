@@ -1,6 +1,7 @@
 """Opening an HDF5 file that may hang or crash libhdf5: another process does it first, with limits."""
 
 import contextlib
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +12,9 @@ import h5py
 from boardgame_sae.hdf5.plain import MAX_CHUNK, RefusedError, attributes, scan
 
 SECONDS, BYTES_PER_SECOND = 10, 2**25
-"""Time that a file may take to open, and one second more for each so many bytes of it."""
+"""Time of a processor that a file may take to open, and one second more for each so many bytes of it."""
+PATIENCE = 10
+"""How many times as long it may last by the clock: on a busy machine a process waits for its turn."""
 MAX_MEMORY = 2**32
 """Bytes that the other process may take."""
 _TRUSTED: set[tuple[int, ...]] = set()
@@ -32,10 +35,13 @@ def try_elsewhere(path: Path) -> None:
     if _stamp(path) in _TRUSTED:
         return
     command, seconds = [sys.executable, "-c", _CODE.format(path=sys.path), str(path)], _seconds(path)
+    longest = PATIENCE * seconds
     try:
-        ended = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=seconds, check=False)
+        ended = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=longest, check=False)
     except subprocess.TimeoutExpired:
-        raise RefusedError(f"damaged, as it does not open within {seconds} s") from None
+        raise RefusedError(f"damaged, as it does not open within {longest} s") from None
+    if ended.returncode == -getattr(signal, "SIGXCPU", 0) < 0:
+        raise RefusedError(f"damaged, as it does not open within {seconds} s of computing")
     if ended.returncode < 0:
         raise RefusedError(f"damaged, as opening it ends a process by signal {-ended.returncode}")
     if ended.returncode:
@@ -50,11 +56,12 @@ def open_first(path: str) -> None:
     What is not plain is left to the process that asks, which says so.
     """
     with contextlib.suppress(ImportError, OSError, ValueError):
-        import resource  # Windows has none: there the process that asks ends one that takes too long
+        import resource  # Windows has none: there the process that asks ends one that lasts too long
 
         resource.setrlimit(resource.RLIMIT_AS, (MAX_MEMORY, MAX_MEMORY))
-        seconds = _seconds(Path(path)) + 5  # later than the process that asks, which says so, unless that was killed
-        resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds))
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        seconds = _seconds(Path(path))
+        resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds + 5))
     with contextlib.suppress(RefusedError), h5py.File(path, "r") as file:
         attributes(file)
         for name, at in scan(file).items():
