@@ -65,9 +65,9 @@ def completion(argv: Sequence[str]) -> str:
 
 def _completed(name: str) -> Completed:
     choice = verbs()[name].choice
-    named = {flag: _with_names(flags) for flag, flags in flags_by_choice(name).items()}
+    by_choice = {value: _with_names(flags) for value, flags in flags_by_choice(name).items()}
     first = names_of(FIRST_WORD[name]) if name in FIRST_WORD else ()
-    return Completed(_with_names(flags_of(name)), "" if choice is None else choice.flag, named, first)
+    return Completed(_with_names(flags_of(name)), "" if choice is None else choice.flag, by_choice, first)
 
 
 def _with_names(flags: FlagsByName) -> FlagsByName:
