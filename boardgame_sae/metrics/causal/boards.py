@@ -1,4 +1,4 @@
-"""Boards with one square set otherwise: which there are, and which of them the rules could have led to.
+"""Boards with one or two squares set otherwise: which there are, and which of them the rules could have led to.
 
 An edit is asked about only where it changes which moves are legal: elsewhere a model that takes no notice of it is
 right as well. Two boards apart by one square are seldom both reached by play. Where they are, playing the game's last
@@ -6,6 +6,7 @@ plies in another order often leads from the one to the other; such an edit is ca
 unnatural: not known to be reachable, and often not reachable at all, as after a disc of Othello is taken away.
 """
 
+import itertools
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -19,19 +20,27 @@ TRIED = 8
 """Positions of a game that are tried for a natural board; any of them for what is quicker to find."""
 KINDS = ("natural", "replace", "remove")
 """A natural board; a disc turned, or a piece of another kind or colour; a disc or piece taken away."""
+OF_TWO = ("move", "swap")
+"""A disc or piece that stands on another square, which was empty; what stands on two squares exchanged."""
 EMPTY = "empty"
 """What every game's board calls a square where nothing stands."""
 
 
-class BoardEdit(NamedTuple):
-    """One square set otherwise."""
+class SquareChange(NamedTuple):
+    """What is to stand on a square."""
 
     square: int
     old: str
     """What stands there, a class of the game's board, as the player to move sees it."""
     new: str
+
+
+class BoardEdit(NamedTuple):
+    """One or two squares set otherwise."""
+
+    changes: tuple[SquareChange, ...]
     kind: str
-    """One of KINDS."""
+    """One of KINDS, which set one square, or of OF_TWO."""
     position: Any
     """The edited position."""
     legal: list[int]
@@ -54,13 +63,15 @@ def set_square(game: Game, position: Any, square: int, content: str) -> Any:
         return None
 
 
-def edit_to(game: Game, position: Any, square: int, old: str, new: str, kind: str) -> BoardEdit | None:
+def edit_to(game: Game, position: Any, changes: Sequence[SquareChange], kind: str) -> BoardEdit | None:
     """An edit, if there is one that changes the legal moves and leaves some."""
-    edited = set_square(game, position, square, new)
+    edited = position
+    for one in changes:
+        edited = None if edited is None else set_square(game, edited, one.square, one.new)
     legal = [] if edited is None else game.legal_moves(edited)
     if not legal or legal == game.legal_moves(position):
         return None
-    return BoardEdit(square, old, new, kind, edited, legal)
+    return BoardEdit(tuple(changes), kind, edited, legal)
 
 
 def edits_of(game: Game, positions: Sequence[Any], moves: Sequence[int], ply: int, kind: str) -> Iterator[BoardEdit]:
@@ -72,11 +83,26 @@ def edits_of(game: Game, positions: Sequence[Any], moves: Sequence[int], ply: in
     if kind == "natural":
         yield from _reordered(game, positions, moves, ply, contents)
         return
+    changes = _of_two(contents, kind) if kind in OF_TWO else _of_one(game, contents, kind)
+    for change in changes:
+        if edit := edit_to(game, positions[ply], change, kind):
+            yield edit
+
+
+def _of_one(game: Game, contents: Sequence[str], kind: str) -> Iterator[tuple[SquareChange]]:
+    """Every disc or piece taken away, or replaced by every other."""
     for square, old in enumerate(contents):
         if old != EMPTY:
             for new in [EMPTY] if kind == "remove" else [c for c in game.contents if c not in (EMPTY, old)]:
-                if edit := edit_to(game, positions[ply], square, old, new, kind):
-                    yield edit
+                yield (SquareChange(square, old, new),)
+
+
+def _of_two(contents: Sequence[str], kind: str) -> Iterator[tuple[SquareChange, SquareChange]]:
+    """Every disc or piece on every empty square instead, or every two that differ exchanged."""
+    for (first, a), (second, b) in itertools.combinations(enumerate(contents), 2):
+        n_empty = (a, b).count(EMPTY)
+        if a != b and n_empty == (1 if kind == "move" else 0):
+            yield SquareChange(first, a, b), SquareChange(second, b, a)
 
 
 def _reordered(
@@ -92,7 +118,8 @@ def _reordered(
             continue
         seen.add(other_cells)
         for new in game.contents:
-            edit = edit_to(game, position, differing[0], contents[differing[0]], new, "natural")
+            change = SquareChange(differing[0], contents[differing[0]], new)
+            edit = edit_to(game, position, [change], "natural")
             if edit and game.cells(edit.position) == other_cells and edit.legal == game.legal_moves(other):
                 yield edit
 

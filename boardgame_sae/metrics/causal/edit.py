@@ -17,9 +17,8 @@ import numpy as np
 import torch
 
 from boardgame_sae.games import Game, MoveRecord
-from boardgame_sae.metrics.causal.asking import Asking, Hooked, HooksOf, unchanged
+from boardgame_sae.metrics.causal.asking import Asking, Hooked, HooksOf, chances, move_names, unchanged
 from boardgame_sae.metrics.causal.boards import contents_of
-from boardgame_sae.metrics.causal.by_hand import chances, move_names
 from boardgame_sae.metrics.causal.edits import drawn, judged
 from boardgame_sae.metrics.causal.inner_board import (
     Intervention,
@@ -31,7 +30,6 @@ from boardgame_sae.metrics.causal.inner_board import (
 from boardgame_sae.metrics.causal.latent_edits import LatentEdits, choose_latent_edits
 from boardgame_sae.metrics.causal.probe_edits import ProbeEdit, board_probes, choose_probe_edits, intervention
 from boardgame_sae.metrics.subject import Subject
-from boardgame_sae.model.gpt import Hook
 from boardgame_sae.notebook import pictures, table
 from boardgame_sae.testbeds.given import AnyTestbed, as_testbed
 from boardgame_sae.testbeds.testbed import Testbed
@@ -186,22 +184,12 @@ def _changes(
 def _hooks_of(chosen: Intervention, game: Game, changed: Sequence[Changed], device: torch.device) -> HooksOf:
     """Hooks that set squares one after another, at the last token."""
     other, last_N1 = torch.from_numpy(seen_by_the_other(game.contents)).to(device), torch.ones(1, 1, dtype=torch.int8)
-    each = []
+    settings = []
     for square, *contents in changed:
         numbers = (0, game.squares.index(square), *map(game.contents.index, contents))
         of_edit, of_square, old, new = (torch.tensor([number], device=device) for number in numbers)
-        setting, turned = Setting(of_edit, of_square, old, new), Setting(of_edit, of_square, other[old], other[new])
-        each.append(hooks_that_set(chosen.changes, setting, turned, last_N1))
-
-    def at(name: str) -> Hook:
-        def hook(value: torch.Tensor) -> torch.Tensor:
-            for hooks in each:
-                value = hooks[name](value)
-            return value
-
-        return hook
-
-    return lambda _: Hooked({name: at(name) for name in chosen.changes})
+        settings.append((Setting(of_edit, of_square, old, new), Setting(of_edit, of_square, other[old], other[new])))
+    return lambda _: Hooked(hooks_that_set(chosen.changes, settings, last_N1))
 
 
 def _square(game: Game, name: str) -> int:

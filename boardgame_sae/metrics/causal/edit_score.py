@@ -21,7 +21,7 @@ and, of the chosen edit, errors, legal mass and the legality of the most probabl
 the edited board (null) and on the board as it is (clean).
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -71,13 +71,13 @@ def _numbers(sums: Mapping[str, np.ndarray], details: Mapping[str, Any]) -> dict
     total = {name: part.sum(1) for name, part in sums.items()}
 
     def removed(name: str) -> np.ndarray:
-        return _share_removed(total[f"{name}_error"], total["null_error"])
+        return share_removed(total[f"{name}_error"], total["null_error"])
 
     def mean(name: str) -> np.ndarray:
         return total[name] / np.maximum(total["asked"], 1)
 
     by_kind = {
-        kind: _share_removed(sums["edit_error"][:, column], sums["null_error"][:, column])
+        kind: share_removed(sums["edit_error"][:, column], sums["null_error"][:, column])
         for column, kind in enumerate(details[ABOUT_COLUMNS]["kinds"])
     }
     numbers = {"value": removed("edit")} | {name: removed(name) for name in (*LATENTS, "random_direction")} | by_kind
@@ -89,7 +89,8 @@ def _numbers(sums: Mapping[str, np.ndarray], details: Mapping[str, Any]) -> dict
     return numbers
 
 
-def _share_removed(error_R: np.ndarray, null_R: np.ndarray) -> np.ndarray:
+def share_removed(error_R: np.ndarray, null_R: np.ndarray) -> np.ndarray:
+    """1 - error / error of the model as it is; not a number where that makes none."""
     return 1 - error_R / np.where(null_R == 0, np.nan, null_R)
 
 
@@ -130,16 +131,29 @@ def edit_score(subject: Subject, cfg: EditConfig) -> ScoreValue:
     where none makes the model as it is wrong.
     """
     plan = subject.testbed.once(edit_plan, cfg)
-    latents = LatentEdits(subject, cfg.n_train, plan.probes.of.norms[subject.testbed.hook_name])
-    choice = choose_latent_edits(latents, plan.validation)
-    chosen = latents.intervention(choice.chosen)
+    latents, choice = subject.once(through_latents, cfg)
+    chosen = chosen_through_latents(subject, cfg)
     variants = {name: latents.intervention(choice.best[family]) for name, family in LATENTS.items()}
-    variants |= {"edit": chosen, "random_direction": _at_random(chosen, cfg.seed)}
-    outcomes = dict(plan.outcomes) | {name: _outcomes(plan.test, one, cfg) for name, one in variants.items()}
+    variants |= {"edit": chosen, "random_direction": at_random(chosen, cfg.seed)}
+    outcomes = dict(plan.outcomes) | {name: outcomes_of(plan.test, one, cfg) for name, one in variants.items()}
     kinds = [kind for kind in KINDS if KINDS.index(kind) in plan.test.kind_N]
-    sums = GameSums.dense(_summed(plan.test, outcomes, kinds), EDITS.same)
-    value = EDITS.score(sums, details={ABOUT_COLUMNS: {"kinds": kinds}})
+    sums = summed(plan.test, outcomes, [KINDS.index(kind) for kind in kinds])
+    ordered = GameSums.dense({name: sums[name] for name in EDIT_SUMS}, EDITS.same)
+    value = EDITS.score(ordered, details={ABOUT_COLUMNS: {"kinds": kinds}})
     return value._replace(details={**value.details, **_details(plan, choice)})
+
+
+def through_latents(subject: Subject, cfg: EditConfig) -> tuple[LatentEdits, LatentChoice]:
+    """A subject's ways to edit, and which are best on validation games: ask `subject.once(through_latents, cfg)`."""
+    plan = subject.testbed.once(edit_plan, cfg)
+    latents = LatentEdits(subject, cfg.n_train, plan.probes.of.norms[subject.testbed.hook_name])
+    return latents, choose_latent_edits(latents, plan.validation)
+
+
+def chosen_through_latents(subject: Subject, cfg: EditConfig) -> Intervention:
+    """The way to edit that is best on validation games."""
+    latents, choice = subject.once(through_latents, cfg)
+    return latents.intervention(choice.chosen)
 
 
 class Plan(NamedTuple):
@@ -164,40 +178,44 @@ def edit_plan(testbed: Testbed, cfg: EditConfig) -> Plan:
     best = intervention(probes.of, probes.chosen)
     rng = np.random.default_rng(seed_for(cfg.seed, "other squares"))
     n_squares = len(testbed.corpus.game.squares)
-    others = (test.square_N + rng.integers(1, n_squares, len(test))) % n_squares
+    others = (test.square_SN[0] + rng.integers(1, n_squares, len(test))) % n_squares
     elsewhere = {name: other_square(change, others) for name, change in best.changes.items()}
     variants = {"probe": best, **{f"probe_{name}": intervention(probes.of, one) for name, one in probes.best.items()}}
-    variants["probe_random_direction"] = _at_random(best, cfg.seed)
+    variants["probe_random_direction"] = at_random(best, cfg.seed)
     variants["probe_other_square"] = Intervention(elsewhere, best.everywhere)
-    outcomes = {name: _outcomes(test, one, cfg) for name, one in variants.items()}
+    outcomes = {name: outcomes_of(test, one, cfg) for name, one in variants.items()}
     outcomes |= {"null": null, "clean": test.outcomes(as_it_is, edited=False)}
     return Plan(validation, test, probes, outcomes)
 
 
-def _at_random(one: Intervention, seed: int) -> Intervention:
+def at_random(one: Intervention, seed: int) -> Intervention:
+    """The same changes, each of its norm in a direction drawn at random."""
     changes = {name: random_direction(change, seed_for(seed, name)) for name, change in one.changes.items()}
     return Intervention(changes, one.everywhere)
 
 
-def _outcomes(edits: Edits, one: Intervention, cfg: EditConfig) -> Outcomes:
+def outcomes_of(edits: Edits, one: Intervention, cfg: EditConfig) -> Outcomes:
+    """What comes of edits that are made in one way, by the rules on the edited boards."""
     return edits.outcomes(edits.ask(one, n_samples=cfg.n_samples, seed=cfg.seed))
 
 
-def _summed(test: Edits, outcomes: Mapping[str, Outcomes], kinds: list[str]) -> dict[str, np.ndarray]:
-    """(B games, kinds) by name of EDIT_SUMS."""
-    shape = (len(test.testbed.positions("test").games_B), len(kinds))
-    column_N = np.array([kinds.index(KINDS[kind]) for kind in test.kind_N])
-    cell_N = test.game_N * shape[1] + column_N
+def summed(edits: Edits, outcomes: Mapping[str, Outcomes], kinds: Sequence[int]) -> dict[str, np.ndarray]:
+    """(B games, kinds): the number of edits (`asked`), and the sum of each measure of each outcome.
 
-    def summed(values_N: np.ndarray) -> np.ndarray:
+    kinds: the columns, by `Edits.kind_N`.
+    """
+    shape = (len(edits.testbed.positions("test").games_B), len(kinds))
+    cell_N = edits.game_N * shape[1] + np.searchsorted(kinds, edits.kind_N)
+
+    def total(values_N: np.ndarray) -> np.ndarray:
         sums = np.bincount(cell_N, values_N, np.prod(shape)).reshape(shape)
         return sums if values_N.dtype.kind == "f" else sums.astype(np.int32)
 
-    sums = {"asked": summed(np.ones(len(test), np.int32))}
+    sums = {"asked": total(np.ones(len(edits), np.int32))}
     for name, outcome in outcomes.items():
         for measure, values_N in zip(MEASURES, outcome, strict=True):
-            sums[f"{name}_{measure}"] = summed(values_N)
-    return {name: sums[name] for name in EDIT_SUMS}
+            sums[f"{name}_{measure}"] = total(values_N)
+    return sums
 
 
 def _details(plan: Plan, choice: LatentChoice) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from torch import Tensor
 from boardgame_sae.config import seed_for
 from boardgame_sae.games import Boards, MoveRecord
 from boardgame_sae.metrics.causal.asking import Answers, Asking, Hooked, HooksOf, unchanged
-from boardgame_sae.metrics.causal.boards import KINDS, BoardEdit, drawn_edits
+from boardgame_sae.metrics.causal.boards import KINDS, OF_TWO, BoardEdit, drawn_edits
 from boardgame_sae.metrics.causal.inner_board import Intervention, Setting, hooks_that_set, seen_by_the_other
 from boardgame_sae.metrics.score import UnscorableError
 from boardgame_sae.model.float64 import exact
@@ -85,19 +85,20 @@ class Edits:
 
     @cached_property
     def kind_N(self) -> np.ndarray:
-        """The kind of each edit, by its number in KINDS."""
-        return np.array([KINDS.index(edit.kind) for edit in self.edits])
+        """The kind of each edit, by its number in KINDS or, where two squares are set, in OF_TWO."""
+        return np.array([(KINDS if edit.kind in KINDS else OF_TWO).index(edit.kind) for edit in self.edits])
 
     @cached_property
-    def square_N(self) -> np.ndarray:
-        """The square of each edit."""
-        return np.array([edit.square for edit in self.edits])
+    def square_SN(self) -> np.ndarray:
+        """The squares of each edit: one, or two."""
+        return np.array([[one.square for one in edit.changes] for edit in self.edits]).T
 
     @cached_property
-    def content_2N(self) -> np.ndarray:
-        """What stands on the square, and what is to stand there, by numbers."""
-        contents = self.testbed.corpus.game.contents
-        return np.array([[contents.index(part) for part in (edit.old, edit.new)] for edit in self.edits]).T
+    def content_2SN(self) -> np.ndarray:
+        """What stands on these squares, and what is to stand there, by numbers."""
+        number = self.testbed.corpus.game.contents.index
+        changes = [[[number(one.old), number(one.new)] for one in edit.changes] for edit in self.edits]
+        return np.array(changes).transpose(2, 1, 0)
 
     def ask(self, intervention: Intervention | None, *, n_samples: int = 0, seed: int = 0) -> Answers:
         """The model's answers under an intervention; None leaves the model as it is."""
@@ -111,21 +112,27 @@ class Edits:
         legal = [game.legal_moves(position) for position in positions]
         return judged(self.testbed, answers, positions, legal)
 
-    def setting(self, rows: np.ndarray, *, turned: bool = False) -> Setting:
-        """What some of the edits set, also as the other player sees it."""
-        contents_2N = self.content_2N[:, rows]
-        if turned:
-            contents_2N = seen_by_the_other(self.testbed.corpus.game.contents)[contents_2N]
-        parts = (rows, self.square_N[rows], *contents_2N)
-        return Setting(*(torch.from_numpy(part).to(self.asking.tokens_BL.device) for part in parts))
+    def settings(self, rows: np.ndarray) -> list[tuple[Setting, Setting]]:
+        """What some of the edits set, square by square, each also as the other player sees it.
+
+        A further square counts as an edit of its own: a random direction is drawn for each.
+        """
+        other = seen_by_the_other(self.testbed.corpus.game.contents)
+
+        def setting(square: int, contents_2N: np.ndarray) -> Setting:
+            parts = (rows + square * len(self), self.square_SN[square, rows], *contents_2N)
+            return Setting(*(torch.from_numpy(part).to(self.asking.tokens_BL.device) for part in parts))
+
+        contents_2SN = self.content_2SN[:, :, rows]
+        numbers = range(len(self.square_SN))
+        return [(setting(s, contents_2SN[:, s]), setting(s, other[contents_2SN[:, s]])) for s in numbers]
 
     def _hooks_of(self, intervention: Intervention) -> HooksOf:
         def hooks_of(rows: np.ndarray) -> Hooked:
-            both = self.setting(rows), self.setting(rows, turned=True)
-            last_N1 = torch.ones(len(rows), 1, dtype=torch.int8)
-            own = hooks_that_set(intervention.changes, *both, last_N1)
-            past = hooks_that_set(intervention.changes, *both, self._earlier(rows)) if intervention.everywhere else None
-            return Hooked(own, past)
+            settings, last_N1 = self.settings(rows), torch.ones(len(rows), 1, dtype=torch.int8)
+            own = hooks_that_set(intervention.changes, settings, last_N1)
+            earlier = self._earlier(rows) if intervention.everywhere else None
+            return Hooked(own, None if earlier is None else hooks_that_set(intervention.changes, settings, earlier))
 
         return hooks_of
 
@@ -185,7 +192,7 @@ def drawn(
     edits = _drawn(testbed, split, n_games, kinds, seed, n_edits)
     if len(edits) < MIN_EDITS:
         raise UnscorableError(
-            f"only {len(edits)} edits of one square that change the legal moves are found in {n_games} {split} games "
+            f"only {len(edits)} edits that change the legal moves are found in {n_games} {split} games "
             f"where the model follows the rules ({_why_not(testbed)}); use more games, or a better model"
         )
     return edits
@@ -255,7 +262,7 @@ def _drawn(
             row_of = {int(where.ply_N[row]): int(row) for row in own if where.ply_N[row] < len(moves)}
 
             def wanted(ply: int, edit: BoardEdit, row_of: dict[int, int] = row_of) -> bool:
-                if not seen_SC[edit.square, contents.index(edit.new)]:
+                if not all(seen_SC[one.square, contents.index(one.new)] for one in edit.changes):
                     return False
                 return written is None or corpus.game.judge(edit.position, written[row_of[ply]]) != "legal"
 

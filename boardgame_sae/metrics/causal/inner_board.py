@@ -1,4 +1,4 @@
-"""Setting one square of the board that a model holds inside: changes of activations, and hooks that make them.
+"""Setting squares of the board that a model holds inside: changes of activations, and hooks that make them.
 
 A change is a function of activations and of what is to stand where. Along a linear probe of the board the direction is
 w(new) - w(old), the weights of what is to stand on the square less those of what stands there, and its length either a
@@ -8,7 +8,7 @@ fixed share of the mean norm of activations, or a multiple of the least that mak
     x' = x + times (z(largest) - z(new)) / |w(new) - w(old)|^2 (w(new) - w(old)),    z = w x + b the probe's logits
 
 It is made at the position's last token, also at every earlier one at which boards are read, at one layer or at several
-on the way up. Where the other player is to move, what is mine is yours.
+on the way up. Where the other player is to move, what is mine is yours. Several squares are set one after another.
 Source: Li et al. 2022 (arXiv 2210.13382); Nanda et al. 2023 (arXiv 2309.00941); Karvonen 2024 (arXiv 2403.15498).
 """
 
@@ -106,12 +106,13 @@ class Intervention:
 
 
 def hooks_that_set(
-    changes: Mapping[str, Change], setting: Setting, turned: Setting, mark_NT: Tensor
+    changes: Mapping[str, Change], settings: Sequence[tuple[Setting, Setting]], mark_NT: Tensor
 ) -> dict[str, Hook]:
     """Hooks that set squares at the tokens of N edits.
 
-    setting: of the N edits. turned: the same as the other player sees it. mark_NT: 1 where the tokens' activations are
-    changed, -1 where that is done as the other player sees it, 0 where nothing is; of further tokens, as of the last.
+    settings: of the N edits, and the same as the other player sees it; several where that many squares of each edit are
+    set, one after another. mark_NT: 1 where the tokens' activations are changed, -1 where that is done as the other
+    player sees it, 0 where nothing is; of further tokens, as of the last.
     """
 
     def hook_for(change: Change) -> Hook:
@@ -120,9 +121,10 @@ def hooks_that_set(
             mark = torch.cat([mark_NT, mark_NT[:, -1:].expand(-1, max(n_more, 0))], 1)[:, : value.shape[1]]
             n, t = mark.nonzero(as_tuple=True)
             own_M = (mark[n, t] > 0).to(value.device)
-            here = Setting(*(torch.where(own_M, a[n], b[n]) for a, b in zip(setting, turned, strict=True)))
             flat_NTD = value.flatten(2).clone()
-            flat_NTD[n, t] += change(flat_NTD[n, t], here)
+            for both in settings:
+                here = Setting(*(torch.where(own_M, a[n], b[n]) for a, b in zip(*both, strict=True)))
+                flat_NTD[n, t] += change(flat_NTD[n, t], here)
             return flat_NTD.view(value.shape)
 
         return hook

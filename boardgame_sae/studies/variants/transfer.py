@@ -134,7 +134,7 @@ def removed(edits: Edits, edit: Edit, probe: Probe, norm: float, seed: int = 0) 
     after_N = edits.outcomes(edits.ask(change)).error_N
     n_squares = len(edits.testbed.corpus.game.squares)
     shift_N = np.random.default_rng(seed_for(seed, "other squares")).integers(1, n_squares, len(edits))
-    others = (edits.square_N + shift_N) % n_squares
+    others = (edits.square_SN[0] + shift_N) % n_squares
     elsewhere = {name: other_square(one, others) for name, one in change.changes.items()}
     elsewhere_N = edits.outcomes(edits.ask(Intervention(elsewhere))).error_N
     index_N = np.unique(edits.game_N, return_inverse=True)[1]

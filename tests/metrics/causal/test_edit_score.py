@@ -64,7 +64,7 @@ def test_every_edit_changes_the_legal_moves_and_nothing_else(bed):
         for edit, before, row in zip(edits.edits, edits.before, edits.row_N, strict=True):
             assert edit.legal == game.legal_moves(edit.position) != game.legal_moves(before)
             cells = game.cells(before), game.cells(edit.position)
-            assert [s for s in range(16) if cells[0][s] != cells[1][s]] == [edit.square]
+            assert [s for s in range(16) if cells[0][s] != cells[1][s]] == [one.square for one in edit.changes]
             assert before.ply == edits.where.ply_N[row]
     assert not set(plan.validation.where.games_B) & set(plan.test.where.games_B)
 
@@ -112,7 +112,7 @@ def test_an_intervention_is_what_the_whole_game_gives_with_its_tokens_changed(ti
     assert logits_NV is not None
     for n, row in enumerate(edits.row_N.tolist()):
         game, token = edits.where.game_N[row], edits.where.token_N[row]
-        square, (old, new) = edits.square_N[n], edits.content_2N[:, n]
+        square, (old, new) = edits.square_SN[0, n], edits.content_2SN[:, 0, n]
 
         def hook(value, game=game, token=token, row=row, square=square, old=old, new=new):
             value = value.clone()
@@ -135,7 +135,7 @@ def test_legal_moves_as_tokens_are_those_of_the_batch(tiny_corpus, tiny_model):
 
 
 def test_what_cannot_be_edited_is_said(tiny_model, tiny_corpus):
-    with pytest.raises(UnscorableError, match=r"only .* edits of one square .* in 1 test games"):
+    with pytest.raises(UnscorableError, match=r"only .* edits that change .* in 1 test games"):
         drawn(Testbed(tiny_model, tiny_corpus, n_games=5), "test", 1, 0)
     bed = Testbed(tiny_model, tiny_corpus, n_games=5, positions="token")
     with pytest.raises(UnscorableError, match="boards are read at every token"):

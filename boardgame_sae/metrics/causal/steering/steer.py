@@ -17,8 +17,7 @@ from torch import Tensor
 from boardgame_sae.config import ConfigError
 from boardgame_sae.games import MoveRecord
 from boardgame_sae.intervals import Estimate
-from boardgame_sae.metrics.causal.asking import Asking, Hooked
-from boardgame_sae.metrics.causal.by_hand import chances, move_names
+from boardgame_sae.metrics.causal.asking import Asking, Hooked, chances, move_names
 from boardgame_sae.metrics.causal.steering.contrast import Contrast, find_contrast, read_sides
 from boardgame_sae.metrics.causal.steering.playing import play_against
 from boardgame_sae.metrics.causal.steering.strength import losses
