@@ -20,9 +20,9 @@ NO_STOCKFISH = echo "No Stockfish, so the built-in engine plays. To install it: 
 STUDY := experiments/demo/study.yaml
 
 .DEFAULT_GOAL := help
-TESTBED_TARGETS := testbed-othello6-tiny testbed-othello-small testbed-chess-small
+TESTBED_TARGETS := testbed-othello6-tiny testbed-othello-small testbed-chess-random testbed-chess-small
 STUDY_TARGETS := $(foreach name,$(notdir $(wildcard experiments/*)),$(if $(wildcard boardgame_sae/studies/$(name).py boardgame_sae/studies/$(name)/__init__.py),study-$(name)))
-.PHONY: $(TESTBED_TARGETS) $(STUDY_TARGETS) help install demo demo-chess first-look saebench recipes workshop workshop-notebooks test lint format types layers unit slow browser cluster trackers fuzz kill peers stockfish docs bench bench-saes bench-metrics train-othello-gpt train-chess-gpt clean
+.PHONY: $(TESTBED_TARGETS) $(STUDY_TARGETS) help install demo demo-chess first-look saebench two-squares recipes workshop workshop-notebooks test lint format types layers unit slow browser cluster trackers fuzz kill peers stockfish docs bench bench-saes bench-metrics train-othello-gpt train-chess-gpt clean
 
 help: ## List the targets
 	@grep -hE '^[a-zA-Z_$$()-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^.*(testbed|study)-%:/\1-NAME:/; s/:.*## /\t/' | expand -t 22
@@ -130,6 +130,9 @@ saebench: install ## Every score of every architecture at three sparsities, and 
 	$(BIN)/boardgame-sae report data/runs/saebench-othello6-tiny data/runs/saebench-othello-small \
 	  data/runs/saebench-floors --out data/runs/saebench-report
 	$(BIN)/python experiments/saebench/results.py data/runs/saebench-report experiments/saebench/results
+
+two-squares: install ## Edits of one and of two squares through the latents of SAEs that ship (minutes)
+	$(BIN)/python experiments/saebench/two_squares.py experiments/saebench/two_squares.md
 
 recipes: install ## Search settings of SAE training that are good at a budget, on reconstruction alone (hours)
 	$(BIN)/python experiments/recipes/search.py experiments/recipes/search.yaml experiments/recipes/results.md
