@@ -33,17 +33,18 @@ class ReportInput:
 
 
 @config
-class UploadInput:
-    """What is put into one file of scores."""
+class ResultsInput:
+    """What is put into one file."""
 
-    action: Literal["upload-ready"]
-    """upload-ready: write one file of all scores and their configuration, which others give as a source."""
+    action: Literal["table", "upload-ready"]
+    """table: a row for each subject and a column for each number. upload-ready: all scores and their configuration,
+    which others give as a source."""
     sources: Several
     """Any mix of sweeps, packed testbeds, folders and files of scores, and names of shipped testbeds or their SAEs."""
     out: str
-    """File to write: scores.parquet."""
+    """File to write: table.csv or table.parquet; upload-ready: scores.parquet."""
     sums: bool = True
-    """Also what `compare` and pooled seeds are made of, most of the file."""
+    """upload-ready: also what `compare` and pooled seeds are made of, most of the file."""
 
 
 @config
@@ -124,12 +125,18 @@ def report(argv: Sequence[str]) -> Path:
     return folder
 
 
-@verb("results", 135, "upload-ready othello6-tiny data/runs/scores/MINE --out scores.parquet")
+@verb("results", 135, "table othello6-tiny data/runs/scores/MINE --out table.csv")
 def results(argv: Sequence[str]) -> Path:
-    """Put all scores and their configuration into one file, which others report and compare beside their own."""
+    """Put all scores into one file: a table, or, to report and compare elsewhere, with their configuration."""
     action, sources = list(argv[:1]), list(argv[1:])
     words = ["--action", *action, *named(sources, "--sources")] if action and action[0][0] != "-" else sources
-    (given,) = parse("results", words or action, UploadInput)
+    (given,) = parse("results", words or action, ResultsInput)
+    if given.action == "table":
+        from boardgame_sae.report.results import write_results
+
+        n_rows, n_columns = write_results(given.sources, out=given.out)
+        say(f"{n_rows} rows of {n_columns} columns")
+        return Path(given.out)
 
     from boardgame_sae.pipeline.upload import upload_ready
 

@@ -40,10 +40,27 @@ def relation(rows: Sequence[Row], name: str = "results") -> duckdb.DuckDBPyRelat
 def write_table(rows: Sequence[Row], folder: str | Path) -> tuple[Path, Path]:
     """Write rows as `table.parquet` and `table.csv`; the same rows always give the same bytes."""
     paths, table = (Path(folder) / PARQUET_FILE, Path(folder) / CSV_FILE), relation(rows)
-    for path, write in zip(paths, (table.to_parquet, table.to_csv), strict=True):
-        with writing(path) as temporary:
-            write(str(temporary))
+    for path in paths:
+        _write(table, path)
     return paths
+
+
+def write_results(*sources: Source | Iterable[Source], out: str | Path) -> tuple[int, int]:
+    """Write the table of `results` as CSV or Parquet, by the file's name, and return how many rows and columns it has.
+
+    Raises as `results` does, and ValueError for a file of another name.
+    """
+    path = Path(out)
+    if path.suffix not in (".csv", ".parquet"):
+        raise ValueError(f"{path}: a table is written as CSV or Parquet; name it {path.with_suffix('.csv')}")
+    table = results(*sources)
+    _write(table, path)
+    return table.shape
+
+
+def _write(table: duckdb.DuckDBPyRelation, path: Path) -> None:
+    with writing(path) as temporary:
+        (table.to_csv if path.suffix == ".csv" else table.to_parquet)(str(temporary))
 
 
 def _quoted(column: str) -> str:

@@ -250,6 +250,21 @@ def test_the_verb(sweep, mine, tmp_path, monkeypatch, capsys):
     assert _code(["results", "upload-ready", "nowhere", "--out", str(out)]) in (1, 2)
 
 
+@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+def test_the_verb_writes_a_table_with_a_row_for_each_subject(sweep, mine, tmp_path, capsys, suffix):
+    mine.save(tmp_path / "mine")
+    words, out = ["results", "table", str(sweep), str(tmp_path / "mine"), "--out"], tmp_path / f"table.{suffix}"
+    assert main([*words, str(out)]) == 0
+    rows = collect([sweep, tmp_path / "mine"])
+    assert f"{len(rows)} rows of {len(rows[0])} columns" in capsys.readouterr().out
+    with duckdb.connect(":memory:") as database:
+        read = "read_csv" if suffix == "csv" else "read_parquet"
+        found = database.execute(f"SELECT name, l0, coverage FROM {read}('{out}')").fetchall()
+    assert found == [(row["name"], row["l0"], row["coverage"]) for row in rows]
+    assert _code([*words, str(tmp_path / "table.txt")]) == 2
+    assert "name it" in capsys.readouterr().err and not (tmp_path / "table.txt").exists()
+
+
 def _code(words):
     try:
         return main(words)
