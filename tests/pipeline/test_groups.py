@@ -5,16 +5,18 @@ import re
 import signal
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import yaml
 
 from boardgame_sae.cli import main
 from boardgame_sae.config import ConfigError
-from boardgame_sae.files import file_hash, read_json
+from boardgame_sae.files import RunError, file_hash, read_json
 from boardgame_sae.launch import Died, map_as_done
 from boardgame_sae.pipeline import score
 from boardgame_sae.pipeline.engines.engine import Engine
+from boardgame_sae.pipeline.engines.on_ray import map_on_ray
 from boardgame_sae.pipeline.plan import Part
 from boardgame_sae.pipeline.sweep import sweep_config, sweep_part, sweep_run
 
@@ -176,6 +178,16 @@ def die_sometimes(path: Path) -> str:
         path.write_text("")
         os.kill(os.getpid(), signal.SIGKILL)
     return path.name
+
+
+def test_a_ray_that_does_not_start_is_an_error_that_says_what_to_do(monkeypatch):
+    def init(**_):
+        raise Exception("The current node timed out during startup.\nMore of that.")
+
+    ray = SimpleNamespace(is_initialized=lambda: False, init=init)
+    monkeypatch.setitem(sys.modules, "ray", ray)
+    with pytest.raises(RunError, match=r"default address \(The current node timed out during startup\.\); start one"):
+        list(map_on_ray(abs, [1], Engine(engine="ray"), 1))
 
 
 def test_a_worker_that_dies_costs_its_own_input_a_try_and_no_other(tmp_path):

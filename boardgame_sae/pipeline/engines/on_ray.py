@@ -55,9 +55,10 @@ def _connect(ray: Any, address: str | None) -> None:
     try:
         _check_answers(address or os.environ.get("RAY_ADDRESS", ""))
         ray.init(address=address, log_to_driver=False, logging_level="warning")
-    except (OSError, RuntimeError, ValueError) as error:
+    except Exception as error:  # Ray has no type of its own for a node that does not start
+        why = (str(error).splitlines() or [type(error).__name__])[0]
         raise RunError(
-            f"no Ray cluster answers at {address or 'the default address'} ({str(error).splitlines()[0]}); start one "
+            f"no Ray cluster answers at {address or 'the default address'} ({why}); start one "
             "with `ray start --head`, and give the address that it prints as --address"
         ) from error
 
