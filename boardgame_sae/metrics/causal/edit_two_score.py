@@ -22,7 +22,7 @@ from boardgame_sae.metrics.causal.edit_score import (
     share_removed,
     summed,
 )
-from boardgame_sae.metrics.causal.edits import drawn
+from boardgame_sae.metrics.causal.edits import Edits, Outcomes, drawn
 from boardgame_sae.metrics.causal.probe_edits import intervention
 from boardgame_sae.metrics.counting.game_sums import GameSums
 from boardgame_sae.metrics.results import ScoreValue
@@ -104,7 +104,7 @@ def edit_two_score(subject: Subject, cfg: EditConfig) -> ScoreValue:
     return value._replace(details={**value.details, "n_edits": n_edits})
 
 
-def edits_of_two(testbed: Testbed, cfg: EditConfig) -> tuple[Any, Mapping[str, Any]]:
+def edits_of_two(testbed: Testbed, cfg: EditConfig) -> tuple[Edits, Mapping[str, Outcomes]]:
     """Edits of test games, and what comes of them without any SAE: ask `testbed.once(edits_of_two, cfg)`."""
     plan = testbed.once(edit_plan, cfg)
     edits = testbed.once(drawn, "test", cfg.n_games, cfg.seed, None, OF_TWO)
