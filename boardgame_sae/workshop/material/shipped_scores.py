@@ -5,9 +5,10 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
+from boardgame_sae.metrics.baselines.registry import SAE_KIND
 from boardgame_sae.metrics.results import Scores
 from boardgame_sae.saes.sae import SAE
-from boardgame_sae.testbeds.shipped import find_testbed, shipped_saes
+from boardgame_sae.testbeds.shipped import find_testbed
 from boardgame_sae.testbeds.testbed import Testbed
 
 PROBE = "baselines/probe"
@@ -35,13 +36,14 @@ class Levels(NamedTuple):
 
 
 def rows(testbed: str) -> list[Row]:
-    """Every SAE that ships with a testbed, by name."""
-    folder, found = find_testbed(testbed), []
-    for name in shipped_saes(folder):
-        scores = Scores.load(folder / "scores" / name)
-        sae = scores.subject["sae"]
-        values = (scores["coverage"].value, scores["board_reconstruction"].value)
-        found.append(Row(name, sae["architecture"], sae["n_activations"], scores.subject["l0"], *values))
+    """Every SAE whose scores ship with a testbed, by name, whether or not its weights do."""
+    found = []
+    for folder in sorted(path.parent for path in (find_testbed(testbed) / "scores").glob("*/scores.json")):
+        scores = Scores.load(folder)
+        if scores.subject["kind"] == SAE_KIND:
+            sae = scores.subject["sae"]
+            values = (scores["coverage"].value, scores["board_reconstruction"].value)
+            found.append(Row(folder.name, sae["architecture"], sae["n_activations"], scores.subject["l0"], *values))
     return found
 
 
