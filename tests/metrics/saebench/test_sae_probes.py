@@ -8,6 +8,7 @@ from planted import perfect_sae, planted, random_sae, trained_sae
 from scipy.sparse import csr_array
 from sklearn.metrics import accuracy_score, f1_score, roc_auc_score
 
+from boardgame_sae.metrics.saebench import sae_probes
 from boardgame_sae.metrics.saebench.data.linear import fit_lasso
 from boardgame_sae.metrics.saebench.sae_probes import (
     KS,
@@ -56,11 +57,11 @@ def test_an_l2_penalty_gives_nearly_the_same(bed, saes, scored):
     assert value.details["eval_config"]["reg_type"] == "l2"
 
 
-def test_it_is_what_a_plain_reading_of_the_same_examples_gives(bed, saes, scored):
+def test_it_is_what_a_plain_reading_of_the_same_examples_gives(bed, saes, scored, monkeypatch):
     """By hand, with dense latents and scikit-learn's numbers: areas from logits in the same bins to the last digit.
 
-    Of the logits themselves they are what the bins can tell: how near differs with the SAE, and so with the machine
-    that trained it, by more than 0.005 on some.
+    Of the logits themselves they are to 0.005 where bins are fine: with the score's own, on one SAE or another, it is
+    more, and which SAE is trained here depends on the machine's rounding.
     """
     subject = Subject("trained", "sae", saes["trained"], bed)
     areas, binned, f1s = ({k: [] for k in KS} for _ in range(3))
@@ -82,9 +83,11 @@ def test_it_is_what_a_plain_reading_of_the_same_examples_gives(bed, saes, scored
             binned[k].append(roc_auc_score(y["test"], np.searchsorted(edges, logits_N)))
             areas[k].append(roc_auc_score(y["test"], logits_N))
             f1s[k].append(f1_score(y["test"], logits_N > 0, average="weighted"))
+    monkeypatch.setattr(sae_probes, "N_BINS", 1024)
+    fine = sae_probes_score(Subject("trained", "sae", saes["trained"], bed), CFG)
     for k in KS:
         assert scored["trained"].parts[f"top_{k}"] == pytest.approx(np.mean(binned[k]), abs=1e-9)
-        assert scored["trained"].parts[f"top_{k}"] == pytest.approx(np.mean(areas[k]), abs=1 / N_BINS)
+        assert fine.parts[f"top_{k}"] == pytest.approx(np.mean(areas[k]), abs=5e-3)
         assert scored["trained"].parts[f"top_{k}_f1"] == pytest.approx(np.mean(f1s[k]), abs=1e-6)
 
 
