@@ -1,9 +1,9 @@
 """Edit of two squares: a disc or piece is moved, or two are exchanged, in the board that the model holds.
 
 As `edit_score`, with the ways of editing that were chosen there, on edits of one square of validation games, made at
-both squares one after the other. Nothing is chosen anew: the score tells whether an edit that works on one square works
-on boards that are further from those the model has seen. Beside the edit through latents stand that through linear
-probes, the best of all and at the SAE's own hook point, and a random direction of equal norm at each square.
+both squares, one after the other. No setting is chosen for two squares: the score tells whether what works on one also
+works on boards that are further from those the model has seen. Beside the edit through latents stand that through
+linear probes, the best of all and at the SAE's own hook point, and a random direction of equal norm at each square.
 """
 
 from collections.abc import Mapping
