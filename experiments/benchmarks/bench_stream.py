@@ -1,9 +1,10 @@
 """Eight SAEs on a stream of fresh games beside the same steps on activations in memory; writes stream.md beside it.
 
 Every step of one block is taken twice, in turn: on the stream's next batch, whose games are played and read by the GPT
-when a block begins, and on a batch that is in memory. With `reuse` a block is shuffled and read that many times before
-the next is played, so its later passes are measured as well. Beside it: what playing games and shuffling take of a
-block without any SAE.
+when a block begins, and on a batch that is in memory. Two sets of SAEs change places after every step, so that neither
+side gains by where in memory its weights happen to lie. With `reuse` a block is shuffled and read that many times
+before the next is played, so its later passes are measured as well. Beside it: what playing games and shuffling take
+of a block without any SAE.
 """
 
 import time
@@ -36,13 +37,14 @@ def main() -> None:
     n_steps = stream.batches_per_block
     kept = [stream.batch(step).clone() for step in range(n_steps)]  # of another stream than the one measured
     stream = source.stream(BATCH, seed=1)
-    train_stream, train_memory = trainer(), trainer()
+    trainers = trainer(), trainer()
     reading, training, memory = 0.0, 0.0, 0.0
     for step in tqdm(range(n_steps), unit=" steps"):
         batch, seconds = timed(lambda step=step: stream.batch(step))
         reading += seconds
-        training += timed(lambda batch=batch, step=step: train_stream(batch, step))[1]
-        memory += timed(lambda step=step: train_memory(kept[step], step))[1]
+        on_stream, in_memory = trainers if step % 2 == 0 else trainers[::-1]
+        training += timed(lambda batch=batch, step=step, train=on_stream: train(batch, step))[1]
+        memory += timed(lambda step=step, train=in_memory: train(kept[step], step))[1]
     later = [
         timed(lambda number=number: [stream.batch(number * n_steps + step) for step in range(n_steps)])[1]
         for number in range(1, max(REUSE))
