@@ -21,8 +21,10 @@ from matplotlib.ticker import FuncFormatter
 
 from boardgame_sae.activations.hook_points import hook_width
 from boardgame_sae.config import ConfigError, Count, HookName, Name, Natural, NonNegative, config, to_mapping
-from boardgame_sae.intervals import estimates
+from boardgame_sae.intervals import pooled
+from boardgame_sae.metrics.counting.game_sums import GameSums
 from boardgame_sae.metrics.results import Scores
+from boardgame_sae.metrics.statistics.pool_seeds import pool_scores
 from boardgame_sae.pipeline.grid import Planned, expand, train_grid
 from boardgame_sae.pipeline.sweep import SweepConfig, parts_of, score_all
 from boardgame_sae.probes.fit import ProbeConfig
@@ -65,7 +67,7 @@ class WholeModelStudy(StudyConfig):
     n_games: Count = 400
     """Games per split to score on."""
     saes: tuple[dict[str, Any], ...] = ({"architecture": "topk", "n_latents": 256, "k": 16},)
-    """SAEs of each site, as a sweep's YAML lists them."""
+    """SAEs of each site, as a sweep's YAML lists them; those that differ only in `seed` are shown as one."""
     training: TrainSAEConfig = TrainSAEConfig()
     """How they are trained, those of a site on one stream."""
     probes: ProbeConfig = ProbeConfig()
@@ -123,50 +125,54 @@ def whole_model(cfg: WholeModelStudy, setting: Setting) -> Plan:
     model = Model(cfg, setting)
     widths = [hook_width(setting.testbed.model.gpt, hook_name) for hook_name in model.hook_names]
     planned, *_ = [expand(cfg.saes, width, cfg.training) for width in widths]  # raises before anything is trained
-    names = names_of(planned)
+    names = families(planned)
     columns = {"layer": "block", "site": "site", "cost": "zeroing costs, nats", "always_on": "always on"}
     columns |= {f"coverage {name}": f"coverage: {name}" for name in (PROBE, SPARSE_PROBE, *names)}
     rows = [partial(_row, model, hook_name, names) for hook_name in model.hook_names]
     return Plan(rows, columns, partial(figure, planned=planned), listing=model.listing)
 
 
-def names_of(planned: Sequence[Planned]) -> list[str]:
-    """What the table calls SAEs: `topk 256, k = 16`. Raises ConfigError for two that have one name."""
-    names = []
-    for one in planned:
+def families(planned: Sequence[Planned]) -> dict[str, list[int]]:
+    """The SAEs that differ only in their seed, by what the table calls them: `topk 256, k = 16`.
+
+    Raises ConfigError for two that have one name and one seed.
+    """
+    found: dict[str, list[int]] = {}
+    for index, one in enumerate(planned):
         sae = to_mapping(one.sae)
-        words = [
-            f"{sae['architecture']} {sae['n_latents']}",
-            setting_of(sae),
-            f"seed {sae['seed']}" if sae["seed"] else "",
-        ]
-        names.append(", ".join(filter(None, words)))
-    if twice := [name for name in names if names.count(name) > 1]:
-        raise ConfigError(f"saes: two are called {twice[0]}; SAEs differ in architecture, width, sparsity or seed")
-    return names
+        words = [f"{sae['architecture']} {sae['n_latents']}", setting_of(sae)]
+        found.setdefault(", ".join(filter(None, words)), []).append(index)
+    for name, own in found.items():
+        if len({planned[index].sae.seed for index in own}) < len(own):
+            raise ConfigError(f"saes: two are called {name}; SAEs differ in architecture, width, sparsity or seed")
+    return found
 
 
-def _row(model: Model, hook_name: str, names: Sequence[str]) -> Row:
-    """All scores of a site, in columns `<score> <subject>`."""
+def _row(model: Model, hook_name: str, names: Mapping[str, Sequence[int]]) -> Row:
+    """All scores of a site, in columns `<score> <subject>`. names: the SAEs of each subject, one for every seed."""
     listed = model.at(hook_name)
     saes = [Scores.load(path) for path in listed["scores"]]
     ceilings = [Scores.load(path) for path in listed["ceilings"]]
-    subjects = dict(zip(names, saes, strict=True))
-    subjects[PROBE] = Scores.load(Path(listed["baselines"]) / "probe")
-    subjects[SPARSE_PROBE] = max(ceilings, key=lambda scores: scores.subject["k"])
+    subjects = {name: [saes[index] for index in own] for name, own in names.items()}
+    subjects[PROBE] = [Scores.load(Path(listed["baselines"]) / "probe")]
+    subjects[SPARSE_PROBE] = [max(ceilings, key=lambda scores: scores.subject["k"])]
     parts = saes[0]["core"].parts
     cost = parts["ce_loss_with_ablation"] - parts["ce_loss_without_sae"]
     _, layer, site = hook_name.split(".", 2)
     row: Row = {"hook_name": hook_name, "layer": int(layer), "site": TITLES.get(site, site), "cost": cost}
     row["always_on"] = saes[0]["coverage"].parts["always_on"]
-    for name, scores in subjects.items():
-        row |= _numbers(name, scores, with_loss=cost >= model.cfg.min_cost)
+    for name, seeds in subjects.items():
+        row |= _numbers(name, seeds, with_loss=cost >= model.cfg.min_cost)
     return row
 
 
-def _numbers(name: str, scores: Scores, *, with_loss: bool) -> Row:
-    """A subject's scores with their intervals; what is lost when an SAE stands in, only where that says something."""
+def _numbers(name: str, seeds: Sequence[Scores], *, with_loss: bool) -> Row:
+    """A subject's scores, the means over its seeds, with intervals over games and seeds.
+
+    What is lost when an SAE stands in is left out where that says nothing.
+    """
     row: Row = {}
+    scores = pool_scores(seeds) if len(seeds) > 1 else seeds[0]
     for score in (*SCORES, *(["core"] if with_loss and "core" in scores else [])):
         value, column = scores[score], f"{'loss_recovered' if score == 'core' else score} {name}"
         row[column] = value.value
@@ -174,13 +180,19 @@ def _numbers(name: str, scores: Scores, *, with_loss: bool) -> Row:
             row[f"{column}_low"], row[f"{column}_high"] = value.interval
     if "core" in scores:
         core, explained = scores["core"], f"explained_variance {name}"
+        row[f"seeds {name}"] = len(seeds)
         row[explained], row[f"l0 {name}"] = (core.parts[part] for part in ("explained_variance", "l0"))
         row[f"{explained}_low"], row[f"{explained}_high"] = core.intervals["explained_variance"]
-        assert core.sums is not None
-        (added,) = estimates(core.sums, loss_added)
+        (added,) = pooled([_sums(one) for one in seeds], loss_added)
         row[f"loss_added {name}"] = added.value
         row[f"loss_added {name}_low"], row[f"loss_added {name}_high"] = added.interval
     return row
+
+
+def _sums(scores: Scores) -> GameSums:
+    sums = scores["core"].sums
+    assert sums is not None
+    return sums
 
 
 def loss_added(sums: Mapping[str, np.ndarray]) -> np.ndarray:
@@ -224,7 +236,8 @@ def _styles(planned: Sequence[Planned]) -> dict[str, dict[str, Any]]:
     """How each subject is drawn: an architecture by its colour and marker, widths by lines, the widest one whole."""
     widths = sorted({one.sae.n_latents for one in planned}, reverse=True)
     styles = {PROBE: {"color": INK, "linestyle": "-"}, SPARSE_PROBE: {"color": INK, "linestyle": ":"}}
-    for name, one in zip(names_of(planned), planned, strict=True):
+    for name, (first, *_) in families(planned).items():
+        one = planned[first]
         colour, marker = look(one.sae.architecture)
         line = LINES[widths.index(one.sae.n_latents) % len(LINES)]
         styles[name] = {"color": colour, "marker": marker, "linestyle": line}

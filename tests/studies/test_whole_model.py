@@ -1,11 +1,14 @@
 import csv
+import json
 
+import numpy as np
 import pytest
 import torch
 from torch.nn.functional import normalize
 
 from boardgame_sae import cli
 from boardgame_sae.config import ConfigError
+from boardgame_sae.metrics.results import Scores
 from boardgame_sae.model.game_model import GameModel
 from boardgame_sae.model.gpt import GPT, GPTConfig
 from boardgame_sae.probes.fit import ProbeConfig
@@ -15,7 +18,10 @@ from boardgame_sae.studies.whole_model import WholeModelStudy, best_site
 from boardgame_sae.testbeds import testbed as testbeds
 
 WIDTH = 32
-SAES = ({"architecture": "topk", "n_latents": [24, 48], "k": 12},)
+SAES = (
+    {"architecture": "topk", "n_latents": [24, 48], "k": 12},
+    {"architecture": "topk", "n_latents": 24, "k": 6, "seed": [0, 1, 2]},
+)
 
 
 @torch.no_grad()
@@ -80,6 +86,23 @@ def test_the_table_says_which_site_holds_the_planted_board(finished):
     assert all(
         row[f"explained_variance {name}"] > 0.9 and row[f"l0 {name}"] <= 12.5 for row in rows for name in names[2:]
     )
+
+
+def test_saes_that_differ_in_their_seed_alone_are_one_column(finished):
+    name, listed = "topk 24, k = 6", json.loads((finished / "sweep.json").read_text())["testbeds"]
+    for row, site in zip(rows_of(finished), listed, strict=True):
+        seeds = [scores for scores in map(Scores.load, site["scores"]) if scores.subject["sae"]["k"] == 6]
+        assert [scores.subject["sae"]["seed"] for scores in seeds] == [0, 1, 2]
+        assert row[f"seeds {name}"] == 3
+        for score in ("coverage", "board_reconstruction"):
+            values = [scores[score].value for scores in seeds]
+            assert row[f"{score} {name}"] == pytest.approx(np.mean(values))
+            low, high = row[f"{score} {name}_low"], row[f"{score} {name}_high"]
+            error = np.std(values, ddof=1) / np.sqrt(3)
+            assert high - low > 2 * 3 * error  # Student's t with two degrees of freedom, not a bootstrap of three
+        lost = [scores["core"].sums.totals() for scores in seeds]
+        mean = np.mean([float(sums["loss"][0] / sums["loss_clean"][0]) - 1 for sums in lost])
+        assert row[f"loss_added {name}"] == pytest.approx(mean)
 
 
 def test_its_folder_is_browsed_as_a_sweeps(finished, tmp_path, capsys):
