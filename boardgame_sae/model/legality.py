@@ -126,6 +126,23 @@ def legality(
     batch_size nor the others.
     Raises ValueError when the model and the corpus do not share an alphabet, or there is nothing to measure.
     """
+    measured, n_measured = _measured(model, corpus, split, n_games, batch_size, _Draws(seed, positions_a_game))
+    return _summary(measured, corpus, seed, n_measured, split)
+
+
+def legal_positions(model: GameModel, corpus: Corpus, *, n_games: int | None = None) -> tuple[np.ndarray, np.ndarray]:
+    """bool (N,) where a model's most probable move is legal in test games, and (N,) the game of each position.
+
+    n_games and what is raised: as for `legality`, whose `legal_rate` is their mean.
+    """
+    measured, _ = _measured(model, corpus, "test", n_games, 256, _Draws(0, None))
+    return np.array([kind == "legal" for kind in measured.greedy_N]), np.array(measured.game_N)
+
+
+def _measured(
+    model: GameModel, corpus: Corpus, split: str, n_games: int | None, batch_size: int, draws: "_Draws"
+) -> tuple[_Measurements, int]:
+    """The measurements on some games, and how many these are."""
     if model.alphabet != corpus.alphabet:
         raise ValueError(f"{corpus.path}: its alphabet is not the model's; give a corpus of the model's own game")
     games_B = corpus.games(split, n_games)[: 1000 if n_games is None else None]
@@ -133,15 +150,15 @@ def legality(
         raise ValueError(f"{corpus.path}: no {split} games; generate more, or with a larger {split}_fraction")
     measure, size = _measure_predicted_moves, batch_size
     if not corpus.tokenizer.is_whole_move:
-        max_positions = min(int(corpus.record(games_B).lengths.max()), positions_a_game or corpus.game.max_plies)
+        max_positions = min(int(corpus.record(games_B).lengths.max()), draws.positions_a_game or corpus.game.max_plies)
         games_that_fit = games_per_pass(model.gpt, model.gpt.cfg.n_ctx, max_positions, corpus.game.max_written)
         measure, size = _measure_written_moves, min(games_that_fit, batch_size)
     measured = _Measurements()
     for start in range(0, len(games_B), size):
-        measure(model, corpus, games_B[start : start + size], _Draws(seed, positions_a_game), measured)
+        measure(model, corpus, games_B[start : start + size], draws, measured)
     if not measured.ply_N:
         raise ValueError(f"{corpus.path}: none of {len(games_B)} {split} games has a move that this model can predict")
-    return _summary(measured, corpus, seed, len(games_B), split)
+    return measured, len(games_B)
 
 
 def _summary(measured: _Measurements, corpus: Corpus, seed: int, n_games: int, split: str) -> Legality:

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from boardgame_sae.games import Game, MoveRecord
 from boardgame_sae.model.game_model import GameModel
 from boardgame_sae.model.gpt import GPT, GPTConfig
-from boardgame_sae.model.legality import KINDS, legality
+from boardgame_sae.model.legality import KINDS, legal_positions, legality
 from boardgame_sae.model.sampling import KeyValueCache
 from boardgame_sae.model.train import gpt_config, model_card
 from boardgame_sae.model.train_config import TrainGPTConfig
@@ -225,6 +225,13 @@ def test_a_trained_model_equals_the_brute_force(tiny_model, tiny_corpus):
     found = legality(tiny_model, tiny_corpus, split="validation")
     for name, value in zip(("legal_rate", "legal_mass", "loss", "loss_floor"), expected, strict=False):
         assert abs(getattr(found, name) - value) < 1e-6, name
+
+
+def test_the_positions_behind_the_legal_rate_are_told(tiny_model, tiny_corpus):
+    legal_N, game_N = legal_positions(tiny_model, tiny_corpus, n_games=20)
+    measured = legality(tiny_model, tiny_corpus, n_games=20)
+    assert legal_N.mean() == pytest.approx(measured.legal_rate)
+    assert (len(legal_N), len(np.unique(game_N))) == (measured.n_positions, measured.n_games)
 
 
 def test_a_perfect_player_loses_nothing_but_the_choice_between_legal_moves(tiny_corpus, tiny_corpus_char):

@@ -16,6 +16,7 @@ from collections.abc import Callable
 from functools import partial
 
 from boardgame_sae.studies.study import Plan, Row, Setting, study
+from boardgame_sae.studies.variants.counts import row_of
 from boardgame_sae.studies.variants.figure import figure
 from boardgame_sae.studies.variants.question import Question, VariantsStudy, check
 
@@ -33,12 +34,17 @@ COLUMNS = {
 def variants(cfg: VariantsStudy, setting: Setting) -> Plan:
     """Does one GPT of several games share a board between them, and does it know which it plays?"""
     check(cfg, setting)
-    question = Question(cfg, setting)
+    seeds = [Question(cfg.of_seed(seed), setting) for seed in cfg.seeds]
     games, layers = range(len(cfg.world.games)), range(cfg.world.gpt.n_layers)
     pairs = [(of, on) for of in games for on in games]
-    rows: list[Callable[[], Row]] = [partial(question.legal, game) for game in games]
-    rows += [partial(question.which, layer) for layer in (*layers, None)]
-    rows += [partial(question.latent, game) for game in games]
-    rows += [partial(question.transfer, *pair) for pair in pairs]
-    rows += [partial(question.edit, *pair) for pair in pairs]
+
+    def row(question: str, *about: int) -> Callable[[], Row]:
+        return lambda: row_of([getattr(of_seed, question)(*about) for of_seed in seeds])
+
+    rows = [row("legal", game) for game in games]
+    rows += [row("which", layer) for layer in layers]
+    rows += [lambda: row_of([seeds[0].which(None)])]  # the GPT of one game is the same for every seed
+    rows += [row("latent", game) for game in games]
+    rows += [row("transfer", *pair) for pair in pairs]
+    rows += [row("edit", *pair) for pair in pairs]
     return Plan(rows, COLUMNS, partial(figure, games=cfg.world.games))

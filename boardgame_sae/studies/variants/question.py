@@ -1,20 +1,20 @@
 """What the study of variants asks: what its rows share, made when first asked for, and every kind of row."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 
-from boardgame_sae.config import ConfigError, Count, config
+from boardgame_sae.config import ConfigError, Count, Seed, config
 from boardgame_sae.games import load_game
-from boardgame_sae.intervals import Estimate
 from boardgame_sae.model.game_model import GameModel
-from boardgame_sae.model.legality import legality
+from boardgame_sae.model.legality import legal_positions
 from boardgame_sae.pipeline.grid import expand
 from boardgame_sae.probes.fit import Probe, residual_stream
 from boardgame_sae.saes.training.train import TrainSAEConfig
 from boardgame_sae.studies.study import Row, Setting, StudyConfig
+from boardgame_sae.studies.variants.counts import Answer, Counted, share
 from boardgame_sae.studies.variants.transfer import (
     Data,
     Edit,
@@ -27,7 +27,6 @@ from boardgame_sae.studies.variants.transfer import (
     majority,
     removed,
     right,
-    share,
 )
 from boardgame_sae.studies.variants.which import Played, Telling, by_ply, telling_latents, told, train_on_all
 from boardgame_sae.studies.variants.world import World, WorldConfig, make_world, observer
@@ -51,6 +50,18 @@ class VariantsStudy(StudyConfig):
     """How it is trained, on equally many activations of every game."""
     n_edits: Count = 150
     """About how many edits of each game's validation games the layer and length of edits are chosen on."""
+    seeds: tuple[Seed, ...] = (0,)
+    """Seeds of the GPT's training and of the SAE's; all learn the same games."""
+
+    def __post_init__(self) -> None:
+        if len(set(self.seeds)) < max(1, len(self.seeds)):
+            raise ValueError("seeds: give one or more, each once")
+
+    def of_seed(self, seed: int) -> "VariantsStudy":
+        """The study of one seed alone."""
+        world = replace(self.world, gpt=replace(self.world.gpt, seed=seed))
+        training = replace(self.training, seed=seed)
+        return replace(self, world=world, sae={**self.sae, "seed": seed}, training=training, seeds=(seed,))
 
 
 def check(cfg: VariantsStudy, setting: Setting) -> None:
@@ -64,7 +75,7 @@ def check(cfg: VariantsStudy, setting: Setting) -> None:
 
 @dataclass(frozen=True, eq=False)
 class Question:
-    """A study that is under way: what its rows share is made when first asked for."""
+    """A study of one seed that is under way: what its rows share is made when first asked for."""
 
     cfg: VariantsStudy
     setting: Setting
@@ -131,16 +142,15 @@ class Question:
         """(N,) how often one who knows the rules names the right game, at the test positions of all games."""
         return np.concatenate([observer(self.world, testbed, "test") for testbed in self.layers[self.best_layer]])
 
-    def legal(self, game: int) -> Row:
+    def legal(self, game: int) -> Answer:
         """How often the GPT's most probable move is legal in one of the games."""
         corpus, one_game = self.world.corpora[game], self.setting.testbed.model
-        own, control = (legality(model, corpus, n_games=self.cfg.n_games) for model in (self.world.model, one_game))
-        value = Estimate(own.legal_rate, own.interval)
-        return _row(
-            "legal moves", "the GPT of all", self.world.names[game], value, control.legal_rate, "the GPT of one game"
-        )
+        legal_N, game_N = legal_positions(self.world.model, corpus, n_games=self.cfg.n_games)
+        control_N, _ = legal_positions(one_game, corpus, n_games=self.cfg.n_games)
+        value, name = share(legal_N, game_N), self.world.names[game]
+        return _answer("legal moves", "the GPT of all", name, value, control_N.mean(), "the GPT of one game")
 
-    def which(self, layer: int | None) -> Row:
+    def which(self, layer: int | None) -> Answer:
         """How often a probe at a layer names the right game, at every ply; None: at the GPT of one game."""
         one_game, names = self.setting.testbed, list(self.layers)
         model = self.world.model if layer is not None else one_game.model
@@ -148,63 +158,62 @@ class Question:
         right_N, test = self._told(model, hook_name)
         control_N, _ = self._told(model.random_twin(), hook_name)
         of = "the GPT of all" if layer is not None else "the GPT of one game"
-        row = _row("which game", of, hook_name, share(right_N, test.data.game_N), control_N.mean(), "random weights")
+        value = share(right_N, test.data.game_N)
+        answer = _answer("which game", of, hook_name, value, control_N.mean(), "random weights")
         own = {"value_by_ply": right_N, "control_by_ply": control_N, "observer_by_ply": self.observed}
         plies = {name: by_ply(values_N, test.ply_N) for name, values_N in own.items()}
-        row |= {"observer": float(self.observed.mean()), "plies": np.unique(test.ply_N).tolist()}
-        return {**row, **self._of_each(test, right_N, control_N), **plies}
+        plies |= {"observer": float(self.observed.mean()), "plies": np.unique(test.ply_N).tolist()}
+        of_each = self._of_each(test, right_N, control_N)
+        return Answer({**answer.counted, **of_each.counted}, {**answer.plain, **of_each.plain, **plies})
 
-    def _of_each(self, test: Played, right_N: np.ndarray, control_N: np.ndarray) -> Row:
+    def _of_each(self, test: Played, right_N: np.ndarray, control_N: np.ndarray) -> Answer:
         """The same at the positions of each game alone."""
-        row: Row = {}
+        each = Answer({}, {})
         for game, name in enumerate(self.world.names):
             own_N = test.data.classes_NS[:, 0].numpy() == game
-            value = share(right_N[own_N], test.data.game_N[own_N])
-            row |= {f"right_{name}": value.value, f"control_{name}": float(control_N[own_N].mean())}
-            row[f"right_{name}_low"], row[f"right_{name}_high"] = value.interval
-        return row
+            each = Answer(
+                {**each.counted, f"right_{name}": share(right_N[own_N], test.data.game_N[own_N])},
+                {**each.plain, f"control_{name}": float(control_N[own_N].mean())},
+            )
+        return each
 
     def _told(self, model: GameModel, hook_name: str) -> tuple[np.ndarray, Played]:
         right_N, test = told(self.world.testbeds(model, hook_name, self.cfg.n_games))
         return right_N.astype(float), test
 
-    def latent(self, game: int) -> Row:
+    def latent(self, game: int) -> Answer:
         """How well a single latent tells one of the games from the others."""
-        found = self.telling[game]
-        row = _row(
-            "latent of the game", f"latent {found.latent}", self.world.names[game], found.f1, found.always, "always on"
-        )
-        return {**row, "hook_name": self.best_layer, "threshold": found.threshold, "precision": found.precision}
+        found, name = self.telling[game], self.world.names[game]
+        answer = _answer("latent of the game", "the best latent", name, found.f1, found.always, "always on")
+        more = {"latent": str(found.latent), "threshold": found.threshold, "precision": found.precision}
+        return Answer(answer.counted, {**answer.plain, "hook_name": self.best_layer, **more})
 
-    def transfer(self, of: int, on: int) -> Row:
+    def transfer(self, of: int, on: int) -> Answer:
         """How well the board probe of a game reads another's board, and how their directions lie."""
         name = self.best_layer
         train, test = (self.data[name, on, split] for split in ("train", "test"))
         accuracy = share(right(self.probes[name, of], test), test.game_N)
-        row = _row("board probe", *self._pair(of, on), accuracy, majority(train, test), "always the majority")
+        answer = _answer("board probe", *self._pair(of, on), accuracy, majority(train, test), "always the majority")
         own, other = (self.probes[name, game] for game in (of, on))
         if of == on:  # as alike as two probes get, of halves of the same games
             own, other = (fitted(half, own.targets) for half in halves(train))
-        return {**row, "hook_name": name, "cosine": cosine(own, other)}
+        return Answer(answer.counted, {**answer.plain, "hook_name": name, "cosine": cosine(own, other)})
 
-    def edit(self, of: int, on: int) -> Row:
+    def edit(self, of: int, on: int) -> Answer:
         """What edits along the board probe of a game remove of the errors in another."""
         chosen = self.edits[of]
         edits = drawn_edits(self.layers[self.best_layer][on], "test", self.cfg.n_games)
         name = chosen.hook_name
         found = removed(edits, chosen, self.probes[name, of], self.norm(name, of))
-        row = _row("board edit", *self._pair(of, on), found.share, found.other_square, "another square")
+        answer = _answer("board edit", *self._pair(of, on), found.share, found.other_square, "another square")
         before, after = found.errors
         more = {"hook_name": name, "length": chosen.length, "n_edits": found.n_edits}
-        return {**row, **more, "errors_before": before, "errors_after": after}
+        return Answer(answer.counted, {**answer.plain, **more, "errors_before": before, "errors_after": after})
 
     def _pair(self, of: int, on: int) -> tuple[str, str]:
         return f"probe of {self.world.names[of]}", self.world.names[on]
 
 
-def _row(what: str, of: str, on: str, value: Estimate, control: float, control_is: str) -> Row:
-    low, high = value.interval
-    return {
-        "what": what, "of": of, "on": on, "value": value.value, "value_low": low, "value_high": high,
-        "control": float(control), "control_is": control_is,
-    }  # fmt: skip
+def _answer(what: str, of: str, on: str, value: Counted, control: float, control_is: str) -> Answer:
+    plain: Row = {"what": what, "of": of, "on": on, "control": float(control), "control_is": control_is}
+    return Answer({"value": value}, plain)

@@ -15,13 +15,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from boardgame_sae.config import seed_for
-from boardgame_sae.intervals import Estimate, bootstrap_interval
 from boardgame_sae.metrics.causal.edits import Edits, drawn
 from boardgame_sae.metrics.causal.inner_board import Intervention, along_probe, other_square
 from boardgame_sae.metrics.causal.probe_edits import LENGTHS, ridge_probe
 from boardgame_sae.model.float64 import exact
 from boardgame_sae.probes.data import Targets
 from boardgame_sae.probes.fit import Probe
+from boardgame_sae.studies.variants.counts import Counted, counted
 from boardgame_sae.testbeds.testbed import Testbed
 
 KINDS = ("replace", "remove")
@@ -62,14 +62,6 @@ def halves(data: Data) -> tuple[Data, Data]:
     return data.at(~odd_N), data.at(odd_N)
 
 
-def share(right_N: np.ndarray, game_N: np.ndarray, seed: int = 0) -> Estimate:
-    """A mean over positions, and its interval over games."""
-    index_N = np.unique(game_N, return_inverse=True)[1]
-    sums_B2 = np.stack([np.bincount(index_N, weights=right_N), np.bincount(index_N)], axis=1)
-    interval = bootstrap_interval(lambda sums: sums[:, 0] / sums[:, 1], sums_B2, seed=seed)
-    return Estimate(float(np.mean(right_N)), interval)
-
-
 def right(probe: Probe, data: Data) -> np.ndarray:
     """(N,) the share of squares that a probe reads right."""
     return exact(probe.logits(data.acts_ND).argmax(-1) == data.classes_NS).mean(1).cpu().numpy()
@@ -103,7 +95,7 @@ class Edit:
 class Removed(NamedTuple):
     """What an edit does to the errors on edited boards."""
 
-    share: Estimate
+    share: Counted
     """Share of the errors of the GPT as it is that the edit removes."""
     other_square: float
     """The same of another square's direction, as long."""
@@ -137,11 +129,9 @@ def removed(edits: Edits, edit: Edit, probe: Probe, norm: float, seed: int = 0) 
     others = (edits.square_SN[0] + shift_N) % n_squares
     elsewhere = {name: other_square(one, others) for name, one in change.changes.items()}
     elsewhere_N = edits.outcomes(edits.ask(Intervention(elsewhere))).error_N
-    index_N = np.unique(edits.game_N, return_inverse=True)[1]
-    sums_B2 = np.stack([np.bincount(index_N, weights=part) for part in (before_N, after_N)], axis=1)
-    interval = bootstrap_interval(lambda sums: 1 - sums[:, 1] / sums[:, 0], sums_B2, seed=seed)
+    parts = {"before": before_N, "after": after_N}
     return Removed(
-        Estimate(1 - float(after_N.sum() / before_N.sum()), interval),
+        counted(parts, edits.game_N, lambda sums: 1 - sums["after"][:, 0] / sums["before"][:, 0]),
         1 - float(elsewhere_N.sum() / before_N.sum()),
         (float(before_N.mean()), float(after_N.mean())),
         len(edits),

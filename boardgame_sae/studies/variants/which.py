@@ -1,6 +1,6 @@
 """Which game is being played: a linear probe of it, layer by layer, and the SAE latents that tell it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -9,14 +9,15 @@ from torch import Tensor
 
 from boardgame_sae.activations.store import ActivationStore
 from boardgame_sae.config import content_hash
-from boardgame_sae.intervals import Estimate, bootstrap_interval
 from boardgame_sae.metrics.counting.f1 import always_on_f1, f1
+from boardgame_sae.metrics.counting.game_sums import CLASSIFIER
 from boardgame_sae.metrics.coverage import coverage
 from boardgame_sae.probes.data import Targets
 from boardgame_sae.saes.load import load_sae
 from boardgame_sae.saes.registry import sae_config
 from boardgame_sae.saes.sae import SAE
 from boardgame_sae.saes.training.train import TrainSAEConfig, train_saes_run
+from boardgame_sae.studies.variants.counts import Counted, counted
 from boardgame_sae.studies.variants.transfer import Data, fitted, right
 from boardgame_sae.testbeds.testbed import Testbed
 
@@ -80,7 +81,7 @@ class Telling(NamedTuple):
     latent: int
     threshold: float
     """Share of its largest activation beyond which it counts as on."""
-    f1: Estimate
+    f1: Counted
     """On test."""
     precision: float
     """Share of the test positions at which it is on that are of the game."""
@@ -101,14 +102,16 @@ def telling_latents(sae: SAE, testbeds: Sequence[Testbed]) -> list[Telling]:
     found = []
     for game in range(n_games):
         counts = (on_NV[:, game] & labels_NV[:, game], on_NV[:, game], labels_NV[:, game])
-        sums_B3 = np.stack([np.bincount(test.game_N, weights=part) for part in counts], axis=1)
-        value = float(f1(*sums_B3.sum(0)))
-        precision = float(sums_B3[:, 0].sum() / max(1.0, sums_B3[:, 1].sum()))
-        interval = bootstrap_interval(lambda sums: f1(sums[:, 0], sums[:, 1], sums[:, 2]), sums_B3)
+        value = counted(dict(zip(CLASSIFIER, counts, strict=True)), test.game_N, _f1_of_sums)
+        precision = float(counts[0].sum() / max(1, counts[1].sum()))
         always = float(always_on_f1(labels_NV[:, game].mean()))
         chosen = int(best.latent_P[game]), float(best.threshold_P[game])
-        found.append(Telling(*chosen, Estimate(value, interval), precision, always))
+        found.append(Telling(*chosen, value, precision, always))
     return found
+
+
+def _f1_of_sums(sums: Mapping[str, np.ndarray]) -> np.ndarray:
+    return f1(*(sums[name][:, 0] for name in CLASSIFIER))
 
 
 def _labels(data: Data, n_games: int) -> np.ndarray:
