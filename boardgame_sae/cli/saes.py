@@ -49,12 +49,13 @@ def _architectures() -> Sequence[str]:
 def train_sae(argv: Sequence[str]) -> Path:
     """Train an SAE, or many at once, on a testbed's activations."""
     from boardgame_sae.saes.configs.described import described
+    from boardgame_sae.saes.configs.sae import N_LATENTS
     from boardgame_sae.saes.configs.training import TrainSAEConfig
 
     architecture, known = chosen(argv, "architecture", "topk"), described()
     own_config = known[architecture].config_class if architecture in known else _registered(architecture)
     fixed = {"d_model": 1, "architecture": architecture}  # the width is the testbed's
-    own = Flags(own_config, defaults={"n_latents": 1024}, fixed=fixed)
+    own = Flags(own_config, defaults={"n_latents": N_LATENTS}, fixed=fixed)
     listed = "\n".join(["Architectures:", *(f"  {name:24}{kind.summary}" for name, kind in known.items())])
     groups, more = (TestbedInput, SAEChoice, own, TrainSAEConfig, Output, Device, Tracking), listed_trackers()
     parsed = parse("train-sae", argv, *groups, more=f"{listed}\n\n{more}")

@@ -5,6 +5,9 @@ from typing import Any, ClassVar, Literal
 
 from boardgame_sae.config import Count, Seed, config
 
+N_LATENTS = 1024
+"""Latents of an SAE that is trained without saying how many."""
+
 
 @config
 class SAEConfig:

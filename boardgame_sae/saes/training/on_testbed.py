@@ -13,6 +13,7 @@ from boardgame_sae.config import ConfigError, from_mapping, to_mapping
 from boardgame_sae.foreign_names import advice
 from boardgame_sae.model.game_model import pick_device
 from boardgame_sae.model.trackers.tracker import NONE, check_tracker
+from boardgame_sae.saes.configs.sae import N_LATENTS
 from boardgame_sae.saes.load import load_sae
 from boardgame_sae.saes.registry import architectures, config_class, sae_config
 from boardgame_sae.saes.sae import SAE, SAEConfig
@@ -63,6 +64,7 @@ def train_sae(
     architecture: str | SAEConfig = "topk",
     training: TrainSAEConfig | None = None,
     *,
+    n_latents: int | None = None,
     out: str | Path | None = None,
     device: str = "auto",
     tracker: str = NONE,
@@ -72,8 +74,8 @@ def train_sae(
 
     testbed: itself, its folder, or the name of one that ships.
     architecture: its name, or a whole config: `TopKConfig(d_model=testbed.width, n_latents=1024, k=32)`, of
-    `saes.architectures.topk`. training: how it is trained, `TrainSAEConfig(lr=1e-3)`. tracker: `trackio` or `wandb` get
-    the metrics too.
+    `saes.architectures.topk`. n_latents: default 1,024, or the config's. training: how it is trained,
+    `TrainSAEConfig(lr=1e-3)`. tracker: `trackio` or `wandb` get the metrics too.
     fields: those of either config that differ; `seed` sets both, d_model is the testbed's width.
     out: the run's folder (default one named by its hash); a finished run is reused, a killed one resumed. device: where
     it trains, `auto`, `cpu`, `cuda` or `mps`.
@@ -84,7 +86,10 @@ def train_sae(
         raise ConfigError(
             f"architecture: is an object of the type {type(architecture).__name__}; give a name or a config"
         )
-    own = {"architecture": architecture} if isinstance(architecture, str) else to_mapping(architecture)
+    named = {"architecture": architecture, "n_latents": N_LATENTS}
+    own = named if isinstance(architecture, str) else to_mapping(architecture)
+    if n_latents is not None:
+        fields["n_latents"] = n_latents
     sae_fields = {field.name for field in dataclasses.fields(config_class(own["architecture"]))}
     for name in fields:
         if name not in sae_fields | TRAINING_FIELDS:

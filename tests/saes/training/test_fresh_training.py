@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from boardgame_sae.activations import stream
 from boardgame_sae.config import ConfigError
 from boardgame_sae.files import read_json
+from boardgame_sae.saes.architectures.topk import TopKConfig
 from boardgame_sae.saes.load import load_sae
 from boardgame_sae.saes.registry import sae_class, sae_config
 from boardgame_sae.saes.training import train as module
@@ -119,6 +120,18 @@ def test_settings_lie_between_those_of_the_nearest_budgets(n_activations):
     assert batch_size_for(n_activations) in {2**power for power in range(9, 14)}
     for budget, rate, size in zip(BUDGETS, rates, BATCH_SIZES, strict=True):
         assert (learning_rate_for(budget, rates), batch_size_for(budget)) == (rate, size)
+
+
+def test_latents_are_1024_unless_a_number_or_a_whole_config_says_otherwise(testbed, tmp_path):
+    fields = {"n_activations": 200, "n_harvested": 200, "batch_size": 100, "n_calibration": 100}
+    given_config = TopKConfig(d_model=testbed.width, n_latents=24, k=4)
+    asked = {"default": ("topk", {}), "number": ("topk", {"n_latents": 40}), "config": (given_config, {})}
+    asked["both"] = (given_config, {"n_latents": 16})
+    widths = {
+        name: train_sae(testbed, architecture, out=tmp_path / name, **more, **fields).cfg.n_latents
+        for name, (architecture, more) in asked.items()
+    }
+    assert widths == {"default": 1024, "number": 40, "config": 24, "both": 16}
 
 
 def test_an_sae_says_what_it_was_trained_on(testbed, tmp_path):
