@@ -94,6 +94,8 @@ class StudyTestbed:
     """Score runs of all SAEs, then those of the probes of the same sparsity, then those of the baselines."""
     added: tuple[Scored, ...] = ()
     """What was scored on it besides."""
+    left_out: tuple[str, ...] = ()
+    """Names of the SAEs whose runs a copy of a packed testbed leaves out; their scores are there."""
 
     @cached_property
     def subjects(self) -> tuple[Scored, ...]:
@@ -226,6 +228,7 @@ def _testbed(listed: ListedTestbed, sweep_folder: Path) -> StudyTestbed:
         saes=_runs([path for path in listed.saes if path not in left_out], sweep_folder),
         random_saes=_runs(listed.random_saes, sweep_folder),
         score_folders=(*_runs(scores, sweep_folder), *sorted(baselines, key=_kind_order)),
+        left_out=tuple(Path(path).name for path in listed.saes if path in left_out),
     )
 
 

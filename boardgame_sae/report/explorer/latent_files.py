@@ -153,7 +153,8 @@ def _sae(testbed: StudyTestbed, scored: Scored) -> SAE | None:
     about = scored.scores.subject
     name, uncalibrated = about.get("sae", {}).get("sae_folder", about["name"]), "calibration" in about
     listed = [folder for folder in testbed.saes if folder.name == name]
-    if not scored.own and not listed and scored.folder in testbed.score_folders:
+    known = listed or name in testbed.left_out
+    if not scored.own and not known and scored.folder in testbed.score_folders:
         raise RunError(f"{name}: scored at {testbed.hook_name}, but not among the sweep's SAEs; run the sweep again")
     for folder in (*listed, runs_root() / "sae" / name):
         if folder.is_dir():

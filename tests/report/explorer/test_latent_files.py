@@ -1,12 +1,14 @@
 """What the page has of latents, against the scores' own tables, the games' pictures and the GPT itself."""
 
 import json
+from dataclasses import replace
 from itertools import chain
 
 import numpy as np
 import pytest
 from scipy.sparse import csr_array
 
+from boardgame_sae.files import RunError
 from boardgame_sae.metrics.results import Scores
 from boardgame_sae.metrics.subject import Subject
 from boardgame_sae.pipeline.study_folder import Scored
@@ -137,3 +139,17 @@ def test_details_are_of_the_best_and_of_saes_that_are_at_hand(study, listed, tmp
     (one,) = write_latents([type(study)("x", "x", testbeds=(alone,))], tmp_path / "b", n_detailed=2, device="cpu")
     same = next(of for of in files if of.name == listed.scored[1].subject["name"])
     assert not one.detailed and one.n_latents == same.n_latents
+
+
+def test_an_sae_whose_weights_a_packed_testbed_leaves_out_is_shown_without_details(
+    study, listed, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("BOARDGAME_SAE_RUNS", str(tmp_path / "runs"))
+    gone, *here = listed.saes
+    packed = replace(study, testbeds=(replace(listed, saes=tuple(here), left_out=(gone.name,)),))
+    files = {one.name: one for one in write_latents([packed], tmp_path / "all", n_detailed=99, device="cpu")}
+    assert not files[gone.name].detailed and files[gone.name].n_latents
+    assert all(one.detailed for name, one in files.items() if name != gone.name)
+    lost = replace(study, testbeds=(replace(listed, saes=tuple(here)),))
+    with pytest.raises(RunError, match=f"{gone.name}: scored at .*, but not among the sweep's SAEs"):
+        write_latents([lost], tmp_path / "lost", n_detailed=99, device="cpu")
