@@ -12,6 +12,7 @@ import torch
 from boardgame_sae import runs
 from boardgame_sae.config import canonical_json, content_hash, read_yaml
 from boardgame_sae.files import read_json
+from boardgame_sae.metrics.baselines.registry import SAE_KIND
 from boardgame_sae.metrics.latent_source import as_latent_source
 from boardgame_sae.metrics.results import Scores
 from boardgame_sae.model.legality import legality
@@ -107,6 +108,10 @@ def test_it_opens_with_probes_and_several_saes_of_each_architecture(name):
 def test_its_scores_are_of_today_and_stand_beside_every_floor_and_ceiling(name):
     study = read_study(SHIPPED[name])
     rows = rows_of([study])
+    for testbed in study.testbeds:
+        of_saes = [scored.scores.subject for scored in testbed.subjects if scored.scores.subject["kind"] == SAE_KIND]
+        here, gone = {path.name for path in testbed.saes}, set(testbed.left_out)
+        assert {subject["name"] for subject in of_saes} == here | gone and not here & gone
     listed = [path for testbed in study.testbeds for path in testbed.score_folders]
     assert len(set(listed)) == len(listed)
     assert {path.parent for path in SHIPPED[name].glob("scores/**/scores.json")} == set(listed)
