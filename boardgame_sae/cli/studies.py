@@ -52,7 +52,8 @@ class StudyChoice:
     """Which study is run."""
 
     name: str
-    """One of the studies listed above. Its config is that of --config, by default experiments/NAME/study.yaml."""
+    """One of the studies listed above. Its config is that of --config, by default experiments/NAME/study.yaml, or
+    the study's own defaults where there is no such file."""
     testbed: str | None = None
     """Folder of a testbed, or the name of a shipped one (default: the config's)."""
 
@@ -158,8 +159,13 @@ def study(argv: Sequence[str]) -> Path:
     from boardgame_sae.studies.study import find_study, study_run
 
     chosen = find_study(choice.name)
-    path = path or f"experiments/{choice.name}/study.yaml"
-    cfg = from_mapping(chosen.config, {**read_yaml(path), **choice.changes}, path)
+    usual = f"experiments/{choice.name}/study.yaml"
+    if path is None and not Path(usual).exists():  # installed, or run elsewhere than in a clone
+        say(f"{usual} is not here: the study runs as it does by default, on less; --config FILE.yaml says on what")
+        fields = {}
+    else:
+        fields = read_yaml(path or usual)
+    cfg = from_mapping(chosen.config, {**fields, **choice.changes}, path or usual)
     folder = study_run(choice.name, cfg, out=output.out, copy_to=copies.results, device=device.device)
     say((folder / "table.md").read_text())
     return folder

@@ -81,9 +81,18 @@ def test_the_verb_reads_the_studys_yaml_and_refuses_what_is_wrong_with_it(counti
         assert cli.main(["study", "counting"]) == 2
         assert said in (err := capsys.readouterr().err) and "experiments/counting/study.yaml" in err
     assert cli.main(["study", "countin"]) == 2 and "did you mean 'counting'" in capsys.readouterr().err
-    assert cli.main(["study", "finetune"]) == 2 and "experiments/finetune/study.yaml" in capsys.readouterr().err
     (folder / "study.yaml").write_text("testbed: nowhere")
     assert cli.main(["study", "counting"]) == 1 and "no shipped testbed" in capsys.readouterr().err
+
+
+def test_without_the_studys_yaml_as_outside_a_clone_it_runs_as_by_default(counting, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    counting.extend([2])  # no kill
+    assert cli.main(["study", "counting", "--out", "out"]) == 0
+    assert "experiments/counting/study.yaml is not here" in capsys.readouterr().out
+    with open("out/table.csv", newline="") as file:
+        assert len(list(csv.DictReader(file))) == CountingStudy().n
+    assert cli.main(["study", "counting", "--config", "mine.yaml"]) == 2 and "mine.yaml" in capsys.readouterr().err
 
 
 def test_totals_stand_below_the_rows_in_both_tables(tmp_path):

@@ -62,7 +62,7 @@ RANDOM = ", random weights"
 class FamiliarityStudy(StudyConfig):
     """Which openings, and whose latents."""
 
-    saes: tuple[str, ...] = ("othello6-tiny/topk-32-1024-100M", "othello6-tiny/p_anneal-0.04-10M")
+    saes: tuple[str, ...] = ("othello6-tiny/topk-32-1024-100M", "othello6-tiny/p_anneal-0.04-20M")
     """Folders of SAEs, or names of shipped ones."""
     control: tuple[dict[str, Any], ...] = ({"architecture": "topk", "k": 32, "n_latents": 1024},)
     """SAEs of a GPT with random weights, by their fields."""
