@@ -16,7 +16,7 @@ from collections.abc import Callable
 from functools import partial
 
 from boardgame_sae.studies.study import Plan, Row, Setting, study
-from boardgame_sae.studies.variants.counts import row_of
+from boardgame_sae.studies.variants.counts import Answer, row_of
 from boardgame_sae.studies.variants.figure import figure
 from boardgame_sae.studies.variants.question import Question, VariantsStudy, check
 
@@ -38,13 +38,13 @@ def variants(cfg: VariantsStudy, setting: Setting) -> Plan:
     games, layers = range(len(cfg.world.games)), range(cfg.world.gpt.n_layers)
     pairs = [(of, on) for of in games for on in games]
 
-    def row(question: str, *about: int) -> Callable[[], Row]:
-        return lambda: row_of([getattr(of_seed, question)(*about) for of_seed in seeds])
+    def row(ask: Callable[..., Answer], *about: int) -> Callable[[], Row]:
+        return lambda: row_of([ask(of_seed, *about) for of_seed in seeds])
 
-    rows = [row("legal", game) for game in games]
-    rows += [row("which", layer) for layer in layers]
+    rows = [row(Question.legal, game) for game in games]
+    rows += [row(Question.which, layer) for layer in layers]
     rows += [lambda: row_of([seeds[0].which(None)])]  # the GPT of one game is the same for every seed
-    rows += [row("latent", game) for game in games]
-    rows += [row("transfer", *pair) for pair in pairs]
-    rows += [row("edit", *pair) for pair in pairs]
+    rows += [row(Question.latent, game) for game in games]
+    rows += [row(Question.transfer, *pair) for pair in pairs]
+    rows += [row(Question.edit, *pair) for pair in pairs]
     return Plan(rows, COLUMNS, partial(figure, games=cfg.world.games))
