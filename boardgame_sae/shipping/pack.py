@@ -26,6 +26,7 @@ from boardgame_sae.config import canonical_json, config, content_hash, from_mapp
 from boardgame_sae.files import RunError, file_hash, read_json, write_bytes, write_json, writing
 from boardgame_sae.metrics.baselines.registry import SAE_KIND
 from boardgame_sae.metrics.results import LATENTS_FILE, SCORES_FILE, Scores
+from boardgame_sae.metrics.saebench.result_file import DETAILS
 from boardgame_sae.model import game_model
 from boardgame_sae.model.game_model import GameModel
 from boardgame_sae.model.legality import LEGALITY_FILE, measure_legality
@@ -257,13 +258,15 @@ def _short_name(sae: Mapping[str, Any]) -> str:
 
 
 def _scores(run: Run, scored: Mapping[str, Any]) -> dict[str, Any]:
-    """Copy all scores, and list them as a sweep does, by their places in the folder."""
+    """Copy all scores but their rows, and list them as a sweep does, by their places in the folder."""
 
     def copied(folder: str | Path, name: str) -> str:
         scores = read_json(Path(folder) / SCORES_FILE)
         kind, is_sae = scores["subject"]["kind"], "sae" in scores["subject"]
         if is_sae and kind != SAE_KIND:  # a twin does not ship, so that its folder's name says nothing here
             scores["subject"]["name"] = name
+        for value in scores["scores"].values():  # a third of all, and for SAEBench's files, which scoring writes
+            value["details"].pop(DETAILS, None)
         write_bytes(run / f"{SCORES}/{name}/{SCORES_FILE}", canonical_json(scores).encode())
         if kind == SAE_KIND:
             read_latents(folder)

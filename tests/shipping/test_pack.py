@@ -19,6 +19,7 @@ from boardgame_sae.metrics.baselines import registry as baseline_registry
 from boardgame_sae.metrics.baselines.activations import Channels
 from boardgame_sae.metrics.baselines.registry import find_baseline
 from boardgame_sae.metrics.results import Scores
+from boardgame_sae.metrics.saebench.result_file import DETAILS, METRICS
 from boardgame_sae.model.game_model import GameModel
 from boardgame_sae.model.legality import legality
 from boardgame_sae.pipeline.score import packed_scores
@@ -160,6 +161,7 @@ def test_scores_that_ship_are_those_of_the_saes_that_ship(packed):
     for sae, folder in zip(listed["saes"], listed["scores"], strict=False):
         found = Scores.from_json(packed / folder / "scores.json")
         assert found["coverage"].value == bgs.evaluate(packed / sae, testbed, "quick")["coverage"].value
+        assert METRICS in found["core"].details and DETAILS not in found["core"].details
     ks = [read_json(packed / folder / "scores.json")["subject"]["k"] for folder in listed["ceilings"]]
     assert listed["ceilings"] == [f"scores/probe-{k}" for k in ks] and len(set(ks)) == len(ks) == 3
     kinds = [read_json(path)["subject"]["kind"] for path in packed.glob("scores/**/scores.json")]
