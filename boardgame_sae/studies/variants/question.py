@@ -168,14 +168,13 @@ class Question:
 
     def _of_each(self, test: Played, right_N: np.ndarray, control_N: np.ndarray) -> Answer:
         """The same at the positions of each game alone."""
-        each = Answer({}, {})
+        counted: dict[str, Counted] = {}
+        plain: Row = {}
         for game, name in enumerate(self.world.names):
             own_N = test.data.classes_NS[:, 0].numpy() == game
-            each = Answer(
-                {**each.counted, f"right_{name}": share(right_N[own_N], test.data.game_N[own_N])},
-                {**each.plain, f"control_{name}": float(control_N[own_N].mean())},
-            )
-        return each
+            counted[f"right_{name}"] = share(right_N[own_N], test.data.game_N[own_N])
+            plain[f"control_{name}"] = float(control_N[own_N].mean())
+        return Answer(counted, plain)
 
     def _told(self, model: GameModel, hook_name: str) -> tuple[np.ndarray, Played]:
         right_N, test = told(self.world.testbeds(model, hook_name, self.cfg.n_games))
