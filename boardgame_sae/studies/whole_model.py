@@ -28,7 +28,7 @@ from boardgame_sae.metrics.statistics.pool_seeds import pool_scores
 from boardgame_sae.pipeline.grid import Planned, expand, train_grid
 from boardgame_sae.pipeline.sweep import SweepConfig, parts_of, score_all
 from boardgame_sae.probes.fit import ProbeConfig
-from boardgame_sae.report.figures.style import GREY, INK, LINES, legend_below
+from boardgame_sae.report.figures.style import GREY, INK, LINES, SITES, legend_below
 from boardgame_sae.report.titles import setting as setting_of
 from boardgame_sae.saes.registry import look
 from boardgame_sae.saes.training.train import TrainSAEConfig
@@ -46,19 +46,13 @@ DRAWN = {
     "loss_added": "loss added, share of the GPT's",
 }
 """What the figure's rows show, and how their axes are called."""
-TITLES: Mapping[str, str] = {
-    "hook_resid_post": "residual stream",
-    "hook_attn_out": "attention output",
-    "hook_mlp_out": "MLP output",
-}
-"""What the table calls a site; others are called by their names."""
 
 
 @config
 class WholeModelStudy(StudyConfig):
     """Which sites, which SAEs, and on what they are scored."""
 
-    sites: tuple[HookName, ...] = tuple(TITLES)
+    sites: tuple[HookName, ...] = tuple(SITES)
     """Hook points of a block."""
     layers: tuple[Natural, ...] = ()
     """Blocks, from 0 (default: all)."""
@@ -159,7 +153,7 @@ def _row(model: Model, hook_name: str, names: Mapping[str, Sequence[int]]) -> Ro
     parts = saes[0]["core"].parts
     cost = parts["ce_loss_with_ablation"] - parts["ce_loss_without_sae"]
     _, layer, site = hook_name.split(".", 2)
-    row: Row = {"hook_name": hook_name, "layer": int(layer), "site": TITLES.get(site, site), "cost": cost}
+    row: Row = {"hook_name": hook_name, "layer": int(layer), "site": SITES.get(site, site), "cost": cost}
     row["always_on"] = saes[0]["coverage"].parts["always_on"]
     for name, seeds in subjects.items():
         row |= _numbers(name, seeds, with_loss=cost >= model.cfg.min_cost)

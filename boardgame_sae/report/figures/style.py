@@ -97,13 +97,22 @@ def depth(hook_name: str) -> tuple[int, int, str]:
     return layer, place, hook_name
 
 
+SITES: Mapping[str, str] = {
+    "hook_resid_post": "residual stream",
+    "hook_attn_out": "attention output",
+    "hook_mlp_out": "MLP output",
+}
+"""What tables and figures call the sites of a block."""
+
+
 def hook_title(hook_name: str) -> str:
-    """What figures call a hook point: `block 2` for the residual stream after it."""
+    """What figures call a hook point: `block 2` for the residual stream after it, `block 2, MLP output`."""
     if hook_name == "blocks.0.hook_resid_pre":
         return "embedding"
     if hook_name.endswith(".hook_resid_post"):
         return f"block {layer_of(hook_name)}"
-    return hook_name.removeprefix("blocks.")
+    site = hook_name.rpartition(".")[2]
+    return f"block {layer_of(hook_name)}, {SITES[site]}" if site in SITES else hook_name.removeprefix("blocks.")
 
 
 def coordinates(game: Game) -> tuple[list[str], list[str]]:

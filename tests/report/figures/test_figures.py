@@ -6,6 +6,7 @@ from matplotlib.figure import Figure
 from boardgame_sae.registry import Registry
 from boardgame_sae.report.figures import registry
 from boardgame_sae.report.figures.registry import ReportFigure, figures, register, write_figures
+from boardgame_sae.report.figures.style import hook_title
 
 
 def test_every_figure_is_written_and_the_same_twice(study, tmp_path):
@@ -72,3 +73,17 @@ def test_figures_of_several_testbeds_are_told_apart_by_hook_point(study):
 
     drawn = ReportFigure("one", "One.", of_testbed=lambda *_: Figure()).drawn(Two())
     assert [name for name, _ in drawn] == [f"one.{study.testbeds[0].hook_name}"] * 2
+
+
+@pytest.mark.parametrize(
+    ("hook_name", "title"),
+    [
+        ("blocks.0.hook_resid_pre", "embedding"),
+        ("blocks.5.hook_resid_post", "block 5"),
+        ("blocks.5.hook_attn_out", "block 5, attention output"),
+        ("blocks.11.hook_mlp_out", "block 11, MLP output"),
+        ("blocks.2.mlp.hook_post", "2.mlp.hook_post"),
+    ],
+)
+def test_hook_points_have_titles(hook_name, title):
+    assert hook_title(hook_name) == title
