@@ -165,7 +165,7 @@ def sae_of(case: Case, x_BD: Tensor) -> SAE:
     if case.dead:
         dead = dead_latents(case)
         sae.W_enc[:, dead] *= 0.01
-        sae.tokens_since_fired_F[dead] = sae.cfg.dead_after
+        sae.tokens_since_fired_F[dead] = sae.dead_after
     return sae
 
 
