@@ -335,7 +335,7 @@ def measure(case: Case, threads: int, seconds: float, repeats: tuple[int, int]) 
             times[contestant.name].append(seconds_of_one(contestant.step))
     loss = sae.loss(x_BD, STEP)
     l0 = loss.active.l0(loss.z)
-    if l0 > 100 or (case.dead and not torch.equal(sae.dead_F(sae.cfg.dead_after).nonzero()[:, 0], dead_latents(case))):
+    if l0 > 100 or (case.dead and not torch.equal(sae.dead_F(sae.dead_after).nonzero()[:, 0], dead_latents(case))):
         raise AssertionError(f"{case}: sparsity or dead latents changed while measuring (L0 {l0:.1f})")
     medians = {name: statistics.median(steps) for name, steps in times.items()}
     rate = 2 * BATCH * case.d * case.n_latents / medians["product"]
