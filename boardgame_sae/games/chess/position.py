@@ -136,7 +136,8 @@ def _settle_rights(state: np.ndarray) -> None:
     homes = (first & state[kernels.WHITE]) | (last & state[kernels.BLACK])
     state[kernels.CASTLING] &= state[kernels.ROOKS] & homes
     passed, white = state[kernels.EP], bool(state[kernels.TURN])
-    taken, came_from = (passed >> 8, passed << 8) if white else (passed << 8, passed >> 8)
+    rank = np.uint64(8)  # NumPy 1.26 shifts an unsigned number by no other
+    taken, came_from = (passed >> rank, passed << rank) if white else (passed << rank, passed >> rank)
     other = kernels.BLACK if white else kernels.WHITE
     occupied = state[kernels.WHITE] | state[kernels.BLACK]
     if not state[kernels.PAWNS] & state[other] & taken or (passed | came_from) & occupied:
