@@ -71,6 +71,12 @@ def test_signatures_show_every_field_of_every_config_they_take():
     assert not any(part.kind is part.VAR_KEYWORD for part in shown.values())
     assert inspect.signature(bgs.train_gpt).parameters["n_steps"].default == PRESETS["tiny"].n_steps
     assert {"n_games", "opening"} <= set(inspect.signature(bgs.generate).parameters)
+    takers = [getattr(bgs, name) for name in dir(bgs) if inspect.isfunction(getattr(bgs, name))]
+    takers = [one for one in takers if inspect.getsource(one).startswith("@showing_fields")]
+    assert {bgs.make_corpus, bgs.import_games, bgs.import_pgn, bgs.train_gpt} <= set(takers)
+    for one in takers:
+        kinds = [part.kind for part in inspect.signature(one).parameters.values()]
+        assert inspect.Parameter.VAR_KEYWORD not in kinds, one.__name__
 
 
 def test_presets_are_those_that_type_checkers_know():

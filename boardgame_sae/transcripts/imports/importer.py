@@ -212,7 +212,6 @@ def import_games(
     return Corpus.open(import_games_run(from_mapping(ImportGamesConfig, values, "import_games"), out=out))
 
 
-@showing_fields(CorpusConfig)
 def _record(rules: Game, games: Sequence[str]) -> MoveRecord:
     """Written games as moves. Raises IllegalMove and ConfigError as `make_corpus` does."""
     if isinstance(games, str):
@@ -228,13 +227,14 @@ def _record(rules: Game, games: Sequence[str]) -> MoveRecord:
         raise
 
 
+@showing_fields(CorpusConfig)
 def make_corpus(
     games: Sequence[str] | MoveRecord, game: str = "othello", *, out: str | Path | None = None, **settings: Any
 ) -> Corpus:
     """Make a corpus of games at hand and open it: `make_corpus(["f5d6c3", ...], "othello", test_fraction=0.2)`.
 
-    games: as the game writes them (of chess too), or as moves. out: the run's folder (default one named by its hash).
-    settings: any other field of CorpusConfig.
+    games: as the game writes them (of chess too), or a MoveRecord. out: the run's folder (default one named by its
+    hash). settings: any other field of CorpusConfig.
     Raises IllegalMove, with the game's number as a note, at the first move that cannot be read or played, ConfigError
     for a bad setting, no games or no list of them.
     """
