@@ -18,10 +18,14 @@ from boardgame_sae.transcripts.corpus import SPLITS, Corpus
 from boardgame_sae.transcripts.corpus_writer import split_games
 from boardgame_sae.transcripts.generate import GenerateConfig
 
+IMPORTED = "imported"
+"""What a corpus names as its player whose games come from elsewhere."""
+
 
 def can_play_on(corpus: Corpus) -> bool:
     """Whether a corpus's players can play any number of further games with nothing but this program."""
-    return "players" in corpus.config and not any(make_player(text).is_engine for text in corpus.config["players"])
+    players = corpus.config.get("players", (IMPORTED,))
+    return IMPORTED not in players and not any(make_player(text).is_engine for text in players)
 
 
 @dataclass(frozen=True)

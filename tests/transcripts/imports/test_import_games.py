@@ -14,6 +14,7 @@ from boardgame_sae.config import ConfigError
 from boardgame_sae.files import RunError
 from boardgame_sae.games import IllegalMove, load_game
 from boardgame_sae.runs.integrity import read_done
+from boardgame_sae.transcripts.fresh import can_play_on
 from boardgame_sae.transcripts.imports.game_format import format_of
 from boardgame_sae.transcripts.imports.importer import import_games, make_corpus
 
@@ -168,6 +169,7 @@ def test_games_at_hand_become_a_corpus_of_any_game(tmp_path, name):
     record = game.play_games(np.arange(6, dtype=np.uint64)).cut(12)
     corpus = make_corpus(game.texts(record), name, test_fraction=0.3, out=tmp_path / "texts")
     again = make_corpus(record, name, test_fraction=0.3, out=tmp_path / "moves")
+    assert not can_play_on(corpus) and not can_play_on(again)
     assert np.array_equal(corpus.arrays["moves"], record.moves_M) and corpus.hash == again.hash
     assert corpus.config["players"] == ["imported"] and corpus.game.name == game.name
     with pytest.raises(IllegalMove) as caught:
