@@ -10,14 +10,14 @@ from torch import Tensor
 from boardgame_sae.activations.store import ActivationStore
 from boardgame_sae.config import content_hash
 from boardgame_sae.metrics.counting.f1 import always_on_f1, f1
-from boardgame_sae.metrics.counting.game_sums import CLASSIFIER
+from boardgame_sae.metrics.counting.game_sums import CLASSIFIER, GameSums
 from boardgame_sae.metrics.coverage import coverage
 from boardgame_sae.probes.data import Targets
 from boardgame_sae.saes.load import load_sae
 from boardgame_sae.saes.registry import sae_config
 from boardgame_sae.saes.sae import SAE
 from boardgame_sae.saes.training.train import TrainSAEConfig, train_saes_run
-from boardgame_sae.studies.variants.counts import Counted, counted
+from boardgame_sae.studies.variants.counts import Counted
 from boardgame_sae.studies.variants.transfer import Data, fitted, right
 from boardgame_sae.testbeds.testbed import Testbed
 
@@ -101,10 +101,10 @@ def telling_latents(sae: SAE, testbeds: Sequence[Testbed]) -> list[Telling]:
     on_NV = (z_test_NF[:, best.latent_P].double() > best.threshold_P * largest_V).numpy()
     found = []
     for game in range(n_games):
-        counts = (on_NV[:, game] & labels_NV[:, game], on_NV[:, game], labels_NV[:, game])
-        value = counted(dict(zip(CLASSIFIER, counts, strict=True)), test.game_N, _f1_of_sums)
-        precision = float(counts[0].sum() / max(1, counts[1].sum()))
-        always = float(always_on_f1(labels_NV[:, game].mean()))
+        on_N, is_N = on_NV[:, game], labels_NV[:, game]
+        value = Counted(GameSums.of_classifiers(on_N[:, None], is_N[:, None], test.game_N), _f1_of_sums)
+        precision = float((on_N & is_N).sum() / max(1, on_N.sum()))
+        always = float(always_on_f1(is_N.mean()))
         chosen = int(best.latent_P[game]), float(best.threshold_P[game])
         found.append(Telling(*chosen, value, precision, always))
     return found
