@@ -9,7 +9,7 @@ The study's folder is one that `boardgame-sae report` opens, as a sweep's: every
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -129,7 +129,7 @@ def whole_model(cfg: WholeModelStudy, setting: Setting) -> Plan:
 def families(planned: Sequence[Planned]) -> dict[str, list[int]]:
     """The SAEs that differ only in their seed, by what the table calls them: `topk 256, k = 16`.
 
-    Raises ConfigError for two that have one name and one seed.
+    Raises ConfigError for two that have one name and differ in more, or in nothing.
     """
     found: dict[str, list[int]] = {}
     for index, one in enumerate(planned):
@@ -137,7 +137,9 @@ def families(planned: Sequence[Planned]) -> dict[str, list[int]]:
         words = [f"{sae['architecture']} {sae['n_latents']}", setting_of(sae)]
         found.setdefault(", ".join(filter(None, words)), []).append(index)
     for name, own in found.items():
-        if len({planned[index].sae.seed for index in own}) < len(own):
+        seeds = {planned[index].sae.seed for index in own}
+        but_for_seeds = [planned[index]._replace(sae=replace(planned[index].sae, seed=0)) for index in own]
+        if len(seeds) < len(own) or any(one != but_for_seeds[0] for one in but_for_seeds):
             raise ConfigError(f"saes: two are called {name}; SAEs differ in architecture, width, sparsity or seed")
     return found
 

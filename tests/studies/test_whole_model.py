@@ -112,9 +112,11 @@ def test_its_folder_is_browsed_as_a_sweeps(finished, tmp_path, capsys):
     assert all(word in page for word in ("blocks.0.hook_attn_out", "topk, 24 latents, k = 12", "whole_model"))
 
 
-def test_two_saes_of_one_name_are_refused(finished, tmp_path):
+@pytest.mark.parametrize("seeds", [(0, 0), (0, 1)], ids=["one seed", "two seeds"])
+def test_two_saes_of_one_name_are_refused_unless_they_differ_in_their_seed_alone(finished, tmp_path, seeds):
     bed = finished.parent / "bed"
-    cfg = WholeModelStudy(testbed=str(bed), saes=({**SAES[0], "dead_after": [1, 2]},))
+    saes = tuple({**SAES[0], "dead_after": n, "seed": seed} for n, seed in enumerate(seeds, 1))
+    cfg = WholeModelStudy(testbed=str(bed), saes=saes)
     with pytest.raises(ConfigError, match="two are called topk 24, k = 12"):
         study_run("whole_model", cfg, out=tmp_path / "out")
     assert not (tmp_path / "out").exists()
