@@ -12,19 +12,19 @@ negative and random vectors are as long, at the same hook point.
 """
 
 import itertools
-from collections.abc import Sequence
-from functools import cached_property, partial
-from typing import Annotated, NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
+from typing import Annotated, Any, NamedTuple
 
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from pydantic import Field
 from torch import Tensor
 
-from boardgame_sae.config import Count, HookName, Natural, NonNegative, Positive, Seed, config, seed_for
-from boardgame_sae.intervals import Estimate, bootstrap_interval
+from boardgame_sae.config import Count, HookName, Natural, NonNegative, Positive, config, seed_for
 from boardgame_sae.metrics.causal.steering.contrast import Sides, find_contrast, read_sides
-from boardgame_sae.metrics.causal.steering.strength import Measured
+from boardgame_sae.metrics.causal.steering.strength import PER, Measured
 from boardgame_sae.metrics.causal.steering.trial import Rules, Trial
 from boardgame_sae.metrics.causal.steering.vectors import (
     contrastive,
@@ -39,7 +39,8 @@ from boardgame_sae.probes.fit import residual_stream
 from boardgame_sae.report.figures.style import BLUE, GREY, ORANGE, hook_title, legend_below
 from boardgame_sae.runs import progress
 from boardgame_sae.saes.load import load_sae
-from boardgame_sae.studies.study import Plan, Row, Setting, StudyConfig, study
+from boardgame_sae.studies.over_games import Counted, counted, ratio, row_of
+from boardgame_sae.studies.study import Plan, Row, Seeds, Setting, StudyConfig, study
 from boardgame_sae.testbeds.testbed import Testbed
 
 COLUMNS = {
@@ -112,8 +113,8 @@ class SkillStudy(StudyConfig):
     """Validation games of each kind."""
     n_games: Count = 100
     """Test games of each kind, for each row."""
-    seed: Seed = 0
-    """Of openings, players and random directions."""
+    seeds: Seeds = (0,)
+    """Of openings, players and random directions: each plays games of its own and chooses its own settings."""
 
 
 class Steering(NamedTuple):
@@ -127,15 +128,12 @@ class Steering(NamedTuple):
 
 
 class _Skill:
-    """What the rows share; each part is computed when the first row asks for it."""
+    """What all rows share; each part is computed when the first row asks for it."""
 
     def __init__(self, cfg: SkillStudy, testbed: Testbed) -> None:
         self.cfg, self.testbed, self.every = cfg, testbed, residual_stream(testbed.model)
         searchable(testbed.corpus.game)  # raises before anything is read
         self.contrast = find_contrast(testbed.corpus, cfg.property)
-        self._trials: dict[tuple[Begun, str], Trial] = {}
-        self._chosen: dict[tuple[str, Begun], Steering] = {}
-        self._moves: dict[tuple[Begun, str, str], Measured] = {}
 
     def _sides(self, testbed: Testbed, split: str) -> Sides:
         names = tuple(dict.fromkeys((*self.every, *self.cfg.steer_at, testbed.hook_name)))
@@ -166,28 +164,7 @@ class _Skill:
             return latents_vector(self._subjects[how.vector].source, *sides, how.n_latents)
         return {"contrastive": contrastive, "probe": probe_vector}[how.vector](*sides)
 
-    def trial(self, begun: Begun, split: str) -> Trial:
-        """The games of a kind, of a split."""
-        if (begun, split) not in self._trials:
-            cfg, n_games = self.cfg, self.cfg.n_validation if split == "validation" else self.cfg.n_games
-            rules = Rules(cfg.player, begun.opening, cfg.max_plies, begun.temperature, cfg.judge_depth)
-            seed = seed_for(cfg.seed, split, begun.opening)
-            self._trials[begun, split] = Trial(self.testbed.model, rules, n_games, seed)
-        return self._trials[begun, split]
-
-    def chosen(self, vector: str, begun: Begun) -> Steering:
-        """The setting with which moves on validation games lose the fewest centipawns."""
-        if (vector, begun) not in self._chosen:
-            trial, tried = self.trial(begun, "validation"), self._tried(vector)
-            lost = dict[Steering, float]()
-            with progress(len(tried), f"{vector}, {begun.title}", "settings", leave=False) as bar:
-                for how in tried:
-                    lost[how] = trial.moves({how.hook_name: how.coefficient * self.vector(how)}).estimate("lost").value
-                    bar.update(1)
-            self._chosen[vector, begun] = min(tried, key=lost.__getitem__)
-        return self._chosen[vector, begun]
-
-    def _tried(self, vector: str) -> list[Steering]:
+    def tried(self, vector: str) -> list[Steering]:
         """All settings of a vector."""
         cfg = self.cfg
         if vector in cfg.saes:
@@ -196,14 +173,46 @@ class _Skill:
         pairs = itertools.product(cfg.steer_at or self.every, cfg.coefficients)
         return [Steering(vector, name, size) for name, size in pairs]
 
+
+class _Playing:
+    """The games of one seed."""
+
+    def __init__(self, of: _Skill, seed: int) -> None:
+        self.of, self.cfg, self.seed = of, of.cfg, seed
+        self._trials: dict[tuple[Begun, str], Trial] = {}
+        self._chosen: dict[tuple[str, Begun], Steering] = {}
+        self._moves: dict[tuple[Begun, str, str], Measured] = {}
+
+    def trial(self, begun: Begun, split: str) -> Trial:
+        """The games of a kind, of a split."""
+        if (begun, split) not in self._trials:
+            cfg, n_games = self.cfg, self.cfg.n_validation if split == "validation" else self.cfg.n_games
+            rules = Rules(cfg.player, begun.opening, cfg.max_plies, begun.temperature, cfg.judge_depth)
+            seed = seed_for(self.seed, split, begun.opening)
+            self._trials[begun, split] = Trial(self.of.testbed.model, rules, n_games, seed)
+        return self._trials[begun, split]
+
+    def chosen(self, vector: str, begun: Begun) -> Steering:
+        """The setting with which moves on validation games lose the fewest centipawns."""
+        if (vector, begun) not in self._chosen:
+            trial, tried = self.trial(begun, "validation"), self.of.tried(vector)
+            lost = dict[Steering, float]()
+            with progress(len(tried), f"{vector}, {begun.title}", "settings", leave=False) as bar:
+                for how in tried:
+                    added = {how.hook_name: how.coefficient * self.of.vector(how)}
+                    lost[how] = trial.moves(added).estimate("lost").value
+                    bar.update(1)
+            self._chosen[vector, begun] = min(tried, key=lost.__getitem__)
+        return self._chosen[vector, begun]
+
     def added(self, begun: Begun, vector: str, control: str) -> dict[str, Tensor]:
         """What is added under a control, by hook point; nothing without a vector."""
         if not vector:
             return {}
         how = self.chosen(vector, begun)
-        along_D = self.vector(how)
+        along_D = self.of.vector(how)
         if control == RANDOM:
-            along_D = random_vector(along_D, seed_for(self.cfg.seed, "random", vector, begun.title))
+            along_D = random_vector(along_D, seed_for(self.seed, "random", vector, begun.title))
         return {how.hook_name: (-how.coefficient if control == NEGATIVE else how.coefficient) * along_D}
 
     def moves(self, begun: Begun, vector: str = "", control: str = NONE) -> Measured:
@@ -217,11 +226,16 @@ class _Skill:
 def skill(cfg: SkillStudy, setting: Setting) -> Plan:
     """Does the model know how strong its players are, and does it play better if told that they are strong?"""
     of = _Skill(cfg, setting.testbed)
-    rows = [partial(_probed, of, name) for name in of.every]
+    seeds = [_Playing(of, seed) for seed in cfg.seeds]
+
+    def row(ask: Callable[..., Row], asked: Sequence[Any], *about: Any) -> Callable[[], Row]:
+        return lambda: row_of([ask(one, *about) for one in asked])
+
+    rows = [row(_probed, [of], name) for name in of.every]  # no seed changes a probe
     for begun in cfg.games:
-        rows.append(partial(_played, of, begun))
+        rows.append(row(_played, seeds, begun))
         pairs = itertools.product(("contrastive", "probe", *cfg.saes), COLOURS)
-        rows += [partial(_played, of, begun, control, vector) for vector, control in pairs]
+        rows += [row(_played, seeds, begun, control, vector) for vector, control in pairs]
     return Plan(rows, COLUMNS, figure)
 
 
@@ -231,33 +245,43 @@ def _probed(of: _Skill, hook_name: str) -> Row:
     for name, (train, test) in of.probed.items():
         sides = train.at(hook_name)
         right_B2 = told_apart(probe_vector(*sides), sides, test, hook_name)
-        share = float(right_B2[:, 0].sum() / right_B2[:, 1].sum())
-        row |= _numbers(name, Estimate(share, bootstrap_interval(lambda sums: sums[:, 0] / sums[:, 1], right_B2)))
+        row[name] = ratio(right_B2[:, 0], right_B2[:, 1], np.arange(len(right_B2)))
     return row
 
 
-def _played(of: _Skill, begun: Begun, control: str = NONE, vector: str = "") -> Row:
+def _played(of: _Playing, begun: Begun, control: str = NONE, vector: str = "") -> Row:
     """Test games under one vector or control."""
     row: Row = {"games": begun.title, "control": control, "vector": vector}
     trial, moves = of.trial(begun, "test"), of.moves(begun, vector, control)
     ends = trial.ends(of.added(begun, vector, control))
     for measured, measures in ((moves, ("lost", "legal", "changed")), (ends, ("points", "won"))):
         for measure in measures:
-            row |= _numbers(measure, measured.estimate(measure))
+            row[measure] = ratio(*_sums(measured, measure), np.arange(of.cfg.n_games))
     if vector:
         how = of.chosen(vector, begun)
         size = -how.coefficient if control == NEGATIVE else how.coefficient
-        row |= {"hook": hook_title(how.hook_name), "coefficient": size, "n_latents": how.n_latents or None}
-        row |= _numbers("saved", of.moves(begun).less(moves, "lost"))
-        row |= _numbers("gained", ends.less(trial.ends(), "points"))
+        row |= {"hook": hook_title(how.hook_name), "coefficient": f"{size:g}"}
+        row["n_latents"] = str(how.n_latents) if how.n_latents else None
+        row |= {"saved": _less(of.moves(begun), moves, "lost"), "gained": _less(ends, trial.ends(), "points")}
         if control != STEERED:
-            row |= _numbers("behind", moves.less(of.moves(begun, vector, STEERED), "lost"))
+            row["behind"] = _less(moves, of.moves(begun, vector, STEERED), "lost")
     return row
 
 
-def _numbers(name: str, estimate: Estimate) -> Row:
-    low, high = estimate.interval
-    return {name: estimate.value, f"{name}_low": low, f"{name}_high": high}
+def _sums(measured: Measured, measure: str) -> tuple[np.ndarray, np.ndarray]:
+    """What a measure is the ratio of, (games,) each."""
+    return measured.sums[measure], measured.sums[PER[measure]]
+
+
+def _less(one: Measured, other: Measured, measure: str) -> Counted:
+    """How much larger a measure is than another's on the same games."""
+    sides = {"a": _sums(one, measure), "b": _sums(other, measure)}
+    parts = {f"{side}{number}": sum_B for side, both in sides.items() for number, sum_B in enumerate(both)}
+
+    def less(sums: Mapping[str, np.ndarray]) -> np.ndarray:
+        return (sums["a0"] / sums["a1"] - sums["b0"] / sums["b1"])[:, 0]
+
+    return counted(parts, np.arange(len(parts["a0"])), less)
 
 
 def figure(rows: Sequence[Row]) -> Figure:

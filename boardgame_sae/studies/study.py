@@ -16,15 +16,14 @@ import io
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Annotated, Any, TypeAlias
 
-import numpy as np
 from matplotlib import rc_context
 from matplotlib.figure import Figure
+from pydantic import Field
 
-from boardgame_sae.config import config, to_mapping
+from boardgame_sae.config import Seed, config, to_mapping
 from boardgame_sae.files import write_bytes, write_json
-from boardgame_sae.intervals import bootstrap_interval
 from boardgame_sae.pipeline.study_folder import SWEEP_FILE
 from boardgame_sae.registry import Registry
 from boardgame_sae.report.figures.style import STYLE
@@ -37,6 +36,8 @@ from boardgame_sae.testbeds.testbed import Testbed, load_testbed
 
 Row: TypeAlias = dict[str, Any]
 """What was found about one thing: plain data by column. A number may come with `<column>_low` and `<column>_high`."""
+Seeds: TypeAlias = Annotated[tuple[Seed, ...], Field(min_length=1)]
+"""Seeds of a study: each of its numbers is their mean, with an interval over games and seeds."""
 TABLES = ("table.md", "table.csv", "figure.png")
 
 
@@ -179,16 +180,6 @@ def write_tables(folder: Path, rows: Sequence[Row], plan: Plan) -> None:
     with rc_context(STYLE):
         plan.figure(rows).savefig(picture, format="png", metadata={"Software": None})
     write_bytes(folder / "figure.png", picture.getvalue())
-
-
-def mean_with_interval(column: str, values_U: Sequence[float] | np.ndarray) -> Row:
-    """Columns of a row: the mean over units (pairs, properties), and its 95% interval under resampling of the units.
-
-    Raises ValueError when there is none.
-    """
-    values_U1 = np.asarray(values_U, np.float64)[:, None]
-    low, high = bootstrap_interval(lambda sums_R1: sums_R1[:, 0] / len(values_U1), values_U1)
-    return {column: float(values_U1.mean()), f"{column}_low": low, f"{column}_high": high}
 
 
 def _cell(row: Row, column: str) -> str:

@@ -18,6 +18,7 @@ from boardgame_sae.studies.familiarity.openings import CONTRASTS, drawn_openings
 from boardgame_sae.studies.familiarity.separation import frequencies
 from boardgame_sae.studies.familiarity.study import FamiliarityStudy, familiarity
 from boardgame_sae.studies.familiarity.training_set import opening_keys, openings_read
+from boardgame_sae.studies.over_games import over_seeds
 from boardgame_sae.studies.study import Setting, write_tables
 from boardgame_sae.testbeds.testbed import Testbed
 
@@ -144,7 +145,8 @@ def test_what_is_predicted_is_compared_with_the_truth_of_random_play():
     assert calibration_error(found, np.arange(2)).value == pytest.approx((0.0 + 0.7) / 2)
     better = outcome(torch.tensor([[1e-9, 0.5, 0.5, 1e-9], [0.7, 0.1, 0.1, 0.1]]).double().log(), legal_NV)
     assert calibration_change(found, better, np.arange(2)).value == pytest.approx(0.0, abs=1e-6)
-    assert calibration_change(better, found, np.zeros(2)).interval == pytest.approx((0.0, 0.0), abs=1e-6)
+    one_game = over_seeds([calibration_change(better, found, np.zeros(2))])
+    assert one_game.interval == pytest.approx((0.0, 0.0), abs=1e-6)
 
 
 def test_a_clamped_latent_is_what_it_is_set_to_and_others_stay():
@@ -170,7 +172,7 @@ def test_the_study_runs_on_a_testbed_and_its_control_is_a_random_gpt(bed, tmp_pa
     cfg = FamiliarityStudy(
         saes=(str(tmp_path / "sae"),), control=({"architecture": "topk", "k": 2, "n_latents": 8},), plies=PLIES,
         training=type(FamiliarityStudy().training)(n_activations=256, n_harvested=256, batch_size=64, lr=1e-3),
-        often=1, n_games=200, n_clamped=20, scales=(1.0,), n_alike=2,
+        often=1, n_games=200, n_clamped=20, scales=(1.0,), n_alike=2, seeds=(0, 1),
     )  # fmt: skip
     plan = familiarity(cfg, Setting(tmp_path, bed, "cpu"))
     rows = [compute() for compute in plan.rows]

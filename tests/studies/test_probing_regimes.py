@@ -153,7 +153,14 @@ def test_untrained_saes_are_as_wide_and_as_sparse(bed, tmp_path):
 def test_the_study_finds_a_planted_sae_useful_and_its_totals_are_means_over_settings(bed, tmp_path):
     perfect_sae(bed).save(tmp_path / "sae")
     cfg = ProbingRegimesStudy(
-        saes=(str(tmp_path / "sae"),), n_properties=2, scarce=(8, 32), shares=(), flips=(), shifts=(), n_test=40
+        saes=(str(tmp_path / "sae"),),
+        n_properties=2,
+        scarce=(8, 32),
+        shares=(),
+        flips=(),
+        shifts=(),
+        n_test=40,
+        seeds=(0, 1),
     )
     plan = probing_regimes(cfg, Setting(tmp_path, bed, "cpu"))
     rows = [compute() for compute in plan.rows]
@@ -169,15 +176,34 @@ def test_a_property_that_lacks_examples_in_one_setting_counts_in_the_others():
         for name, test in (("x", 0.8), ("y", 1))
     }
     rows = [
-        {"regime": "r", "setting": "s", **means(quivers)},
-        {"regime": "r", "setting": "t", **means({"x": quivers["x"]})},
+        {"regime": "r", "setting": "s", **means([quivers])},
+        {"regime": "r", "setting": "t", **means([{"x": quivers["x"]}])},
     ]
     assert totals(rows)[0]["gain"] == pytest.approx(0.3) and totals(rows)[0]["n_properties"] == 2
 
 
+def test_properties_that_not_all_seeds_have_are_left_out_and_seeds_widen_the_intervals():
+    def of(gains):
+        return {
+            name: Quiver({"a": Reading(0.5, 0.6)}, {"s": Reading(0.9, 0.6 + gain)}, [Reading(0.1, 0.5)])
+            for name, gain in gains.items()
+        }
+
+    one, other = of({"x": 0.1, "y": 0.1, "z": 0.4}), of({"x": 0.3, "y": 0.3})
+    row, alone = means([one, other]), means([{name: one[name] for name in "xy"}])
+    assert row["n_properties"] == 2 and row["gain"] == pytest.approx(0.2) and row["seeds"] == 2
+    assert alone["gain_high"] - alone["gain_low"] == pytest.approx(0)
+    assert row["gain_high"] - row["gain_low"] > 0.5  # two seeds .2 apart: 12.7 standard errors of .1 either way
+    (total,) = totals([{"regime": "r", "setting": "s", **row}])
+    assert [total[name] for name in ("gain", "gain_low", "gain_high")] == pytest.approx(
+        [row[name] for name in ("gain", "gain_low", "gain_high")]
+    )
+    assert total["by_property"] == {"x": pytest.approx([0.6, 0.2, 0]), "y": pytest.approx([0.6, 0.2, 0])}
+
+
 def test_totals_do_not_depend_on_the_order_of_properties_which_a_resumed_study_sorts():
     rng = np.random.default_rng(0)
-    by_property = {name: rng.random(3).tolist() for name in "bcade"}
+    by_property = {name: rng.random((2, 3)).tolist() for name in "bcade"}
     row = {"regime": "r", "setting": "s", "saes": 1.0, "chosen": 0.0}
     given, resumed = ([row | {"by_property": own}] for own in (by_property, dict(sorted(by_property.items()))))
     assert totals(given) == totals(resumed)

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -117,14 +119,17 @@ def test_only_directions_that_the_bias_costs_accuracy_are_asked(bed, monkeypatch
 def test_the_study_puts_the_judge_between_floor_and_ceiling(bed, tmp_path, monkeypatch):
     testbed, bias = bed
     perfect_sae(testbed).save(tmp_path / "sae")
-    monkeypatch.setitem(testbed._computed, (biased_probes, (SIZES,)), [bias])
-    plan = shift(ShiftStudy(saes=(str(tmp_path / "sae"),), pairs=SIZES), Setting(tmp_path, testbed, "cpu"))
+    for seed in (0, 1):
+        monkeypatch.setitem(testbed._computed, (biased_probes, (replace(SIZES, seed=seed),)), [bias])
+    cfg = ShiftStudy(saes=(str(tmp_path / "sae"),), pairs=SIZES, seeds=(0, 1))
+    plan = shift(cfg, Setting(tmp_path, testbed, "cpu"))
     rows = {row["choice"]: row for row in (compute() for compute in plan.rows)}
     assert set(rows) == {*LINES, *MARKS}
     for how in (CEILING, ERASED, ERASED_AGAIN, JUDGE, JUDGE_AGAIN, AS_MANY):  # attribution takes two at least
         assert rows[how]["intended"] > 0.97, how
     assert rows[FLOOR]["intended"] < 0.85 and rows[JUDGE]["n_ablated"] == 1
     assert rows[ZERO]["intended"] < 0.85  # the threshold stays that of both latents
+    assert rows[JUDGE]["intended_low"] <= rows[JUDGE]["intended"] <= rows[JUDGE]["intended_high"]
     assert rows[RANDOM]["intended"] < 0.97 and rows[JUDGE]["over_attribution"] > 0.4
     assert len(plan.figure(list(rows.values())).axes) == 3
 

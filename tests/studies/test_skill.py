@@ -20,6 +20,7 @@ CFG = SkillStudy(
     max_plies=3,
     n_validation=3,
     n_games=4,
+    seeds=(0, 1),
 )
 
 
@@ -57,7 +58,9 @@ def test_the_planted_vector_saves_the_queen_and_its_controls_do_not(rows, vector
     assert list(by_control) == [STEERED, NEGATIVE, RANDOM]
     (plain,) = [row for row in rows if row.get("control") == NONE]
     steered = by_control[STEERED]
-    assert steered["coefficient"] == 1 and by_control[NEGATIVE]["coefficient"] == -1  # a tenth changes nothing
+    assert (steered["coefficient"], steered["seeds"]) == ("1", 2) and by_control[NEGATIVE][
+        "coefficient"
+    ] == "-1"  # a tenth changes nothing
     assert steered["saved"] == pytest.approx(plain["lost"] - steered["lost"]) and steered["saved"] > 600
     assert steered["gained"] > 0.25 and steered["changed"] == 1 and plain["changed"] == 0
     for control in (NEGATIVE, RANDOM):

@@ -1,6 +1,5 @@
 import csv
 
-import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
@@ -12,7 +11,6 @@ from boardgame_sae.studies.study import (
     Plan,
     StudyConfig,
     find_study,
-    mean_with_interval,
     studies,
     study_run,
     write_tables,
@@ -103,24 +101,13 @@ def test_totals_stand_below_the_rows_in_both_tables(tmp_path):
     assert (tmp_path / "table.csv").read_text().splitlines()[1:] == ["a,1.0", "b,3.0", "all,2"]
 
 
-def test_a_mean_has_the_interval_of_resampled_units():
-    values_U = np.random.default_rng(0).normal(size=400)
-    row = mean_with_interval("gain", values_U)
-    assert row["gain"] == pytest.approx(values_U.mean())
-    error = 1.96 * values_U.std() / 20
-    assert [row["gain_low"], row["gain_high"]] == pytest.approx(
-        [values_U.mean() - error, values_U.mean() + error], abs=0.02
-    )
-    with pytest.raises(ValueError, match="no game"):
-        mean_with_interval("gain", [])
-
-
 @pytest.mark.parametrize(
     ("name", "text", "said"),
     [
         ("finetune", "variants: [{how: half}]", "unknown way to fine-tune 'half'"),
         ("finetune", "variants: [{loss: ce}]", "field 'variants.0.loss' is 'ce'"),
         ("finetune", "seeds: []", "need at least one entry"),
+        ("shift", "seeds: []", "seeds"),
         ("finetune", "suite: some", "field 'suite' is 'some': must be one of quick"),
         ("finetune", "saes: [othello6-tiny/none]", "has no SAE 'none'"),
         ("stitching", "saes: [{architecture: topp}]", "did you mean 'topk'"),

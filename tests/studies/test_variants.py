@@ -14,7 +14,6 @@ from boardgame_sae.probes.data import Targets
 from boardgame_sae.saes.registry import make_sae
 from boardgame_sae.saes.training.train import TrainSAEConfig
 from boardgame_sae.studies.study import study_run
-from boardgame_sae.studies.variants.counts import Answer, over_seeds, row_of, share
 from boardgame_sae.studies.variants.figure import figure
 from boardgame_sae.studies.variants.question import VariantsStudy
 from boardgame_sae.studies.variants.transfer import Data, cosine, fitted, halves, majority, right
@@ -56,26 +55,6 @@ def test_probes_of_worlds_with_rotated_boards_do_not():
     assert abs(cosine(*probes)) < 0.2
 
 
-def test_a_share_has_the_interval_of_its_games():
-    found = over_seeds([share(np.repeat([0.0, 1.0], 500), np.repeat(np.arange(10), 100))])
-    assert found.value == 0.5
-    assert found.interval[0] < 0.3
-    assert found.interval[1] > 0.7  # ten games, five of each kind: far wider than a thousand positions would be
-
-
-def test_several_seeds_are_one_row_with_a_wider_interval():
-    game_N, rng = np.repeat(np.arange(40), 25), np.random.default_rng(0)
-    answers = [
-        Answer({"value": share(rng.random(1000) < chance, game_N)}, {"on": "b", "latent": name, "by_ply": [chance, 1]})
-        for chance, name in ((0.5, "3"), (0.6, "17"), (0.7, "8"))
-    ]
-    row, alone = row_of(answers), [over_seeds([answer.counted["value"]]) for answer in answers]
-    assert row["value"] == pytest.approx(np.mean([one.value for one in alone]))
-    assert row["value_high"] - row["value_low"] > max(one.interval[1] - one.interval[0] for one in alone)
-    assert (row["on"], row["latent"], row["seeds"]) == ("b", "3, 17, 8", 3)
-    assert row["by_ply"] == pytest.approx([0.6, 1])
-
-
 def stub_testbeds(n_games=20, plies=6):
     """Two games, told by the sign of the first of three activations from ply 3 on."""
     game_N, ply_N = np.repeat(np.arange(n_games), plies), np.tile(np.arange(1, plies + 1), n_games)
@@ -106,9 +85,7 @@ def test_the_planted_latent_of_the_game_is_found():
     first, second = telling_latents(sae, stub_testbeds())
     assert (first.latent, second.latent) == (1, 2)
     for found in (first, second):
-        assert over_seeds([found.f1]).value == pytest.approx(
-            2 * (4 / 6) / (1 + 4 / 6)
-        )  # on from ply 3 of 6 on, never wrongly
+        assert found.f1.value == pytest.approx(2 * (4 / 6) / (1 + 4 / 6))  # on from ply 3 of 6 on, never wrongly
         assert found.precision == 1
         assert found.always == pytest.approx(2 / 3)
 

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from boardgame_sae.activations.branches import Branches
-from boardgame_sae.config import Count, Natural, Seed, Share, config
+from boardgame_sae.config import Count, Natural, Share, config
 from boardgame_sae.games import MoveRecord
 from boardgame_sae.metrics.causal.asking import Asking
 from boardgame_sae.metrics.causal.edits import legal_tokens
@@ -19,7 +19,7 @@ from boardgame_sae.studies.faithfulness.errors import (
 )
 from boardgame_sae.studies.faithfulness.evaluation import Evaluator, as_written, evaluator, own_values, rank
 from boardgame_sae.studies.faithfulness.transpositions import Pair, drawn_pairs, total_variation
-from boardgame_sae.studies.study import StudyConfig
+from boardgame_sae.studies.study import Seeds, StudyConfig
 from boardgame_sae.testbeds.testbed import Testbed
 from boardgame_sae.transcripts.fresh import in_memory
 
@@ -48,15 +48,15 @@ class FaithfulnessStudy(StudyConfig):
     """Train games whose positions it evaluates; half as many of validation."""
     n_played: Count = 150
     """Test games of which one position is asked about the moves' own evaluations."""
-    seed: Seed = 0
+    seeds: Seeds = (0,)
     """Which positions, orders and samples."""
 
 
 class Asked:
-    """A testbed's model and games; what is computed once stays."""
+    """A testbed's model and games, asked with one seed; what is computed once stays."""
 
-    def __init__(self, cfg: FaithfulnessStudy, testbed: Testbed) -> None:
-        self.cfg, self.testbed = cfg, testbed
+    def __init__(self, cfg: FaithfulnessStudy, testbed: Testbed, seed: int) -> None:
+        self.cfg, self.testbed, self.seed = cfg, testbed, seed
         self.corpus, self.game = testbed.corpus, testbed.corpus.game
         self.whole_moves = self.corpus.tokenizer.is_whole_move
 
@@ -65,15 +65,10 @@ class Asked:
         """Probes of the board at every layer."""
         return self.testbed.once(board_probes, self.cfg.n_train)
 
-    def read(self, split: str, n_games: int) -> BoardsRead:
-        """The boards of a split."""
-        where = chosen_positions(self.testbed, split, n_games, self.cfg.per_game or None, self.cfg.seed)
-        return boards_read(self.testbed.model.gpt, self.corpus, where, self.probes)
-
     @cached_property
     def right_H(self) -> np.ndarray:
-        """The share of squares that each layer's probe reads right, on validation games."""
-        return self.read("validation", self.cfg.n_validation).right_H
+        """The share of squares that each layer's probe reads right, on validation games: the same for every seed."""
+        return self.testbed.once(read_right, self.cfg.n_train, self.cfg.n_validation)
 
     @cached_property
     def layer(self) -> int:
@@ -83,7 +78,8 @@ class Asked:
     @cached_property
     def test(self) -> BoardsRead:
         """The boards of test games."""
-        return self.read("test", self.cfg.n_games)
+        where = chosen_positions(self.testbed, "test", self.cfg.n_games, self.cfg.per_game or None, self.seed)
+        return boards_read(self.testbed.model.gpt, self.corpus, where, self.probes)
 
     @cached_property
     def legal(self) -> list[list[int]]:
@@ -104,7 +100,7 @@ class Asked:
     def written(self) -> list[list[str]]:
         """Where moves are written: the most probable one, and those sampled."""
         asking, where = Asking.of_games(self.testbed, self.test.where.games_B), self.test.where
-        answers = asking(where.game_N, where.token_N, n_samples=self.cfg.n_samples, seed=self.cfg.seed)
+        answers = asking(where.game_N, where.token_N, n_samples=self.cfg.n_samples, seed=self.seed)
         return answers.written
 
     @cached_property
@@ -122,7 +118,7 @@ class Asked:
     def elsewhere_RKV(self, layer: int, row_K: np.ndarray) -> np.ndarray:
         """bool (R, K, V): the same of R boards with the same mistakes elsewhere."""
         n = self.cfg.n_elsewhere
-        boards = [self.test.positions_elsewhere(row, layer, n, self.cfg.seed) for row in row_K]
+        boards = [self.test.positions_elsewhere(row, layer, n, self.seed) for row in row_K]
         return np.stack([self._legal_on([of_row[number] for of_row in boards]) for number in range(n)])
 
     def _legal_on(self, positions: list[Any]) -> np.ndarray:
@@ -140,17 +136,17 @@ class Asked:
             boards = self.legal_NV[row_K], self.read_NV(layer, row_K), self.elsewhere_RKV(layer, row_K).mean(0)
             return consistency(weight_KV, *boards), test.where.game_N[row_K]
         read = {row: test.position_read(row, layer) for row in row_K.tolist()}
-        others = {row: test.positions_elsewhere(row, layer, self.cfg.n_elsewhere, self.cfg.seed) for row in read}
+        others = {row: test.positions_elsewhere(row, layer, self.cfg.n_elsewhere, self.seed) for row in read}
         written = [texts[:1] if greedy else texts[1:] for texts in self.written]
         return consistency_of_texts(self.game, test.positions, read, others, written), test.where.game_N
 
     @cached_property
     def pairs(self) -> "Pairs":
         """Pairs of test games, by other orders of the moves and far ones."""
-        where = chosen_positions(self.testbed, "test", self.cfg.n_games, None, self.cfg.seed)
+        where = chosen_positions(self.testbed, "test", self.cfg.n_games)
         record = self.corpus.record(where.games_B)
         plies = [where.ply_N[where.game_N == number].tolist() for number in range(len(record))]
-        drawn = drawn_pairs(self.game, record, plies, self.cfg.seed)
+        drawn = drawn_pairs(self.game, record, plies, self.seed)
         if not drawn:
             return Pairs([], *np.empty((3, 0)))
         ply_B = np.array([pair.ply for pair in drawn])
@@ -178,7 +174,7 @@ class Asked:
     @cached_property
     def ranks(self) -> "Ranks":
         """Ranks, by the model's own evaluation, of the move that it writes and of the one that was played."""
-        where = chosen_positions(self.testbed, "test", self.cfg.n_played, 1, self.cfg.seed)
+        where = chosen_positions(self.testbed, "test", self.cfg.n_played, 1, self.seed)
         asking, record = Asking.of_games(self.testbed, where.games_B), self.corpus.record(where.games_B)
         written = asking(where.game_N, where.token_N).written
         branches = Branches(self.testbed.model.gpt, asking.tokens_BL)
@@ -199,6 +195,15 @@ class Asked:
         """The bin of the strength of the player to move; -1 where it is unknown."""
         side = self.corpus.arrays.get(f"games/skill_{'first' if self.game.mover(position) else 'second'}")
         return -1 if side is None else int(side[game])
+
+
+def read_right(testbed: Testbed, n_train: int, n_validation: int) -> np.ndarray:
+    """(H,) the share of squares that each layer's probe reads right, on validation games.
+
+    n_train: train games that the probes are fitted on.
+    """
+    where, probes = chosen_positions(testbed, "validation", n_validation), testbed.once(board_probes, n_train)
+    return boards_read(testbed.model.gpt, testbed.corpus, where, probes).right_H
 
 
 class Pairs(NamedTuple):

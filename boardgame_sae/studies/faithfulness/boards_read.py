@@ -84,7 +84,9 @@ def layers(probes: BoardProbes) -> list[str]:
     return [name for name in map(RESIDUAL.format, range(len(probes.probes))) if name in probes.probes]
 
 
-def chosen_positions(testbed: Testbed, split: str, n_games: int, per_game: int | None, seed: int) -> Positions:
+def chosen_positions(
+    testbed: Testbed, split: str, n_games: int, per_game: int | None = None, seed: int = 0
+) -> Positions:
     """Scored positions of the first games of a split that a move follows; of each game at most per_game at random.
 
     Where moves are written, any move must still fit into the model's context.

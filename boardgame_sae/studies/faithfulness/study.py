@@ -9,19 +9,18 @@ the moves; and does it play what it itself holds to be good?
 """
 
 from collections.abc import Callable, Mapping
-from functools import partial
+from typing import Any
 
 import numpy as np
 
 from boardgame_sae.games.record import N_SKILLS, MoveRecord
-from boardgame_sae.intervals import Estimate
 from boardgame_sae.players.registry import make_player
 from boardgame_sae.studies.faithfulness.asked import Asked, FaithfulnessStudy
 from boardgame_sae.studies.faithfulness.boards_read import layers
 from boardgame_sae.studies.faithfulness.errors import disagreement, follows
 from boardgame_sae.studies.faithfulness.figure import ERRORS, LAYERS, ORDERS, PLAY, figure
 from boardgame_sae.studies.faithfulness.transpositions import FAR, OTHER, SAME
-from boardgame_sae.studies.over_games import auc_within, columns, mean, ratio
+from boardgame_sae.studies.over_games import Counted, auc_within, mean, ratio, row_of
 from boardgame_sae.studies.study import Plan, Row, Setting, study
 
 COLUMNS = {
@@ -40,30 +39,33 @@ ELSEWHERE = "boards with the same mistakes elsewhere"
 @study("faithfulness", FaithfulnessStudy)
 def faithfulness(cfg: FaithfulnessStudy, setting: Setting) -> Plan:
     """Is what a model does consistent with the board, and the evaluation, that it holds?"""
-    of = Asked(cfg, setting.testbed)
-    if not of.corpus.is_random_play:
-        make_player(cfg.search).evaluate(of.game, MoveRecord.of([]))  # raises before anything is read
-    rows: list[Callable[[], Row]] = [partial(_errors, of, greedy) for greedy in (True, False)]
-    if of.whole_moves:
-        rows.append(partial(_follows, of))
-    rows += [partial(_predicts, of, signal) for signal in SIGNALS]
-    rows += [partial(measure, of, kind) for measure in (_variation, _agreement) for kind in (SAME, OTHER, FAR)]
-    if not of.corpus.is_random_play:
-        rows += [partial(_plays, of, *players) for players in PLAYERS.items()] + [partial(_contradicts, of)]
+    seeds = [Asked(cfg, setting.testbed, seed) for seed in cfg.seeds]
+    corpus = setting.testbed.corpus
+    if not corpus.is_random_play:
+        make_player(cfg.search).evaluate(corpus.game, MoveRecord.of([]))  # raises before anything is read
+
+    def row(ask: Callable[..., Row], *about: Any) -> Callable[[], Row]:
+        return lambda: row_of([ask(of_seed, *about) for of_seed in seeds])
+
+    rows = [row(_errors, greedy) for greedy in (True, False)]
+    if corpus.tokenizer.is_whole_move:
+        rows.append(row(_follows))
+    rows += [row(_predicts, signal) for signal in SIGNALS]
+    rows += [row(measure, kind) for measure in (_variation, _agreement) for kind in (SAME, OTHER, FAR)]
+    if not corpus.is_random_play:
+        rows += [row(_plays, *players) for players in PLAYERS.items()] + [row(_contradicts)]
     return Plan(rows, COLUMNS, figure)
 
 
-def _row(question: str, what: str, value: Estimate | None, n: int, beside: str = "", *more: Estimate | None) -> Row:
+def _row(question: str, what: str, value: Counted | None, n: int, beside: str = "", *more: Counted | None) -> Row:
     """A row. more: what is found beside it, and how much more the value is, paired game by game."""
-    row: Row = {"question": question, "what": what, "beside": beside, "n": n, **columns("value", value)}
-    for name, estimate in zip(("control", "more"), more, strict=False):
-        row |= columns(name, estimate)
-    return row
+    numbers = dict(zip(("control", "more"), more, strict=False))
+    return {"question": question, "what": what, "beside": beside, "n": n, "value": value, **numbers}
 
 
 def _errors(of: Asked, greedy: bool) -> Row:
     """The share of illegal moves that are legal on the board read, at the best layer and by layer."""
-    shares: dict[int, list[Estimate | None]] = {}
+    shares: dict[int, list[Counted | None]] = {}
     n = 0
     for layer in range(len(layers(of.probes))) if greedy else [of.layer]:
         found, game_N = of.consistency(greedy=greedy, layer=layer)
@@ -151,6 +153,6 @@ def _contradicts(of: Asked) -> Row:
     return _row(PLAY, what, own, len(own_M), "moves that were played", *played)
 
 
-def _beside_played(own_M: np.ndarray, played_M: np.ndarray, game_M: np.ndarray) -> list[Estimate | None]:
+def _beside_played(own_M: np.ndarray, played_M: np.ndarray, game_M: np.ndarray) -> list[Counted | None]:
     """The mean of the model's moves, of those that were played, and of the difference."""
     return [mean(part_M, game_M) for part_M in (own_M, played_M, own_M - played_M)]

@@ -7,15 +7,15 @@ In random play every legal move is equally likely, so that the truth is known: h
 itself.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from boardgame_sae.intervals import Estimate, bootstrap_interval
 from boardgame_sae.model.float64 import exact
+from boardgame_sae.studies.over_games import Counted, counted
 
 BINS = 10
 """Of the confidence in the most probable move, of equal width."""
@@ -50,38 +50,34 @@ def outcome(logits_NV: Tensor, legal_NV: np.ndarray) -> Outcome:
     return Outcome((p_NV * legal_NV).sum(1), greedy_N, entropy_N, divergence_N, p_NV.max(1), greedy_N / n_legal_N)
 
 
-def calibration_error(outcome: Outcome, game_N: np.ndarray) -> Estimate:
+def calibration_error(outcome: Outcome, game_N: np.ndarray) -> Counted:
     """Expected calibration error of the most probable move, resampled over games.
 
     The mean over positions of |mean confidence - mean chance| in the bin of the position's confidence.
     Source: Guo et al. 2017 (arXiv 1706.04599), with the true chance in place of what happened.
     """
-    sums_BC2 = _binned(outcome, game_N)
-    return Estimate(float(_error(sums_BC2.sum(0)[None])[0]), bootstrap_interval(_error, sums_BC2))
+    return counted(_binned(outcome, ""), game_N, _error)
 
 
-def calibration_change(before: Outcome, after: Outcome, game_N: np.ndarray) -> Estimate:
+def calibration_change(before: Outcome, after: Outcome, game_N: np.ndarray) -> Counted:
     """How much larger the calibration error is after than before at the same positions, resampled over games."""
-    sums_B2C2 = np.stack([_binned(one, game_N) for one in (before, after)], 1)
 
-    def change(sums_R2C2: np.ndarray) -> np.ndarray:
-        return _error(sums_R2C2[:, 1]) - _error(sums_R2C2[:, 0])
+    def change(sums: Mapping[str, np.ndarray]) -> np.ndarray:
+        return _error(sums, "after ") - _error(sums, "before ")
 
-    return Estimate(float(change(sums_B2C2.sum(0)[None])[0]), bootstrap_interval(change, sums_B2C2))
+    return counted(_binned(before, "before ") | _binned(after, "after "), game_N, change)
 
 
-def _binned(outcome: Outcome, game_N: np.ndarray) -> np.ndarray:
-    """(B, BINS, 2): of each game and bin of confidence, summed confidence less chance, and number of positions."""
-    game_N = np.unique(game_N, return_inverse=True)[1]
+def _binned(outcome: Outcome, when: str) -> dict[str, np.ndarray]:
+    """(N, BINS) each: in the bin of a position's confidence, its confidence less its chance, and 1."""
     bin_N = (outcome.confidence_N * BINS).astype(int).clip(max=BINS - 1)
-    sums_BC2 = np.zeros((game_N.max() + 1, BINS, 2))
-    np.add.at(sums_BC2[..., 0], (game_N, bin_N), outcome.confidence_N - outcome.chance_N)
-    np.add.at(sums_BC2[..., 1], (game_N, bin_N), 1.0)
-    return sums_BC2
+    in_bin_NC = np.eye(BINS)[bin_N]
+    over_N = outcome.confidence_N - outcome.chance_N
+    return {f"{when}over": over_N[:, None] * in_bin_NC, f"{when}positions": in_bin_NC}
 
 
-def _error(sums_RC2: np.ndarray) -> np.ndarray:
-    return np.abs(sums_RC2[..., 0]).sum(1) / sums_RC2[..., 1].sum(1)
+def _error(sums: Mapping[str, np.ndarray], when: str = "") -> np.ndarray:
+    return np.abs(sums[f"{when}over"]).sum(1) / sums[f"{when}positions"].sum(1).clip(min=1)
 
 
 def clamped(acts_ND: Tensor, latent_N: np.ndarray, target: float, direction_D: Tensor) -> Tensor:

@@ -7,13 +7,14 @@ two openings that are alike in chance it has read.
 """
 
 from collections.abc import Callable, Sequence
-from functools import cached_property, partial
+from dataclasses import replace
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 
-from boardgame_sae.config import ConfigError, Count, Positive, Seed, Share, config, seed_for
+from boardgame_sae.config import ConfigError, Count, Positive, Share, config, seed_for
 from boardgame_sae.metrics.saebench.data.linear import STRENGTHS, fit_chosen
 from boardgame_sae.metrics.saebench.unlearning import clamp
 from boardgame_sae.pipeline.grid import expand, train_grid
@@ -30,8 +31,8 @@ from boardgame_sae.studies.familiarity.figure import figure
 from boardgame_sae.studies.familiarity.openings import CONTRASTS, Openings, drawn_openings, kinds
 from boardgame_sae.studies.familiarity.reading import Above, Reading
 from boardgame_sae.studies.familiarity.separation import Frequencies, frequencies
-from boardgame_sae.studies.over_games import auc_within, columns, difference, mean
-from boardgame_sae.studies.study import Plan, Row, Setting, StudyConfig, study
+from boardgame_sae.studies.over_games import Spread, auc_within, difference, mean, row_of
+from boardgame_sae.studies.study import Plan, Row, Seeds, Setting, StudyConfig, study
 from boardgame_sae.testbeds.testbed import Testbed
 from boardgame_sae.transcripts.corpus import SPLITS
 
@@ -84,8 +85,8 @@ class FamiliarityStudy(StudyConfig):
     """The largest scale is taken at which latents alike lose at most this legal mass, on average on validation."""
     n_alike: Count = 10
     """Other latents of about the same mean that are clamped for comparison."""
-    seed: Seed = 0
-    """Which openings and which other latents."""
+    seeds: Seeds = (0,)
+    """Which openings and which other latents; and of the random weights and the SAEs trained on them."""
 
     def __post_init__(self) -> None:
         if not (self.plies and self.scales) or min(self.plies) < 3:
@@ -111,16 +112,16 @@ class Asked(NamedTuple):
 
 
 class Recognition:
-    """The study on one testbed: its model's reading of the openings, and that of a model with random weights."""
+    """One seed of the study: the model's reading of its openings, and that of a model with random weights."""
 
-    def __init__(self, cfg: FamiliarityStudy, setting: Setting) -> None:
-        self.cfg, self.setting = cfg, setting
+    def __init__(self, cfg: FamiliarityStudy, setting: Setting, seed: int) -> None:
+        self.cfg, self.setting, self.seed = cfg, setting, seed
         self.reading = Reading(setting.testbed, self.openings)
 
     @cached_property
     def twin(self) -> Testbed:
         """The testbed around a GPT with random weights."""
-        return self.setting.testbed.random_twin(self.cfg.seed)
+        return self.setting.testbed.random_twin(self.seed)
 
     @cached_property
     def random_reading(self) -> Reading:
@@ -130,18 +131,20 @@ class Recognition:
     @cached_property
     def controls(self) -> list[str]:
         """Folders of SAEs of the random GPT, trained when first asked for."""
-        folders = train_grid(self.twin, self.cfg.control, self.cfg.training, self.setting.device, source="control")
+        grid = [{**fields, "seed": self.seed} for fields in self.cfg.control]
+        training = replace(self.cfg.training, seed=self.seed)
+        folders = train_grid(self.twin, grid, training, self.setting.device, source="control")
         return [str(folder) for folder in folders]
 
     def openings(self, split: str) -> Openings:
         """The openings of a split."""
         cfg = self.cfg
-        return self.setting.testbed.once(drawn_openings, cfg.plies, cfg.n_games, cfg.seed, split)
+        return self.setting.testbed.once(drawn_openings, cfg.plies, cfg.n_games, self.seed, split)
 
     def asked(self, contrast: str, split: str) -> Asked:
         """Those of a contrast. Raises ConfigError where there are none."""
         openings = self.openings(split)
-        chosen = kinds(openings, contrast, self.cfg.often, self.cfg.n_pairs, self.cfg.seed)
+        chosen = kinds(openings, contrast, self.cfg.often, self.cfg.n_pairs, self.seed)
         if not len(chosen.row_N):
             raise ConfigError(
                 f"n_games: no openings of {self.cfg.n_games} {split} games are {' and '.join(CONTRASTS[contrast])} "
@@ -156,15 +159,20 @@ def familiarity(cfg: FamiliarityStudy, setting: Setting) -> Plan:
     if not setting.testbed.corpus.tokenizer.is_whole_move:
         raise ConfigError(f"testbed: {setting.folder} has no token per move, so that moves have no known probability")
     expand(cfg.control, setting.testbed.width, cfg.training, "control")  # raises before anything is played
-    of, rows = Recognition(cfg, setting), list[Callable[[], Row]]()
+    seeds = [Recognition(cfg, setting, seed) for seed in cfg.seeds]
+
+    def row(ask: Callable[..., Row], *about: Any) -> Callable[[], Row]:
+        return lambda: row_of([ask(of_seed, *about) for of_seed in seeds])
+
+    rows: list[Callable[[], Row]] = []
     for contrast, both in CONTRASTS.items():
-        rows += [partial(_as_it_is, of, contrast, kind) for kind in (*both, "")]
+        rows += [row(_as_it_is, contrast, kind) for kind in (*both, "")]
         if "impossible" not in both:
-            rows.append(partial(_chance, of, contrast))
-        rows += [partial(_probe, of, contrast, trained) for trained in (True, False)]
+            rows.append(row(_chance, contrast))
+        rows += [row(_probe, contrast, trained) for trained in (True, False)]
         for kind in both:
-            rows += [partial(_latent, of, contrast, kind, sae) for sae in cfg.saes]
-            rows += [partial(_control, of, contrast, kind, place) for place in range(len(cfg.control))]
+            rows += [row(_latent, contrast, kind, sae) for sae in cfg.saes]
+            rows += [row(_control, contrast, kind, place) for place in range(len(cfg.control))]
     return Plan(rows, COLUMNS, figure)
 
 
@@ -180,10 +188,10 @@ def _as_it_is(of: Recognition, contrast: str, kind: str) -> Row:
     for name in names:
         value_N = getattr(found, f"{name}_N")
         own = mean(value_N[of_kind_N], asked.game_N[of_kind_N]) if kind else None
-        row |= columns(name, own or difference(value_N, asked.first_N, asked.game_N))
+        row[name] = own or difference(value_N, asked.first_N, asked.game_N)
     if kind and len(names) > 1:
         own = Outcome(*(part_N[of_kind_N] for part_N in found))
-        row |= columns("calibration", calibration_error(own, asked.game_N[of_kind_N]))
+        row["calibration"] = calibration_error(own, asked.game_N[of_kind_N])
     return row | {"n": int(of_kind_N.sum() if kind else len(of_kind_N))}
 
 
@@ -192,7 +200,7 @@ def _chance(of: Recognition, contrast: str) -> Row:
     asked = of.asked(contrast, "test")
     row: Row = {"contrast": contrast, "kind": CONTRASTS[contrast][0], "who": CHANCE}
     expected_N = asked.openings.expected_N[asked.row_N].round(9)
-    return row | columns("auc", auc_within(expected_N, asked.first_N, asked.game_N, asked.ply_N))
+    return row | {"auc": auc_within(expected_N, asked.first_N, asked.game_N, asked.ply_N)}
 
 
 def _probe(of: Recognition, contrast: str, trained: bool) -> Row:
@@ -205,22 +213,22 @@ def _probe(of: Recognition, contrast: str, trained: bool) -> Row:
     probe = fit_chosen(x_ND, train.first_N, x_validation_ND, validation.first_N, STRENGTHS)
     found = auc_within(probe.logits(x_test_ND), asked.first_N, asked.game_N, asked.ply_N)
     who = PROBE if trained else PROBE + RANDOM
-    return {"contrast": contrast, "kind": CONTRASTS[contrast][0], "who": who, **columns("auc", found)}
+    return {"contrast": contrast, "kind": CONTRASTS[contrast][0], "who": who, "auc": found}
 
 
 def _control(of: Recognition, contrast: str, kind: str, place: int) -> Row:
     folder, fields = of.controls[place], of.cfg.control[place]
-    row, _ = _told(of, of.random_reading, contrast, kind, folder)
+    row, _, _ = _told(of, of.random_reading, contrast, kind, folder)
     return {**row, "who": f"{fields['architecture']} SAE{RANDOM}"}
 
 
 def _latent(of: Recognition, contrast: str, kind: str, sae: str) -> Row:
     """The latent of an SAE for one kind, chosen on train: how well it tells the kinds apart, and what clamping does."""
-    row, on_train = _told(of, of.reading, contrast, kind, sae)
-    return {**row, **_clamping(of, contrast, sae, row["latent"], on_train)}
+    row, latent, on_train = _told(of, of.reading, contrast, kind, sae)
+    return {**row, **_clamping(of, contrast, sae, latent, on_train)}
 
 
-def _told(of: Recognition, reading: Reading, contrast: str, kind: str, sae: str) -> tuple[Row, Frequencies]:
+def _told(of: Recognition, reading: Reading, contrast: str, kind: str, sae: str) -> tuple[Row, int, Frequencies]:
     first = kind == CONTRASTS[contrast][0]
     counted: dict[str, Frequencies] = {}
     for split in ("train", "test"):
@@ -229,15 +237,15 @@ def _told(of: Recognition, reading: Reading, contrast: str, kind: str, sae: str)
     latent, asked = counted["train"].best(first=first), of.asked(contrast, "test")
     value_N = reading.latents(sae, "test")[asked.row_N][:, [latent]].toarray()[:, 0]
     here_N = asked.first_N == first
-    row: Row = {"contrast": contrast, "kind": kind, "who": sae.rpartition("/")[2], "latent": latent}
+    row: Row = {"contrast": contrast, "kind": kind, "who": sae.rpartition("/")[2], "latent": str(latent)}
     for name, rows_N in (("on_here", here_N), ("on_there", ~here_N)):
-        row |= columns(name, mean(value_N[rows_N] > 0, asked.game_N[rows_N]))
+        row[name] = mean(value_N[rows_N] > 0, asked.game_N[rows_N])
     row |= {
         "separation": float(counted["test"].separation(first=first)[latent]),
         "separation_train": float(counted["train"].separation(first=first)[latent]),
-        **columns("auc", auc_within(value_N, here_N, asked.game_N, asked.ply_N)),
+        "auc": auc_within(value_N, here_N, asked.game_N, asked.ply_N),
     }
-    return row, counted["train"]
+    return row, latent, counted["train"]
 
 
 class Clamping(NamedTuple):
@@ -268,11 +276,11 @@ def _clamping(of: Recognition, contrast: str, sae: str, latent: int, on_train: F
         clamp.frequencies(train_NF, np.ones(len(of.openings("train").ply_N), bool)),
     )
     apart = [on_train.best(first=first) for first in (True, False)]
-    others = alike(mean_F, share_F, latent, apart, cfg.n_alike, seed_for(cfg.seed, "alike", sae, contrast, latent))
+    others = alike(mean_F, share_F, latent, apart, cfg.n_alike, seed_for(of.seed, "alike", sae, contrast, latent))
     scale = _scale(_where(of, contrast, sae, "validation", mean_F), others, cfg)
     test = _where(of, contrast, sae, "test", mean_F)
     before = test.outcome()
-    row: Row = {"scale": f"{scale:g} x", "n_clamped": len(test.game_N), "alike": others}
+    row: Row = {"scale": f"{scale:g} x", "n_clamped": len(test.game_N), "alike": " ".join(map(str, others))}
     for way, times in (("", scale), ("off_", 0.0)):
         row |= _changes(way, test, before, test.outcome(latent, times), [test.outcome(one, times) for one in others])
     return row
@@ -291,7 +299,7 @@ def _scale(at: Clamping, others: Sequence[int], cfg: FamiliarityStudy) -> float:
 def _where(of: Recognition, contrast: str, sae: str, split: str, mean_F: np.ndarray) -> Clamping:
     asked = of.asked(contrast, split)
     rows = asked.row_N[asked.openings.possible_N[asked.row_N]]
-    rng = np.random.default_rng(seed_for(of.cfg.seed, "clamped", contrast, split))
+    rng = np.random.default_rng(seed_for(of.seed, "clamped", contrast, split))
     rows = np.sort(rng.permutation(rows)[: of.cfg.n_clamped])
     W_dec = of.reading.source(sae).W_dec
     if W_dec is None:
@@ -307,12 +315,6 @@ def _changes(way: str, at: Clamping, before: Outcome, after: Outcome, others: Se
     row: Row = {}
     for name in ("entropy", "legal_mass", "divergence", "greedy"):
         own_N, *theirs = (getattr(one, f"{name}_N") - getattr(before, f"{name}_N") for one in (after, *others))
-        row |= columns(way + name, mean(own_N, at.game_N)) | _spread(f"{way}{name}_alike", [x.mean() for x in theirs])
+        row |= {way + name: mean(own_N, at.game_N), f"{way}{name}_alike": Spread([x.mean() for x in theirs])}
     own, *changes = (calibration_change(before, one, at.game_N) for one in (after, *others))
-    return row | columns(f"{way}calibration", own) | _spread(f"{way}calibration_alike", [x.value for x in changes])
-
-
-def _spread(name: str, values: Sequence[float]) -> Row:
-    """The mean of some values, between the lowest and the highest."""
-    numbers = {"": np.mean, "_low": np.min, "_high": np.max}
-    return {name + end: float(of(values)) for end, of in numbers.items()} if values else {}
+    return row | {f"{way}calibration": own, f"{way}calibration_alike": Spread([x.value for x in changes])}

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from scipy.sparse import csr_array
 
-from boardgame_sae.config import ConfigError, Count, Seed, Share, config, seed_for
+from boardgame_sae.config import ConfigError, Count, Share, config, seed_for
 from boardgame_sae.files import RunError
 from boardgame_sae.metrics.baselines.registry import SAE_KIND
 from boardgame_sae.metrics.latent_source import as_latent_source
@@ -28,7 +28,7 @@ from boardgame_sae.studies.probing_regimes.figure import figure
 from boardgame_sae.studies.probing_regimes.places import Case, Examples, Shift, draw, places
 from boardgame_sae.studies.probing_regimes.quiver import Quiver, quiver
 from boardgame_sae.studies.probing_regimes.tables import COLUMNS, means, totals
-from boardgame_sae.studies.study import Plan, Row, Setting, StudyConfig, study
+from boardgame_sae.studies.study import Plan, Row, Seeds, Setting, StudyConfig, study
 from boardgame_sae.testbeds.testbed import Testbed
 
 
@@ -58,8 +58,8 @@ class ProbingRegimesStudy(StudyConfig):
     """Labelled examples in all regimes but scarcity."""
     n_test: Count = 1000
     """Test examples, half of them true."""
-    seed: Seed = 0
-    """Which positions are drawn."""
+    seeds: Seeds = (0,)
+    """Which positions and wrong labels are drawn, what the other player plays, and the untrained SAEs."""
 
     def __post_init__(self) -> None:
         if not self.saes or not self.cases():
@@ -94,11 +94,16 @@ def probing_regimes(cfg: ProbingRegimesStudy, setting: Setting) -> Plan:
 
 
 def _row(cfg: ProbingRegimesStudy, testbed: Testbed, case: Case) -> Row:
-    where = places(testbed, case.shift, cfg.player, cfg.seed)
-    saes, untrained = testbed.once(loaded, cfg.saes), testbed.once(untrained_like, cfg.saes, cfg.seed)
+    by_seed = [_read(cfg, testbed, case, seed) for seed in cfg.seeds]
+    return {"regime": case.regime, "setting": case.setting, **means(by_seed)}
+
+
+def _read(cfg: ProbingRegimesStudy, testbed: Testbed, case: Case, seed: int) -> dict[str, Quiver]:
+    where = places(testbed, case.shift, cfg.player, seed)
+    saes, untrained = testbed.once(loaded, cfg.saes), testbed.once(untrained_like, cfg.saes, seed)
     read: dict[str, Quiver] = {}
     for concept in concepts(testbed, cfg.n_properties):
-        examples = draw(case, concept, where, cfg.n_test, cfg.seed)
+        examples = draw(case, concept, where, cfg.n_test, seed)
         if examples is not None:
             truths = {split: part.label_N for split, part in examples.items()}
             acts = {split: _activations(part) for split, part in examples.items()}
@@ -112,7 +117,7 @@ def _row(cfg: ProbingRegimesStudy, testbed: Testbed, case: Case) -> Row:
             f"{case.regime}, {case.setting}: no class of the board is true and false often enough for {case.n} labels "
             f"and {cfg.n_test} test examples; give fewer, or a testbed with more games"
         )
-    return {"regime": case.regime, "setting": case.setting, **means(read)}
+    return read
 
 
 def loaded(testbed: Testbed, names: tuple[str, ...]) -> list[SAE]:

@@ -1,6 +1,6 @@
 """The tasks: probes that learned two concepts as one, and what is asked of them."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -76,12 +76,3 @@ def trained_again(task: Task, read: Callable[[str, np.ndarray], np.ndarray], n_a
     )
     fitted = fit_chosen(x_ND, true_N, x_validation_ND, true_validation_N, STRENGTHS)
     return outcome(fitted.logits(read("test", task.rows("test"))), *task.truths("test"), n_ablated)
-
-
-def by_pair(asked: Sequence[Task], values: Sequence[float]) -> list[float]:
-    """The mean of each pair's one or two directions: pairs are what intervals resample."""
-    pairs = [[concept.name for concept in task.bias.pair.concepts] for task in asked]
-    distinct = [pair for place, pair in enumerate(pairs) if pair not in pairs[:place]]
-    return [
-        float(np.mean([value for one, value in zip(pairs, values, strict=True) if one == pair])) for pair in distinct
-    ]

@@ -15,8 +15,8 @@ well as its own; a middle layer identifies the game, and later ones specialise.
 from collections.abc import Callable
 from functools import partial
 
+from boardgame_sae.studies.over_games import row_of
 from boardgame_sae.studies.study import Plan, Row, Setting, study
-from boardgame_sae.studies.variants.counts import Answer, row_of
 from boardgame_sae.studies.variants.figure import figure
 from boardgame_sae.studies.variants.question import Question, VariantsStudy, check
 
@@ -38,7 +38,7 @@ def variants(cfg: VariantsStudy, setting: Setting) -> Plan:
     games, layers = range(len(cfg.world.games)), range(cfg.world.gpt.n_layers)
     pairs = [(of, on) for of in games for on in games]
 
-    def row(ask: Callable[..., Answer], *about: int) -> Callable[[], Row]:
+    def row(ask: Callable[..., Row], *about: int) -> Callable[[], Row]:
         return lambda: row_of([ask(of_seed, *about) for of_seed in seeds])
 
     rows = [row(Question.legal, game) for game in games]

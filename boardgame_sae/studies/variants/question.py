@@ -13,8 +13,8 @@ from boardgame_sae.model.legality import legal_positions
 from boardgame_sae.pipeline.grid import expand
 from boardgame_sae.probes.fit import Probe, residual_stream
 from boardgame_sae.saes.training.train import TrainSAEConfig
+from boardgame_sae.studies.over_games import Counted, mean
 from boardgame_sae.studies.study import Row, Setting, StudyConfig
-from boardgame_sae.studies.variants.counts import Answer, Counted, share
 from boardgame_sae.studies.variants.transfer import (
     Data,
     Edit,
@@ -142,15 +142,15 @@ class Question:
         """(N,) how often one who knows the rules names the right game, at the test positions of all games."""
         return np.concatenate([observer(self.world, testbed, "test") for testbed in self.layers[self.best_layer]])
 
-    def legal(self, game: int) -> Answer:
+    def legal(self, game: int) -> Row:
         """How often the GPT's most probable move is legal in one of the games."""
         corpus, one_game = self.world.corpora[game], self.setting.testbed.model
         legal_N, game_N = legal_positions(self.world.model, corpus, n_games=self.cfg.n_games)
         control_N, _ = legal_positions(one_game, corpus, n_games=self.cfg.n_games)
-        value, name = share(legal_N, game_N), self.world.names[game]
+        value, name = mean(legal_N, game_N), self.world.names[game]
         return _answer("legal moves", "the GPT of all", name, value, control_N.mean(), "the GPT of one game")
 
-    def which(self, layer: int | None) -> Answer:
+    def which(self, layer: int | None) -> Row:
         """How often a probe at a layer names the right game, at every ply; None: at the GPT of one game."""
         one_game, names = self.setting.testbed, list(self.layers)
         model = self.world.model if layer is not None else one_game.model
@@ -158,47 +158,45 @@ class Question:
         right_N, test = self._told(model, hook_name)
         control_N, _ = self._told(model.random_twin(), hook_name)
         of = "the GPT of all" if layer is not None else "the GPT of one game"
-        value = share(right_N, test.data.game_N)
+        value = mean(right_N, test.data.game_N)
         answer = _answer("which game", of, hook_name, value, control_N.mean(), "random weights")
         own = {"value_by_ply": right_N, "control_by_ply": control_N, "observer_by_ply": self.observed}
         plies = {name: by_ply(values_N, test.ply_N) for name, values_N in own.items()}
         plies |= {"observer": float(self.observed.mean()), "plies": np.unique(test.ply_N).tolist()}
-        of_each = self._of_each(test, right_N, control_N)
-        return Answer({**answer.counted, **of_each.counted}, {**answer.plain, **of_each.plain, **plies})
+        return {**answer, **self._of_each(test, right_N, control_N), **plies}
 
-    def _of_each(self, test: Played, right_N: np.ndarray, control_N: np.ndarray) -> Answer:
+    def _of_each(self, test: Played, right_N: np.ndarray, control_N: np.ndarray) -> Row:
         """The same at the positions of each game alone."""
-        counted: dict[str, Counted] = {}
-        plain: Row = {}
+        row: Row = {}
         for game, name in enumerate(self.world.names):
             own_N = test.data.classes_NS[:, 0].numpy() == game
-            counted[f"right_{name}"] = share(right_N[own_N], test.data.game_N[own_N])
-            plain[f"control_{name}"] = float(control_N[own_N].mean())
-        return Answer(counted, plain)
+            row[f"right_{name}"] = mean(right_N[own_N], test.data.game_N[own_N])
+            row[f"control_{name}"] = float(control_N[own_N].mean())
+        return row
 
     def _told(self, model: GameModel, hook_name: str) -> tuple[np.ndarray, Played]:
         right_N, test = told(self.world.testbeds(model, hook_name, self.cfg.n_games))
         return right_N.astype(float), test
 
-    def latent(self, game: int) -> Answer:
+    def latent(self, game: int) -> Row:
         """How well a single latent tells one of the games from the others."""
         found, name = self.telling[game], self.world.names[game]
         answer = _answer("latent of the game", "the best latent", name, found.f1, found.always, "always on")
         more = {"latent": str(found.latent), "threshold": found.threshold, "precision": found.precision}
-        return Answer(answer.counted, {**answer.plain, "hook_name": self.best_layer, **more})
+        return {**answer, "hook_name": self.best_layer, **more}
 
-    def transfer(self, of: int, on: int) -> Answer:
+    def transfer(self, of: int, on: int) -> Row:
         """How well the board probe of a game reads another's board, and how their directions lie."""
         name = self.best_layer
         train, test = (self.data[name, on, split] for split in ("train", "test"))
-        accuracy = share(right(self.probes[name, of], test), test.game_N)
+        accuracy = mean(right(self.probes[name, of], test), test.game_N)
         answer = _answer("board probe", *self._pair(of, on), accuracy, majority(train, test), "always the majority")
         own, other = (self.probes[name, game] for game in (of, on))
         if of == on:  # as alike as two probes get, of halves of the same games
             own, other = (fitted(half, own.targets) for half in halves(train))
-        return Answer(answer.counted, {**answer.plain, "hook_name": name, "cosine": cosine(own, other)})
+        return {**answer, "hook_name": name, "cosine": cosine(own, other)}
 
-    def edit(self, of: int, on: int) -> Answer:
+    def edit(self, of: int, on: int) -> Row:
         """What edits along the board probe of a game remove of the errors in another."""
         chosen = self.edits[of]
         edits = drawn_edits(self.layers[self.best_layer][on], "test", self.cfg.n_games)
@@ -207,12 +205,11 @@ class Question:
         answer = _answer("board edit", *self._pair(of, on), found.share, found.other_square, "another square")
         before, after = found.errors
         more = {"hook_name": name, "length": chosen.length, "n_edits": found.n_edits}
-        return Answer(answer.counted, {**answer.plain, **more, "errors_before": before, "errors_after": after})
+        return {**answer, **more, "errors_before": before, "errors_after": after}
 
     def _pair(self, of: int, on: int) -> tuple[str, str]:
         return f"probe of {self.world.names[of]}", self.world.names[on]
 
 
-def _answer(what: str, of: str, on: str, value: Counted, control: float, control_is: str) -> Answer:
-    plain: Row = {"what": what, "of": of, "on": on, "control": float(control), "control_is": control_is}
-    return Answer({"value": value}, plain)
+def _answer(what: str, of: str, on: str, value: Counted | None, control: float, control_is: str) -> Row:
+    return {"what": what, "of": of, "on": on, "value": value, "control": float(control), "control_is": control_is}

@@ -21,7 +21,7 @@ from boardgame_sae.metrics.causal.probe_edits import LENGTHS, ridge_probe
 from boardgame_sae.model.float64 import exact
 from boardgame_sae.probes.data import Targets
 from boardgame_sae.probes.fit import Probe
-from boardgame_sae.studies.variants.counts import Counted, counted
+from boardgame_sae.studies.over_games import Counted, counted
 from boardgame_sae.testbeds.testbed import Testbed
 
 KINDS = ("replace", "remove")

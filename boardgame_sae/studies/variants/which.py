@@ -17,7 +17,7 @@ from boardgame_sae.saes.load import load_sae
 from boardgame_sae.saes.registry import sae_config
 from boardgame_sae.saes.sae import SAE
 from boardgame_sae.saes.training.train import TrainSAEConfig, train_saes_run
-from boardgame_sae.studies.variants.counts import Counted
+from boardgame_sae.studies.over_games import Counted
 from boardgame_sae.studies.variants.transfer import Data, fitted, right
 from boardgame_sae.testbeds.testbed import Testbed
 
@@ -102,7 +102,8 @@ def telling_latents(sae: SAE, testbeds: Sequence[Testbed]) -> list[Telling]:
     found = []
     for game in range(n_games):
         on_N, is_N = on_NV[:, game], labels_NV[:, game]
-        value = Counted(GameSums.of_classifiers(on_N[:, None], is_N[:, None], test.game_N), _f1_of_sums)
+        sums = GameSums.of_classifiers(on_N[:, None], is_N[:, None], test.game_N)
+        value = Counted(sums, _f1_of_sums, np.unique(test.game_N))
         precision = float((on_N & is_N).sum() / max(1, on_N.sum()))
         always = float(always_on_f1(is_N.mean()))
         chosen = int(best.latent_P[game]), float(best.threshold_P[game])
