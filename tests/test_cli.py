@@ -98,7 +98,7 @@ from boardgame_sae.saes.configs.described import described
 lines = [[name] for name in verbs()] + [["train-sae", "--architecture", name] for name in described()]
 for words in lines:
     assert main([*words, "--help"]) == 0, words
-    slow = {"torch", "sklearn", "matplotlib", "plotly", "duckdb", "lightning_fabric", "transformers"} & set(sys.modules)
+    slow = {"torch", "sklearn", "matplotlib", "plotly", "duckdb", "transformers"} & set(sys.modules)
     assert not slow, (words, slow)
 """
     subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)

@@ -17,14 +17,13 @@ from boardgame_sae.model.game_model import pick_device
 START = """
 import sys
 
-from device_without_float64 import NAME, on_it
+from device_without_float64 import NAME
 from boardgame_sae.cli import main
 
 def run(*words):
     assert main([*map(str, words), "--device", NAME]) == 0, words
 """
 TRAINED = """
-on_it()
 assert main(["generate", "--game", "othello4", "--n-games", "200", "--out", "corpus"]) == 0
 shape = ["--n-layers", 2, "--d-model", 16, "--n-heads", 2, "--n-steps", 4, "--batch-size", 16]
 run("train-gpt", "--corpus", "corpus", "--out", "gpt", *shape)

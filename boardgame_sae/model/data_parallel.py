@@ -3,13 +3,12 @@
 The gradient is the mean over the whole batch, as on one device, but sums are rounded in another order.
 """
 
-import os
 import socket
 from dataclasses import dataclass
-from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, distributed, nn
+from torch.nn.parallel import DistributedDataParallel
 
 from boardgame_sae.config import ConfigError
 from boardgame_sae.model.game_model import pick_device
@@ -50,30 +49,53 @@ def check_shares(batch_size: int, n_corpora: int, n_devices: int) -> None:
         )
 
 
-def fabric_at(place: Place, precision: Any) -> Any:
-    """Lightning Fabric for one process; where there are several, it returns once all have met."""
-    from lightning_fabric import Fabric  # imported late: it takes seconds
-    from lightning_fabric.plugins.environments.lightning import LightningEnvironment
+class Process:
+    """This process's place in a training: its device, and what it does together with the others, if there are any."""
 
-    kind = pick_device(place.device).type
-    accelerator = {"mps": "mps", "cuda": "cuda"}.get(kind, "cpu")
-    if place.n_devices == 1:
-        fabric = Fabric(accelerator=accelerator, devices=1, precision=precision)
-    else:
-        meeting = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": place.port, "NODE_RANK": 0, "LOCAL_RANK": place.rank}
-        os.environ.update({name: str(value) for name, value in meeting.items()})
-        plugins = [LightningEnvironment()]  # whatever else the machine's environment says, such as that of SLURM
-        how = {"strategy": "ddp", "devices": place.n_devices, "plugins": plugins}
-        fabric = Fabric(accelerator=accelerator, precision=precision, **how)
-    fabric.launch()
-    return fabric
+    def __init__(self, place: Place) -> None:
+        """Where there are several, returns once all have met; `leave` parts from them."""
+        self.rank, self.n = place.rank, place.n_devices
+        self.device = pick_device(place.device)
+        if self.n == 1:
+            return
+        if self.device.type == "cuda":
+            self.device = torch.device("cuda", self.rank)
+            torch.cuda.set_device(self.device)
+        where = {"init_method": f"tcp://127.0.0.1:{place.port}", "rank": self.rank, "world_size": self.n}
+        distributed.init_process_group("nccl" if self.device.type == "cuda" else "gloo", **where)
+
+    @property
+    def leads(self) -> bool:
+        """Whether this is the one that measures and writes."""
+        return self.rank == 0
+
+    def together(self, module: nn.Module) -> nn.Module:
+        """A module on the device whose gradients will be the means over all processes."""
+        return module if self.n == 1 else DistributedDataParallel(module)
+
+    def mean(self, value: Tensor) -> Tensor:
+        """The mean of a number over all processes, without its gradient."""
+        total = value.detach().clone()
+        if self.n == 1:
+            return total
+        distributed.all_reduce(total)
+        return total / self.n
+
+    def meet(self) -> None:
+        """Wait for the others."""
+        if self.n > 1:
+            distributed.barrier()
+
+    @staticmethod
+    def leave() -> None:
+        """Part from the others, who else would wait for this one."""
+        if distributed.is_initialized():
+            distributed.destroy_process_group()
 
 
-def share_of_mean(fabric: Any, mean: Tensor, n_own: Tensor) -> Tensor:
+def share_of_mean(process: Process, mean: Tensor, n_own: Tensor) -> Tensor:
     """A mean over this process's own items so scaled that its mean over all processes is that over all items.
 
     n_own: how many items are its own.
     """
-    if fabric.world_size == 1:
-        return mean
-    return mean * (n_own / fabric.all_reduce(n_own.float(), reduce_op="mean"))
+    return mean if process.n == 1 else mean * (n_own / process.mean(n_own.float()))

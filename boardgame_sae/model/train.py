@@ -6,7 +6,7 @@ batch of a step depends only on the seed and the step, so weights, moments and s
 
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,7 +19,7 @@ from boardgame_sae.files import RunError, write_json
 from boardgame_sae.launch import keep_freed_memory, map_ordered
 from boardgame_sae.model import train_config
 from boardgame_sae.model.batches import check_corpora, step_rows
-from boardgame_sae.model.data_parallel import Place, check_shares, fabric_at, places, share_of_mean
+from boardgame_sae.model.data_parallel import Place, Process, check_shares, places, share_of_mean
 from boardgame_sae.model.game_model import GameModel
 from boardgame_sae.model.gpt import GPT, GPTConfig
 from boardgame_sae.model.legality import LEGALITY_FILE, measure_legality
@@ -60,10 +60,11 @@ def make_optimizers(gpt: GPT, cfg: TrainGPTConfig) -> list[torch.optim.Optimizer
 
 
 def next_token_loss(
-    gpt: torch.nn.Module, tokens_BL: Tensor, present_BL: Tensor, expected_BLV: Tensor | None = None
+    gpt: Callable[[Tensor], Tensor], tokens_BL: Tensor, present_BL: Tensor, expected_BLV: Tensor | None = None
 ) -> Tensor:
     """Mean cross-entropy, in nats, of predicting each next token that is present.
 
+    gpt: from tokens (B, L) to logits (B, L, V).
     present_BL: bool (B, L), where a row has a token; the absent ones are at its end.
     expected_BLV: bool (B, L - 1, V), the tokens that were equally likely to come next; given them, the target is their
     uniform distribution.
@@ -80,14 +81,14 @@ def next_token_loss(
 class Training:
     """One training run: weights, optimisers, step. `advance` makes one step."""
 
-    def __init__(self, corpus: Corpus, cfg: TrainGPTConfig, fabric: Any, beside: Sequence[Corpus] = ()) -> None:
+    def __init__(self, corpus: Corpus, cfg: TrainGPTConfig, process: Process, beside: Sequence[Corpus] = ()) -> None:
         """beside: further corpora, of which every step reads as much as of the first."""
-        self.corpus, self.cfg, self.fabric = corpus, cfg, fabric
+        self.corpus, self.cfg, self.process = corpus, cfg, process
         self.corpora = (corpus, *beside)
         self.gpt = GPT(gpt_config(corpus, cfg), seed=seed_for(cfg.seed, "weights"))
         self.gpt.silence_blocks()
-        self.optimizers = make_optimizers(self.gpt.to(fabric.device), cfg)
-        self.model, *self.wrapped = fabric.setup(self.gpt, *self.optimizers)
+        self.optimizers = make_optimizers(self.gpt.to(process.device), cfg)
+        self._together = process.together(self.gpt)
         self.step = 0
         self.losses: list[float] = []
         self.last: dict[str, float] = {}
@@ -95,27 +96,34 @@ class Training:
 
     def advance(self) -> float:
         """One optimiser step; returns the batch's loss in nats."""
-        cfg, fabric = self.cfg, self.fabric
+        cfg, process = self.cfg, self.process
         if self.step % (cfg.n_steps // cfg.cycles) == 0:
             for optimizer in self.optimizers:
                 optimizer.state.clear()
-        own, expected = slice(fabric.global_rank, None, fabric.world_size), cfg.targets == "expected"
+        own, expected = slice(process.rank, None, process.n), cfg.targets == "expected"
         rows = step_rows(self.corpora, *self.order(self.step), self.gpt.cfg.n_ctx, own=own, expected=expected)
-        loss = next_token_loss(self.model, *rows.to(fabric.device))
-        loss = share_of_mean(fabric, loss, rows.present_BL[:, 1:].sum().to(fabric.device))
-        fabric.backward(loss)
+        loss = next_token_loss(self._predicted, *rows.to(process.device))
+        loss = share_of_mean(process, loss, rows.present_BL[:, 1:].sum().to(process.device))
+        loss.backward()
         factor = lr_factor(self.step, cfg)
         norm = torch.nn.utils.clip_grad_norm_(self.gpt.parameters(), cfg.grad_clip)
-        for optimizer, wrapped, peak in zip(self.optimizers, self.wrapped, (cfg.muon_lr, cfg.adamw_lr), strict=True):
+        for optimizer, peak in zip(self.optimizers, (cfg.muon_lr, cfg.adamw_lr), strict=True):
             for group in optimizer.param_groups:
                 group["lr"] = peak * factor
-            wrapped.step()
+            optimizer.step()
             optimizer.zero_grad(set_to_none=True)
         self.step += 1
-        value = float(fabric.all_reduce(loss.detach()))
+        value = float(process.mean(loss))
         self.losses.append(value)
         self.last = {"loss": value, "gradient's norm": float(norm)}
         return value
+
+    def _predicted(self, tokens_BL: Tensor) -> Tensor:
+        """Logits in float32, computed in the config's number format."""
+        if self.cfg.precision == "32-true":
+            return self._together(tokens_BL)
+        with torch.autocast(self.process.device.type, torch.bfloat16):
+            return self._together(tokens_BL).float()
 
     def order(self, step: int) -> tuple[int, int, int]:
         """What says which games of each corpus a step reads: step, their number and seed."""
@@ -140,7 +148,7 @@ class Training:
         tensors, plain = pack_state(
             {"gpt": self.gpt.state_dict(), "optimizers": [optimizer.state_dict() for optimizer in self.optimizers]}
         )
-        n_devices = self.fabric.world_size
+        n_devices = self.process.n
         devices = {"devices": n_devices} if n_devices > 1 else {}
         return tensors, {"step": self.step, "losses": self.losses, "state": plain, **devices}
 
@@ -252,8 +260,7 @@ def _train_in_worker(job: _Job) -> None:
         corpora = [Corpus.open(path) for path in job.corpora]
         _train_at(job.place, corpora, job.cfg, job.run, job.checkpoint_seconds, job.tracker)
     finally:
-        if torch.distributed.is_initialized():  # else the others would wait for this one
-            torch.distributed.destroy_process_group()
+        Process.leave()
 
 
 def _train_at(
@@ -261,7 +268,7 @@ def _train_at(
 ) -> None:
     """What one process does of a training; the first one writes."""
     keep_freed_memory()
-    training = Training(corpora[0], cfg, fabric_at(place, cfg.precision), corpora[1:])
+    training = Training(corpora[0], cfg, Process(place), corpora[1:])
     saved = run.load_state()
     if saved is not None:
         then, now = saved[1].get("devices", 1), place.n_devices
@@ -271,13 +278,13 @@ def _train_at(
                 f"bytes, as sums are rounded in another order: give --devices {then}, or another --out to start again"
             )
         training.restore(*saved)
-    training.fabric.barrier()
-    leads = training.fabric.is_global_zero
+    training.process.meet()
+    leads = training.process.leads
     with tracked([run] if leads else [], tracker):
         _train(training, run, checkpoint_seconds)
         if leads:
             _finish(training, run)
-    training.fabric.barrier()
+    training.process.meet()
 
 
 def _finish(training: Training, run: Run) -> None:
@@ -288,14 +295,14 @@ def _finish(training: Training, run: Run) -> None:
     trained = {split: measure_legality(model, corpus, split, 1000) for split in ("validation", "test")}
     random = measure_legality(model.random_twin(), corpus, "test", 1000 if corpus.tokenizer.is_whole_move else 100)
     write_json(run / LEGALITY_FILE, {**trained, "random_weights": random})
-    devices = {"devices": training.fabric.world_size} if training.fabric.world_size > 1 else {}
+    devices = {"devices": training.process.n} if training.process.n > 1 else {}
     run.finish(legal_rate=trained["test"]["legal_rate"], loss=trained["test"]["loss"], **devices)
 
 
 def _train(training: Training, run: Run, checkpoint_seconds: float) -> None:
     cfg, began = training.cfg, time.perf_counter()
     saved_at, saved, first = began, training.step, training.step
-    leader = training.fabric.is_global_zero
+    leader = training.process.leads
     bar = progress(cfg.n_steps, "train GPT", "steps", initial=first, disable=not leader)
     while training.step < cfg.n_steps:
         training.advance()

@@ -57,7 +57,7 @@ class TrainGPTConfig:
     eval_every: Count = 500
     """Steps between two measurements of legality on validation games."""
     precision: Literal["32-true", "bf16-mixed"] = "32-true"
-    """Number format, in lightning-fabric's words."""
+    """Number format: float32, or bfloat16 in products, with weights and their updates in float32."""
     seed: Seed = 0
     """Seed of the weights and of the order of the games."""
 

@@ -9,14 +9,8 @@ or computes otherwise, only a Mac can say.
 from typing import Any
 
 import torch
-from lightning_fabric import Fabric
-from lightning_fabric.accelerators import CPUAccelerator
-from lightning_fabric.strategies import SingleDeviceStrategy
 from torch.utils._pytree import tree_leaves, tree_map
 from torch.utils.backend_registration import _setup_privateuseone_for_python_backend
-
-from boardgame_sae.model import train
-from boardgame_sae.model.data_parallel import Place
 
 NAME = "small"
 _setup_privateuseone_for_python_backend(NAME)
@@ -100,19 +94,3 @@ def _made_here_first(make: Any) -> Any:
 
 
 torch.tensor, torch.as_tensor = _made_here_first(torch.tensor), _made_here_first(torch.as_tensor)
-
-
-def on_it() -> None:
-    """Have a GPT be trained on the device too, which lightning-fabric does not know."""
-
-    class Accelerator(CPUAccelerator):
-        def setup_device(self, device: torch.device) -> None:
-            pass
-
-    def fabric(place: Place, precision: Any) -> Fabric:
-        strategy = SingleDeviceStrategy(torch.device(place.device), accelerator=Accelerator())
-        made = Fabric(strategy=strategy, precision=precision)
-        made.launch()
-        return made
-
-    train.fabric_at = fabric

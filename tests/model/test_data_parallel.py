@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from boardgame_sae import cli
 from boardgame_sae.config import ConfigError, to_mapping
 from boardgame_sae.files import RunError
-from boardgame_sae.model.data_parallel import check_shares, places, share_of_mean
+from boardgame_sae.model.data_parallel import Process, check_shares, places, share_of_mean
 from boardgame_sae.model.train import train_gpt_run
 from boardgame_sae.model.train_config import TrainGPTConfig
 from boardgame_sae.runs.integrity import damaged_files, read_done
@@ -98,20 +98,19 @@ def test_devices_that_are_not_there_are_refused(monkeypatch):
             places(kind, 2)
 
 
-class Processes:
-    """Fabric's words for several processes, of which each has a number of items."""
+class Counting(Process):
+    """One of several processes, of which each has a number of items."""
 
     def __init__(self, counts):
-        self.world_size, self.counts = len(counts), counts
+        self.n, self.counts = len(counts), counts
 
-    def all_reduce(self, _, reduce_op):
-        assert reduce_op == "mean"
+    def mean(self, value):
         return torch.tensor(self.counts, dtype=torch.float).mean()
 
 
 @given(st.lists(st.lists(st.floats(-5, 5), min_size=1, max_size=6), min_size=1, max_size=4))
 def test_the_mean_over_processes_is_that_over_all_items(items):
-    fabric = Processes([len(own) for own in items])
-    shares = [share_of_mean(fabric, torch.tensor(own).mean(), torch.tensor(len(own))) for own in items]
+    process = Counting([len(own) for own in items])
+    shares = [share_of_mean(process, torch.tensor(own).mean(), torch.tensor(len(own))) for own in items]
     every = torch.tensor([value for own in items for value in own])
     assert float(torch.stack(shares).mean()) == pytest.approx(float(every.mean()), abs=1e-4)

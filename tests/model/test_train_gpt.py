@@ -15,7 +15,7 @@ import torch
 from boardgame_sae.config import ConfigError, from_mapping, to_mapping
 from boardgame_sae.files import RunError, read_json
 from boardgame_sae.model import train
-from boardgame_sae.model.data_parallel import Place, fabric_at
+from boardgame_sae.model.data_parallel import Place, Process
 from boardgame_sae.model.game_model import GameModel
 from boardgame_sae.model.gpt import GPT, GPTConfig
 from boardgame_sae.model.legality import legality
@@ -80,8 +80,8 @@ def test_each_cycle_has_the_rates_of_a_training_of_its_length():
 def test_a_cycle_goes_on_from_the_last_one_s_weights_and_nothing_else(tiny_corpus):
     """The first cycle is a training of its length; the second needs only its weights, and its place among the games."""
     once, twice = dataclasses.replace(CFG, n_steps=8), dataclasses.replace(CFG, n_steps=16, cycles=2)
-    fabric = fabric_at(Place("cpu"), CFG.precision)
-    first, whole, second = Training(tiny_corpus, once, fabric), *(Training(tiny_corpus, twice, fabric) for _ in "ab")
+    process = Process(Place("cpu"))
+    first, whole, second = Training(tiny_corpus, once, process), *(Training(tiny_corpus, twice, process) for _ in "ab")
     losses = [first.advance() for _ in range(8)]
     second.gpt.load_state_dict(first.gpt.state_dict())
     second.step = 8
@@ -164,7 +164,7 @@ def test_metrics_are_logged_at_their_steps_and_the_last(whole):
 
 
 def test_the_logged_loss_is_the_mean_since_the_last_line(whole, tiny_corpus):
-    training = Training(tiny_corpus, CFG, fabric_at(Place("cpu"), CFG.precision))
+    training = Training(tiny_corpus, CFG, Process(Place("cpu")))
     losses = [training.advance() for _ in range(8)]
     assert [row["train_loss"] for row in metrics(whole) if "train_loss" in row][:2] == [
         sum(losses[:4]) / 4,
@@ -350,12 +350,12 @@ def contents(training):
 
 
 def test_a_state_restored_through_json_goes_on_as_if_nothing_had_happened(tiny_corpus):
-    fabric = fabric_at(Place("cpu"), CFG.precision)
-    first = Training(tiny_corpus, CFG, fabric)
+    process = Process(Place("cpu"))
+    first = Training(tiny_corpus, CFG, process)
     for _ in range(6):
         first.advance()
     tensors, meta = first.state()
-    second = Training(tiny_corpus, CFG, fabric)
+    second = Training(tiny_corpus, CFG, process)
     second.restore(tensors, json.loads(canonical_json(meta)))
     assert second.step == 6 and second.losses == first.losses
     assert [first.advance() for _ in range(4)] == [second.advance() for _ in range(4)]

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from toy_game import Toy, as_text
 
 from boardgame_sae.games import load_game, registry
-from boardgame_sae.model.data_parallel import Place, fabric_at
+from boardgame_sae.model.data_parallel import Place, Process
 from boardgame_sae.model.train import Training
 from boardgame_sae.model.train_config import TrainGPTConfig
 from boardgame_sae.transcripts.corpus import Corpus
@@ -157,12 +157,12 @@ def test_one_token_a_move_is_never_packed(tmp_path):
 def test_training_reads_packed_rows_and_learns_from_them_alike_after_a_resume(corpus, monkeypatch):
     read, batch = [], Corpus.batch
     monkeypatch.setattr(Corpus, "batch", lambda *args: (read.append(args[1:]), batch(*args))[1])
-    training = Training(corpus, CFG, fabric_at(Place("cpu"), CFG.precision))
+    training = Training(corpus, CFG, Process(Place("cpu")))
     assert training.gpt.cfg.n_ctx == 29 and training.gpt.cfg.d_vocab == 5
     losses = [training.advance() for _ in range(6)]
     assert [args[:3] for args in read] == [("train", step, 4) for step in range(6)] and read[0][4] == 29
     state, meta = training.state()
-    again = Training(corpus, CFG, fabric_at(Place("cpu"), CFG.precision))
+    again = Training(corpus, CFG, Process(Place("cpu")))
     again.restore(state, meta)
     assert [training.advance() for _ in range(3)] == [again.advance() for _ in range(3)]
     assert losses[-1] < losses[0] and torch.isfinite(torch.tensor(losses)).all()
