@@ -144,8 +144,9 @@ def _of_games(number: Counted, games_B: np.ndarray) -> GameSums:
 def row_of(rows: Sequence[Mapping[str, Any]]) -> Row:
     """One row of those that several seeds give for one question.
 
-    Counted numbers become their mean, with an interval; other numbers (and lists of them) the mean; texts are listed,
-    seed by seed, unless all are the same. A number that some seeds do not have is that of the others.
+    Counted numbers become their mean, with an interval; other numbers (and lists of them) the mean, rounded where all
+    are whole; texts are listed, seed by seed, unless all are the same. A number that some seeds do not have is that of
+    the others.
     """
     row: Row = {}
     for name in dict.fromkeys(name for one in rows for name in one):
@@ -179,4 +180,6 @@ def _together(values: Sequence[Any]) -> Any:
         return ", ".join(values)
     if isinstance(first, list):
         return [_together(parts) for parts in zip(*values, strict=True)]
-    return float(np.mean([value for value in values if value is not None]))
+    known = [value for value in values if value is not None]
+    average = float(np.mean(known))
+    return round(average) if all(isinstance(value, int) for value in known) else average

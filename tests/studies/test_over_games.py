@@ -75,9 +75,9 @@ def test_several_seeds_are_one_row_with_a_wider_interval():
 
 def test_a_number_that_a_seed_lacks_is_that_of_the_others_and_a_spread_is_of_all():
     found = mean(np.array([1.0, 3.0]), np.arange(2))
-    rows = [{"value": found, "alike": Spread([1.0, 2.0]), "n": 2}, {"value": None, "alike": Spread([6.0]), "n": 3}]
+    rows = [{"value": found, "alike": Spread([1.0, 2.0]), "n": 4}, {"value": None, "alike": Spread([6.0]), "n": 5}]
     row = row_of(rows)
-    assert row["value"] == 2 and row["n"] == 2.5
+    assert row["value"] == 2 and row["n"] == 4
     assert (row["alike"], row["alike_low"], row["alike_high"]) == (3, 1, 6)
 
 
