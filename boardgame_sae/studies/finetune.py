@@ -18,8 +18,8 @@ from boardgame_sae.files import read_json, read_parquet
 from boardgame_sae.intervals import pooled
 from boardgame_sae.metrics import Suite
 from boardgame_sae.metrics.counting.game_sums import GameSums
-from boardgame_sae.metrics.results import Scores
 from boardgame_sae.metrics.score import scores, scores_in
+from boardgame_sae.metrics.statistics.pool_seeds import pool
 from boardgame_sae.pipeline.score import score_saes
 from boardgame_sae.report.figures.style import BLUE, ORANGE, SKY, legend_below
 from boardgame_sae.saes.finetuning.finetune import GAMES_FILE, RESULT_FILE, FinetuneConfig, finetune_run
@@ -63,7 +63,7 @@ class FinetuneStudy(StudyConfig):
     training: FinetuneConfig = FinetuneConfig()
     """Their settings; loss, way and seed are the variant's."""
     seeds: tuple[Seed, ...] = (0,)
-    """Seeds of each; scores are those of the first."""
+    """Seeds of each; every number is their mean."""
     suite: Suite = "supervised"
     """Scores that are computed before and after."""
 
@@ -88,7 +88,7 @@ def finetune(cfg: FinetuneStudy, setting: Setting) -> Plan:
 
 
 def _untouched(cfg: FinetuneStudy, setting: Setting, sae: str) -> Row:
-    return {"sae": Path(sae).name, "how": "nothing", "loss": "", **_scores(cfg, setting, sae_folder(sae))}
+    return {"sae": Path(sae).name, "how": "nothing", "loss": "", **_scores(cfg, setting, [sae_folder(sae)])}
 
 
 def _tuned(cfg: FinetuneStudy, setting: Setting, sae: str, variant: Variant) -> Row:
@@ -104,7 +104,7 @@ def _tuned(cfg: FinetuneStudy, setting: Setting, sae: str, variant: Variant) -> 
         **{name: float(np.mean([result[name]["after"] for result in results])) for name in names},
     }  # fmt: skip
     is_sae = find_way(variant.how.split("+")[-1]).gives_sae
-    return row | (_scores(cfg, setting, by_seed[0][-1]) if is_sae else {})
+    return row | (_scores(cfg, setting, [runs[-1] for runs in by_seed]) if is_sae else {})
 
 
 def _runs(cfg: FinetuneStudy, setting: Setting, sae: str, variant: Variant, seed: int) -> list[Path]:
@@ -123,11 +123,11 @@ def _sums(runs: Sequence[Path]) -> GameSums:
     return GameSums.dense({"clean": first["clean"], "before": first["before"], "after": last["after"]}, ("clean",))
 
 
-def _scores(cfg: FinetuneStudy, setting: Setting, sae: Path) -> Row:
-    """The scores of an SAE, with their intervals."""
-    (folder,) = score_saes([sae], setting.folder, suite=cfg.suite, device=setting.device)
+def _scores(cfg: FinetuneStudy, setting: Setting, saes: Sequence[Path]) -> Row:
+    """The scores of an SAE, or of its seeds, with their intervals."""
+    folders = score_saes(saes, setting.folder, suite=cfg.suite, device=setting.device)
     row: Row = {}
-    for name, value in Scores.load(folder).items():
+    for name, value in pool(folders).items():
         if name in scores_in(cfg.suite):
             row[name] = value.value
             if value.interval is not None:

@@ -11,6 +11,7 @@ latents each parent has, and with a meta-SAE of as many random directions.
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -21,7 +22,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from boardgame_sae.config import Count, Seed, Share, config, seed_for
+from boardgame_sae.config import Count, Share, config, seed_for
 from boardgame_sae.metrics.baselines.registry import SAE_KIND
 from boardgame_sae.metrics.counting.f1 import f1
 from boardgame_sae.metrics.coverage import coverage
@@ -37,13 +38,13 @@ from boardgame_sae.metrics.supervised.property_results import latent_classes
 from boardgame_sae.report.figures.style import GREY, SKY
 from boardgame_sae.saes.load import load_sae
 from boardgame_sae.saes.registry import look
-from boardgame_sae.studies.study import Plan, Row, Setting, StudyConfig, study
+from boardgame_sae.studies.over_games import Counted, alone, mean, row_of
+from boardgame_sae.studies.study import Plan, Row, Seeds, Setting, StudyConfig, study
 from boardgame_sae.testbeds.columns import PropertyColumns
 from boardgame_sae.testbeds.testbed import Testbed
 
 COLUMNS = {
     "sae": "SAE",
-    "seed": "seed",
     "explained": "variance of decoder rows explained",
     "held_out": "of rows held out",
     "n_classifiers": "latents that classify",
@@ -63,8 +64,8 @@ class MetaSAEStudy(StudyConfig):
     """Folders of SAEs, or names of shipped ones."""
     training: MetaStructureConfig = MetaStructureConfig()
     """How the meta-SAEs are trained; the seed is that of `seeds`."""
-    seeds: tuple[Seed, ...] = (0, 1)
-    """Seeds of the meta-SAEs of each."""
+    seeds: Seeds = (0, 1)
+    """Seeds of the meta-SAEs of each, of the random directions, and of the shuffles."""
     min_f1: Share = 0.5
     """A latent classifies a class where its F1 on test is at least this."""
     min_latents: Count = 5
@@ -88,6 +89,7 @@ class Match(NamedTuple):
     """How well meta-latents match parents, and what is expected by chance."""
 
     value: float
+    """Mean over parents of the best F1."""
     best_P: np.ndarray
     """(P,) the best F1 of any meta-latent for each parent."""
     meta_latent_P: np.ndarray
@@ -95,10 +97,11 @@ class Match(NamedTuple):
     shuffled_R: np.ndarray
     """The value after each of R shuffles."""
 
-    @property
-    def p(self) -> float:
-        """The share of shuffles, the truth among them, that match as well."""
-        return float((1 + (self.shuffled_R >= self.value).sum()) / (1 + len(self.shuffled_R)))
+
+def as_well(matches: Sequence[Match]) -> float:
+    """The share of shuffles, the truth among them, that match as well: p. Of several seeds, by their means."""
+    value, shuffled_R = np.mean([one.value for one in matches]), np.mean([one.shuffled_R for one in matches], axis=0)
+    return float((1 + (shuffled_R >= value).sum()) / (1 + len(shuffled_R)))
 
 
 def parents_of(columns: Sequence[PropertyColumns], squares: Sequence[str], column: int) -> list[str]:
@@ -149,55 +152,84 @@ def classes_of(subject: Subject, min_f1: float) -> np.ndarray:
 @study("meta_sae", MetaSAEStudy, saes=lambda cfg: cfg.saes)
 def meta_sae(cfg: MetaSAEStudy, setting: Setting) -> Plan:
     """Do the meta-latents of a decoder match the parts that a board has?"""
-    rows: list[Callable[[], Row]] = [partial(_row, cfg, setting, sae, seed) for sae in cfg.saes for seed in cfg.seeds]
+    rows: list[Callable[[], Row]] = [partial(_row, cfg, setting, sae) for sae in cfg.saes]
     return Plan(rows, COLUMNS, figure)
 
 
-def _row(cfg: MetaSAEStudy, setting: Setting, name: str, seed: int) -> Row:
+class Trained(NamedTuple):
+    """What one seed finds of an SAE's decoder."""
+
+    explained: float
+    """Share of the rows' variance that the meta-SAE explains."""
+    held_out: float
+    """The same of rows that a meta-SAE has not seen."""
+    matches: tuple[Match, Match] | None
+    """Of the decoder's rows, and of random directions; None where there is no parent."""
+
+
+def _row(cfg: MetaSAEStudy, setting: Setting, name: str) -> Row:
     sae, testbed = load_sae(name), setting.testbed
     class_F = classes_of(Subject(name, SAE_KIND, sae, testbed), cfg.min_f1)
     own = classified(testbed, class_F, cfg.min_latents)
-    training = MetaStructureConfig(**{**vars(cfg.training), "seed": seed})
-    generator = torch.Generator().manual_seed(seed_for(seed, "random rows"))
     rows_FD = normalize(sae.W_dec.detach().cpu().float(), dim=1)
-    random_FD = normalize(torch.randn(rows_FD.shape, generator=generator), dim=1)
+    trained = [_trained(cfg, rows_FD, own, seed) for seed in cfg.seeds]
     row: Row = {
-        "sae": Path(name).name, "architecture": sae.trained_as["architecture"], "seed": seed,
-        "held_out": explained(rows_FD, training).held_out, "n_classifiers": len(own.latent_K),
-        "n_parents": len(own.parents),
+        "sae": Path(name).name, "architecture": sae.trained_as["architecture"],
+        "n_classifiers": len(own.latent_K), "n_parents": len(own.parents),
     }  # fmt: skip
-    for who, given_FD in (("", rows_FD), ("random", random_FD)):
-        trained = train_meta_sae(given_FD, meta_width(len(given_FD)), training)
-        if not who:
-            row["explained"] = variance_explained(trained, given_FD)[0]
-        if own.parents:
-            with torch.no_grad():
-                meta_KM = trained.encode(given_FD[own.latent_K])
-            matched = match(meta_KM, own.parents_KP, cfg.n_shuffles, seed_for(seed, "shuffles"))
-            row |= {"random": matched.value} if who else _matched(matched, own)
-    return row
+    pairs = [one.matches for one in trained if one.matches is not None]
+    numbers = [
+        {"explained": alone(one.explained), "held_out": alone(one.held_out), **_matched(one.matches, own)}
+        for one in trained
+    ]
+    return row | row_of(numbers) | (_chance([decoder for decoder, _ in pairs]) if pairs else {})
 
 
-def _matched(matched: Match, own: Classified) -> Row:
-    low, high = np.quantile(matched.shuffled_R, [0.025, 0.975])
-    return {
-        "match": matched.value, "shuffled": float(matched.shuffled_R.mean()), "shuffled_low": float(low),
-        "shuffled_high": float(high), "p": matched.p,
-        "by_parent": dict(zip(own.parents, matched.best_P.tolist(), strict=True)),
-    }  # fmt: skip
+def _trained(cfg: MetaSAEStudy, rows_FD: Tensor, own: Classified, seed: int) -> Trained:
+    training = replace(cfg.training, seed=seed)
+    generator = torch.Generator().manual_seed(seed_for(seed, "random rows"))
+    random_FD = normalize(torch.randn(rows_FD.shape, generator=generator), dim=1)
+    meta = train_meta_sae(rows_FD, meta_width(len(rows_FD)), training)
+    shares = variance_explained(meta, rows_FD)[0], explained(rows_FD, training).held_out
+    if not own.parents:
+        return Trained(*shares, None)
+    random = train_meta_sae(random_FD, meta_width(len(random_FD)), training)
+    matches = []
+    for trained, given_FD in ((meta, rows_FD), (random, random_FD)):
+        with torch.no_grad():
+            meta_KM = trained.encode(given_FD[own.latent_K])
+        matches.append(match(meta_KM, own.parents_KP, cfg.n_shuffles, seed_for(seed, "shuffles")))
+    return Trained(*shares, (matches[0], matches[1]))
+
+
+def _matched(matches: tuple[Match, Match] | None, own: Classified) -> dict[str, Counted | None]:
+    """How well one seed's meta-latents match, over parents."""
+    if matches is None:
+        return {}
+    return {name: mean(one.best_P, own.parents) for name, one in zip(("match", "random"), matches, strict=True)}
+
+
+def _chance(matches: Sequence[Match]) -> Row:
+    """What shuffling gives, the mean over seeds with the central 95% of shuffles."""
+    shuffled_R = np.mean([one.shuffled_R for one in matches], axis=0)
+    low, high = np.quantile(shuffled_R, [0.025, 0.975])
+    shuffled = {"shuffled": float(shuffled_R.mean()), "shuffled_low": float(low), "shuffled_high": float(high)}
+    return {**shuffled, "p": as_well(matches)}
 
 
 def figure(rows: Sequence[Row]) -> Figure:
     """The match of each SAE's meta-latents with parents, beside what shuffling and random directions give."""
-    drawn = Figure(figsize=(7.5, 0.45 * len(rows) + 1.8), layout="constrained")
-    axes = drawn.subplots()
     shown = [row for row in rows if "match" in row][::-1]
+    drawn = Figure(figsize=(7.5, 0.6 * len(shown) + 1.8), layout="constrained")
+    axes = drawn.subplots()
     for place, row in enumerate(shown):
         colour, marker = look(row["architecture"])
-        axes.plot([row["shuffled_low"], row["shuffled_high"]], [place, place], color=GREY, linewidth=5, alpha=0.6)
-        axes.plot(row["match"], place, marker=marker, color=colour, markersize=8)
-        axes.plot(row["random"], place, marker="|", color=SKY, markersize=12)
-    axes.set_yticks(range(len(shown)), [f"{row['sae']}, seed {row['seed']}" for row in shown])
+        axes.plot([row["shuffled_low"], row["shuffled_high"]], [place, place], color=GREY, linewidth=7, alpha=0.5)
+        for name, own, at, style in (("match", colour, 0.12, marker), ("random", SKY, -0.12, "|")):
+            error = [[max(row[name] - row[f"{name}_low"], 0)], [max(row[f"{name}_high"] - row[name], 0)]]
+            axes.errorbar(row[name], place + at, xerr=error, color=own, fmt=style, markersize=8)
+    axes.set_yticks(range(len(shown)), [row["sae"] for row in shown])
+    axes.set_ylim(-0.6, len(shown) - 0.4)
     axes.set(xlabel="match with parents (mean best F1)")
     drawn.suptitle("Meta-latents, beside shuffled classes (bars) and random directions (lines)", fontsize=10)
     return drawn

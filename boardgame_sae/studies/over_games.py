@@ -75,6 +75,11 @@ def mean(value_N: np.ndarray | Sequence[float], game_N: np.ndarray | Sequence[An
     return ratio(value_N, np.ones(len(value_N)), game_N)
 
 
+def alone(value: float) -> Counted:
+    """A number that no games stand behind: its interval is over seeds."""
+    return counted({"value": np.array([value])}, [0], lambda sums: sums["value"][:, 0])
+
+
 def difference(value_N: np.ndarray, first_N: np.ndarray, game_N: np.ndarray) -> Counted:
     """The mean of a number over positions of a first kind less that over the others."""
     parts = {"first": value_N * first_N, "n_first": first_N, "other": value_N * ~first_N, "n_other": ~first_N}

@@ -24,10 +24,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
-from sklearn.metrics import roc_auc_score
 from torch import Tensor
 
-from boardgame_sae.config import Count, NonNegative, Seed, Share, config
+from boardgame_sae.config import Count, NonNegative, Share, config
 from boardgame_sae.metrics.baselines.registry import SAE_KIND
 from boardgame_sae.metrics.counting.f1 import f1
 from boardgame_sae.metrics.counting.game_sums import CLASSIFIER
@@ -40,12 +39,12 @@ from boardgame_sae.saes.load import load_sae
 from boardgame_sae.saes.registry import look
 from boardgame_sae.saes.sae import SAE
 from boardgame_sae.saes.training.train import TrainSAEConfig
-from boardgame_sae.studies.study import Plan, Row, Setting, StudyConfig, study
+from boardgame_sae.studies.over_games import auc_within, mean, ratio, row_of
+from boardgame_sae.studies.study import Plan, Row, Seeds, Setting, StudyConfig, study
 from boardgame_sae.testbeds.testbed import Testbed
 
 COLUMNS = {
     "name": "SAEs",
-    "seed": "seed",
     "novel": "novel",
     "auc": "AUC of 1 - cosine",
     "accuracy": "right at the threshold",
@@ -65,13 +64,13 @@ class StitchingStudy(StudyConfig):
     """Which pairs of SAEs, and what counts."""
 
     saes: tuple[dict[str, Any], ...] = ({"architecture": "topk", "k": 16},)
-    """SAEs by their fields, without n_latents and seed; each gives a pair for each seed."""
+    """SAEs by their fields, without n_latents and seed; each gives a pair, small and large, for each seed."""
     small: Count = 128
     """Latents of the small SAE."""
     large: Count = 512
     """Latents of the large one."""
-    seeds: tuple[Seed, ...] = (0, 1)
-    """Seeds of the pairs."""
+    seeds: Seeds = (0, 1)
+    """Seeds of the pairs: of their weights."""
     training: TrainSAEConfig = TrainSAEConfig()
     """How they are trained, on one stream."""
     threshold: Share = 0.7
@@ -123,12 +122,17 @@ class Point(NamedTuple):
 
     share: float
     """Share of the large SAE's latents that are in."""
-    mse: float
-    """Squared error per position."""
+    error_N: np.ndarray
+    """Squared error at each position."""
     l0: float
     """Latents on per position."""
     phase: str
     """add, swap, or drop (the small SAE's latents that resemble none)."""
+
+    @property
+    def mse(self) -> float:
+        """Mean squared error."""
+        return float(self.error_N.mean())
 
 
 def groups(small: SAE, large: SAE, threshold: float) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
@@ -166,8 +170,8 @@ def way_from_small_to_large(small: SAE, large: SAE, x_ND: Tensor, threshold: flo
     def point(phase: str) -> Point:
         share = n_in / large.cfg.n_latents
         rebuilt_ND = sum_ND + (1 - share) * small.b_dec + share * large.b_dec
-        mse = exact((x_ND - rebuilt_ND).pow(2)).sum(1).mean()
-        return Point(share, float(mse), float(exact(on_N).mean()), phase)
+        error_N = exact((x_ND - rebuilt_ND).pow(2)).sum(1).cpu().numpy()
+        return Point(share, error_N, float(exact(on_N).mean()), phase)
 
     points = [point("add")]
     for number, (phase, come, go) in enumerate(steps, 1):
@@ -208,11 +212,18 @@ def stitching(cfg: StitchingStudy, setting: Setting) -> Plan:
     """Which latents of a large SAE are new to a small one, and are they new about the board?"""
     small = [{**fields, "n_latents": cfg.small} for fields in cfg.saes]
     expand(small, setting.testbed.width, cfg.training)  # raises before training
-    rows = [partial(_pair, cfg, setting, fields, seed) for fields in cfg.saes for seed in cfg.seeds]
+    rows = [partial(_row, cfg, setting, fields) for fields in cfg.saes]
     return Plan(rows, COLUMNS, partial(figure, threshold=cfg.threshold))
 
 
-def _pair(cfg: StitchingStudy, setting: Setting, fields: dict[str, Any], seed: int) -> Row:
+def _row(cfg: StitchingStudy, setting: Setting, fields: dict[str, Any]) -> Row:
+    """What the pairs of all seeds say; the figure shows the first."""
+    row: Row = {"name": " ".join(f"{value}" for value in fields.values()), "architecture": fields["architecture"]}
+    return row | row_of([_pair(cfg, setting, fields, seed, drawn=not number) for number, seed in enumerate(cfg.seeds)])
+
+
+def _pair(cfg: StitchingStudy, setting: Setting, fields: dict[str, Any], seed: int, *, drawn: bool) -> Row:
+    """What one pair says. drawn: with all that the figure shows of it."""
     testbed = setting.testbed
     grid = [{**fields, "n_latents": [cfg.small, cfg.large], "seed": seed}]
     folders = train_grid(testbed, grid, cfg.training, setting.device)
@@ -221,12 +232,16 @@ def _pair(cfg: StitchingStudy, setting: Setting, fields: dict[str, Any], seed: i
     found = novelty(small, large, x_ND)
     path = way_from_small_to_large(small, large, x_ND, cfg.threshold, cfg.n_points)
     of_board = _of_board(cfg, testbed, small, large, found.latent_F)
-    return {
-        "name": " ".join(f"{value}" for value in fields.values()), "architecture": fields["architecture"],
-        "seed": seed, "n_alive": len(found.latent_F), **_separation(found, cfg.threshold), **_path(path),
-        **_shares(found.novel_F, of_board),
-        "change": found.change_F.tolist(), "cosine": found.cosine_F.tolist(), "path": [[*point] for point in path],
+    names_F = [f"{seed}, {latent}" for latent in found.latent_F]  # latents of two seeds have nothing in common
+    game_N = testbed.positions("test").game_N[: cfg.n_positions]
+    row: Row = {
+        "n_alive": len(found.latent_F), **_separation(found, cfg.threshold, names_F), **_path(path, game_N),
+        **_shares(found.novel_F, of_board, names_F),
     }  # fmt: skip
+    if not drawn:
+        return row
+    points = [[point.share, point.mse, point.l0, point.phase] for point in path]
+    return row | {"change": found.change_F.tolist(), "cosine": found.cosine_F.tolist(), "path": points}
 
 
 def _of_board(cfg: StitchingStudy, testbed: Testbed, small: SAE, large: SAE, latent_F: np.ndarray) -> np.ndarray:
@@ -234,41 +249,39 @@ def _of_board(cfg: StitchingStudy, testbed: Testbed, small: SAE, large: SAE, lat
     return new_properties(*subjects, latent_F, cfg.min_f1, cfg.margin)
 
 
-def _separation(found: Novelty, threshold: float) -> Row:
+def _separation(found: Novelty, threshold: float, names_F: Sequence[str]) -> Row:
     """How well the cosine tells novel latents from the others."""
-    both = 0 < found.novel_F.sum() < len(found.novel_F)
     return {
-        "novel": float(found.novel_F.mean()),
-        "auc": float(roc_auc_score(found.novel_F, -found.cosine_F)) if both else None,
-        "accuracy": float(((found.cosine_F < threshold) == found.novel_F).mean()),
+        "novel": mean(found.novel_F, names_F),
+        "auc": auc_within(-found.cosine_F, found.novel_F, np.array(names_F)),
+        "accuracy": mean((found.cosine_F < threshold) == found.novel_F, names_F),
     }
 
 
-def _path(path: Sequence[Point]) -> Row:
+def _path(path: Sequence[Point], game_N: np.ndarray) -> Row:
+    """Errors, over games: at the start, where all that are predicted novel are in, and at the end."""
     added = [point for point in path if point.phase == "add"]
     falls = np.diff([point.mse for point in path]) <= 0
-    return {
-        "mse_small": path[0].mse, "mse_added": added[-1].mse, "mse_large": path[-1].mse, "l0_small": path[0].l0,
-        "l0_added": added[-1].l0, "l0_large": path[-1].l0, "falls": float(falls.mean()) if len(falls) else 1.0,
-    }  # fmt: skip
-
-
-def _shares(novel_F: np.ndarray, of_board_F: np.ndarray) -> Row:
-    """Of novel latents and of the others, the shares that classify something and that are new."""
-    row: Row = {}
-    for who, chosen_F in (("novel", novel_F), ("others", ~novel_F)):
-        n = int(chosen_F.sum())
-        for what, least in (("classify", 1), ("new", 2)):
-            row[f"{who}_{what}"] = float((of_board_F[chosen_F] >= least).mean()) if n else None
+    row: Row = {"falls": float(falls.mean()) if len(falls) else 1.0}
+    for name, point in (("small", path[0]), ("added", added[-1]), ("large", path[-1])):
+        row |= {f"mse_{name}": mean(point.error_N, game_N), f"l0_{name}": point.l0}
     return row
+
+
+def _shares(novel_F: np.ndarray, of_board_F: np.ndarray, names_F: Sequence[str]) -> Row:
+    """Of novel latents and of the others, the shares that classify something and that are new."""
+    return {
+        f"{who}_{what}": ratio((of_board_F >= least) & chosen_F, chosen_F, names_F)
+        for who, chosen_F in (("novel", novel_F), ("others", ~novel_F))
+        for what, least in (("classify", 1), ("new", 2))
+    }
 
 
 def figure(rows: Sequence[Row], threshold: float) -> Figure:
     """Change of the error against cosine, and the way from small to large, of the first seed of each kind of SAE."""
-    firsts = list({row["name"]: row for row in reversed(rows)}.values())[::-1]
     drawn = Figure(figsize=(10.5, 4.6), layout="constrained")
     scatter, way = drawn.subplots(1, 2)
-    for row in firsts:
+    for row in rows:
         colour, marker = look(row["architecture"])
         change = np.array(row["change"]) / row["mse_small"]
         scatter.scatter(row["cosine"], change, s=8, color=colour, marker=marker, label=row["name"], alpha=0.6)

@@ -5,7 +5,7 @@ from planted import perfect_sae, planted
 
 from boardgame_sae.metrics.saebench.meta_structure import MetaStructureConfig, train_meta_sae, variance_explained
 from boardgame_sae.metrics.subject import Subject
-from boardgame_sae.studies.meta_sae import classes_of, classified, figure, match, parents_of
+from boardgame_sae.studies.meta_sae import as_well, classes_of, classified, figure, match, parents_of
 
 
 @pytest.fixture(scope="module")
@@ -47,20 +47,22 @@ def test_a_planted_meta_structure_is_found_and_beats_shuffles():
     assert variance_explained(meta_sae, rows_FD)[0] > 0.8
     with torch.no_grad():
         found = match(meta_sae.encode(rows_FD), parents_FP, 50, 0)
-    assert found.value > 0.8 > 0.6 > found.shuffled_R.max() and found.p == pytest.approx(1 / 51)
+    assert found.value > 0.8 > 0.6 > found.shuffled_R.max() and as_well([found]) == pytest.approx(1 / 51)
 
 
 def test_meta_latents_that_know_the_parents_match_them_wholly_and_random_ones_as_shuffles_do():
     _, parents_FP = planted_rows()
     assert match(torch.from_numpy(parents_FP).float(), parents_FP, 5, 0).value == 1
-    ps = [
-        match(torch.rand(len(parents_FP), 10, generator=torch.Generator().manual_seed(seed)), parents_FP, 19, seed).p
+    matches = [
+        match(torch.rand(len(parents_FP), 10, generator=torch.Generator().manual_seed(seed)), parents_FP, 19, seed)
         for seed in range(20)
     ]
-    assert 0.25 < np.mean(ps) < 0.75
+    assert 0.25 < np.mean([as_well([one]) for one in matches]) < 0.75
+    assert 0.05 < as_well(matches) < 0.95  # of all twenty together
 
 
 def test_a_figure_is_drawn_of_rows_also_of_one_without_parents():
-    row = {"sae": "a", "architecture": "topk", "seed": 0}
-    whole = row | {"match": 0.5, "shuffled_low": 0.2, "shuffled_high": 0.3, "random": 0.25}
+    row = {"sae": "a", "architecture": "topk"}
+    ends = {"match_low": 0.4, "match_high": 0.6, "random_low": 0.2, "random_high": 0.3}
+    whole = row | {"match": 0.5, "shuffled_low": 0.2, "shuffled_high": 0.3, "random": 0.25, **ends}
     assert len(figure([row, whole]).axes) == 1
