@@ -5,7 +5,7 @@ a ratio, how well something tells two kinds apart. `row_of` makes one row of the
 its interval over games (or whatever units are resampled: pairs, properties) and seeds, as `intervals.pooled` has it.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -163,6 +163,11 @@ def row_of(rows: Sequence[Mapping[str, Any]]) -> Row:
         else:
             row[name] = _together(values)
     return {**row, "seeds": len(rows)}
+
+
+def row_over_seeds(seeds: Sequence[Any], ask: Callable[..., Mapping[str, Any]], *about: Any) -> Row:
+    """One row of what all seeds answer. ask: called with a seed's part of the study and what the row is about."""
+    return row_of([ask(seed, *about) for seed in seeds])
 
 
 def columns(name: str, estimate: Estimate) -> Row:

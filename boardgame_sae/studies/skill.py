@@ -12,9 +12,9 @@ negative and random vectors are as long, at the same hook point.
 """
 
 import itertools
-from collections.abc import Callable, Mapping, Sequence
-from functools import cached_property
-from typing import Annotated, Any, NamedTuple
+from collections.abc import Mapping, Sequence
+from functools import cached_property, partial
+from typing import Annotated, NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -39,7 +39,7 @@ from boardgame_sae.probes.fit import residual_stream
 from boardgame_sae.report.figures.style import BLUE, GREY, ORANGE, hook_title, legend_below
 from boardgame_sae.runs import progress
 from boardgame_sae.saes.load import load_sae
-from boardgame_sae.studies.over_games import Counted, counted, ratio, row_of
+from boardgame_sae.studies.over_games import Counted, counted, ratio, row_over_seeds
 from boardgame_sae.studies.study import Plan, Row, Seeds, Setting, StudyConfig, study
 from boardgame_sae.testbeds.testbed import Testbed
 
@@ -227,15 +227,12 @@ def skill(cfg: SkillStudy, setting: Setting) -> Plan:
     """Does the model know how strong its players are, and does it play better if told that they are strong?"""
     of = _Skill(cfg, setting.testbed)
     seeds = [_Playing(of, seed) for seed in cfg.seeds]
-
-    def row(ask: Callable[..., Row], asked: Sequence[Any], *about: Any) -> Callable[[], Row]:
-        return lambda: row_of([ask(one, *about) for one in asked])
-
-    rows = [row(_probed, [of], name) for name in of.every]  # no seed changes a probe
+    of_seeds = partial(row_over_seeds, seeds)
+    rows = [partial(row_over_seeds, [of], _probed, name) for name in of.every]  # no seed changes a probe
     for begun in cfg.games:
-        rows.append(row(_played, seeds, begun))
+        rows.append(partial(of_seeds, _played, begun))
         pairs = itertools.product(("contrastive", "probe", *cfg.saes), COLOURS)
-        rows += [row(_played, seeds, begun, control, vector) for vector, control in pairs]
+        rows += [partial(of_seeds, _played, begun, control, vector) for vector, control in pairs]
     return Plan(rows, COLUMNS, figure)
 
 

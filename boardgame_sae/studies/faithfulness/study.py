@@ -9,7 +9,7 @@ the moves; and does it play what it itself holds to be good?
 """
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from functools import partial
 
 import numpy as np
 
@@ -20,7 +20,7 @@ from boardgame_sae.studies.faithfulness.boards_read import layers
 from boardgame_sae.studies.faithfulness.errors import disagreement, follows
 from boardgame_sae.studies.faithfulness.figure import ERRORS, LAYERS, ORDERS, PLAY, figure
 from boardgame_sae.studies.faithfulness.transpositions import FAR, OTHER, SAME
-from boardgame_sae.studies.over_games import Counted, auc_within, mean, ratio, row_of
+from boardgame_sae.studies.over_games import Counted, auc_within, mean, ratio, row_over_seeds
 from boardgame_sae.studies.study import Plan, Row, Setting, study
 
 COLUMNS = {
@@ -40,20 +40,19 @@ ELSEWHERE = "boards with the same mistakes elsewhere"
 def faithfulness(cfg: FaithfulnessStudy, setting: Setting) -> Plan:
     """Is what a model does consistent with the board, and the evaluation, that it holds?"""
     seeds = [Asked(cfg, setting.testbed, seed) for seed in cfg.seeds]
+    of_seeds = partial(row_over_seeds, seeds)
     corpus = setting.testbed.corpus
     if not corpus.is_random_play:
         make_player(cfg.search).evaluate(corpus.game, MoveRecord.of([]))  # raises before anything is read
 
-    def row(ask: Callable[..., Row], *about: Any) -> Callable[[], Row]:
-        return lambda: row_of([ask(of_seed, *about) for of_seed in seeds])
-
-    rows = [row(_errors, greedy) for greedy in (True, False)]
+    rows = [partial(of_seeds, _errors, greedy) for greedy in (True, False)]
     if corpus.tokenizer.is_whole_move:
-        rows.append(row(_follows))
-    rows += [row(_predicts, signal) for signal in SIGNALS]
-    rows += [row(measure, kind) for measure in (_variation, _agreement) for kind in (SAME, OTHER, FAR)]
+        rows.append(partial(of_seeds, _follows))
+    rows += [partial(of_seeds, _predicts, signal) for signal in SIGNALS]
+    rows += [partial(of_seeds, measure, kind) for measure in (_variation, _agreement) for kind in (SAME, OTHER, FAR)]
     if not corpus.is_random_play:
-        rows += [row(_plays, *players) for players in PLAYERS.items()] + [row(_contradicts)]
+        rows += [partial(of_seeds, _plays, *players) for players in PLAYERS.items()]
+        rows.append(partial(of_seeds, _contradicts))
     return Plan(rows, COLUMNS, figure)
 
 

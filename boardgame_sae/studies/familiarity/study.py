@@ -8,7 +8,7 @@ two openings that are alike in chance it has read.
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -31,7 +31,7 @@ from boardgame_sae.studies.familiarity.figure import figure
 from boardgame_sae.studies.familiarity.openings import CONTRASTS, Openings, drawn_openings, kinds
 from boardgame_sae.studies.familiarity.reading import Above, Reading
 from boardgame_sae.studies.familiarity.separation import Frequencies, frequencies
-from boardgame_sae.studies.over_games import Spread, auc_within, difference, mean, row_of
+from boardgame_sae.studies.over_games import Spread, auc_within, difference, mean, row_over_seeds
 from boardgame_sae.studies.study import Plan, Row, Seeds, Setting, StudyConfig, study
 from boardgame_sae.testbeds.testbed import Testbed
 from boardgame_sae.transcripts.corpus import SPLITS
@@ -160,19 +160,16 @@ def familiarity(cfg: FamiliarityStudy, setting: Setting) -> Plan:
         raise ConfigError(f"testbed: {setting.folder} has no token per move, so that moves have no known probability")
     expand(cfg.control, setting.testbed.width, cfg.training, "control")  # raises before anything is played
     seeds = [Recognition(cfg, setting, seed) for seed in cfg.seeds]
-
-    def row(ask: Callable[..., Row], *about: Any) -> Callable[[], Row]:
-        return lambda: row_of([ask(of_seed, *about) for of_seed in seeds])
-
+    of_seeds = partial(row_over_seeds, seeds)
     rows: list[Callable[[], Row]] = []
     for contrast, both in CONTRASTS.items():
-        rows += [row(_as_it_is, contrast, kind) for kind in (*both, "")]
+        rows += [partial(of_seeds, _as_it_is, contrast, kind) for kind in (*both, "")]
         if "impossible" not in both:
-            rows.append(row(_chance, contrast))
-        rows += [row(_probe, contrast, trained) for trained in (True, False)]
+            rows.append(partial(of_seeds, _chance, contrast))
+        rows += [partial(of_seeds, _probe, contrast, trained) for trained in (True, False)]
         for kind in both:
-            rows += [row(_latent, contrast, kind, sae) for sae in cfg.saes]
-            rows += [row(_control, contrast, kind, place) for place in range(len(cfg.control))]
+            rows += [partial(of_seeds, _latent, contrast, kind, sae) for sae in cfg.saes]
+            rows += [partial(of_seeds, _control, contrast, kind, place) for place in range(len(cfg.control))]
     return Plan(rows, COLUMNS, figure)
 
 

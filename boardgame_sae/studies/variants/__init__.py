@@ -12,11 +12,10 @@ MetaOthello (Chawla, Hall and Lovato 2026, PMLR 306) asked this of 8x8 boards, w
 well as its own; a middle layer identifies the game, and later ones specialise.
 """
 
-from collections.abc import Callable
 from functools import partial
 
-from boardgame_sae.studies.over_games import row_of
-from boardgame_sae.studies.study import Plan, Row, Setting, study
+from boardgame_sae.studies.over_games import row_over_seeds
+from boardgame_sae.studies.study import Plan, Setting, study
 from boardgame_sae.studies.variants.figure import figure
 from boardgame_sae.studies.variants.question import Question, VariantsStudy, check
 
@@ -35,16 +34,14 @@ def variants(cfg: VariantsStudy, setting: Setting) -> Plan:
     """Does one GPT of several games share a board between them, and does it know which it plays?"""
     check(cfg, setting)
     seeds = [Question(cfg.of_seed(seed), setting) for seed in cfg.seeds]
+    of_seeds = partial(row_over_seeds, seeds)
     games, layers = range(len(cfg.world.games)), range(cfg.world.gpt.n_layers)
     pairs = [(of, on) for of in games for on in games]
 
-    def row(ask: Callable[..., Row], *about: int) -> Callable[[], Row]:
-        return lambda: row_of([ask(of_seed, *about) for of_seed in seeds])
-
-    rows = [row(Question.legal, game) for game in games]
-    rows += [row(Question.which, layer) for layer in layers]
-    rows += [lambda: row_of([seeds[0].which(None)])]  # the GPT of one game is the same for every seed
-    rows += [row(Question.latent, game) for game in games]
-    rows += [row(Question.transfer, *pair) for pair in pairs]
-    rows += [row(Question.edit, *pair) for pair in pairs]
+    rows = [partial(of_seeds, Question.legal, game) for game in games]
+    rows += [partial(of_seeds, Question.which, layer) for layer in layers]
+    rows += [partial(row_over_seeds, seeds[:1], Question.which, None)]  # the GPT of one game is the same for every seed
+    rows += [partial(of_seeds, Question.latent, game) for game in games]
+    rows += [partial(of_seeds, Question.transfer, *pair) for pair in pairs]
+    rows += [partial(of_seeds, Question.edit, *pair) for pair in pairs]
     return Plan(rows, COLUMNS, partial(figure, games=cfg.world.games))
