@@ -76,7 +76,7 @@ class FinetuneStudy(StudyConfig):
         scores_in(self.suite)
 
 
-@study("finetune", FinetuneStudy, saes=lambda cfg: cfg.saes)
+@study("finetune", FinetuneStudy, saes=lambda cfg: cfg.saes, version=2)
 def finetune(cfg: FinetuneStudy, setting: Setting) -> Plan:
     """How much of the cross-entropy gap does a short fine-tuning close, and what becomes of the scores?"""
     rows: list[Callable[[], Row]] = []

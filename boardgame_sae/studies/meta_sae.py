@@ -149,7 +149,7 @@ def classes_of(subject: Subject, min_f1: float) -> np.ndarray:
     return np.where(f1_F >= min_f1, classes.column_F, -1)
 
 
-@study("meta_sae", MetaSAEStudy, saes=lambda cfg: cfg.saes)
+@study("meta_sae", MetaSAEStudy, saes=lambda cfg: cfg.saes, version=2)
 def meta_sae(cfg: MetaSAEStudy, setting: Setting) -> Plan:
     """Do the meta-latents of a decoder match the parts that a board has?"""
     rows: list[Callable[[], Row]] = [partial(_row, cfg, setting, sae) for sae in cfg.saes]

@@ -83,6 +83,8 @@ class Study:
     plan: Callable[[Any, Setting], Plan]
     saes: Callable[[Any], Sequence[str]]
     """The saved SAEs that a config names: the study's run belongs to what they hold."""
+    version: int = 1
+    """Counted up when the same config comes to mean other rows, so that runs from before are not taken for these."""
 
     @property
     def summary(self) -> str:
@@ -98,12 +100,12 @@ def _no_saes(cfg: Any) -> Sequence[str]:  # noqa: ARG001 (a study that names sav
 
 
 def study(
-    name: str, config_class: type[StudyConfig], *, saes: Callable[[Any], Sequence[str]] = _no_saes
+    name: str, config_class: type[StudyConfig], *, saes: Callable[[Any], Sequence[str]] = _no_saes, version: int = 1
 ) -> Callable[[Callable[[Any, Setting], Plan]], Callable[[Any, Setting], Plan]]:
     """Register a function as a study; see `Study`. Raises ValueError when the name is taken."""
 
     def register(plan: Callable[[Any, Setting], Plan]) -> Callable[[Any, Setting], Plan]:
-        _STUDIES.add(name, Study(name, config_class, plan, saes))
+        _STUDIES.add(name, Study(name, config_class, plan, saes, version))
         return plan
 
     return register
@@ -137,7 +139,8 @@ def study_run(
     setting = Setting(folder, load_testbed(folder, device), device)
     plan = chosen.plan(cfg, setting)
     saes = {f"sae {sae}": sae_content(load_sae(sae)) for sae in chosen.saes(cfg)}
-    inputs = {"testbed": setting.testbed.hash, **saes}
+    version = {"version": str(chosen.version)} if chosen.version > 1 else {}
+    inputs = {"testbed": setting.testbed.hash, **saes, **version}
     with Run("study", name, to_mapping(cfg), inputs, out, content=setting.testbed.made_of) as run:
         if not run.done:
             rows = _computed(run, plan)

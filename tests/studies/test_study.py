@@ -1,4 +1,5 @@
 import csv
+from dataclasses import replace
 
 import pytest
 from matplotlib.figure import Figure
@@ -64,6 +65,15 @@ def test_a_killed_study_goes_on_after_its_last_row_and_ends_with_the_same_bytes(
     n = len(counting)
     study_run("counting", CountingStudy(), out=tmp_path / "whole")
     assert len(counting) == n
+
+
+def test_a_study_of_a_newer_version_has_a_run_of_its_own(counting, monkeypatch, tmp_path):
+    monkeypatch.setenv("BOARDGAME_SAE_RUNS", str(tmp_path))
+    counting.extend([2])  # no kill
+    first = study_run("counting", CountingStudy())
+    known = module._STUDIES._known
+    monkeypatch.setitem(known, "counting", replace(known["counting"], version=2))
+    assert study_run("counting", CountingStudy()) != first and counting.count(0) == 2
 
 
 def test_the_verb_reads_the_studys_yaml_and_refuses_what_is_wrong_with_it(counting, tmp_path, capsys, monkeypatch):
