@@ -16,7 +16,7 @@ def figure(rows: Sequence[Row]) -> Figure:
     whole = totals(rows)
     drawn = Figure(figsize=(3.4 * len(whole), 7.4), layout="constrained")
     panels = drawn.subplots(2, len(whole), squeeze=False, height_ratios=(1, 1.5))
-    lowest = min(min(row["baselines"], row["saes"]) for row in rows)
+    lowest = min(min(row["baselines"] + min(0, row["control_gain"]), row["saes"]) for row in rows)
     for (above, below), total in zip(panels.T, whole, strict=True):
         _lines(above, [row for row in rows if row["regime"] == total["regime"]], lowest)
         _arrows(below, total)
