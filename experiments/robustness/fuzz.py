@@ -29,7 +29,7 @@ from robustness.sandbox import Case, spoil, work
 
 BATCH = 200
 """Cases that one process reads, unless it dies."""
-LATE = ("duckdb", "lightning_fabric", "tyro")
+LATE = ("duckdb", "torch._dynamo", "tyro")
 """Modules that the package imports when it first needs them: here before processes are forked."""
 
 
@@ -44,7 +44,7 @@ def cases_of(target: str, entries: Sequence[Entry], setup: Path, n: int, seed: i
 
 
 def import_late() -> None:
-    """Import what the package imports late."""
+    """Import what the package, or torch for it, imports late."""
     for name in LATE:
         importlib.import_module(name)
 
